@@ -1,0 +1,54 @@
+"""What every algorithm is: three functions and a state (Landolfi, Thomas, Ma 2019, §2.2)."""
+
+from collections.abc import Iterator
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
+
+from jaxtyping import Array, Float
+
+from onebody.core.types import Key
+from onebody.learning.policies import Policy
+from onebody.tasks.family import TaskFamily
+from onebody.worlds.simulator import Simulator
+
+State = TypeVar("State")
+Metrics = dict[str, float]
+
+
+class Adapted(NamedTuple):
+    """One stage of adaptation, for all tasks at once."""
+
+    stage: int
+    policies: Policy
+    """one a task, stacked"""
+    samples: int
+    """real samples of each task used so far; 0 at stage 0"""
+    predicted_return: Float[Array, " task"]
+    """mean return of the deterministic policy in the model; NaN where the algorithm has none"""
+
+
+class Algorithm(Protocol[State]):
+    """An algorithm never sees paths, loggers or clocks; its simulator counts the real samples that it takes."""
+
+    Config: ClassVar[type]
+    task_is_known: ClassVar[bool]
+    """whether adaptation is told ψ, or sees only rewards"""
+    family: TaskFamily
+    config: Any
+    simulator: Simulator
+
+    @property
+    def iterations(self) -> int:
+        """calls of `step` in a whole training"""
+        ...
+
+    def init(self, key: Key) -> State:
+        """The state before training: a pytree with everything in it."""
+        ...
+
+    def step(self, state: State, key: Key) -> tuple[State, Metrics]:
+        """One outer iteration."""
+        ...
+
+    def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
+        """Stages 0, 1, 2 … of adaptation to each of the tasks, without end; the state stays as it is."""
+        ...

@@ -1,0 +1,89 @@
+"""SMT: sequential multi-task training (Landolfi, Thomas, Ma 2019), Algorithm 1.
+
+    1: initialise the model, D ← ∅
+    2: for n_tasks training tasks                                     `step`
+    3:     sample a task ψ from p(ψ)
+    4:     initialise a policy at random
+    5:     if D is not empty: n_warmup iterations of VirtualTraining  no real sample
+    6:     for n_slbo stages of SLBO                                  D grows
+    7:         collect real samples with exploration noise, D ← D ∪ them
+    8:         n_inner iterations of VirtualTraining
+    9: adapt to a new ψ (Eq. 6): lines 4-8 again                      `adapt`: stage 0 after line 5, one more a stage
+
+The model, its optimiser's state, the data and the normalisers are kept over tasks; policy and value are not.
+
+Where the paper contradicts itself we take its appendix: policies of 2 x 32 units (§5.1 says 2 x 100 ReLU), as in
+SLBO; n_inner, never stated, is SLBO's 20. Differences from the paper are those of SLBO (see `slbo`).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import jax
+from jaxtyping import Array, Float
+
+from onebody.algorithms import slbo
+from onebody.algorithms.protocol import Adapted, Metrics
+from onebody.algorithms.slbo import Config as SLBOConfig
+from onebody.core.types import Key
+from onebody.tasks.family import TaskFamily
+from onebody.worlds.simulator import Simulator
+
+
+@dataclass(frozen=True)
+class Config:
+    """SMT, appendix; its half-cheetah column."""
+
+    n_tasks: int = 100
+    """training tasks"""
+    n_warmup: int = 40
+    """iterations of VirtualTraining before the first real sample of a task"""
+    n_slbo: int = 1
+    """stages of SLBO a training task"""
+    slbo: SLBOConfig = field(default_factory=SLBOConfig)
+    """of VirtualTraining and SLBO; its n_outer is not used"""
+
+
+@dataclass(frozen=True)
+class SMT:
+    """Sequential multi-task training."""
+
+    family: TaskFamily
+    config: Config
+    simulator: Simulator
+    Config: ClassVar[type] = Config
+    task_is_known: ClassVar[bool] = True
+
+    @property
+    def iterations(self) -> int:
+        return self.config.n_tasks
+
+    def init(self, key: Key) -> slbo.Shared:
+        stages = self.config.n_tasks * self.config.n_slbo
+        return slbo.new_shared(self.simulator, self.config.slbo, stages, key)
+
+    def step(self, state: slbo.Shared, key: Key) -> tuple[slbo.Shared, Metrics]:
+        task_key, warmup_key, slbo_key = jax.random.split(key, 3)
+        task = self.family.space.sample(task_key, 1)
+        shared, agents = self._warm_up(state, task, warmup_key)
+        metrics: Metrics = {}
+        for key in jax.random.split(slbo_key, self.config.n_slbo):
+            shared, agents, _, metrics = slbo.stage(shared, agents, task, key, self.simulator, self.config.slbo)
+        return shared, metrics
+
+    def adapt(self, state: slbo.Shared, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
+        warmup_key, slbo_key = jax.random.split(key)
+        shared, agents = self._warm_up(state, tasks, warmup_key)
+        return slbo.adaptation(shared, agents, tasks, slbo_key, self.simulator, self.config.slbo)
+
+    def _warm_up(self, state: slbo.Shared, tasks: Array, key: Key) -> tuple[slbo.Shared, slbo.Agents]:
+        """Lines 4-5, for several tasks at once in one model."""
+        policy_key, training_key = jax.random.split(key)
+        size, config = self.family.body.action_size, self.config.slbo
+        agents = slbo.new_agents(policy_key, len(tasks), state.model.observation, size, config)
+        iterations = self.config.n_warmup if int(state.data.size) else 0
+        shared, agents, _ = slbo.virtual_training(
+            state, agents, tasks, iterations, training_key, self.family, config
+        )
+        return shared, agents

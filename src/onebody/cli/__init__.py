@@ -1,0 +1,63 @@
+"""The command line: reads what the user typed, calls `runs` and `reports`, prints results on stdout, all else on stderr.
+
+What a user can mend is one line and exit code 2; Ctrl-C and SIGTERM exit with 130 and 143 after saving.
+"""
+
+import importlib.metadata
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from onebody.cli import commands, options
+from onebody.core.errors import OnebodyError, did_you_mean
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line (default: the one typed); returns the exit code."""
+    # JAX reads this when it is imported; compiled programs are kept there, so the next start is quick.
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "onebody" / "jax"
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+    try:
+        _command(list(sys.argv[1:] if arguments is None else arguments))()
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OnebodyError as error:
+        return _say(str(error), 2)
+    except OSError as error:
+        return _say(f"{error.filename}: {error.strerror}" if error.filename else str(error), 2)
+    except KeyboardInterrupt:
+        return _say("stopped", 130)
+    except Exception as error:
+        from onebody.runs.loop import Stopped
+
+        if not isinstance(error, Stopped):
+            raise
+        return _say(str(error), 128 + error.signum)
+    return 0
+
+
+def _command(arguments: list[str]) -> Callable[[], None]:
+    """What to do; raises OnebodyError. A command's --help is printed here, and the process exits."""
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        return _help
+    name, *rest = arguments
+    if name == "--version":
+        return lambda: print(f"onebody {importlib.metadata.version('onebody')}")
+    if name not in commands.COMMANDS:
+        raise OnebodyError(f"no command {name!r}{did_you_mean(name, commands.COMMANDS)}")
+    kind = commands.with_config(rest) if name == "train" else commands.COMMANDS[name]
+    return options.parse(kind, name, rest)
+
+
+def _help() -> None:
+    print("usage: onebody COMMAND [OPTIONS]\n")
+    for name, kind in commands.COMMANDS.items():
+        print(f"  {name:<11}{str(kind.__doc__).splitlines()[0]}")
+    print(f"  {'--version':<11}Show the version.\n\nOptions of a command: onebody COMMAND --help")
+
+
+def _say(message: str, code: int) -> int:
+    print(f"onebody: {message}", file=sys.stderr)
+    return code

@@ -1,0 +1,298 @@
+"""The commands. Each is a dataclass of its options, and is called to do its work and print the result.
+
+What is slow to import is imported when a command is called, so that --help is quick.
+"""
+
+import dataclasses
+import json as jsonlib
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from onebody.cli import options
+from onebody.core.errors import OnebodyError
+
+Run = Annotated[Path, tyro.conf.arg(metavar="RUN")]
+
+
+@dataclass(frozen=True)
+class List:
+    """Show the algorithms and the task families, with their sources."""
+
+    algorithms: bool = False
+    """only the algorithms"""
+    families: bool = False
+    """only the families"""
+    json: bool = False
+    """print JSON"""
+
+    def __call__(self) -> None:
+        from onebody.runs.presets import ALGORITHMS
+        from onebody.tasks import registry
+
+        found: dict[str, list[dict[str, Any]]] = {}
+        if self.algorithms or not self.families:
+            found["algorithms"] = [
+                {"id": name, "task_is_known": kind.task_is_known, "source": _source(kind)}
+                for name, kind in ALGORITHMS.items()
+            ]
+        if self.families or not self.algorithms:
+            aliases = registry.aliases()
+            found["families"] = [
+                {**family.describe(), "aliases": [short for short, name in aliases.items() if name == family.id]}
+                for family in registry.families().values()
+            ]
+        if self.json:
+            return _print_json(found)
+        for row in found.get("algorithms", []):
+            print(f"{row['id']:<8} {'known task ' if row['task_is_known'] else 'hidden task'}  {row['source']}")
+        for row in found.get("families", []):
+            print(f"\n{', '.join([row['id'], *row['aliases']])}\n  tasks ψ ∈ {row['tasks']}, reward {row['reward']}")
+            print(f"  {row['body']}, an episode is {row['horizon_steps']} steps of {row['dt_seconds']:g} s")
+            print(f"  {row['source']}")
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train an algorithm on a task family, into a run folder. The same command again goes on where it stopped.
+    `onebody train ALGORITHM FAMILY --help` also shows the algorithm's own options, --config.x.y.
+    """
+
+    algorithm: Annotated[str, tyro.conf.arg(metavar="ALGORITHM")]
+    """onebody list --algorithms"""
+    family: Annotated[str, tyro.conf.arg(metavar="FAMILY")]
+    """onebody list --families"""
+    seed: int = 0
+    """of everything random"""
+    preset: str = "laptop"
+    """paper (as published), laptop (learns something real on two cores in minutes) or smoke (seconds)"""
+    samples: int | None = None
+    """end at the first iteration that reaches this many real samples; None: at the end of the preset"""
+    out: Path | None = None
+    """run folder; None: runs/ALGORITHM-FAMILY-sSEED"""
+    evaluate_every: int = 0
+    """iterations between evaluations on the held-out tasks; 0: none while training"""
+    json: bool = False
+    """print JSON"""
+    quiet: bool = False
+    """show no progress"""
+    config: tyro.conf.Suppress[Any] = None
+    """the algorithm's Config"""
+
+    def __call__(self) -> None:
+        from onebody.runs import loop
+        from onebody.tasks import registry
+
+        family = registry.make(self.family).id
+        _at_least("seed", self.seed, 0)
+        _at_least("evaluate-every", self.evaluate_every, 0)
+        _at_least("samples", 1 if self.samples is None else self.samples, 1)
+        run = loop.train(
+            self.algorithm,
+            family,
+            config=self.config,
+            seed=self.seed,
+            out=self.out or Path("runs") / f"{self.algorithm}-{family.replace('/', '-')}-s{self.seed}",
+            preset=self.preset,
+            samples=self.samples,
+            evaluate_every=self.evaluate_every,
+            quiet=self.quiet,
+        )
+        _print_trained(run, self.json)
+
+
+def with_config(arguments: Sequence[str]) -> type[Train]:
+    """`Train` with the options of the algorithm that is named in the arguments, and its preset's values as defaults.
+
+    Raises OnebodyError for an unknown algorithm or preset.
+    """
+    if all(argument.startswith("-") for argument in arguments):
+        return Train  # --help, or too few arguments
+
+    from onebody.runs import presets
+
+    name = next((argument for argument in arguments if argument in presets.ALGORITHMS), None)
+    if name is None:  # says which of the arguments is the algorithm, or what else is wrong
+        general = list(takewhile(lambda argument: not argument.startswith("--config"), arguments))
+        name = options.parse(Train, "train", general).algorithm
+    chosen = re.findall(r"--preset[ =](\S+)", " ".join(arguments))
+    config = presets.preset(name, chosen[-1] if chosen else Train.preset)
+    field = ("config", type(config), dataclasses.field(default=config))
+    return dataclasses.make_dataclass(
+        "Train", [field], bases=(Train,), namespace={"__doc__": Train.__doc__}, frozen=True
+    )
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Go on with a training that was stopped, from its newest whole checkpoint."""
+
+    run: Run
+    """folder of the training"""
+    json: bool = False
+    """print JSON"""
+    quiet: bool = False
+    """show no progress"""
+
+    def __call__(self) -> None:
+        from onebody.runs import loop
+
+        _print_trained(loop.resume(self.run, quiet=self.quiet), self.json)
+
+
+@dataclass(frozen=True)
+class Adapt:
+    """Get a policy for each --task from a trained run, with the return to expect and the real one."""
+
+    run: Run
+    """folder of the training"""
+    task: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """the task ψ in the family's units, numbers separated by commas where it has several; may be given again"""
+    stages: int = 0
+    """stages of adaptation with real samples of the task; 0: without any"""
+    save: Path | None = None
+    """write the policy as .npz; with several tasks the name of each gets its task"""
+    video: Path | None = None
+    """film an episode as .webp or .mp4; with several tasks the name of each gets its task"""
+    extrapolate: bool = False
+    """allow a task outside the family's space"""
+    json: bool = False
+    """print JSON"""
+
+    def __call__(self) -> None:
+        if not self.task:
+            raise OnebodyError("adapt needs a task, as in: --task 1.3")
+        tasks = [_task(text) for text in self.task]
+        _writable("save", self.save, ".npz")
+        _writable("video", self.video, ".webp", ".mp4")
+
+        from onebody.runs import evaluate, loop
+        from onebody.tasks import registry
+
+        rows: list[dict[str, Any]] = []
+        found = evaluate.adapt_many(self.run, tasks, stages=self.stages, extrapolate=self.extrapolate)
+        for text, task, policy in zip(self.task, tasks, found, strict=True):
+            returns = ("predicted_return", "real_return", "untrained_return", "adaptation_samples")
+            row = {"task": task} | {name: getattr(policy, name) for name in returns}
+            if self.save:
+                row["policy"] = str(policy.save(self._named(self.save, text)))
+            if self.video:
+                from onebody.reports import video
+
+                family = registry.make(loop.read_config(self.run)["family"])
+                row["video"] = str(self._named(self.video, text))
+                video.film(family, policy, policy.task, Path(row["video"]))
+            rows.append(row)
+        if self.json:
+            return _print_json(rows)
+        _print_table(rows)
+
+    def _named(self, path: Path, task: str) -> Path:
+        return path if len(self.task) == 1 else path.with_stem(f"{path.stem}-{task}")
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure a run on held-out tasks, the same for every algorithm and seed; also writes RUN/evaluation.json."""
+
+    run: Run
+    """folder of the training"""
+    tasks: int = 40
+    """number of held-out tasks"""
+    stages: int = 3
+    """stages of adaptation after stage 0, which has no real sample of a task"""
+    json: bool = False
+    """print JSON"""
+    quiet: bool = False
+    """show no progress"""
+
+    def __call__(self) -> None:
+        from onebody.runs import evaluate
+
+        result = evaluate.evaluate(self.run, n_tasks=self.tasks, stages=self.stages, quiet=self.quiet)
+        if self.json:
+            return _print_json(result)
+        print(
+            f"{result['algorithm']} on {result['family']}, seed {result['seed']}, task "
+            f"{'known' if result['task_is_known'] else 'hidden'}: {result['training_samples']:,} real samples of training"
+        )
+        columns = ("stage", "adaptation_samples", "mean", "interval", "iqm", "worst")
+        _print_table([{name: stage[name] for name in columns} for stage in result["stages"]])
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Train SMT on the half-cheetah in minutes, adapt it to tasks it never saw, and write a report."""
+
+    out: Path = Path("runs/demo")
+    """folder for the run and its report"""
+    quiet: bool = False
+    """show no progress"""
+
+    def __call__(self) -> None:
+        from onebody.reports import demo
+
+        demo.demo(self.out, self.quiet)
+
+
+COMMANDS: dict[str, type[Any]] = {kind.__name__.lower(): kind for kind in (List, Train, Resume, Adapt, Evaluate, Demo)}
+
+
+def _at_least(option: str, value: int, least: int) -> None:
+    if value < least:
+        raise OnebodyError(f"--{option} must be at least {least}, not {value}")
+
+
+def _task(text: str) -> list[float]:
+    try:
+        return [float(number) for number in text.split(",")]
+    except ValueError:
+        raise OnebodyError(f"--task {text} is no number, nor numbers separated by commas") from None
+
+
+def _writable(option: str, path: Path | None, *suffixes: str) -> None:
+    if path is not None and path.suffix not in suffixes:
+        raise OnebodyError(f"--{option} {path} must end in {' or '.join(suffixes)}")
+    if path is not None and not path.absolute().parent.is_dir():
+        raise OnebodyError(f"--{option} {path}: there is no folder {path.parent}")
+
+
+def _source(kind: type) -> str:
+    """The first line of the algorithm's file: its name and paper."""
+    return str(sys.modules[kind.__module__].__doc__).splitlines()[0]
+
+
+def _print_trained(run: Path, json: bool) -> None:
+    if not json:
+        return print(f"trained: {run}\nnext: onebody adapt {run} --task …  or  onebody evaluate {run}")
+
+    from onebody.runs import log
+
+    _print_json({"run": str(run)} | {key: value for last in log.read(run)[-1:] for key, value in last.items()})
+
+
+def _print_json(value: Any) -> None:
+    """JSON on stdout; a number that is not finite becomes null, for JSON has no other word for it."""
+    print(jsonlib.dumps(jsonlib.loads(jsonlib.dumps(value), parse_constant=lambda _: None), ensure_ascii=False))
+
+
+def _print_table(rows: Sequence[Mapping[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*(name.replace("_", " ") for name in rows[0]), box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*map(_cell, row.values()))
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_cell, value))
+    return f"{value:,.1f}" if isinstance(value, float) else f"{value}"

@@ -1,0 +1,55 @@
+"""Typed options from a command line, every mistake in one line that names the nearest option."""
+
+import contextlib
+import dataclasses
+import io
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
+
+import tyro
+
+from onebody.core.errors import OnebodyError, did_you_mean
+
+T = TypeVar("T")
+
+
+def parse(kind: type[T], command: str, arguments: Sequence[str]) -> T:
+    """A dataclass of this kind: fields without a default are positional, the others options, docstrings their help.
+
+    Prints and exits for --help. Raises OnebodyError for an unknown option, or a missing or wrong value.
+    """
+    known = [*_names(kind), "--help", "-h"]
+    for argument in arguments:
+        option = argument.split("=")[0].replace("_", "-")
+        if re.match("--?[A-Za-z]", option) and option not in known:
+            raise OnebodyError(f"no option {option} of {command}{did_you_mean(option, known)}")
+    settings = (tyro.conf.PositionalRequiredArgs, tyro.conf.FlagCreatePairsOff)
+    box = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(box):
+            return tyro.cli(kind, prog=f"onebody {command}", args=arguments, config=settings)
+    except SystemExit as end:
+        if end.code == 0:
+            raise
+    raise OnebodyError(f"{_message(box.getvalue())}; see: onebody {command} --help")
+
+
+def _names(kind: Any, prefix: str = "--") -> Iterator[str]:
+    """All options of a dataclass as they are typed; those of a dataclass in it have its name and a dot before."""
+    for field in dataclasses.fields(kind):
+        value = getattr(kind, field.name, None)
+        name = field.name.replace("_", "-")
+        if dataclasses.is_dataclass(value):
+            yield from _names(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}no-{name}" if value is True else f"{prefix}{name}"
+
+
+def _message(box: str) -> str:
+    """What tyro says in the box it draws: the lines from the title down to the first rule."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
+    lines = [line.strip("│| ") for line in plain.splitlines()[1:]]
+    said = itertools.takewhile(lambda line: not re.match(r"[─╰+-]{3}", line), lines)
+    return " ".join(" ".join(said).split()).rstrip(".")

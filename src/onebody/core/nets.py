@@ -1,0 +1,90 @@
+"""Networks and the running normaliser, as Equinox modules that work on any leading axes."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from onebody.core.types import Key
+
+Initializer = Callable[[Key, tuple[int, int]], Array]
+
+
+def normalized_columns(gain: float) -> Initializer:
+    """Gaussian weights, each output's column scaled to norm `gain` ("normc", Dhariwal et al. 2017)."""
+
+    def initialize(key: Key, shape: tuple[int, int]) -> Array:
+        weight = jax.random.normal(key, shape)
+        return gain * weight / jnp.linalg.norm(weight, axis=0, keepdims=True)
+
+    return initialize
+
+
+def truncated_normal(std: float) -> Initializer:
+    """Normal weights of standard deviation `std`, cut at two deviations."""
+    return lambda key, shape: std * jax.random.truncated_normal(key, -2.0, 2.0, shape)
+
+
+class MLP(eqx.Module):
+    """A multi-layer perceptron: `x @ weight + bias` a layer, `activation` between them, none at the end."""
+
+    weights: list[Float[Array, "in out"]]
+    biases: list[Float[Array, " out"]]
+    activation: Callable[[Array], Array] = eqx.field(static=True)
+
+    def __init__(
+        self,
+        key: Key,
+        sizes: Sequence[int],
+        activation: Callable[[Array], Array],
+        initializers: Sequence[Initializer],
+    ):
+        """`sizes` counts the input, each hidden layer and the output; one initializer a layer; biases start at 0."""
+        keys = jax.random.split(key, len(sizes) - 1)
+        shapes = list(zip(sizes[:-1], sizes[1:], strict=True))
+        self.weights = [f(k, shape) for f, k, shape in zip(initializers, keys, shapes, strict=True)]
+        self.biases = [jnp.zeros(shape[1]) for shape in shapes]
+        self.activation = activation
+
+    def __call__(self, x: Float[Array, "*axes in"]) -> Float[Array, "*axes out"]:
+        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
+            x = self.activation(x @ weight + bias)
+        return x @ self.weights[-1] + self.biases[-1]
+
+
+class Normalizer(eqx.Module):
+    """Running mean and standard deviation per feature; never trained by gradients (see `trainable`)."""
+
+    count: Float[Array, ""]
+    mean: Float[Array, " feature"]
+    std: Float[Array, " feature"]
+
+    def __init__(self, size: int):
+        self.count, self.mean, self.std = jnp.zeros(()), jnp.zeros(size), jnp.ones(size)
+
+    def __call__(self, x: Float[Array, "*axes feature"]) -> Float[Array, "*axes feature"]:
+        return (x - self.mean) / self.std
+
+    def inverse(self, x: Float[Array, "*axes feature"]) -> Float[Array, "*axes feature"]:
+        return x * self.std + self.mean
+
+    def update(self, x: Float[Array, "*axes feature"]) -> "Normalizer":
+        """Merge all rows of `x` into the statistics (Chan, Golub, LeVeque 1983); std is floored at 1e-6."""
+        x = x.reshape(-1, x.shape[-1])
+        n, mean, variance = x.shape[0], x.mean(0), x.var(0)
+        total, difference = self.count + n, mean - self.mean
+        merged = self.count * self.std**2 + n * variance + difference**2 * self.count * n / total
+        new = (total, self.mean + difference * n / total, jnp.maximum(jnp.sqrt(merged / total), 1e-6))
+        return eqx.tree_at(lambda s: (s.count, s.mean, s.std), self, new)
+
+
+def trainable(module: Any) -> Any:
+    """A filter for `eqx.partition`: the float arrays of a module that gradients may change, so no normalizer."""
+
+    def keep(node: Any) -> Any:
+        return jax.tree.map(lambda _: False, node) if isinstance(node, Normalizer) else eqx.is_inexact_array(node)
+
+    return jax.tree.map(keep, module, is_leaf=lambda node: isinstance(node, Normalizer))

@@ -1,0 +1,38 @@
+"""Discounted returns and generalised advantage estimation."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from onebody.core.types import Transitions
+
+
+def gae(
+    transitions: Transitions,
+    value: Float[Array, "time episode"],
+    next_value: Float[Array, "time episode"],
+    discount: float,
+    trace: float,
+) -> Float[Array, "time episode"]:
+    """Generalised advantage estimates (Schulman et al. 2016, Eq. 16) of `[time, episode]` transitions.
+
+    `value` and `next_value` are V(observation) and V(next_observation). A termination stops the bootstrap; any end
+    of an episode cuts the trace.
+    """
+    delta = transitions.reward + discount * jnp.where(transitions.terminated, 0.0, next_value) - value
+
+    def step(carry: Array, row: tuple[Array, Array]) -> tuple[Array, Array]:
+        delta, decay = row
+        advantage = delta + decay * carry
+        return advantage, advantage
+
+    decay = jnp.where(transitions.done, 0.0, discount * trace)
+    return jax.lax.scan(step, jnp.zeros_like(delta[0]), (delta, decay), reverse=True)[1]
+
+
+def first_episode_return(
+    reward: Float[Array, "task time episode"], done: Bool[Array, "task time episode"]
+) -> Float[Array, "task episode"]:
+    """Undiscounted return of the first episode in each slot, up to and including its end."""
+    ended_before = jnp.cumsum(done, axis=1) - done > 0
+    return jnp.where(ended_before, 0.0, reward).sum(axis=1)

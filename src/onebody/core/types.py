@@ -1,0 +1,33 @@
+"""Array names and the one record of experience, shared by every room.
+
+Axis order everywhere is `[task, time, episode, feature]`, as far as the axes occur.
+"""
+
+from typing import NamedTuple
+
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
+
+Key = PRNGKeyArray
+Task = PyTree[Array]
+"""The parameter ψ of one task (or of several, with a leading task axis): data, never code."""
+
+
+class Transitions(NamedTuple):
+    """Steps taken in a world, with any leading axes; `[task, time, episode]` when they come from a rollout.
+
+    `action` is what the policy asked for; a world acts with it clipped to [-1, 1].
+    `terminated` ends an episode because the task says so, `truncated` because the horizon is reached (or the
+    rollout ends there); only `terminated` stops a bootstrap. The row after an end begins a new episode.
+    """
+
+    observation: Float[Array, "*axes observation"]
+    action: Float[Array, "*axes action"]
+    reward: Float[Array, "*axes"]
+    next_observation: Float[Array, "*axes observation"]
+    terminated: Bool[Array, "*axes"]
+    truncated: Bool[Array, "*axes"]
+
+    @property
+    def done(self) -> Bool[Array, "*axes"]:
+        """Where an episode ends, for either reason."""
+        return self.terminated | self.truncated

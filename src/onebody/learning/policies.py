@@ -1,0 +1,142 @@
+"""What acts, and what values states."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, PyTree
+
+from onebody.core.gaussian import Gaussian
+from onebody.core.nets import MLP, Normalizer, normalized_columns, trainable
+from onebody.core.types import Key
+
+
+class Policy(Protocol):
+    """π: a pytree that acts. Memoryless policies have `()` for memory."""
+
+    @property
+    def noise_size(self) -> int:
+        """standard normal numbers a step that it needs; all zero for its deterministic action"""
+        ...
+
+    def memory(self, axes: tuple[int, ...]) -> PyTree[Array]:
+        """the memory at the beginning of episodes with these leading axes"""
+        ...
+
+    def __call__(self, observation: Array, task: Array, memory: Any, noise: Array) -> tuple[Array, Any]:
+        """action and memory; observation, memory and noise share leading axes, the task has none"""
+        ...
+
+
+class GaussianPolicy(eqx.Module):
+    """A Gaussian whose mean is a network of the normalised observation; it does not see the task."""
+
+    net: MLP
+    log_std: Float[Array, " action"]
+    observation: Normalizer
+
+    def __init__(self, key: Key, hidden: tuple[int, ...], observation: Normalizer, action_size: int):
+        """tanh layers with normc weights, the last of gain 0.01; standard deviation 1 (SLBO)."""
+        sizes = (observation.mean.shape[-1], *hidden, action_size)
+        gains = [1.0] * len(hidden) + [0.01]
+        self.net = MLP(key, sizes, jnp.tanh, [normalized_columns(gain) for gain in gains])
+        self.log_std = jnp.zeros(action_size)
+        self.observation = observation
+
+    @property
+    def noise_size(self) -> int:
+        return self.log_std.shape[-1]
+
+    def memory(self, axes: tuple[int, ...]) -> tuple[()]:
+        return ()
+
+    def distribution(self, observation: Float[Array, "*axes observation"]) -> Gaussian:
+        return Gaussian(self.net(self.observation(observation)), self.log_std)
+
+    def __call__(self, observation: Array, task: Array, memory: Any, noise: Array) -> tuple[Array, Any]:
+        return self.distribution(observation).sample(noise), memory
+
+
+class Exploring(eqx.Module):
+    """A policy's actions plus an Ornstein-Uhlenbeck process that starts at zero in each rollout (SLBO)."""
+
+    policy: Any
+    theta: float = eqx.field(static=True, default=0.15)
+    """pull to zero a step"""
+    sigma: float = eqx.field(static=True, default=0.3)
+    """standard deviation of its increments"""
+
+    @property
+    def noise_size(self) -> int:
+        return 2 * self.policy.noise_size
+
+    def memory(self, axes: tuple[int, ...]) -> PyTree[Array]:
+        return self.policy.memory(axes), jnp.zeros((*axes, self.policy.noise_size))
+
+    def __call__(self, observation: Array, task: Array, memory: Any, noise: Array) -> tuple[Array, Any]:
+        own, increment = jnp.split(noise, 2, axis=-1)
+        inner, disturbance = memory
+        action, inner = self.policy(observation, task, inner, own)
+        disturbance = disturbance - self.theta * disturbance + self.sigma * increment
+        return action + disturbance, (inner, disturbance)
+
+
+@dataclass(frozen=True)
+class ValueConfig:
+    """How V is built and fitted. SLBO's released code."""
+
+    hidden: tuple[int, ...] = (64, 64)
+    """units of each hidden layer"""
+    epochs: int = 5
+    """passes over the rollout a fit"""
+    batch: int = 64
+    """states a gradient step"""
+    learning_rate: float = 1e-3
+    """of Adam"""
+
+
+class ValueFunction(eqx.Module):
+    """V: normalised observation -> expected discounted return."""
+
+    net: MLP
+    observation: Normalizer
+
+    def __init__(self, key: Key, hidden: tuple[int, ...], observation: Normalizer):
+        sizes = (observation.mean.shape[-1], *hidden, 1)
+        self.net = MLP(key, sizes, jnp.tanh, [normalized_columns(1.0)] * (len(sizes) - 1))
+        self.observation = observation
+
+    def __call__(self, observation: Float[Array, "*axes observation"]) -> Float[Array, "*axes"]:
+        return self.net(self.observation(observation))[..., 0]
+
+
+def fit_value(
+    value: ValueFunction,
+    state: PyTree,
+    observation: Float[Array, "row observation"],
+    target: Float[Array, " row"],
+    key: Key,
+    config: ValueConfig,
+) -> tuple[ValueFunction, PyTree]:
+    """Epochs of Adam on the squared error to `target`; a last partial batch is left out."""
+    parameters, fixed = eqx.partition(value.net, trainable(value.net))
+    inputs, rows = value.observation(observation), len(target)
+    batches = max(rows // config.batch, 1)
+
+    def step(carry: PyTree, index: Array) -> tuple[PyTree, None]:
+        parameters, state = carry
+
+        def objective(parameters: PyTree) -> Array:
+            prediction = eqx.combine(parameters, fixed)(inputs[index])[..., 0]
+            return jnp.mean((prediction - target[index]) ** 2)
+
+        updates, state = optax.adam(config.learning_rate).update(jax.grad(objective)(parameters), state)
+        return (optax.apply_updates(parameters, updates), state), None
+
+    orders = jax.vmap(lambda k: jax.random.permutation(k, rows))(jax.random.split(key, config.epochs))
+    index = orders[:, : batches * config.batch].reshape(config.epochs * batches, -1)
+    (parameters, state), _ = jax.lax.scan(step, (parameters, state), index)
+    return eqx.tree_at(lambda v: v.net, value, eqx.combine(parameters, fixed)), state

@@ -1,0 +1,56 @@
+"""A ring buffer of transitions that is a pytree, so it checkpoints with everything else."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from onebody.core.types import Key, Transitions
+
+
+class Replay(eqx.Module):
+    """The newest `capacity` transitions, each slot's steps in a row, so that windows follow one episode."""
+
+    observation: Float[Array, "capacity observation"]
+    action: Float[Array, "capacity action"]
+    next_observation: Float[Array, "capacity observation"]
+    done: Bool[Array, " capacity"]
+    size: Int[Array, ""]
+    """rows filled"""
+    head: Int[Array, ""]
+    """row written next"""
+
+    @staticmethod
+    def empty(capacity: int, observation_size: int, action_size: int) -> "Replay":
+        observation, zero = jnp.zeros((capacity, observation_size)), jnp.zeros((), jnp.int32)
+        return Replay(
+            observation, jnp.zeros((capacity, action_size)), observation, jnp.zeros(capacity, bool), zero, zero
+        )
+
+    @property
+    def capacity(self) -> int:
+        return len(self.done)
+
+    def add(self, transitions: Transitions) -> "Replay":
+        """Append `[task, time, episode]` transitions, over the oldest rows once full."""
+
+        def rows(x: Array) -> Array:
+            x = jnp.swapaxes(x, 1, 2)
+            return x.reshape(-1, *x.shape[3:])[-self.capacity :]
+
+        new = (rows(transitions.observation), rows(transitions.action), rows(transitions.next_observation))
+        n = len(new[0])
+        index = (self.head + jnp.arange(n)) % self.capacity
+        old = (self.observation, self.action, self.next_observation)
+        stored = (x.at[index].set(y) for x, y in zip(old, new, strict=True))
+        done = self.done.at[index].set(rows(transitions.done))
+        return Replay(*stored, done, jnp.minimum(self.size + n, self.capacity), (self.head + n) % self.capacity)
+
+    def windows(self, key: Key, batch: int, length: int) -> tuple[Array, Array, Array, Array]:
+        """Uniform windows of successive rows: observation, action, next observation, done; `[length, batch, ...]`.
+
+        A window may run over the end of an episode; `done` marks it.
+        """
+        start = jax.random.randint(key, (batch,), 0, jnp.maximum(self.size - length + 1, 1))
+        index = start + jnp.arange(length)[:, None]
+        return self.observation[index], self.action[index], self.next_observation[index], self.done[index]

@@ -1,0 +1,122 @@
+"""Trust region policy optimisation (Schulman et al. 2015)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
+
+from onebody.core.gaussian import Gaussian
+from onebody.core.nets import trainable
+from onebody.learning.policies import GaussianPolicy
+
+
+@dataclass(frozen=True)
+class TRPOConfig:
+    """Step size and solver. SLBO's released code, but for the acceptance of a step: it allows 1.5 max_kl."""
+
+    max_kl: float = 0.01
+    """δ: largest mean KL(old ‖ new) of a step, in nats"""
+    cg_iterations: int = 10
+    """of the conjugate gradient"""
+    damping: float = 0.1
+    """added to the Fisher matrix's diagonal"""
+    backtracks: int = 10
+    """halvings of the step at most"""
+    entropy: float = 0.005
+    """coefficient of the entropy within |action| ≤ 2"""
+
+
+def surrogate(
+    new: Gaussian, old: Gaussian, action: Float[Array, "row action"], advantage: Float[Array, " row"], entropy: float
+) -> Float[Array, ""]:
+    """Mean likelihood ratio times advantage (Schulman et al. 2015, Eq. 14), plus the entropy bonus."""
+    ratio = jnp.exp(new.log_prob(action) - old.log_prob(action))
+    return jnp.mean(ratio * advantage) + entropy * jnp.mean(new.limited_entropy(2.0))
+
+
+def conjugate_gradient(
+    product: Callable[[Array], Array], target: Float[Array, " n"], iterations: int
+) -> Float[Array, " n"]:
+    """x with product(x) = target, for a symmetric positive definite product; stops moving once solved."""
+
+    def step(carry: tuple[Array, Array, Array, Array], _: None) -> tuple[tuple[Array, Array, Array, Array], None]:
+        x, residual, direction, square = carry
+        image = product(direction)
+        length = square / jnp.maximum(direction @ image, 1e-20)
+        x, residual = x + length * direction, residual - length * image
+        new_square = residual @ residual
+        direction = residual + new_square / jnp.maximum(square, 1e-20) * direction
+        return (x, residual, direction, new_square), None
+
+    start = (jnp.zeros_like(target), target, target, target @ target)
+    return jax.lax.scan(step, start, None, length=iterations)[0][0]
+
+
+def fisher_product(
+    distribution: Callable[[Array], Gaussian], parameters: Float[Array, " n"], rows: int
+) -> Callable[[Float[Array, " n"]], Float[Array, " n"]]:
+    """v -> F v: the Gauss-Newton product Jᵀ M J v, M the Fisher matrix of the Gaussian in (mean, log_std).
+
+    It equals the Hessian of the mean KL at `parameters`, at the price of one pass forward and one back.
+    """
+    at, forward = jax.linearize(distribution, parameters)
+    backward = jax.linear_transpose(forward, parameters)
+    variance = jnp.exp(2 * at.log_std)
+
+    def product(v: Array) -> Array:
+        tangent = forward(v)
+        return backward(Gaussian(tangent.mean / variance / rows, 2 * tangent.log_std))[0]
+
+    return product
+
+
+def update(
+    policy: GaussianPolicy,
+    observation: Float[Array, "row observation"],
+    action: Float[Array, "row action"],
+    advantage: Float[Array, " row"],
+    config: TRPOConfig,
+) -> tuple[GaussianPolicy, dict[str, Float[Array, ""]]]:
+    """One step: the natural gradient to the edge of the trust region, halved until KL ≤ δ and the surrogate grows.
+
+    Advantages are normalised here. If no step is accepted the policy stays as it is.
+    """
+    advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+    free, fixed = eqx.partition(policy, trainable(policy))
+    parameters, unravel = ravel_pytree(free)
+    old = policy.distribution(observation)
+
+    def distribution(parameters: Array) -> Gaussian:
+        return eqx.combine(unravel(parameters), fixed).distribution(observation)
+
+    def objective(parameters: Array) -> Array:
+        return surrogate(distribution(parameters), old, action, advantage, config.entropy)
+
+    before, gradient = jax.value_and_grad(objective)(parameters)
+    fisher = fisher_product(distribution, parameters, len(action))
+    damped = lambda v: fisher(v) + config.damping * v  # noqa: E731
+    direction = conjugate_gradient(damped, gradient, config.cg_iterations)
+    length = jnp.sqrt(2 * config.max_kl / jnp.maximum(direction @ damped(direction), 1e-20))
+
+    def measure(halvings: Array) -> tuple[Array, Array, Array]:
+        candidate = parameters + length * 0.5**halvings * direction
+        new = distribution(candidate)
+        kl, gain = old.kl(new).mean(), surrogate(new, old, action, advantage, config.entropy) - before
+        return (kl <= config.max_kl) & (gain >= 0.0), kl, gain
+
+    def backtrack(carry: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
+        halvings = carry[0] + 1
+        return halvings, *measure(halvings)
+
+    def unfinished(carry: tuple[Array, Array, Array, Array]) -> Array:
+        return ~carry[1] & (carry[0] < config.backtracks)
+
+    first = jnp.zeros(())
+    halvings, accepted, kl, gain = jax.lax.while_loop(unfinished, backtrack, (first, *measure(first)))
+    stepped = parameters + length * 0.5**halvings * direction
+    policy = eqx.combine(unravel(jnp.where(accepted, stepped, parameters)), fixed)
+    return policy, {"policy/kl": jnp.where(accepted, kl, 0.0), "policy/gain": jnp.where(accepted, gain, 0.0)}

@@ -1,0 +1,160 @@
+"""The one outer loop: step, evaluate, log, checkpoint. The same command again goes on where it stopped."""
+
+import dataclasses
+import json
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from onebody.algorithms.protocol import Algorithm, Metrics
+from onebody.core.errors import OnebodyError
+from onebody.core.types import Key
+from onebody.runs import checkpoint, evaluate, folder, log, presets
+from onebody.tasks import registry
+from onebody.tasks.family import TaskFamily
+
+
+class Stopped(Exception):
+    """A signal asked the run to stop; everything up to its last whole iteration is saved."""
+
+    def __init__(self, signum: int, run: Path):
+        super().__init__(f"stopped; go on with: onebody resume {run}")
+        self.signum, self.run = signum, run
+
+
+class _Signal(BaseException):
+    """Raised by a signal where the iteration under way may be dropped."""
+
+
+def train(
+    algorithm: str,
+    family: str | TaskFamily,
+    *,
+    out: Path | str,
+    seed: int = 0,
+    preset: str = "laptop",
+    config: Any = None,
+    samples: int | None = None,
+    evaluate_every: int = 0,
+    quiet: bool = False,
+) -> Path:
+    """Train into the folder `out`, or go on there if it holds a run of the same configuration.
+
+    Args:
+        family: a registered family, or its id or alias.
+        config: the algorithm's `Config`, by default that of `preset`.
+        samples: end at the first iteration that reaches this many real samples.
+        evaluate_every: iterations between evaluations of stage 0 on the held-out tasks; 0 for none.
+
+    Raises:
+        OnebodyError: unknown names, a folder that holds something else, a value that is not finite, a full disk.
+        Stopped: SIGINT or SIGTERM; the run can be resumed.
+    """
+    made = registry.make(family if isinstance(family, str) else family.id)
+    config = presets.preset(algorithm, preset) if config is None else config
+    record = {
+        "algorithm": algorithm,
+        "family": made.id,
+        "family_version": made.version,
+        "seed": seed,
+        "preset": preset,
+        "config": json.loads(json.dumps(dataclasses.asdict(config))),
+        "samples": samples,
+        "evaluate_every": evaluate_every,
+        "versions": folder.versions(),
+    }
+    folder.build(record)
+    folder.write_config(Path(out), record)
+    return resume(Path(out), quiet=quiet)
+
+
+def resume(run: Path, *, quiet: bool = False) -> Path:
+    """Go on with a run until its end; the final state is the same, byte for byte, as if it had never stopped.
+
+    Raises: as `train`.
+    """
+    record = folder.read_config(run)
+    algorithm = folder.build(record)
+    state = folder.initial_state(record, algorithm)
+    done, every = 0, record["evaluate_every"]
+    if found := folder.latest(run, state):
+        state, done, algorithm.simulator.samples = found.state, found.iteration, found.facts["samples"]
+    else:
+        checkpoint.save(run, 0, state, {"samples": 0})
+    log.truncate(run, done)
+
+    limit = math.inf if record["samples"] is None else record["samples"]
+    label = f"{record['algorithm']} on {record['family']}, seed {record['seed']}, in {run}"
+    progress = log.Progress(algorithm.iterations, "iteration", label, start=done, quiet=quiet)
+    with _signals(run) as whole, log.Log(run) as lines, progress:
+        if every and done == 0:
+            evaluate.during_training(run, record, algorithm, state, 0)
+        while done < algorithm.iterations and algorithm.simulator.samples < limit:
+            began = time.perf_counter()
+            key = jax.random.fold_in(jax.random.key(record["seed"]), done + 1)
+            state, metrics = _step(algorithm, state, key, run, done)
+            done, samples = done + 1, algorithm.simulator.samples
+            metrics = {"real/samples": samples, **metrics, "time/step": time.perf_counter() - began}
+            if every and done % every == 0:
+                evaluate.during_training(run, record, algorithm, state, done)
+            with whole():
+                lines.write(done, metrics)
+                checkpoint.save(run, done, state, {"samples": samples})
+            progress.update(done, f"{samples:,} samples · real/return {metrics.get('real/return', math.nan):.1f}")
+    return run
+
+
+def _step(algorithm: Algorithm[Any], state: Any, key: Key, run: Path, done: int) -> tuple[Any, Metrics]:
+    """One iteration; values that are not finite are refused, so that no checkpoint ever holds them."""
+    place = f"iteration {done + 1}; the last good checkpoint is {run / 'checkpoints' / f'{done:06d}'}"
+    try:
+        state, metrics = algorithm.step(state, key)
+    except OnebodyError as error:
+        raise OnebodyError(f"{error}, in {place}") from error
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise OnebodyError(f"{algorithm.family.id}: {name} is {value} in {place}")
+    return state, metrics
+
+
+@contextmanager
+def _signals(run: Path) -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """SIGINT and SIGTERM raise `Stopped` and drop the iteration that is under way.
+
+    Yields a context manager for what must be done whole: a signal is held back until its block ends.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield nullcontext  # only the main thread may receive signals
+        return
+    received: list[int] = []
+    held = False
+
+    def receive(signum: int, _: object) -> None:
+        received.append(signum)
+        if not held:
+            raise _Signal
+
+    @contextmanager
+    def whole() -> Iterator[None]:
+        nonlocal held
+        held = True
+        yield
+        held = False
+        if received:
+            raise _Signal
+
+    before = {signum: signal.signal(signum, receive) for signum in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield whole
+    except _Signal:
+        raise Stopped(received[0], run) from None
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)

@@ -1,0 +1,78 @@
+"""The algorithms by name, and their settings: `paper`, `laptop` (two cores, minutes), `smoke` (seconds)."""
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from onebody.algorithms import slbo, smt
+from onebody.algorithms.protocol import Algorithm
+from onebody.core.errors import OnebodyError, did_you_mean
+from onebody.learning.dynamics import DynamicsConfig
+from onebody.learning.policies import ValueConfig
+
+ALGORITHMS: dict[str, type[Algorithm[Any]]] = {"smt": smt.SMT, "slbo": slbo.SLBO}
+PRESETS = ("paper", "laptop", "smoke")
+
+_LAPTOP = slbo.Config(
+    n_outer=10,
+    n_inner=10,
+    n_policy=20,
+    model=DynamicsConfig(hidden=(256, 256)),
+    value=ValueConfig(batch=256),
+)
+_SMOKE = slbo.Config(
+    n_outer=2,
+    n_inner=2,
+    n_model=20,
+    n_policy=4,
+    real_episodes=4,
+    imagined_episodes=8,
+    model=DynamicsConfig(hidden=(32, 32), batch=32),
+    value=ValueConfig(hidden=(16, 16), batch=64, epochs=2),
+)
+_CONFIGS: dict[tuple[str, str], Any] = {
+    ("slbo", "paper"): slbo.Config(),
+    ("slbo", "laptop"): _LAPTOP,
+    ("slbo", "smoke"): _SMOKE,
+    ("smt", "paper"): smt.Config(),
+    ("smt", "laptop"): smt.Config(n_tasks=25, n_warmup=10, slbo=_LAPTOP),
+    ("smt", "smoke"): smt.Config(n_tasks=3, n_warmup=2, slbo=_SMOKE),
+    ("smt", "demo"): smt.Config(n_tasks=8, n_warmup=10, slbo=_LAPTOP),
+}
+
+
+def algorithm(name: str) -> type[Algorithm[Any]]:
+    """The class of an algorithm.
+
+    Raises:
+        OnebodyError: there is none of this name; names the nearest ones.
+    """
+    if name not in ALGORITHMS:
+        raise OnebodyError(f"no algorithm {name!r}{did_you_mean(name, ALGORITHMS)}")
+    return ALGORITHMS[name]
+
+
+def preset(name: str, preset: str) -> Any:
+    """The `Config` of an algorithm under a preset.
+
+    Raises:
+        OnebodyError: no such algorithm or preset; names the nearest ones.
+    """
+    algorithm(name)
+    if (name, preset) not in _CONFIGS:
+        known = [p for n, p in _CONFIGS if n == name]
+        raise OnebodyError(f"no preset {preset!r} of {name}{did_you_mean(preset, known)}")
+    return _CONFIGS[name, preset]
+
+
+def from_json(config: type[Any], values: Mapping[str, Any]) -> Any:
+    """A (nested) config dataclass from what `dataclasses.asdict` and JSON made of it."""
+    types = typing.get_type_hints(config)
+
+    def value(kind: Any, given: Any) -> Any:
+        if dataclasses.is_dataclass(kind):
+            return from_json(typing.cast(type, kind), given)
+        return tuple(given) if isinstance(given, list) else given
+
+    return config(**{name: value(types[name], given) for name, given in values.items()})

@@ -1,0 +1,67 @@
+"""The only code that steps a world."""
+
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from onebody.core.types import Key, Transitions
+from onebody.learning.policies import Policy
+from onebody.tasks.family import TaskFamily
+
+
+class World(Protocol):
+    """Something that can be stepped: the `Simulator` or the `Imagination`."""
+
+    family: TaskFamily
+
+    def reset(self, tasks: Array, episodes: int, key: Key) -> tuple[Any, Any]: ...
+
+    def step(self, state: Any, observation: Any, action: Any) -> tuple[Any, Any, Transitions]: ...
+
+    def scan(self, step: Any, carry: Any, noise: Array) -> tuple[Any, Transitions]: ...
+
+
+def rollout(
+    world: World,
+    policies: Policy,
+    tasks: Float[Array, "task feature"],
+    key: Key,
+    *,
+    episodes: int,
+    steps: int | None = None,
+    deterministic: bool = False,
+) -> Transitions:
+    """Act in a world: `episodes` episodes at once of each task, each task with its own policy.
+
+    Args:
+        policies: one policy a task, stacked along the leading axis of its arrays.
+        steps: control steps of each slot, by default one horizon; an episode that ends early is followed by another.
+        deterministic: act with the mean action.
+
+    Returns:
+        Transitions `[task, time, episode, ...]`; the last step of every slot ends its episode (`truncated`).
+    """
+    steps = world.family.horizon if steps is None else steps
+    start_key, noise_key = jax.random.split(key)
+    state, observation = world.reset(tasks, episodes, start_key)
+    shape = (steps, len(tasks), episodes, policies.noise_size)
+    noise = jnp.zeros(shape) if deterministic else jax.random.normal(noise_key, shape)
+    memory = policies.memory((len(tasks), episodes))
+
+    def step(carry: Any, noise: Array) -> tuple[Any, Transitions]:
+        state, observation, memory = carry
+        action, memory = _act(policies, observation, tasks, memory, noise)
+        state, observation, transitions = world.step(state, observation, action)
+        return (state, observation, memory), transitions
+
+    _, transitions = world.scan(step, (state, observation, memory), noise)
+    transitions = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), transitions)
+    last_ended = transitions.truncated.at[:, -1].set(~transitions.terminated[:, -1])
+    return transitions._replace(truncated=last_ended)
+
+
+@jax.jit
+def _act(policies: Policy, observation: Array, tasks: Array, memory: Any, noise: Array) -> tuple[Array, Any]:
+    return jax.vmap(lambda policy, *inputs: policy(*inputs))(policies, observation, tasks, memory, noise)

@@ -1,0 +1,136 @@
+"""The real world: a batch of simulations, one C++ call a control step. It counts its own samples."""
+
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+from jaxtyping import Array, Float
+from mujoco.batch import Batch
+
+from onebody.core.errors import OnebodyError
+from onebody.core.types import Key, Transitions
+from onebody.tasks.family import Body, ClosedFormBody, MujocoBody, TaskFamily
+
+
+class Engine(Protocol):
+    """n copies of one body, in step."""
+
+    def reset(self, rng: np.random.Generator, rows: np.ndarray) -> np.ndarray:
+        """Put the bodies `rows` (indices) into fresh initial states; observations [n, observation] of all."""
+        ...
+
+    def step(self, action: np.ndarray) -> np.ndarray:
+        """Act with [n, action] in [-1, 1] for one control step; observations [n, observation] of the new states."""
+        ...
+
+
+class MujocoEngine:
+    """`mujoco.batch.Batch`, persistent, so that what an observation needs of the new state is not computed twice."""
+
+    def __init__(self, body: MujocoBody, n: int, threads: int):
+        self.body, self.batch = body, Batch(body.model(), n, threads, persistent=True)
+        self.qpos, self.qvel, self.ctrl = (self.batch.bind(name) for name in ("qpos", "qvel", "ctrl"))
+        self.fields = [(self.batch.bind(name), columns) for name, columns in body.observation]
+        low, high = body.model().actuator_ctrlrange.T
+        self.center, self.scale = (high + low) / 2, (high - low) / 2
+
+    def reset(self, rng: np.random.Generator, rows: np.ndarray) -> np.ndarray:
+        self.batch.reset(rows, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
+        self.qpos[rows], self.qvel[rows] = self.body.reset(rng, self.batch.model, len(rows))
+        self.batch.forward(rows)
+        return self.observe()
+
+    def step(self, action: np.ndarray) -> np.ndarray:
+        np.multiply(action, self.scale, out=self.ctrl)
+        self.ctrl += self.center
+        self.batch.step(nstep=self.body.frame_skip, stage=mujoco.mjtStage.mjSTAGE_VEL.value)
+        return self.observe()
+
+    def observe(self) -> np.ndarray:
+        return np.concatenate([values[:, columns] for values, columns in self.fields], axis=1, dtype=np.float32)
+
+
+class ClosedFormEngine:
+    """A formula, compiled."""
+
+    def __init__(self, body: ClosedFormBody, n: int):
+        self.body, self.dynamics = body, jax.jit(jax.vmap(body.dynamics))
+        self.state = np.zeros((n, body.observation_size), np.float32)
+
+    def reset(self, rng: np.random.Generator, rows: np.ndarray) -> np.ndarray:
+        self.state[rows] = self.body.reset(rng, len(rows))
+        return self.state.copy()
+
+    def step(self, action: np.ndarray) -> np.ndarray:
+        self.state = np.array(self.dynamics(self.state, action))
+        return self.state.copy()
+
+
+def _engine(body: Body, n: int, threads: int) -> Engine:
+    return MujocoEngine(body, n, threads) if isinstance(body, MujocoBody) else ClosedFormEngine(body, n)
+
+
+class Simulator:
+    """The real world of a family. `samples` counts every transition taken in it, and nothing else does.
+
+    Raises:
+        OnebodyError: from `step`, when an observation or reward is not finite.
+    """
+
+    def __init__(self, family: TaskFamily, threads: int = 0, samples: int = 0):
+        """`threads`: C++ threads that step, 0 for one a core. `samples`: taken before, in a run that goes on."""
+        self.family, self.threads, self.samples = family, threads, samples
+        self._outcome = jax.jit(family.outcome)
+        self._engine: Engine | None = None
+        self._shape = (0, 0)
+
+    def reset(
+        self, tasks: Float[Array, "task feature"], episodes: int, key: Key
+    ) -> tuple[np.ndarray, Float[np.ndarray, "task episode observation"]]:
+        """Begin `episodes` episodes of each task; the state (age of each episode in steps) and observations."""
+        shape = (len(tasks), episodes)
+        if self._engine is None or shape != self._shape:
+            self._engine, self._shape = _engine(self.family.body, len(tasks) * episodes, self.threads), shape
+        self._tasks = np.asarray(tasks)
+        self._rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+        observation = self._engine.reset(self._rng, np.arange(len(tasks) * episodes))
+        return np.zeros(shape, np.int32), observation.reshape(*shape, -1)
+
+    def step(
+        self,
+        age: np.ndarray,
+        observation: Float[np.ndarray, "task episode observation"],
+        action: Float[Array, "task episode action"],
+    ) -> tuple[np.ndarray, np.ndarray, Transitions]:
+        """One control step of every episode; an episode that ends begins anew. New ages, observations, transitions."""
+        assert self._engine is not None, "reset before step"
+        action = np.asarray(action)
+        raw = self._engine.step(np.clip(action, -1.0, 1.0).reshape(age.size, -1))
+        next_observation = raw.reshape(observation.shape)
+        outcome = self._outcome(observation, action, next_observation, self._tasks)
+        reward, terminated = (np.asarray(x) for x in outcome)
+        self.samples += age.size
+        self._check(observation=next_observation, reward=reward, step=int(age.max()) + 1)
+        age = age + 1
+        truncated = (age >= self.family.horizon) & ~terminated
+        done = terminated | truncated
+        start = next_observation
+        if done.any():
+            age = np.where(done, 0, age)
+            start = self._engine.reset(self._rng, np.flatnonzero(done)).reshape(observation.shape)
+        return age, start, Transitions(observation, action, reward, next_observation, terminated, truncated)
+
+    def scan(self, step: Any, carry: Any, noise: Array) -> tuple[Any, Transitions]:
+        """`lax.scan`'s contract, by a Python loop over time."""
+        rows = []
+        for row in np.asarray(noise):
+            carry, transitions = step(carry, row)
+            rows.append(transitions)
+        return carry, jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *rows)
+
+    def _check(self, step: int, **values: np.ndarray) -> None:
+        for name, value in values.items():
+            if not np.isfinite(value).all():
+                raise OnebodyError(f"{self.family.id}: {name} is not finite at step {step} of an episode")

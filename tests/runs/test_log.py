@@ -1,0 +1,168 @@
+"""The metrics file is whole after a kill, and progress says what is left without touching stdout."""
+
+import json
+import math
+import os
+import re
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from onebody.core.errors import OnebodyError
+from onebody.runs import log
+
+
+def write(run, *iterations):
+    with log.Log(run) as lines:
+        for iteration in iterations:
+            lines.write(iteration, {"real/return": -1.5 * iteration, "real/samples": 200 * iteration})
+
+
+def test_one_json_line_an_iteration(tmp_path):
+    write(tmp_path, 1, 2)
+    write(tmp_path, 3)  # appends
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["iteration"] for line in lines] == [1, 2, 3]
+    assert log.read(tmp_path)[1] == {"iteration": 2, "real/return": -3.0, "real/samples": 400}
+
+
+def test_each_line_is_there_at_once(tmp_path):
+    with log.Log(tmp_path) as lines:
+        lines.write(1, {"a": 1.0})
+        assert log.read(tmp_path) == [{"iteration": 1, "a": 1.0}]
+
+
+def test_numbers_of_every_library_and_those_json_has_no_word_for(tmp_path):
+    with log.Log(tmp_path) as lines:
+        lines.write(1, {"jax": jnp.float32(0.5), "numpy": np.int32(3), "nan": math.nan, "inf": jnp.inf})
+    text = (tmp_path / "metrics.jsonl").read_text()
+    assert json.loads(text, parse_constant=pytest.fail) == {
+        "iteration": 1,
+        "jax": 0.5,
+        "numpy": 3,
+        "nan": None,
+        "inf": None,
+    }
+    back = log.read(tmp_path)[0]
+    assert back["jax"] == 0.5 and math.isnan(back["nan"]) and math.isnan(back["inf"])
+
+
+def test_no_file(tmp_path):
+    assert log.read(tmp_path) == []
+    log.truncate(tmp_path, 3)
+    assert list(tmp_path.iterdir()) == []
+
+
+@settings(max_examples=40, deadline=None)
+@given(wanted=st.integers(0, 7), cut=st.floats(0, 1))
+def test_truncate_after_a_kill_anywhere(wanted, cut, tmp_path_factory):
+    """However many bytes of the file are there, what is left is exactly the whole lines up to the iteration."""
+    run = tmp_path_factory.mktemp("run")
+    write(run, *range(1, 6))
+    path = run / "metrics.jsonl"
+    whole = path.read_bytes().splitlines(keepends=True)
+    size = round(cut * path.stat().st_size)
+    os.truncate(path, size)
+    written = b"".join(whole)[:size].count(b"\n")
+    assert len(log.read(run)) == written
+    log.truncate(run, wanted)
+    assert path.read_bytes() == b"".join(whole[: min(wanted, written)])
+    assert [file.name for file in run.iterdir()] == ["metrics.jsonl"]
+
+
+def test_another_file(tmp_path):
+    with log.Log(tmp_path, "evaluations.jsonl") as lines:
+        lines.write(1, {"a": 1})
+        lines.write(2, {"a": 2})
+    log.truncate(tmp_path, 1, "evaluations.jsonl")
+    assert log.read(tmp_path, "evaluations.jsonl") == [{"iteration": 1, "a": 1}]
+    assert not (tmp_path / "metrics.jsonl").exists()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full, a disk that is always full")
+def test_full_disk_is_said(tmp_path):
+    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+    with log.Log(tmp_path) as lines, pytest.raises(OnebodyError, match=r"No space left on device.*onebody resume"):
+        lines.write(1, {"a": 1})
+
+
+def test_half_written_line_is_said(tmp_path):
+    class Short:
+        def write(self, data):
+            return len(data) - 1
+
+    with log.Log(tmp_path) as lines:
+        lines._file.close()
+        lines._file = Short()
+        with pytest.raises(OnebodyError, match="No space left"):
+            lines.write(1, {"a": 1})
+        lines._file.close = lambda: None
+
+
+class Clock:
+    now = 100.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(log, "time", clock)
+    return clock
+
+
+def test_plain_lines(clock, capsys):
+    with log.Progress(30, "iteration", "smt on point/goal", every=5.0) as progress:
+        clock.now += 70
+        progress.update(3, "12,000 samples · real/return -91.2")
+        for done in (4, 5, 6):
+            clock.now += 2
+            progress.update(done, "x")
+        clock.now += 1
+        progress.update(30, "end")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        "smt on point/goal",
+        "iteration 3/30 · 12,000 samples · real/return -91.2 · 0:01:10, 0:10:30 left",
+        "iteration 6/30 · x · 0:01:16, 0:05:04 left",
+        "iteration 30/30 · end · 0:01:17, 0:00:00 left",
+    ]
+
+
+def test_time_left_of_a_resumed_run(clock, capsys):
+    with log.Progress(30_000, "sample", "x", start=10_000) as progress:
+        clock.now += 10
+        progress.update(20_000, "y")
+    assert capsys.readouterr().err.splitlines()[1] == "sample 20,000/30,000 · y · 0:00:10, 0:00:10 left"
+
+
+def test_past_the_end_and_not_begun(clock, capsys):
+    with log.Progress(2, "iteration", "x", start=2) as progress:
+        progress.update(2, "y")
+        progress.update(3, "z")
+    assert all(line.endswith("0:00:00, 0:00:00 left") for line in capsys.readouterr().err.splitlines()[1:])
+
+
+def test_quiet(clock, capsys):
+    with log.Progress(2, "iteration", "x", quiet=True) as progress:
+        progress.update(2, "y")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_bar_on_a_terminal(monkeypatch, capsys):
+    monkeypatch.setattr(log.sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "160")
+    with log.Progress(4, "iteration", "smt on point/goal") as progress:
+        progress.update(1, "hello")
+        progress.update(4, "bye")
+    out, err = capsys.readouterr()
+    assert out == ""
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", err)
+    assert "smt on point/goal" in plain and "iteration 4/4 · bye · 0:00:00 left" in plain and "━" in plain
