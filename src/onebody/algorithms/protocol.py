@@ -1,7 +1,7 @@
 """What every algorithm is: three functions and a state (Landolfi, Thomas, Ma 2019, §2.2)."""
 
 from collections.abc import Iterator
-from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from jaxtyping import Array, Float
 
@@ -26,6 +26,7 @@ class Adapted(NamedTuple):
     """mean return of the deterministic policy in the model; NaN where the algorithm has none"""
 
 
+@runtime_checkable
 class Algorithm(Protocol[State]):
     """An algorithm never sees paths, loggers or clocks; its simulator counts the real samples that it takes."""
 

@@ -14,9 +14,10 @@ TRPO accepts no step beyond δ (the code allows 1.5 δ); the entropy bonus is th
 """
 
 import functools
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -89,6 +90,8 @@ class Agents(eqx.Module):
 
 
 class State(eqx.Module):
+    """Of the single-task algorithm."""
+
     shared: Shared
     agents: Agents
 
@@ -137,7 +140,8 @@ def practise(
     """Line 5: TRPO of every agent on its own task, in one imagined world."""
     world = Imagination(family, model, starts)
 
-    def improve_one(agent: Agents, seen: Transitions, key: Key) -> tuple[Agents, dict[str, Array]]:
+    def improve_one(inputs: tuple[Agents, Transitions, Key]) -> tuple[Agents, dict[str, Array]]:
+        agent, seen, key = inputs
         value = agent.value(seen.observation)
         advantage = gae(seen, value, agent.value(seen.next_observation), config.discount, config.trace)
         observation, action, target = (
@@ -150,7 +154,8 @@ def practise(
     def improve(agents: Agents, key: Key) -> tuple[Agents, dict[str, Array]]:
         rollout_key, value_key = jax.random.split(key)
         seen = rollout(world, agents.policy, tasks, rollout_key, episodes=config.imagined_episodes)
-        agents, metrics = jax.vmap(improve_one)(agents, seen, jax.random.split(value_key, len(tasks)))
+        # one after the other: products of small matrices are slower in a batch on a CPU
+        agents, metrics = jax.lax.map(improve_one, (agents, seen, jax.random.split(value_key, len(tasks))))
         metrics["imagined/return"] = first_episode_return(seen.reward, seen.done).mean()
         return agents, metrics
 
@@ -163,8 +168,8 @@ def virtual_training(
 ) -> tuple[Shared, Agents, Metrics]:
     """Lines 3-5: no real sample. All tasks practise in the same model."""
     metrics: dict[str, Array] = {}
-    for key in jax.random.split(key, iterations):
-        model_key, policy_key = jax.random.split(key)
+    for iteration_key in jax.random.split(key, iterations):
+        model_key, policy_key = jax.random.split(iteration_key)
         model, optimizer, loss = fit_model(shared, model_key, config)
         shared = Shared(model, optimizer, shared.data, shared.starts)
         agents, metrics = practise(agents, model, shared.starts, tasks, policy_key, family, config)
@@ -193,49 +198,59 @@ def stage(
     seen = rollout(simulator, Exploring(agents.policy), tasks, collect_key, episodes=config.real_episodes)
     shared, agents, error = learn_from(shared, agents, seen)
     family = simulator.family
-    shared, agents, metrics = virtual_training(
-        shared, agents, tasks, config.n_inner, training_key, family, config
-    )
+    shared, agents, metrics = virtual_training(shared, agents, tasks, config.n_inner, training_key, family, config)
     real = first_episode_return(seen.reward, seen.done).mean()
     return shared, agents, seen, {"real/return": float(real), "model/validation_error": float(error), **metrics}
 
 
-@functools.partial(jax.jit, static_argnames=("family", "episodes"))
-def predicted_return(
-    policy: Any, model: Dynamics, starts: Array, tasks: Array, key: Key, family: TaskFamily, episodes: int
-) -> Float[Array, " task"]:
-    """Mean imagined return of deterministic policies."""
-    world = Imagination(family, model, starts)
-    seen = rollout(world, policy, tasks, key, episodes=episodes, deterministic=True)
-    return first_episode_return(seen.reward, seen.done).mean(axis=1)
+class _Learner(NamedTuple):
+    """What adaptation keeps of one task: its own model and agent, and the samples beside those of training."""
+
+    task: Float[Array, "1 feature"]
+    shared: Shared
+    agents: Agents
+    seen: tuple[Transitions, ...] = ()
 
 
 def adaptation(
     shared: Shared, agents: Agents, tasks: Array, key: Key, simulator: Simulator, config: Config
 ) -> Iterator[Adapted]:
-    """Stage 0 with the given agents, then one stage of SLBO after the other for each task, on its own copy of φ.
+    """Stage 0 with the given agents, then stages of SLBO, each task on its own copy of φ and with its own samples."""
+    before = simulator.samples
+    split = [jax.tree.map(lambda x, i=i: x[i : i + 1], (tasks, agents)) for i in range(len(tasks))]
+    learners = [_Learner(task, shared, agent) for task, agent in split]
+    for stage_index in itertools.count():
+        predict_key, learn_key = jax.random.split(jax.random.fold_in(key, stage_index))
+        if stage_index > 0:
+            keys = jax.random.split(learn_key, len(tasks))
+            learners = [_learn(each, shared.data, k, simulator, config) for each, k in zip(learners, keys, strict=True)]
+        policies_now = jax.tree.map(lambda *x: jnp.concatenate(x), *(each.agents.policy for each in learners))
+        predicted = [_predict(each, predict_key, simulator.family, config) for each in learners]
+        samples = (simulator.samples - before) // len(tasks)
+        yield Adapted(stage_index, policies_now, samples, jnp.concatenate(predicted))
 
-    A task's samples serve that task alone. What each task needs beside the shared data is kept: model and samples.
-    """
-    n, family, before = len(tasks), simulator.family, simulator.samples
-    own = [(shared, jax.tree.map(lambda x, i=i: x[i : i + 1], agents), ()) for i in range(n)]
-    stage_index = 0
-    while True:
-        predict_key = jax.random.fold_in(key, 2 * stage_index)
-        predictions = [
-            predicted_return(a.policy, s.model, s.starts, tasks[i : i + 1], predict_key, family, config.imagined_episodes)
-            for i, (s, a, _) in enumerate(own)
-        ]
-        stacked = jax.tree.map(lambda *x: jnp.concatenate(x), *(a.policy for _, a, _ in own))
-        samples = (simulator.samples - before) // n
-        yield Adapted(stage_index, stacked, samples, jnp.concatenate(predictions))
-        stage_index += 1
-        stage_keys = jax.random.split(jax.random.fold_in(key, 2 * stage_index + 1), n)
-        for i, (mine, agent, seen) in enumerate(own):
-            data = functools.reduce(Replay.add, seen, shared.data)
-            mine = Shared(mine.model, mine.optimizer, data, mine.starts)
-            mine, agent, new, _ = stage(mine, agent, tasks[i : i + 1], stage_keys[i], simulator, config)
-            own[i] = (Shared(mine.model, mine.optimizer, shared.data, mine.starts), agent, (*seen, new))
+
+def _learn(learner: _Learner, data: Replay, key: Key, simulator: Simulator, config: Config) -> _Learner:
+    """One stage of one task, on the data of training and its own."""
+    data_and_own = functools.reduce(Replay.add, learner.seen, data)
+    shared = eqx.tree_at(lambda s: s.data, learner.shared, data_and_own)
+    shared, agents, seen, _ = stage(shared, learner.agents, learner.task, key, simulator, config)
+    forgotten = eqx.tree_at(lambda s: s.data, shared, data)  # so that a task costs the memory of its own samples only
+    return _Learner(learner.task, forgotten, agents, (*learner.seen, seen))
+
+
+def _predict(learner: _Learner, key: Key, family: TaskFamily, config: Config) -> Float[Array, "1"]:
+    """Mean imagined return of its deterministic policy."""
+    world = Imagination(family, learner.shared.model, learner.shared.starts)
+    return _imagined_return(world, learner.agents.policy, learner.task, key, config.imagined_episodes)
+
+
+@functools.partial(jax.jit, static_argnames="episodes")
+def _imagined_return(
+    world: Imagination, policy: GaussianPolicy, task: Array, key: Key, episodes: int
+) -> Float[Array, "1"]:
+    seen = rollout(world, policy, task, key, episodes=episodes, deterministic=True)
+    return first_episode_return(seen.reward, seen.done).mean(axis=1)
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,5 @@ class SMT:
         size, config = self.family.body.action_size, self.config.slbo
         agents = slbo.new_agents(policy_key, len(tasks), state.model.observation, size, config)
         iterations = self.config.n_warmup if int(state.data.size) else 0
-        shared, agents, _ = slbo.virtual_training(
-            state, agents, tasks, iterations, training_key, self.family, config
-        )
+        shared, agents, _ = slbo.virtual_training(state, agents, tasks, iterations, training_key, self.family, config)
         return shared, agents

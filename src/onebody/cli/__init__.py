@@ -1,4 +1,4 @@
-"""The command line: reads what the user typed, calls `runs` and `reports`, prints results on stdout, all else on stderr.
+"""The command line: what the user typed, read, handed to `runs` and `reports`, and the result printed on stdout.
 
 What a user can mend is one line and exit code 2; Ctrl-C and SIGTERM exit with 130 and 143 after saving.
 """
@@ -15,9 +15,10 @@ from onebody.core.errors import OnebodyError, did_you_mean
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (default: the one typed); returns the exit code."""
-    # JAX reads this when it is imported; compiled programs are kept there, so the next start is quick.
+    # JAX reads these when it is imported. It keeps all it compiles, so the next start is quick.
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "onebody" / "jax"
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     try:
         _command(list(sys.argv[1:] if arguments is None else arguments))()
         sys.stdout.flush()

@@ -172,29 +172,30 @@ class Adapt:
         _writable("save", self.save, ".npz")
         _writable("video", self.video, ".webp", ".mp4")
 
-        from onebody.runs import evaluate, loop
-        from onebody.tasks import registry
+        from onebody.runs import evaluate, folder
 
-        rows: list[dict[str, Any]] = []
         found = evaluate.adapt_many(self.run, tasks, stages=self.stages, extrapolate=self.extrapolate)
-        for text, task, policy in zip(self.task, tasks, found, strict=True):
-            returns = ("predicted_return", "real_return", "untrained_return", "adaptation_samples")
-            row = {"task": task} | {name: getattr(policy, name) for name in returns}
-            if self.save:
-                row["policy"] = str(policy.save(self._named(self.save, text)))
-            if self.video:
-                from onebody.reports import video
+        shown = ("predicted_return", "real_return", "untrained_return", "adaptation_samples")
+        rows = [
+            {"task": task} | {name: getattr(policy, name) for name in shown}
+            for task, policy in zip(tasks, found, strict=True)
+        ]
+        try:
+            for row, policy in zip(rows, found, strict=True):
+                if self.save:
+                    row["policy"] = str(policy.save(self._named(self.save, row["task"])))
+                if self.video:
+                    from onebody.reports import video
 
-                family = registry.make(loop.read_config(self.run)["family"])
-                row["video"] = str(self._named(self.video, text))
-                video.film(family, policy, policy.task, Path(row["video"]))
-            rows.append(row)
-        if self.json:
-            return _print_json(rows)
-        _print_table(rows)
+                    row["video"] = str(self._named(self.video, row["task"]))
+                    family = folder.family_of(folder.read_config(self.run))
+                    video.film(family, policy.policies, policy.task, Path(row["video"]))
+        finally:  # what was found is shown, even if the machine cannot film it
+            _print_json(rows) if self.json else _print_table(rows)
 
-    def _named(self, path: Path, task: str) -> Path:
-        return path if len(self.task) == 1 else path.with_stem(f"{path.stem}-{task}")
+    def _named(self, path: Path, task: list[float]) -> Path:
+        name = ",".join(f"{number:g}" for number in task)
+        return path if len(self.task) == 1 else path.with_stem(f"{path.stem}-{name}")
 
 
 @dataclass(frozen=True)
@@ -209,19 +210,16 @@ class Evaluate:
     """stages of adaptation after stage 0, which has no real sample of a task"""
     json: bool = False
     """print JSON"""
-    quiet: bool = False
-    """show no progress"""
 
     def __call__(self) -> None:
         from onebody.runs import evaluate
 
-        result = evaluate.evaluate(self.run, n_tasks=self.tasks, stages=self.stages, quiet=self.quiet)
+        result = evaluate.evaluate(self.run, n_tasks=self.tasks, stages=self.stages)
         if self.json:
             return _print_json(result)
-        print(
-            f"{result['algorithm']} on {result['family']}, seed {result['seed']}, task "
-            f"{'known' if result['task_is_known'] else 'hidden'}: {result['training_samples']:,} real samples of training"
-        )
+        known = "known task" if result["task_is_known"] else "hidden task"
+        print(f"{result['algorithm']} on {result['family']}, seed {result['seed']}, {known}")
+        print(f"after {result['training_samples']:,} real samples of training, on {self.tasks} held-out tasks:")
         columns = ("stage", "adaptation_samples", "mean", "interval", "iqm", "worst")
         _print_table([{name: stage[name] for name in columns} for stage in result["stages"]])
 

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import io
-import itertools
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
@@ -20,7 +19,9 @@ def parse(kind: type[T], command: str, arguments: Sequence[str]) -> T:
 
     Prints and exits for --help. Raises OnebodyError for an unknown option, or a missing or wrong value.
     """
-    known = [*_names(kind), "--help", "-h"]
+    if {"--help", "-h"}.intersection(arguments):
+        arguments = ["--help"]  # tyro leaves out of its help what stands before
+    known = [*_names(kind), "--help"]
     for argument in arguments:
         option = argument.split("=")[0].replace("_", "-")
         if re.match("--?[A-Za-z]", option) and option not in known:
@@ -48,8 +49,8 @@ def _names(kind: Any, prefix: str = "--") -> Iterator[str]:
 
 
 def _message(box: str) -> str:
-    """What tyro says in the box it draws: the lines from the title down to the first rule."""
+    """What tyro says in the box it draws: what stands between the title and the first rule."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
-    lines = [line.strip("│| ") for line in plain.splitlines()[1:]]
-    said = itertools.takewhile(lambda line: not re.match(r"[─╰+-]{3}", line), lines)
-    return " ".join(" ".join(said).split()).rstrip(".")
+    lines = "\n".join(line.strip("│| ") for line in plain.splitlines())
+    parts = re.split(r"^(?:╭.*|╰.*|[─-]{3,})$", lines, flags=re.MULTILINE)
+    return " ".join([*parts, plain][1].split()).rstrip(".")

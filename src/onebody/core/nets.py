@@ -1,5 +1,6 @@
 """Networks and the running normaliser, as Equinox modules that work on any leading axes."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -44,7 +45,7 @@ class MLP(eqx.Module):
     ):
         """`sizes` counts the input, each hidden layer and the output; one initializer a layer; biases start at 0."""
         keys = jax.random.split(key, len(sizes) - 1)
-        shapes = list(zip(sizes[:-1], sizes[1:], strict=True))
+        shapes = list(itertools.pairwise(sizes))
         self.weights = [f(k, shape) for f, k, shape in zip(initializers, keys, shapes, strict=True)]
         self.biases = [jnp.zeros(shape[1]) for shape in shapes]
         self.activation = activation

@@ -5,11 +5,9 @@ Axis order everywhere is `[task, time, episode, feature]`, as far as the axes oc
 
 from typing import NamedTuple
 
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 Key = PRNGKeyArray
-Task = PyTree[Array]
-"""The parameter ψ of one task (or of several, with a leading task axis): data, never code."""
 
 
 class Transitions(NamedTuple):

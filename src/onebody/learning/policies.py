@@ -1,7 +1,7 @@
 """What acts, and what values states."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -14,6 +14,7 @@ from onebody.core.nets import MLP, Normalizer, normalized_columns, trainable
 from onebody.core.types import Key
 
 
+@runtime_checkable
 class Policy(Protocol):
     """π: a pytree that acts. Memoryless policies have `()` for memory."""
 

@@ -38,13 +38,17 @@ class Replay(eqx.Module):
             x = jnp.swapaxes(x, 1, 2)
             return x.reshape(-1, *x.shape[3:])[-self.capacity :]
 
-        new = (rows(transitions.observation), rows(transitions.action), rows(transitions.next_observation))
-        n = len(new[0])
+        done = rows(transitions.done)
+        n = len(done)
         index = (self.head + jnp.arange(n)) % self.capacity
-        old = (self.observation, self.action, self.next_observation)
-        stored = (x.at[index].set(y) for x, y in zip(old, new, strict=True))
-        done = self.done.at[index].set(rows(transitions.done))
-        return Replay(*stored, done, jnp.minimum(self.size + n, self.capacity), (self.head + n) % self.capacity)
+        return Replay(
+            self.observation.at[index].set(rows(transitions.observation)),
+            self.action.at[index].set(rows(transitions.action)),
+            self.next_observation.at[index].set(rows(transitions.next_observation)),
+            self.done.at[index].set(done),
+            jnp.minimum(self.size + n, self.capacity),
+            (self.head + n) % self.capacity,
+        )
 
     def windows(self, key: Key, batch: int, length: int) -> tuple[Array, Array, Array, Array]:
         """Uniform windows of successive rows: observation, action, next observation, done; `[length, batch, ...]`.

@@ -5,7 +5,9 @@ import importlib.util
 import io
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +102,7 @@ def webp(frames: Sequence[Image.Image], seconds: float) -> bytes:
 
 def _check_kind(kind: str) -> None:
     if kind not in (".webp", ".mp4"):
-        raise OnebodyError(f"cannot write a video as {kind or 'a file without ending'!r}; give it the ending .webp or .mp4")
+        raise OnebodyError(f"cannot write a video with the ending {kind!r}: .webp and .mp4 it can")
     if kind == ".mp4" and importlib.util.find_spec("imageio_ffmpeg") is None:
         raise OnebodyError("mp4 needs imageio-ffmpeg: pip install onebody[video]; .webp needs nothing more")
 
@@ -108,11 +110,20 @@ def _check_kind(kind: str) -> None:
 def _write_mp4(frames: Sequence[Image.Image], seconds: float, path: Path) -> None:
     import imageio_ffmpeg  # pyright: ignore[reportMissingImports]
 
-    writer = imageio_ffmpeg.write_frames(str(path), frames[0].size, fps=1 / seconds, macro_block_size=2)
-    writer.send(None)
-    for frame in frames:
-        writer.send(np.ascontiguousarray(frame))
-    writer.close()
+    with _other_programs():
+        writer = imageio_ffmpeg.write_frames(str(path), frames[0].size, fps=1 / seconds, macro_block_size=2)
+        writer.send(None)
+        for frame in frames:
+            writer.send(np.ascontiguousarray(frame))
+        writer.close()
+
+
+@contextmanager
+def _other_programs() -> Iterator[None]:
+    """Starts ffmpeg, or what finds a library, without JAX's warning of forks: these run another program at once."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
+        yield
 
 
 def _draw_robot(model: Any, poses: Sequence[np.ndarray], size: tuple[int, int]) -> list[Image.Image]:
@@ -141,7 +152,8 @@ def _renderer(model: Any, height: int, width: int) -> Any:
     try:
         if sys.platform == "linux" and not os.environ.get("MUJOCO_GL"):
             # MuJoCo chooses at its import, and unless MUJOCO_GL tells it takes GLFW, which needs a display that works.
-            from mujoco.egl import GLContext
+            with _other_programs():
+                from mujoco.egl import GLContext
 
             gl_context.GLContext = GLContext
         return mujoco.Renderer(model, height, width)

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from onebody.algorithms import slbo, smt
-from onebody.algorithms.protocol import Algorithm
 from onebody.core.errors import OnebodyError, did_you_mean
 from onebody.learning.dynamics import DynamicsConfig
 from onebody.learning.policies import ValueConfig
 
-ALGORITHMS: dict[str, type[Algorithm[Any]]] = {"smt": smt.SMT, "slbo": slbo.SLBO}
+ALGORITHMS: dict[str, type[Any]] = {"smt": smt.SMT, "slbo": slbo.SLBO}
 PRESETS = ("paper", "laptop", "smoke")
 
 _LAPTOP = slbo.Config(
@@ -42,7 +41,7 @@ _CONFIGS: dict[tuple[str, str], Any] = {
 }
 
 
-def algorithm(name: str) -> type[Algorithm[Any]]:
+def algorithm(name: str) -> type[Any]:
     """The class of an algorithm.
 
     Raises:

@@ -6,16 +6,16 @@ the same. So whatever a reward needs stands in the observation.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, ArrayLike, Bool, Float
 
 from onebody.core.errors import OnebodyError
-from onebody.core.types import Key, Task
+from onebody.core.types import Key
 
 Reward = Callable[[Array, Array, Array, Array], Array]
 Terminal = Callable[[Array, Array], Array]
@@ -23,7 +23,7 @@ Terminal = Callable[[Array, Array], Array]
 
 @dataclass(frozen=True, eq=False)
 class MujocoBody:
-    """A robot in MuJoCo. Actions in [-1, 1] are scaled to the actuators' control ranges and held for `frame_skip` steps."""
+    """A robot in MuJoCo. Actions in [-1, 1] are scaled to the control ranges and held for `frame_skip` steps."""
 
     name: str
     model: Callable[[], mujoco.MjModel]
@@ -74,10 +74,14 @@ class ClosedFormBody:
 Body = MujocoBody | ClosedFormBody
 
 
+@runtime_checkable
 class TaskSpace(Protocol):
     """The tasks of a family and how they are distributed. A task is a float array [feature]."""
 
-    size: int
+    @property
+    def size(self) -> int:
+        """features of a task"""
+        ...
 
     def sample(self, key: Key, n: int) -> Float[Array, "n feature"]:
         """n draws from p(ψ)."""
@@ -87,7 +91,7 @@ class TaskSpace(Protocol):
         """n test tasks, the same for every algorithm and seed; fewer if the space has fewer."""
         ...
 
-    def contains(self, task: Task) -> bool: ...
+    def contains(self, task: ArrayLike) -> bool: ...
 
     @property
     def bounds(self) -> str:
@@ -118,7 +122,7 @@ class Box:
         unit = (0.5 + np.arange(1, n + 1)[:, None] * steps) % 1.0
         return jnp.asarray(np.array(self.low) + unit * np.subtract(self.high, self.low), jnp.float32)
 
-    def contains(self, task: Task) -> bool:
+    def contains(self, task: ArrayLike) -> bool:
         value = np.asarray(task)
         inside = (value >= np.array(self.low) - 1e-6) & (value <= np.array(self.high) + 1e-6)
         return value.shape == (self.size,) and bool(np.all(inside))
@@ -144,7 +148,7 @@ class FiniteSet:
     def held_out(self, n: int) -> Float[Array, "n feature"]:
         return jnp.array(self.tasks[:n])
 
-    def contains(self, task: Task) -> bool:
+    def contains(self, task: ArrayLike) -> bool:
         value = np.asarray(task)
         return value.shape == (self.size,) and any(np.allclose(value, member) for member in self.tasks)
 

@@ -46,7 +46,12 @@ CHEETAH = MujocoBody(
     observation=(("qpos", slice(1, None)), ("qvel", slice(None)), ("sensordata", slice(0, 3, 2))),
     labels=(
         *("height z (m)", "pitch (rad)", *(f"{joint} (rad)" for joint in CHEETAH_JOINTS)),
-        *("root vx (m/s)", "root vz (m/s)", "pitch rate (rad/s)", *(f"{joint} rate (rad/s)" for joint in CHEETAH_JOINTS)),
+        *(
+            "root vx (m/s)",
+            "root vz (m/s)",
+            "pitch rate (rad/s)",
+            *(f"{joint} rate (rad/s)" for joint in CHEETAH_JOINTS),
+        ),
         *("whole-robot vx (m/s)", "whole-robot vz (m/s)"),
     ),
     reset=gaussian_reset,
@@ -62,9 +67,9 @@ def cheetah_direction_reward(observation: Array, action: Array, next_observation
 
 
 _SOURCE = (
-    "Landolfi, Thomas, Ma 2019 (SMT), after Finn et al. 2017 (MAML): rllab's half-cheetah at 0.01 s a step. Differs: the "
-    "observation leaves out the position along the track and the centre of mass (neither dynamics nor reward depends on "
-    "them) and the velocity across it, which is always zero"
+    "Landolfi, Thomas, Ma 2019 (SMT), after Finn et al. 2017 (MAML): rllab's half-cheetah at 0.01 s a step. Differs: "
+    "the observation leaves out the position along the track and the centre of mass (neither dynamics nor reward "
+    "depends on them) and the velocity across it, which is always zero"
 )
 
 FAMILIES = (

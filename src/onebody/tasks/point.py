@@ -19,9 +19,7 @@ def distance_reward(observation: Array, action: Array, next_observation: Array, 
     return -jnp.sqrt(jnp.sum((next_observation - task) ** 2) + 1e-12)
 
 
-POINT = ClosedFormBody(
-    name="point", dynamics=move, labels=("x (m)", "y (m)"), action_size=2, reset=near_origin, dt=0.1
-)
+POINT = ClosedFormBody(name="point", dynamics=move, labels=("x (m)", "y (m)"), action_size=2, reset=near_origin, dt=0.1)
 
 FAMILIES = (
     TaskFamily(
@@ -30,7 +28,7 @@ FAMILIES = (
         space=Box((-1.0, -1.0), (1.0, 1.0)),
         reward=distance_reward,
         horizon=20,
-        source="ours, after the point robot of Finn et al. 2017 (MAML): goals in [-1, 1]², 0.1 m a step along each axis",
+        source="ours, after the point robot of Finn et al. 2017 (MAML): goals in [-1, 1]², 0.1 m a step and axis",
         summary="-‖position - ψ‖",
     ),
 )

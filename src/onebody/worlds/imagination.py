@@ -34,7 +34,7 @@ class Imagination(eqx.Module):
         observation: Float[Array, "task episode observation"],
         action: Float[Array, "task episode action"],
     ) -> tuple[tuple[Array, Array, Array], Array, Transitions]:
-        """One imagined step of every episode; an episode that ends begins anew. New state, observations, transitions."""
+        """One step of every episode; one that ends begins anew. New state, observations, transitions."""
         tasks, age, start = state
         next_observation = self.model(observation, action)
         reward, terminated = self.family.outcome(observation, action, next_observation, tasks)

@@ -1,6 +1,6 @@
 """The only code that steps a world."""
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ from onebody.learning.policies import Policy
 from onebody.tasks.family import TaskFamily
 
 
+@runtime_checkable
 class World(Protocol):
     """Something that can be stepped: the `Simulator` or the `Imagination`."""
 
@@ -18,7 +19,7 @@ class World(Protocol):
 
     def reset(self, tasks: Array, episodes: int, key: Key) -> tuple[Any, Any]: ...
 
-    def step(self, state: Any, observation: Any, action: Any) -> tuple[Any, Any, Transitions]: ...
+    def step(self, state: Any, observation: Any, action: Any, /) -> tuple[Any, Any, Transitions]: ...
 
     def scan(self, step: Any, carry: Any, noise: Array) -> tuple[Any, Transitions]: ...
 
@@ -50,7 +51,7 @@ def rollout(
     noise = jnp.zeros(shape) if deterministic else jax.random.normal(noise_key, shape)
     memory = policies.memory((len(tasks), episodes))
 
-    def step(carry: Any, noise: Array) -> tuple[Any, Transitions]:
+    def step(carry: Any, noise: Any) -> tuple[Any, Transitions]:
         state, observation, memory = carry
         action, memory = _act(policies, observation, tasks, memory, noise)
         state, observation, transitions = world.step(state, observation, action)
@@ -63,5 +64,5 @@ def rollout(
 
 
 @jax.jit
-def _act(policies: Policy, observation: Array, tasks: Array, memory: Any, noise: Array) -> tuple[Array, Any]:
+def _act(policies: Policy, observation: Any, tasks: Array, memory: Any, noise: Any) -> tuple[Array, Any]:
     return jax.vmap(lambda policy, *inputs: policy(*inputs))(policies, observation, tasks, memory, noise)

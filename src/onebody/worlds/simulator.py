@@ -1,6 +1,6 @@
 """The real world: a batch of simulations, one C++ call a control step. It counts its own samples."""
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from onebody.core.types import Key, Transitions
 from onebody.tasks.family import Body, ClosedFormBody, MujocoBody, TaskFamily
 
 
+@runtime_checkable
 class Engine(Protocol):
     """n copies of one body, in step."""
 
@@ -102,9 +103,9 @@ class Simulator:
         self,
         age: np.ndarray,
         observation: Float[np.ndarray, "task episode observation"],
-        action: Float[Array, "task episode action"],
+        action: Any,
     ) -> tuple[np.ndarray, np.ndarray, Transitions]:
-        """One control step of every episode; an episode that ends begins anew. New ages, observations, transitions."""
+        """One control step of every episode; one that ends begins anew. New ages, observations, transitions (NumPy)."""
         assert self._engine is not None, "reset before step"
         action = np.asarray(action)
         raw = self._engine.step(np.clip(action, -1.0, 1.0).reshape(age.size, -1))
@@ -120,7 +121,8 @@ class Simulator:
         if done.any():
             age = np.where(done, 0, age)
             start = self._engine.reset(self._rng, np.flatnonzero(done)).reshape(observation.shape)
-        return age, start, Transitions(observation, action, reward, next_observation, terminated, truncated)
+        row: list[Any] = [observation, action, reward, next_observation, terminated, truncated]
+        return age, start, Transitions(*row)
 
     def scan(self, step: Any, carry: Any, noise: Array) -> tuple[Any, Transitions]:
         """`lax.scan`'s contract, by a Python loop over time."""

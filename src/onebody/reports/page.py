@@ -1,0 +1,237 @@
+"""One HTML page that needs nothing else: data in, HTML out. Only `write` touches the disk.
+
+Every function but `write` returns a piece of HTML; texts given to them are escaped, pieces are not.
+"""
+
+import base64
+import html
+import io
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator
+
+INK, GRID, LINES = "#010101", "#020202", ("#030303", "#040404", "#050505", "#060606")
+"""stand-ins in a figure for the page's own colours, which follow light and dark"""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and the pieces of HTML below it."""
+
+    title: str
+    body: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a chart; `low` and `high` bound the band around it, where there is one."""
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
+
+
+def write(path: Path, title: str, lead: str, sections: Sequence[Section]) -> Path:
+    """Write the page, whole or not at all; `lead` is the paragraph under the heading."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.partial")
+    beside.write_text(page(title, lead, sections), encoding="utf-8")
+    os.replace(beside, path)
+    return path
+
+
+def page(title: str, lead: str, sections: Sequence[Section]) -> str:
+    """The whole page."""
+    body = "\n".join(f"<section>\n<h2>{html.escape(s.title)}</h2>\n{s.body}\n</section>" for s in sections)
+    return _PAGE.format(title=html.escape(title), style=_STYLE, lead=paragraph(lead, "lead"), body=body)
+
+
+def paragraph(text: str, kind: str = "") -> str:
+    """`kind`: "lead", "note" or nothing."""
+    return f"<p{f' class={kind}' if kind else ''}>{html.escape(text)}</p>"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of texts; the first column names the row, the others stand to the right."""
+    head = "".join(f"<th scope=col>{html.escape(name)}</th>" for name in header)
+    body = "".join(
+        f"<tr><th scope=row>{html.escape(row[0])}</th>"
+        + "".join(f"<td>{html.escape(cell)}</td>" for cell in row[1:])
+        + "</tr>\n"
+        for row in rows
+    )
+    return f"<div class=wide><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>"
+
+
+def facts(values: Mapping[str, str]) -> str:
+    """Names and values, for what a result depends on."""
+    pairs = (f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>" for name, value in values.items())
+    return f"<dl>{''.join(pairs)}</dl>"
+
+
+def command(*lines: str) -> str:
+    """What to type."""
+    return f"<pre><code>{html.escape(chr(10).join(lines))}</code></pre>"
+
+
+def figures(*pieces: tuple[str, str]) -> str:
+    """(piece, caption) pairs side by side, one below the other where the page is narrow."""
+    inner = "".join(
+        f"<figure>{piece}<figcaption>{html.escape(caption)}</figcaption></figure>\n" for piece, caption in pieces
+    )
+    return f"<div class=figures>\n{inner}</div>"
+
+
+def picture(webp: bytes, description: str) -> str:
+    """A (moving) WebP picture, in the page itself."""
+    data = base64.b64encode(webp).decode()
+    return f'<img src="data:image/webp;base64,{data}" alt="{html.escape(description)}">'
+
+
+def learning_curve(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Real and imagined return a training iteration against real samples; `rows` of `metrics.jsonl`."""
+    samples = _column(rows, "real/samples")
+    lines = [
+        Line("real", samples, _column(rows, "real/return")),
+        Line("imagined", samples, _column(rows, "imagined/return")),
+    ]
+    return chart("Return of training", lines, "real samples", "return an episode")
+
+
+def model_error(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The model's error on samples it has not been fitted to, against real samples; `rows` of `metrics.jsonl`."""
+    line = Line("model", _column(rows, "real/samples"), _column(rows, "model/validation_error"))
+    return chart("Error of the model", [line], "real samples", "validation error")
+
+
+def meta_test_curve(evaluations: Sequence[Mapping[str, Any]]) -> str:
+    """Mean return on held-out tasks against samples of training, a line a stage, with its interval.
+
+    `evaluations` are results of `onebody evaluate`, in any order.
+    """
+    stages: dict[int, list[tuple[float, float, float, float]]] = {}
+    for evaluation in evaluations:
+        for stage in evaluation["stages"]:
+            points = stages.setdefault(stage["stage"], [])
+            low, high = stage["interval"]
+            points.append((float(evaluation["training_samples"]), stage["mean"], low, high))
+    lines = [Line(f"stage {stage}", *map(list, zip(*sorted(points)))) for stage, points in sorted(stages.items())]
+    return chart("Return on held-out tasks", lines, "real samples of training", "mean return")
+
+
+def chart(title: str, lines: Sequence[Line], x: str, y: str) -> str:
+    """Lines over a common axis as inline SVG; values that are not finite are gaps. A note where there is no value."""
+    lines = [line for line in lines if any(map(math.isfinite, line.y))]
+    if not lines:
+        return paragraph(f"{title}: nothing recorded yet.", "note")
+    with matplotlib.rc_context({**_RC, "svg.hashsalt": title}):
+        figure = Figure(figsize=(4.8, 3.1), layout="constrained")
+        axes = figure.add_subplot()
+        for line, color in zip(lines, LINES * len(lines), strict=False):
+            marker = "o" if len(line.x) < 30 else None
+            axes.plot(line.x, line.y, color=color, label=line.label, linewidth=1.8, marker=marker, markersize=4)
+            if line.low:
+                axes.fill_between(line.x, line.low, line.high, color=color, alpha=0.18, linewidth=0)
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+        axes.grid(axis="y", color=GRID, linewidth=0.8)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        if len(lines) > 1:
+            figure.legend(
+                loc="outside upper left", ncols=4, frameon=False, borderpad=0.2, handlelength=1, columnspacing=1.3
+            )
+        file = io.StringIO()
+        figure.savefig(file, format="svg", transparent=True)
+    return _inline(file.getvalue(), title)
+
+
+def _inline(svg: str, title: str) -> str:
+    """Matplotlib's SVG as a piece of HTML: no prologue, names or addresses; the page's colours and font."""
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    svg = svg.replace("xlink:href", "href").replace(f"stroke: {GRID}", "stroke: var(--grid)")
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+    for color, name in ((INK, "var(--muted)"), *((c, f"var(--line-{i})") for i, c in enumerate(LINES))):
+        svg = svg.replace(color, name)
+    view = re.search(r'viewBox="[^"]*"', svg)
+    assert view is not None, "matplotlib gives each SVG its view box"
+    name = html.escape(title)
+    return f'<svg role="img" aria-label="{name}" {view[0]}>' + svg[svg.index(">") + 1 :].strip()
+
+
+def _column(rows: Sequence[Mapping[str, Any]], name: str) -> list[float]:
+    """NaN where a row has no such number."""
+    values = (row.get(name) for row in rows)
+    return [math.nan if value is None else float(value) for value in values]
+
+
+_RC: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "font.size": 10.5,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": GRID,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+}
+_STYLE = """
+:root { color-scheme: light dark; --paper: #fff; --ink: #1c2430; --muted: #5a6573; --grid: #e2e6eb; --soft: #f4f6f8;
+  --line-0: #1f6fb5; --line-1: #c2571a; --line-2: #2a8a5c; --line-3: #8a4fa8; }
+@media (prefers-color-scheme: dark) { :root { --paper: #14181d; --ink: #e6eaef; --muted: #a0abb8; --grid: #323a44;
+  --soft: #1d232a; --line-0: #6fb1ec; --line-1: #f09a5e; --line-2: #63c79a; --line-3: #c596e0; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 2rem 1.25rem 4rem; max-width: 62rem; background: var(--paper); color: var(--ink);
+  font: 1rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
+h1 { font-size: clamp(1.5rem, 5vw, 2.1rem); line-height: 1.2; margin: 0 0 .75rem; text-wrap: balance; }
+h2 { font-size: 1.25rem; margin: 2.5rem 0 .5rem; }
+p { margin: .5rem 0; max-width: 44rem; text-wrap: pretty; }
+.lead { font-size: 1.1rem; }
+.note, figcaption, dt { color: var(--muted); font-size: .9rem; }
+.wide { overflow-x: auto; margin: 1rem 0; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th, td { padding: .5rem 0 .5rem 1rem; text-align: right; border-bottom: 1px solid var(--grid); }
+th:first-child, td:first-child { padding-left: 0; text-align: left; }
+thead th { vertical-align: bottom; color: var(--muted); font-size: .9rem; font-weight: 500; line-height: 1.3; }
+tbody th { font-weight: 600; white-space: nowrap; }
+.figures { display: grid; gap: 1.5rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 18rem), 1fr)); }
+figure { margin: 1rem 0 0; }
+figcaption { margin-top: .35rem; }
+svg, img { display: block; width: 100%; height: auto; max-width: 34rem; }
+img { border-radius: 6px; background: var(--soft); }
+svg text { font-family: inherit !important; }
+pre { overflow-x: auto; margin: .75rem 0; padding: .75rem 1rem; border-radius: 6px; background: var(--soft); }
+code { font: .9rem/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
+dl { display: flex; flex-wrap: wrap; gap: .5rem 1.75rem; margin: 1rem 0; }
+dd { margin: 0; font-variant-numeric: tabular-nums; }
+"""
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>
+<main>
+<h1>{title}</h1>
+{lead}
+{body}
+</main>
+</body>
+</html>
+"""

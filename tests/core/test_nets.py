@@ -1,0 +1,39 @@
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from onebody.core.nets import MLP, Normalizer, normalized_columns, trainable
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=4), st.integers(0, 1000))
+def test_normalizer_merges_batches_to_the_statistics_of_all(sizes, seed):
+    rng = np.random.default_rng(seed)
+    batches = [rng.normal(3.0, 2.0, (n, 2)).astype(np.float32) for n in sizes]
+    normalizer = Normalizer(2)
+    for batch in batches:
+        normalizer = normalizer.update(jnp.array(batch))
+    rows = np.concatenate(batches)
+    np.testing.assert_allclose(normalizer.mean, rows.mean(0), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(normalizer.std, np.maximum(rows.std(0), 1e-6), rtol=1e-3, atol=1e-3)
+
+
+def test_normalizer_inverts_and_keeps_constants_finite():
+    normalizer = Normalizer(2).update(jnp.array([[1.0, 5.0], [3.0, 5.0]]))
+    x = jnp.array([[2.5, 5.0]])
+    np.testing.assert_allclose(normalizer.inverse(normalizer(x)), x)
+    assert np.isfinite(normalizer(x)).all()
+
+
+def test_columns_are_normalized():
+    weight = normalized_columns(0.5)(jax.random.key(0), (7, 3))
+    np.testing.assert_allclose(jnp.linalg.norm(weight, axis=0), 0.5, rtol=1e-5)
+
+
+def test_normalizers_are_not_trainable():
+    net = MLP(jax.random.key(0), (2, 3), jnp.tanh, [normalized_columns(1.0)])
+    kept = eqx.filter((net, Normalizer(2)), trainable((net, Normalizer(2))))
+    assert [x.shape for x in jax.tree.leaves(kept)] == [(2, 3), (3,)]

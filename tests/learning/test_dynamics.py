@@ -1,0 +1,75 @@
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from onebody.core.nets import trainable
+from onebody.core.types import Transitions
+from onebody.learning import dynamics
+from onebody.learning.dynamics import Dynamics, DynamicsConfig
+from onebody.learning.replay import Replay
+
+
+def linear_transitions(n=400):
+    keys = jax.random.split(jax.random.key(0), 2)
+    observation, action = jax.random.normal(keys[0], (1, n, 1, 2)), jax.random.uniform(keys[1], (1, n, 1, 1), minval=-1)
+    next_observation = observation @ jnp.array([[0.9, 0.2], [0.0, 0.8]]) + action * jnp.array([0.5, -0.5])
+    done = jnp.ones((1, n, 1), bool)
+    return Transitions(observation, action, jnp.zeros((1, n, 1)), next_observation, ~done, done)
+
+
+def test_untrained_model_predicts_the_mean_difference():
+    seen = linear_transitions()
+    model = Dynamics(jax.random.key(0), 2, 1, DynamicsConfig(hidden=(8,))).renormalize(seen)
+    mean = (seen.next_observation - seen.observation).mean((0, 1, 2))
+    x = jnp.array([[0.3, -0.2]])
+    np.testing.assert_allclose(model(x, jnp.zeros((1, 1))), x + mean, atol=1e-4)
+
+
+def test_loss_by_hand():
+    """Two steps of a model that predicts no change; unit scale; a window that an end of episode runs through."""
+    model = Dynamics(jax.random.key(0), 2, 1, DynamicsConfig(hidden=()))
+    model = jax.tree.map(jnp.zeros_like, model)
+    ones = jnp.ones(2)
+    model = eqx.tree_at(lambda m: (m.observation.std, m.difference.std), model, (ones, ones))
+    observations = jnp.array([[[0.0, 0.0]], [[3.0, 4.0]]])
+    next_observations = jnp.array([[[3.0, 4.0]], [[3.0, 5.0]]])
+    windows = (observations, jnp.zeros((2, 1, 1)), next_observations, jnp.array([[False], [False]]))
+    # errors of increments: rms(3, 4) and rms(0, 1)
+    expected = (np.sqrt(25 / 2) + np.sqrt(1 / 2)) / 2
+    np.testing.assert_allclose(dynamics.loss(model, windows), expected, rtol=1e-5)
+
+
+def test_loss_follows_the_models_own_prediction_and_restarts_after_an_end():
+    """A model that doubles: from 1 it goes to 2, then (its own prediction) to 4; after an end from the true state."""
+    config = DynamicsConfig(hidden=())
+    model = Dynamics(jax.random.key(0), 1, 1, config)
+    model = eqx.tree_at(lambda m: m.net.weights[0], model, jnp.array([[1.0], [0.0]]))
+    observations, next_observations = jnp.array([[[1.0]], [[10.0]]]), jnp.array([[[2.0]], [[20.0]]])
+    for end, expected in [(False, 8.0), (True, 0.0)]:  # increment 2 against 10; increment 10 against 10
+        windows = (observations, jnp.zeros((2, 1, 1)), next_observations, jnp.array([[end], [False]]))
+        np.testing.assert_allclose(dynamics.loss(model, windows), expected / 2, atol=1e-4)
+
+
+def test_fit_learns_a_linear_system_and_leaves_normalizers_alone():
+    seen, config = linear_transitions(), DynamicsConfig(hidden=(32,), window=1, learning_rate=3e-3)
+    model = Dynamics(jax.random.key(0), 2, 1, config).renormalize(seen)
+    data = Replay.empty(400, 2, 1).add(seen)
+    state = dynamics.optimizer(config).init(eqx.filter(model, trainable(model)))
+
+    def error(model):
+        predicted = model(seen.observation, seen.action) - seen.observation
+        return float(dynamics.error(model, predicted, seen.next_observation - seen.observation).mean())
+
+    fitted, _, _ = jax.jit(dynamics.fit, static_argnums=(4, 5))(model, state, data, jax.random.key(1), 600, config)
+    assert error(fitted) < 0.1 < error(model)
+    np.testing.assert_array_equal(fitted.observation.mean, model.observation.mean)
+
+
+def test_predictions_stay_within_a_hundred_deviations_and_actions_are_clipped():
+    seen = linear_transitions()
+    model = Dynamics(jax.random.key(0), 2, 1, DynamicsConfig(hidden=())).renormalize(seen)
+    model = eqx.tree_at(lambda m: m.net.weights[0], model, jnp.full((3, 2), 1e6))
+    far = model(jnp.ones((1, 2)), jnp.ones((1, 1)))
+    np.testing.assert_allclose(model.observation(far), 100.0, rtol=1e-4)
+    np.testing.assert_array_equal(far, model(jnp.ones((1, 2)), jnp.full((1, 1), 9.0)))

@@ -1,0 +1,76 @@
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+
+from onebody.core.nets import Normalizer, trainable
+from onebody.learning import trpo
+from onebody.learning.policies import GaussianPolicy
+from onebody.learning.trpo import TRPOConfig
+
+
+def make(seed=0):
+    keys = jax.random.split(jax.random.key(seed), 4)
+    normalizer = Normalizer(3).update(jax.random.normal(keys[0], (50, 3)) * 2 + 1)
+    policy = GaussianPolicy(keys[1], (5,), normalizer, 2)
+    observation = jax.random.normal(keys[2], (64, 3))
+    action = policy.distribution(observation).sample(jax.random.normal(keys[3], (64, 2)))
+    return policy, observation, action
+
+
+def flat(policy, observation):
+    free, fixed = eqx.partition(policy, trainable(policy))
+    parameters, unravel = ravel_pytree(free)
+    return parameters, lambda p: eqx.combine(unravel(p), fixed).distribution(observation)
+
+
+def test_fisher_product_is_the_hessian_of_the_kl():
+    policy, observation, _ = make()
+    parameters, distribution = flat(policy, observation)
+    old = distribution(parameters)
+    hessian = jax.hessian(lambda p: old.kl(distribution(p)).mean())(parameters)
+    product = trpo.fisher_product(distribution, parameters, len(observation))
+    for seed in range(3):
+        v = jax.random.normal(jax.random.key(seed), parameters.shape)
+        np.testing.assert_allclose(product(v), hessian @ v, rtol=1e-3, atol=1e-4)
+
+
+def test_conjugate_gradient_solves():
+    root = jax.random.normal(jax.random.key(0), (6, 6))
+    matrix, target = root @ root.T + jnp.eye(6), jnp.arange(6.0)
+    found = trpo.conjugate_gradient(lambda v: matrix @ v, target, 12)
+    np.testing.assert_allclose(found, jnp.linalg.solve(matrix, target), rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("max_kl", [1e-3, 0.01, 0.3])
+def test_a_step_stays_in_the_trust_region_and_gains(seed, max_kl):
+    policy, observation, action = make(seed)
+    advantage = -jnp.sum((action - 0.5) ** 2, axis=-1)
+    config = TRPOConfig(max_kl=max_kl, entropy=0.0)
+    new, metrics = trpo.update(policy, observation, action, advantage, config)
+    kl = policy.distribution(observation).kl(new.distribution(observation)).mean()
+    assert 0.2 * max_kl < kl <= max_kl * (1 + 1e-4)
+    assert float(metrics["policy/kl"]) == pytest.approx(float(kl), rel=1e-3)
+    normalized = (advantage - advantage.mean()) / advantage.std()
+    before, after = (
+        trpo.surrogate(p.distribution(observation), policy.distribution(observation), action, normalized, 0.0)
+        for p in (policy, new)
+    )
+    assert after > before
+
+
+def test_a_step_that_cannot_gain_is_not_taken():
+    policy, observation, action = make()
+    new, metrics = trpo.update(policy, observation, action, jnp.full(len(action), jnp.nan), TRPOConfig())
+    for old_leaf, new_leaf in zip(jax.tree.leaves(policy), jax.tree.leaves(new), strict=True):
+        np.testing.assert_array_equal(old_leaf, new_leaf)
+    assert float(metrics["policy/kl"]) == 0.0
+
+
+def test_the_normalizer_is_not_moved():
+    policy, observation, action = make()
+    new, _ = trpo.update(policy, observation, action, action[:, 0], TRPOConfig())
+    np.testing.assert_array_equal(new.observation.mean, policy.observation.mean)

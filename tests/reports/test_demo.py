@@ -1,0 +1,61 @@
+"""The demo's table and report, from a training and adaptation that are given."""
+
+import json
+
+import numpy as np
+import pytest
+
+from onebody.reports import demo, video
+from onebody.runs import evaluate, log, loop
+from onebody.tasks.registry import make
+
+
+@pytest.fixture
+def trained(monkeypatch, policy):
+    """Training writes two lines; adaptation returns untrained policies. What they were asked for is returned."""
+    asked = {}
+
+    def train(algorithm, family, *, out, **options):
+        asked["train"] = {"algorithm": algorithm, "family": family, **options}
+        out.mkdir(parents=True, exist_ok=True)
+        config = {"algorithm": algorithm, "family": family, "preset": "demo", "seed": 0, "versions": {"jax": "0.1.2"}}
+        (out / "config.json").write_text(json.dumps(config))
+        with log.Log(out) as lines:
+            for i in (1, 2):
+                lines.write(i, {"real/samples": 4000 * i, "real/return": -100.0 * i, "model/validation_error": 0.5})
+        return out
+
+    def adapt_many(run, tasks, *, stages, extrapolate):
+        asked["adapt"] = {"tasks": tasks, "stages": stages, "extrapolate": extrapolate}
+        one = policy(make("cheetah-vel"))
+        return [evaluate.AdaptedPolicy(np.array([t], np.float32), -20.0, -31.25, -200.0, 0, one) for t in tasks]
+
+    monkeypatch.setattr(loop, "train", train)
+    monkeypatch.setattr(evaluate, "adapt_many", adapt_many)
+    return asked
+
+
+def test_table_report_and_what_to_do_next(trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(video, "film", lambda *_: b"film")
+    out = tmp_path / "demo"
+    demo.demo(out, quiet=True)
+    printed = capsys.readouterr().out
+    for text in ("0.4 m/s", "1.0 m/s", "1.6 m/s", "-20.0", "-31.2", "-200.0", "0 is perfect"):
+        assert text in printed
+    assert str(out / "report.html") in printed
+    assert f"onebody adapt {out} --task 1.3" in printed
+    assert trained["train"]["quiet"] and trained["train"]["preset"] == "demo" and trained["train"]["seed"] == 0
+    assert trained["adapt"] == {"tasks": [0.4, 1.0, 1.6], "stages": 0, "extrapolate": False}
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert page.count("<img ") == 3
+    for text in ("8,000 real", "80 s of motion", "on 2 velocities", "-31.2", "0.1.2", "<svg"):
+        assert text in page
+
+
+def test_a_machine_that_cannot_render_still_gets_its_report(trained, blind, tmp_path, capsys):
+    demo.demo(tmp_path / "demo")
+    printed = capsys.readouterr().out
+    (line,) = [line for line in printed.splitlines() if "No pictures" in line]
+    assert "cannot render" in line
+    page = (tmp_path / "demo" / "report.html").read_text(encoding="utf-8")
+    assert "<img" not in page and "How they move" not in page and "1.6 m/s" in page

@@ -1,0 +1,113 @@
+"""Films show one real episode, or say what is missing."""
+
+import io
+import sys
+
+import jax
+import mujoco
+import numpy as np
+import pytest
+from PIL import Image, ImageSequence
+
+from onebody.core.errors import OnebodyError
+from onebody.reports import video
+from onebody.tasks.registry import make
+
+CHEETAH, POINT = make("cheetah-vel"), make("point/goal")
+
+
+def frames(data):
+    """Frames, seconds in all, and the image. A frame that equals the one before only makes that one last longer."""
+    image, seen, seconds = Image.open(io.BytesIO(data)), [], 0.0
+    for frame in ImageSequence.Iterator(image):
+        seen.append(np.asarray(frame.convert("RGB"), float))
+        seconds += frame.info["duration"] / 1000
+    return seen, seconds, image
+
+
+@jax.tree_util.register_static
+class Towards:
+    """Goes straight to the task."""
+
+    noise_size = 2
+
+    def memory(self, axes):
+        return ()
+
+    def __call__(self, observation, task, memory, noise):
+        return 10 * (task - observation), memory
+
+
+@pytest.fixture(scope="module")
+def renders():
+    """Skips where the machine has no OpenGL."""
+    try:
+        video._renderer(mujoco.MjModel.from_xml_string("<mujoco/>"), 8, 8).close()
+    except OnebodyError as error:
+        pytest.skip(str(error))
+
+
+def test_the_cheetah_in_real_time(renders, policy, tmp_path):
+    path = tmp_path / "videos" / "run.webp"
+    data = video.film(CHEETAH, policy(CHEETAH), 1.3, path)
+    assert path.read_bytes() == data
+    seen, seconds, image = frames(data)
+    assert image.format == "WEBP" and image.size == (320, 240)
+    assert len(seen) == 50 and seconds == pytest.approx(2.0)  # 200 steps of 0.01 s
+    assert seen[0].std() > 10
+    assert np.abs(seen[0] - seen[-1]).max() > 50
+
+
+def test_larger_than_the_model_allows_for(renders, policy):
+    before = CHEETAH.body.model().vis.global_.offwidth
+    _, _, image = frames(video.film(CHEETAH, policy(CHEETAH), [0.5], size=(800, 200)))
+    assert image.size == (800, 200)
+    assert CHEETAH.body.model().vis.global_.offwidth == before
+
+
+def test_the_point_moves_towards_its_ring():
+    seen, seconds, image = frames(video.film(POINT, Towards(), [0.9, -0.9]))
+    assert image.size == (320, 240) and seconds == pytest.approx(2.0)  # 20 steps of 0.1 s
+
+    def dot(frame):
+        rows, columns = np.nonzero(np.abs(frame - (31, 111, 181)).sum(axis=-1) < 40)
+        return columns.mean(), rows.mean()
+
+    (x0, y0), (x1, y1) = dot(seen[0]), dot(seen[-1])
+    assert (x0, y0) == pytest.approx((160, 120), abs=3)
+    assert (x1, y1) == pytest.approx((260, 220), abs=8)  # the task is 1 / 1.2 of the way to the border
+
+
+def test_the_episode_that_is_filmed_is_one_horizon_from_an_initial_state(policy):
+    poses = video.episode(CHEETAH, policy(CHEETAH), 1.0)
+    assert len(poses) == 200
+    assert np.abs(poses[0]).max() < 0.06
+    assert not np.array_equal(poses[0], poses[1])
+    assert all(np.array_equal(a, b) for a, b in zip(poses, video.episode(CHEETAH, policy(CHEETAH), 1.0)))
+
+
+def test_a_machine_that_cannot_render_says_what_to_install(blind, policy, tmp_path, monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", "egl")
+    with pytest.raises(OnebodyError) as caught:
+        video.film(CHEETAH, policy(CHEETAH), 1.0, tmp_path / "a.webp")
+    assert "no OpenGL here" in str(caught.value) and "\n" not in str(caught.value)
+    assert ("apt-get install libegl1" in str(caught.value)) == (sys.platform == "linux")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a"])
+def test_other_files_are_refused_before_anything_is_done(name, policy, tmp_path):
+    with pytest.raises(OnebodyError, match=r"\.webp and \.mp4"):
+        video.film(POINT, policy(POINT), [0.5, 0.5], tmp_path / name)
+
+
+def test_mp4_without_its_extra_says_what_to_install(policy, tmp_path, monkeypatch):
+    monkeypatch.setattr(video.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(OnebodyError, match=r"pip install onebody\[video\]"):
+        video.film(POINT, policy(POINT), [0.5, 0.5], tmp_path / "a.mp4")
+
+
+def test_mp4_where_the_extra_is_there(policy, tmp_path):
+    pytest.importorskip("imageio_ffmpeg")
+    data = video.film(POINT, policy(POINT), [0.5, 0.5], tmp_path / "a.mp4")
+    assert data[4:8] == b"ftyp"

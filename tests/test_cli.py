@@ -1,0 +1,352 @@
+"""The command line as a user types it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+
+import onebody
+from onebody.cli import commands, main, options
+from onebody.core.errors import OnebodyError
+from onebody.reports import video
+from onebody.runs import evaluate, log, loop
+
+MAIN = "import sys; from onebody.cli import main; sys.exit(main())"
+SMOKE = ("train", "smt", "point/goal", "--preset", "smoke")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def environment():
+    """What `main` sets for JAX does not leak out."""
+    with patch.dict(os.environ):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path, monkeypatch):
+    """Each test types its commands in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    run = tmp_path_factory.mktemp("trained") / "run"
+    assert main([*SMOKE, "--quiet", "--out", str(run)]) == 0
+    return run
+
+
+def files(folder):
+    return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def refusal(capsys, *arguments) -> str:
+    """What a refused command says: one line on stderr, exit code 2."""
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("onebody: ") and err.count("\n") == 1 and err.endswith("\n")
+    return err
+
+
+def help_of(capsys, *arguments) -> str:
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    return out
+
+
+# ---------------------------------------------------------------- help, version, list
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",), ("help",)])
+def test_overview_names_every_command(arguments, capsys):
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert all(f"\n  {name} " in out for name in ("list", "train", "resume", "adapt", "evaluate", "demo", "--version"))
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("onebody 0.")
+
+
+@pytest.mark.parametrize("command", commands.COMMANDS)
+def test_help_says_every_option_and_default(command, capsys):
+    out = help_of(capsys, command, "--help")
+    assert out.startswith(f"usage: onebody {command} ")
+    for option in options._names(commands.COMMANDS[command]):
+        assert option in (*out.split(), "--run", "--algorithm", "--family", "--config")
+    assert "(default: " in out
+    assert list(os.scandir()) == []
+
+
+def test_help_of_an_algorithm_shows_its_options_wherever_help_stands(capsys):
+    shown = help_of(capsys, "train", "smt", "point/goal", "--preset", "paper", "--help")
+    assert shown == help_of(capsys, "train", "--help", "smt", "point/goal", "--preset=paper")
+    assert "ALGORITHM FAMILY" in shown and "--config.n-tasks" in shown
+    assert "(default: 100)" in shown and "(default: 100)" not in help_of(capsys, *SMOKE, "--help")
+
+
+def test_list(capsys):
+    assert main(["list"]) == 0
+    text = capsys.readouterr().out
+    assert main(["list", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {"smt", "slbo"} <= {row["id"] for row in found["algorithms"]}
+    family = next(row for row in found["families"] if row["id"] == "smt/cheetah-vel")
+    assert family["aliases"] == ["cheetah-vel"] and family["horizon_steps"] == 200 and family["source"]
+    for row in [*found["algorithms"], *found["families"]]:
+        assert row["id"] in text and row["source"] in text
+    assert main(["list", "--families", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out).keys() == {"families"}
+    assert main(["list", "--algorithms"]) == 0
+    assert "point/goal" not in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("trian smt point/goal", ["'trian'", "'train'"]),
+        ("train smtt point/goal", ["'smtt'", "'smt'"]),
+        ("train smtt point/goal --config.n-tasks 3", ["'smtt'", "'smt'"]),
+        ("train smt piont/goal", ["'piont/goal'", "'point/goal'"]),
+        ("train smt cheeta-vel", ["'cheeta-vel'", "'cheetah-vel'"]),
+        ("train smt point/goal --preset smoek", ["'smoek'", "'smoke'"]),
+        ("train smt point/goal --sed 3", ["--sed", "'--seed'"]),
+        ("train smt point/goal --sed=3", ["--sed ", "'--seed'"]),
+        ("train smt point/goal --config.slbo.hiden 3", ["--config.slbo.hiden", "'--config.slbo.hidden'"]),
+        ("train slbo point/goal --config.n-warmup 3", ["--config.n-warmup", "train"]),
+        ("train smt point/goal --seed abc", ["--seed", "'abc'", "onebody train --help"]),
+        ("train smt point/goal --seed -1", ["--seed", "-1"]),
+        ("train smt point/goal --seed", ["--seed", "Missing"]),
+        ("train smt point/goal --samples 0", ["--samples", "at least 1"]),
+        ("train smt point/goal --evaluate-every -2", ["--evaluate-every", "at least 0"]),
+        ("train smt point/goal --config.n-tasks many", ["--config.n-tasks", "'many'"]),
+        ("train smt point/goal again", ["again"]),
+        ("train smt", ["FAMILY"]),
+        ("train --seed 3", ["ALGORITHM", "FAMILY"]),
+        ("train", ["ALGORITHM", "FAMILY"]),
+        ("list --famlies", ["--famlies", "'--families'"]),
+        ("list -x", ["-x"]),
+        ("resume", ["RUN"]),
+        ("resume nowhere", ["nowhere"]),
+        ("evaluate nowhere", ["nowhere"]),
+        ("adapt nowhere --task 1", ["nowhere"]),
+        ("adapt nowhere", ["--task"]),
+        ("adapt nowhere --task 1,fast", ["--task 1,fast"]),
+        ("adapt nowhere --task 1 --save policy.pkl", ["policy.pkl", ".npz"]),
+        ("adapt nowhere --task 1 --save no/policy.npz", ["no/policy.npz", "folder"]),
+        ("adapt nowhere --task 1 --video film.avi", ["film.avi", ".webp"]),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(typed, said, capsys):
+    line = refusal(capsys, *typed.split())
+    for words in said:
+        assert words in line
+    assert list(os.scandir()) == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("adapt RUN --task 0.5,1.5", ["0.5, 1.5", "[-1, 1]", "--extrapolate"]),
+        ("adapt RUN --task 0.5,0.5 --task 0.5", ["0.5", "2"]),
+        ("adapt RUN --task nan,0 --extrapolate", ["nan"]),
+        ("adapt RUN --task 0,0 --stages -1", ["--stages"]),
+        ("evaluate RUN --tasks 0", ["--tasks"]),
+        ("evaluate RUN --stages -1", ["--stages"]),
+        ("train smt point/goal --preset smoke --seed 1 --out RUN", ["seed", "RUN", "--out"]),
+        ("train smt point/goal --preset smoke --config.n-tasks 9 --out RUN", ["n_tasks", "3", "9", "--out"]),
+    ],
+)
+def test_bad_input_leaves_a_run_as_it_was(typed, said, trained, capsys):
+    before = files(trained)
+    line = refusal(capsys, *typed.replace("RUN", str(trained)).split())
+    for words in said:
+        assert words.replace("RUN", str(trained)) in line
+    assert files(trained) == before
+
+
+def test_message_on_a_terminal_without_utf8_or_with_colours():
+    """tyro draws other boxes there; the line must be the same."""
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONWARNINGS": "error"}
+    arguments = [sys.executable, "-c", MAIN, "evaluate", "run", "--tasks", "abc"]
+    done = subprocess.run(arguments, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("onebody: Error parsing --tasks: ") and done.stderr.count("\n") == 1
+    assert (
+        options._message("\x1b[1m╭─ Bad ─╮\x1b[0m\n│ one \x1b[31mthing\x1b[0m │\n│ more.  │\n╰──╯") == "one thing more"
+    )
+
+
+# ---------------------------------------------------------------- the work
+
+
+def test_train_and_the_same_command_again(capsys):
+    assert main([*SMOKE, "--json", "--config.n-tasks", "2"]) == 0
+    out, err = capsys.readouterr()
+    result = json.loads(out)
+    assert result["run"] == "runs/smt-point-goal-s0" and result["iteration"] == 2 and result["real/samples"] > 0
+    assert "iteration 2/2" in err
+    assert json.loads(Path("runs/smt-point-goal-s0/config.json").read_text())["config"]["n_tasks"] == 2
+    before = (os.listdir("runs/smt-point-goal-s0/checkpoints"), log.read(Path(result["run"])))
+    assert main([*SMOKE, "--json", "--quiet", "--config.n-tasks=2"]) == 0
+    assert main(["resume", result["run"], "--json", "--quiet"]) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines() == [json.dumps(result)] * 2 and err == ""
+    assert before == (os.listdir("runs/smt-point-goal-s0/checkpoints"), log.read(Path(result["run"])))
+
+
+def test_train_says_what_comes_next_and_takes_options_in_any_order(trained, capsys):
+    assert main(["train", "--out", str(trained), "--quiet", "--preset=smoke", "smt", "--seed", "0", "point"]) == 0
+    assert f"onebody evaluate {trained}" in capsys.readouterr().out
+
+
+def test_samples_end_the_training(capsys):
+    assert main([*SMOKE, "--samples", "1", "--out", "short", "--json", "--quiet"]) == 0
+    assert json.loads(capsys.readouterr().out)["iteration"] == 1
+
+
+def test_adapt(trained, tmp_path, capsys):
+    typed = ["adapt", str(trained), "--task", "-0.5,0.25", "--task", "1,0", "--save", "policy.npz", "--video", "v.webp"]
+    assert main([*typed, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["task"] for row in rows] == [[-0.5, 0.25], [1.0, 0.0]]
+    assert [row["policy"] for row in rows] == ["policy--0.5,0.25.npz", "policy-1,0.npz"]
+    for row in rows:
+        assert row["adaptation_samples"] == 0
+        assert all(np.isfinite(row[name]) for name in ("predicted_return", "real_return", "untrained_return"))
+        assert onebody.load_policy(row["policy"])(np.zeros(2)).shape == (2,)
+        assert Path(row["video"]).read_bytes()[:4] == b"RIFF"
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_adapt_table_with_real_samples_outside_the_space(trained, capsys):
+    assert main(["adapt", str(trained), "--task", "1.5,0", "--extrapolate", "--stages", "1", "--save", "p.npz"]) == 0
+    header, row = capsys.readouterr().out.splitlines()
+    assert header.split("  ")[0] == "task" and "real return" in header
+    assert row.startswith("1.5, 0.0") and row.split()[-1] == "p.npz" and int(row.split()[-2]) > 0
+
+
+def test_adapt_shows_what_it_found_even_if_it_cannot_film(trained, capsys, monkeypatch):
+    def film(*_):
+        raise OnebodyError("cannot render here; install a renderer")
+
+    monkeypatch.setattr(video, "film", film)
+    assert main(["adapt", str(trained), "--task", "0,0", "--video", "v.webp"]) == 2
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 2 and err == "onebody: cannot render here; install a renderer\n"
+
+
+def test_evaluate(trained, capsys):
+    assert main(["evaluate", str(trained), "--tasks", "3", "--stages", "1", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result == json.loads((trained / "evaluation.json").read_text())
+    assert [stage["stage"] for stage in result["stages"]] == [0, 1]
+    assert main(["evaluate", str(trained), "--tasks", "3", "--stages", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5
+    assert "smt on point/goal, seed 0, known task" in lines[0] and f"{result['training_samples']:,}" in lines[1]
+    for line, stage in zip(lines[3:], result["stages"], strict=True):
+        for number in (stage["mean"], stage["iqm"], stage["worst"], *stage["interval"]):
+            assert f"{number:,.1f}" in line
+        assert line.split()[:2] == [str(stage["stage"]), f"{stage['adaptation_samples']}"]
+
+
+def test_json_has_no_nan(trained, capsys, monkeypatch):
+    monkeypatch.setattr(evaluate, "evaluate", lambda *_, **__: {"mean": float("nan"), "all": [float("inf"), 1.5]})
+    assert main(["evaluate", str(trained), "--json"]) == 0
+    assert capsys.readouterr().out == '{"mean": null, "all": [null, 1.5]}\n'
+
+
+# ---------------------------------------------------------------- ends
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "said"),
+    [
+        (loop.Stopped(signal.SIGTERM, Path("x")), 143, "onebody resume x"),
+        (loop.Stopped(signal.SIGINT, Path("x")), 130, "onebody resume x"),
+        (KeyboardInterrupt(), 130, "stopped"),
+        (OnebodyError("model/loss is nan"), 2, "model/loss is nan"),
+        (PermissionError(13, "Permission denied", "x/config.json"), 2, "x/config.json: Permission denied"),
+    ],
+)
+def test_how_commands_end(raised, code, said, capsys, monkeypatch):
+    def train(*_, **__):
+        raise raised
+
+    monkeypatch.setattr(loop, "train", train)
+    assert main(SMOKE) == code
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and said in err
+
+
+def test_an_error_of_ours_is_not_hidden(monkeypatch):
+    monkeypatch.setattr(loop, "train", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main(SMOKE)
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signal_saves_and_resume_goes_on(signum, code, tmp_path, capsys):
+    run = tmp_path / "run"
+    typed = [*SMOKE, "--config.n-tasks", "100000", "--out", str(run)]
+    with subprocess.Popen([sys.executable, "-c", MAIN, *typed], stderr=subprocess.PIPE, text=True) as process:
+        try:
+            end = time.monotonic() + 120
+            while not (run / "metrics.jsonl").exists() or not log.read(run):
+                assert process.poll() is None and time.monotonic() < end
+                time.sleep(0.05)
+            process.send_signal(signum)
+            err = process.communicate(timeout=60)[1]
+        finally:
+            process.kill()
+    assert process.returncode == code
+    assert err.splitlines()[-1] == f"onebody: stopped; go on with: onebody resume {run}"
+    done = log.read(run)[-1]["iteration"]
+    assert (run / "checkpoints" / f"{done:06d}").is_dir()
+    samples = str(log.read(run)[-1]["real/samples"] + 1)  # one iteration more
+    assert main([*typed, "--samples", samples, "--quiet"]) == 0
+    assert [line["iteration"] for line in log.read(run)] == list(range(1, done + 2))
+
+
+def test_help_is_light_and_the_cache_is_the_users():
+    script = """if True:
+        import os, sys
+        from onebody.cli import main
+        assert main(["--help"]) == 0
+        assert not {"jax", "mujoco", "rich", "matplotlib", "scipy"} & sys.modules.keys(), "slow imports"
+        print(os.environ["JAX_COMPILATION_CACHE_DIR"])
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
+    run = [sys.executable, "-c", script]
+    said = subprocess.run(run, env={**environment, "XDG_CACHE_HOME": "/c"}, capture_output=True, text=True, check=True)
+    assert said.stdout.endswith("\n/c/onebody/jax\n")
+    kept = {**environment, "JAX_COMPILATION_CACHE_DIR": "/mine"}
+    assert subprocess.run(run, env=kept, capture_output=True, text=True, check=True).stdout.endswith("\n/mine\n")
+
+
+def test_a_reader_that_leaves_is_no_error():
+    script = (
+        "import sys; from onebody.cli import main; from onebody.cli.commands import List\n"
+        "List.__call__ = lambda self: print('x' * 1_000_000)\nsys.exit(main(['list']))"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.read(10)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
