@@ -92,7 +92,7 @@ class Train:
         family = registry.make(self.family).id
         _at_least("seed", self.seed, 0)
         _at_least("evaluate-every", self.evaluate_every, 0)
-        _at_least("samples", 1 if self.samples is None else self.samples, 1)
+        _at_least("samples", self.samples or 0, 0)
         run = loop.train(
             self.algorithm,
             family,

@@ -6,6 +6,7 @@ adaptation, ten real episodes a task with the deterministic policy; they are not
 
 import itertools
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,7 @@ def meta_test(
                 "adaptation_samples": adapted.samples,
                 "tasks": np.asarray(tasks).tolist(),
                 "returns": returns.tolist(),
-                "predicted": np.asarray(adapted.predicted_return).tolist(),
+                "predicted": [x if math.isfinite(x) else None for x in np.asarray(adapted.predicted_return).tolist()],
                 **summary(returns.mean(axis=1)),
             }
         )

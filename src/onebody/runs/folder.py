@@ -30,7 +30,8 @@ def write_config(run: Path, record: dict[str, Any]) -> None:
     """
     if run.exists() and not run.is_dir():
         raise OnebodyError(f"{run} is a file; choose another --out")
-    if run.exists() and any(run.iterdir()):
+    beside = run / f".{CONFIG}.partial"  # a kill may have left it
+    if run.exists() and any(path != beside for path in run.iterdir()):
         if not (run / CONFIG).exists():
             raise OnebodyError(f"{run} is not empty and is no run folder; choose another --out")
         there = read_config(run)
@@ -38,7 +39,6 @@ def write_config(run: Path, record: dict[str, Any]) -> None:
             listed = ", ".join(_difference(name, there.get(name), record[name]) for name in different)
             raise OnebodyError(f"{run} holds another run ({listed}); choose another --out")
     run.mkdir(parents=True, exist_ok=True)
-    beside = run / f".{CONFIG}.partial"
     beside.write_text(json.dumps(record, indent=1) + "\n")
     os.replace(beside, run / CONFIG)
 

@@ -9,16 +9,19 @@ from onebody.algorithms import slbo, smt
 from onebody.core.errors import OnebodyError, did_you_mean
 from onebody.learning.dynamics import DynamicsConfig
 from onebody.learning.policies import ValueConfig
+from onebody.learning.trpo import TRPOConfig
 
 ALGORITHMS: dict[str, type[Any]] = {"smt": smt.SMT, "slbo": slbo.SLBO}
 PRESETS = ("paper", "laptop", "smoke")
 
 _LAPTOP = slbo.Config(
     n_outer=10,
-    n_inner=10,
-    n_policy=20,
+    n_inner=4,
+    n_model=300,
+    n_policy=25,
     model=DynamicsConfig(hidden=(256, 256)),
-    value=ValueConfig(batch=256),
+    value=ValueConfig(epochs=2, batch=250),
+    trpo=TRPOConfig(max_kl=0.02, cg_iterations=6),
 )
 _SMOKE = slbo.Config(
     n_outer=2,
@@ -35,7 +38,7 @@ _CONFIGS: dict[tuple[str, str], Any] = {
     ("slbo", "laptop"): _LAPTOP,
     ("slbo", "smoke"): _SMOKE,
     ("smt", "paper"): smt.Config(),
-    ("smt", "laptop"): smt.Config(n_tasks=25, n_warmup=10, slbo=_LAPTOP),
+    ("smt", "laptop"): smt.Config(n_tasks=40, n_warmup=8, slbo=_LAPTOP),
     ("smt", "smoke"): smt.Config(n_tasks=3, n_warmup=2, slbo=_SMOKE),
     ("smt", "demo"): smt.Config(n_tasks=8, n_warmup=10, slbo=_LAPTOP),
 }

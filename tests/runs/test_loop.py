@@ -1,0 +1,123 @@
+import dataclasses
+import json
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import onebody
+from onebody.algorithms.smt import SMT
+from onebody.core.errors import OnebodyError
+from onebody.runs import folder, log, loop, policy_file, presets, statistics
+
+
+def test_samples_end_training_at_the_first_iteration_that_reaches_them(tmp_path):
+    run = onebody.train("smt", "point", preset="smoke", samples=81, out=tmp_path / "run", quiet=True)
+    assert [line["real/samples"] for line in log.read(run)] == [80, 160]
+    onebody.train("smt", "point", preset="smoke", out=run, quiet=True)
+    assert [line["real/samples"] for line in log.read(run)] == [80, 160, 240]
+
+
+def test_another_configuration_is_refused_and_nothing_changes(tmp_path):
+    run = onebody.train("smt", "point", preset="smoke", samples=0, out=tmp_path / "run", quiet=True)
+    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+    with pytest.raises(OnebodyError, match="seed is 0 there and 1 here"):
+        onebody.train("smt", "point", preset="smoke", seed=1, out=run, quiet=True)
+    with pytest.raises(OnebodyError, match=r"config\.n_tasks is 3 there and 25 here"):
+        onebody.train("smt", "point", preset="laptop", out=run, quiet=True)
+    assert {p: p.read_bytes() for p in run.rglob("*") if p.is_file()} == before
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(OnebodyError, match="not empty"):
+        onebody.train("smt", "point", preset="smoke", out=tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_resumably(tmp_path, monkeypatch):
+    step = SMT.step
+
+    def diverge(self, state, key):
+        state, metrics = step(self, state, key)
+        return state, metrics | ({"model/loss": float("nan")} if int(state.data.size) == 160 else {})
+
+    monkeypatch.setattr(SMT, "step", diverge)
+    run = tmp_path / "run"
+    with pytest.raises(OnebodyError, match=r"point/goal: model/loss is nan in iteration 2; .*000001"):
+        loop.train("smt", "point", preset="smoke", out=run, quiet=True)
+    monkeypatch.undo()
+    loop.resume(run, quiet=True)
+    assert [line["iteration"] for line in log.read(run)] == [1, 2, 3]
+
+
+def test_evaluation_during_training_costs_no_samples_and_changes_no_byte(tmp_path):
+    plain = loop.train("smt", "point", preset="smoke", out=tmp_path / "plain", quiet=True)
+    watched = loop.train("smt", "point", preset="smoke", out=tmp_path / "watched", evaluate_every=2, quiet=True)
+    states = [(run / "checkpoints/000003/state.safetensors").read_bytes() for run in (plain, watched)]
+    assert states[0] == states[1]
+    found = [json.loads(path.read_text()) for path in sorted((watched / "evaluations").iterdir())]
+    assert [(e["iteration"], e["training_samples"]) for e in found] == [(0, 0), (2, 160)]
+    assert np.shape(found[0]["stages"][0]["returns"]) == (40, 10)
+
+
+def test_evaluate_writes_the_meta_test(tmp_path):
+    run = loop.train("smt", "point", preset="smoke", out=tmp_path / "run", quiet=True)
+    result = onebody.evaluate(run, n_tasks=3, stages=1)
+    assert result == json.loads((run / "evaluation.json").read_text())
+    assert {k: result[k] for k in ("family", "algorithm", "task_is_known", "training_samples", "seed")} == {
+        "family": "point/goal",
+        "algorithm": "smt",
+        "task_is_known": True,
+        "training_samples": 240,
+        "seed": 0,
+    }
+    assert [s["adaptation_samples"] for s in result["stages"]] == [0, 80]
+    stage = result["stages"][0]
+    assert stage["mean"] == pytest.approx(np.mean(stage["returns"])) and stage["worst"] <= stage["iqm"]
+    assert stage["interval"][0] < stage["mean"] < stage["interval"][1]
+
+
+def test_a_saved_policy_is_the_policy_and_needs_numpy_alone(tmp_path):
+    run = loop.train("smt", "point", preset="smoke", samples=80, out=tmp_path / "run", quiet=True)
+    adapted = onebody.adapt(run, [0.5, -0.5])
+    path = adapted.save(tmp_path / "policy.npz")
+    observation = np.random.default_rng(0).normal(size=(5, 2)).astype(np.float32)
+    own = jax.vmap(lambda policy, x: policy.distribution(x).mean)(adapted.policies, jnp.asarray(observation)[None])[0]
+    np.testing.assert_allclose(onebody.load_policy(path)(observation), np.clip(own, -1, 1), atol=1e-5)
+    np.testing.assert_array_equal(adapted(observation[0]), onebody.load_policy(path)(observation[0]))
+    code = f"import sys, onebody; onebody.load_policy({str(path)!r})([0.0, 0.0]); sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_file_that_is_no_policy_is_refused(tmp_path):
+    (tmp_path / "a.npz").write_bytes(b"nothing")
+    np.savez(tmp_path / "b.npz", x=np.zeros(1))
+    for name in ("a.npz", "b.npz", "c.npz"):
+        with pytest.raises(OnebodyError, match="no saved policy"):
+            policy_file.load(tmp_path / name)
+
+
+def test_configurations_survive_json():
+    config = presets.preset("smt", "laptop")
+    there = json.loads(json.dumps(dataclasses.asdict(config)))
+    assert presets.from_json(SMT.Config, there) == config
+    assert hash(presets.from_json(SMT.Config, there)) == hash(config)
+
+
+def test_a_kill_while_the_configuration_is_written_does_not_lock_the_folder(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / f".{folder.CONFIG}.partial").write_text("{")
+    loop.train("smt", "point", preset="smoke", samples=0, out=run, quiet=True)
+
+
+def test_summary_by_hand():
+    found = statistics.summary(np.arange(20.0))
+    assert (found["mean"], found["iqm"], found["worst"], found["cvar10"]) == (9.5, 9.5, 0.0, 0.5)
+    low, high = found["interval"]
+    half = 1.96 * np.std(np.arange(20.0)) / np.sqrt(20)
+    assert low == pytest.approx(9.5 - half, abs=0.3) and high == pytest.approx(9.5 + half, abs=0.3)

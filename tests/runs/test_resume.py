@@ -1,0 +1,81 @@
+"""A run that is killed goes on to the same bytes."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from onebody.runs import checkpoint, log, loop, presets
+
+COMMAND = """
+import onebody
+onebody.train("smt", "point/goal", preset="smoke", seed=3, out={out!r}, quiet=True)
+"""
+
+
+def start(out):
+    return subprocess.Popen([sys.executable, "-c", COMMAND.format(out=str(out))], stderr=subprocess.DEVNULL)
+
+
+def final_bytes(run):
+    last = max((run / "checkpoints").iterdir())
+    return last.name, (last / "state.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The run that never stopped, and the seconds it took."""
+    out, began = tmp_path_factory.mktemp("whole") / "run", time.monotonic()
+    assert start(out).wait() == 0
+    return out, time.monotonic() - began
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_kills_at_random_moments_change_no_byte(whole, tmp_path, seed):
+    run, rng, kills = tmp_path / "run", random.Random(seed), 0
+    while True:
+        process = start(run)
+        try:
+            code = process.wait(timeout=whole[1] * rng.uniform(0.3, 0.95) if kills < 3 else None)
+            break
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            kills += 1
+    assert code == 0 and kills > 0
+    assert final_bytes(run) == final_bytes(whole[0])
+    iterations = [line["iteration"] for line in log.read(run)]
+    assert iterations == list(range(1, presets.preset("smt", "smoke").n_tasks + 1))
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_the_run_goes_on_to_the_same_bytes(whole, tmp_path, signum):
+    def stop_after_first(place, *arguments):
+        path = original(place, *arguments)
+        if arguments[0] == 1:
+            os.kill(os.getpid(), signum)
+        return path
+
+    original = checkpoint.save
+    run = tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(loop.Stopped) as stopped:
+        patch.setattr(checkpoint, "save", stop_after_first)
+        loop.train("smt", "point/goal", preset="smoke", seed=3, out=run, quiet=True)
+    assert (stopped.value.signum, stopped.value.run) == (signum, run)
+    assert [line["iteration"] for line in log.read(run)] == [1]
+    loop.resume(run, quiet=True)
+    assert final_bytes(run) == final_bytes(whole[0])
+
+
+def test_a_damaged_checkpoint_is_passed_over_to_the_same_end(whole, tmp_path, capsys):
+    run = tmp_path / "run"
+    loop.train("smt", "point/goal", preset="smoke", seed=3, out=run, quiet=True)
+    last = run / "checkpoints" / "000003" / "state.safetensors"
+    last.write_bytes(last.read_bytes()[:-1] + b"?")
+    loop.resume(run, quiet=True)
+    assert "000003 is damaged" in capsys.readouterr().err
+    assert final_bytes(run) == final_bytes(whole[0])

@@ -1,0 +1,131 @@
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from onebody.core.nets import Normalizer
+from onebody.learning.policies import Exploring, GaussianPolicy
+from onebody.tasks import registry
+from onebody.tasks.family import TaskFamily
+from onebody.worlds.imagination import Imagination
+from onebody.worlds.rollout import rollout
+from onebody.worlds.simulator import Simulator
+
+
+class Truth(eqx.Module):
+    """The point robot's own formula in the place of a model."""
+
+    def __call__(self, observation, action):
+        return observation + 0.1 * jnp.clip(action, -1.0, 1.0)
+
+
+def policies(family, n, seed=0):
+    size = family.body.observation_size
+    make = lambda key: GaussianPolicy(key, (8,), Normalizer(size), family.body.action_size)  # noqa: E731
+    return jax.vmap(make)(jax.random.split(jax.random.key(seed), n))
+
+
+@pytest.mark.parametrize("name", registry.families())
+def test_one_definition_of_reward(name):
+    """The simulator's reward on its own transitions is what the imagination says of them."""
+    family = registry.make(name)
+    tasks = family.space.held_out(2)
+    seen = rollout(Simulator(family), policies(family, 2), tasks, jax.random.key(0), episodes=3)
+    assert seen.reward.shape == (2, family.horizon, 3)
+
+    class Replayed(eqx.Module):
+        following: jax.Array
+
+        def __call__(self, observation, action):
+            return self.following
+
+    for t in range(0, family.horizon, 7):
+        world = Imagination(family, Replayed(seen.next_observation[:, t]), seen.observation[0, 0])
+        state, _ = world.reset(tasks, 3, jax.random.key(0))
+        _, _, row = world.step(state, seen.observation[:, t], seen.action[:, t])
+        np.testing.assert_allclose(row.reward, seen.reward[:, t], atol=1e-4)
+        np.testing.assert_array_equal(row.terminated, seen.terminated[:, t])
+
+
+def test_imagination_with_the_true_model_is_the_simulator():
+    family = registry.make("point/goal")
+    tasks, agents = family.space.held_out(3), policies(family, 3)
+    real = rollout(Simulator(family), agents, tasks, jax.random.key(1), episodes=2)
+    world = Imagination(family, Truth(), real.observation[:, 0].reshape(-1, 2))
+    state, _ = world.reset(tasks, 2, jax.random.key(0))
+    observation = real.observation[:, 0]
+    for t in range(family.horizon):
+        state, observation, row = world.step(state, observation, real.action[:, t])
+        for name in ("next_observation", "reward", "terminated"):
+            np.testing.assert_allclose(getattr(row, name), getattr(real, name)[:, t], atol=1e-5)
+    np.testing.assert_array_equal(row.truncated, True)
+
+
+def test_a_batch_of_tasks_is_a_loop_of_tasks():
+    family = registry.make("cheetah-vel")
+    tasks, agents = family.space.held_out(3), policies(family, 3)
+    world = Imagination(family, _drift(family), jnp.ones((1, family.body.observation_size)))
+    together = rollout(world, agents, tasks, jax.random.key(0), episodes=2, steps=5, deterministic=True)
+    for i in range(3):
+        one = jax.tree.map(lambda x, i=i: x[i : i + 1], agents)
+        alone = rollout(world, one, tasks[i : i + 1], jax.random.key(9), episodes=2, steps=5, deterministic=True)
+        for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
+            np.testing.assert_allclose(a[i], b[0], atol=1e-5)
+
+
+def _drift(family):
+    class Drift(eqx.Module):
+        def __call__(self, observation, action):
+            return observation + 0.1 * action.sum(-1, keepdims=True)
+
+    return Drift()
+
+
+def test_imagined_episodes_end_and_begin_as_real_ones_do():
+    good = registry.make("point/goal")
+    wall = TaskFamily(
+        id="wall/point",
+        body=good.body,
+        space=good.space,
+        reward=good.reward,
+        terminal=lambda next_observation, task: next_observation[0] > 0.25,
+        horizon=5,
+    )
+    world = Imagination(wall, Truth(), jnp.array([[0.0, 0.0], [0.01, 0.0]]))
+    state, observation = world.reset(jnp.zeros((1, 2)), 4, jax.random.key(0))
+    step = jax.jit(lambda *x: world.step(*x))
+    terminated, truncated = [], []
+    for _ in range(12):
+        action = jnp.array([1.0, 1.0, 0.0, 0.0])[None, :, None] * jnp.ones((1, 4, 2))
+        state, observation, row = step(state, observation, action)
+        terminated.append(row.terminated[0])
+        truncated.append(row.truncated[0])
+        assert (jnp.abs(observation[0, row.done[0], 0]) <= 0.02).all()
+    expected = [[t % 3 == 2, t % 3 == 2, False, False] for t in range(12)]
+    np.testing.assert_array_equal(terminated, expected)
+    np.testing.assert_array_equal(truncated, [[False, False, t % 5 == 4, t % 5 == 4] for t in range(12)])
+
+
+def test_deterministic_rollouts_use_the_mean_and_the_last_step_ends_every_episode():
+    family = registry.make("point/goal")
+    tasks, agents = family.space.held_out(2), policies(family, 2)
+    seen = rollout(Simulator(family), agents, tasks, jax.random.key(0), episodes=2, steps=7, deterministic=True)
+    mean = jax.vmap(lambda p, o: p.distribution(o).mean)(agents, seen.observation)
+    np.testing.assert_allclose(seen.action, mean, atol=1e-6)
+    assert seen.truncated[:, -1].all() and not seen.truncated[:, :-1].any()
+
+
+def test_exploration_is_an_ornstein_uhlenbeck_process():
+    family = registry.make("point/goal")
+    silent = jax.tree.map(jnp.zeros_like, policies(family, 1))
+    silent = eqx.tree_at(
+        lambda p: (p.log_std, p.observation.std), silent, (jnp.full((1, 2), -jnp.inf), jnp.ones((1, 2)))
+    )
+    seen = rollout(Simulator(family), Exploring(silent), jnp.zeros((1, 2)), jax.random.key(0), episodes=500)
+    noise = np.asarray(seen.action[0])  # [time, episode, action]
+    np.testing.assert_allclose(noise[0].std(), 0.3, rtol=0.1)
+    slope = (noise[1:] * noise[:-1]).sum() / (noise[:-1] ** 2).sum()
+    assert slope == pytest.approx(0.85, abs=0.02)
+    stationary = 0.3 / np.sqrt(1 - 0.85**2)
+    assert noise[-1].std() == pytest.approx(stationary, rel=0.1)

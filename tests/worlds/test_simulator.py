@@ -1,0 +1,127 @@
+from pathlib import Path
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+import pytest
+
+from onebody.core.errors import OnebodyError
+from onebody.tasks import registry
+from onebody.tasks.family import TaskFamily
+from onebody.tasks.locomotion import CHEETAH, cheetah_model
+from onebody.worlds.simulator import MujocoEngine, Simulator
+
+
+def random_steps(simulator, tasks, episodes, steps, seed=0):
+    state, observation = simulator.reset(tasks, episodes, jax.random.key(seed))
+    rng, rows = np.random.default_rng(seed), []
+    for _ in range(steps):
+        action = rng.uniform(-1.5, 1.5, (len(tasks), episodes, simulator.family.body.action_size)).astype(np.float32)
+        state, observation, row = simulator.step(state, observation, action)
+        rows.append(row)
+    return jax.tree.map(lambda *x: np.stack(x), *rows)
+
+
+def test_stepping_is_mujocos_own_loop():
+    """The batch against MjData stepped one by one: same physics, and observations of the new state, without lag."""
+    engine, rng = MujocoEngine(CHEETAH, 3, 2), np.random.default_rng(0)
+    engine.reset(rng, np.arange(3))
+    model = cheetah_model()
+    copies = [mujoco.MjData(model) for _ in range(3)]
+    for copy, qpos, qvel in zip(copies, engine.qpos, engine.qvel, strict=True):
+        copy.qpos, copy.qvel = qpos, qvel
+        mujoco.mj_forward(model, copy)
+    for _ in range(50):
+        action = rng.uniform(-1, 1, (3, 6))
+        observation = engine.step(action)
+        for copy, control in zip(copies, action, strict=True):
+            copy.ctrl = control
+            mujoco.mj_step(model, copy)
+            mujoco.mj_forward(model, copy)  # sensors of the new state
+        expected = [np.concatenate([c.qpos[1:], c.qvel, c.sensordata[[0, 2]]]) for c in copies]
+        np.testing.assert_allclose(observation, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_cheetah_is_gymnasiums():
+    """Same XML, total mass applied by us: the masses and, at its time step, the trajectory are Gymnasium's."""
+    path = Path(gymnasium.__path__[0]) / "envs/mujoco/assets/half_cheetah.xml"
+    theirs = mujoco.MjSpec.from_string(path.read_text().replace('settotalmass="14"', "")).compile()
+    mujoco.mj_setTotalmass(theirs, 14.0)
+    ours = cheetah_model()
+    np.testing.assert_array_equal(ours.body_mass, theirs.body_mass)
+    assert ours.body_mass.sum() == pytest.approx(14.0)
+    assert CHEETAH.dt == pytest.approx(0.01)
+
+
+def test_whole_robot_velocity_is_that_of_the_centre_of_mass():
+    engine = MujocoEngine(CHEETAH, 1, 1)
+    engine.reset(np.random.default_rng(0), np.arange(1))
+    model, data = cheetah_model(), mujoco.MjData(cheetah_model())
+    rng, centres = np.random.default_rng(1), []
+    for _ in range(40):
+        velocity = engine.step(rng.uniform(-1, 1, (1, 6)))[0, 17]
+        data.qpos, data.qvel = engine.qpos[0], engine.qvel[0]
+        mujoco.mj_forward(model, data)
+        momentum = sum(model.body_mass[b] * body_velocity(model, data, b) for b in range(1, model.nbody))
+        centres.append((velocity, momentum / model.body_mass.sum()))
+    np.testing.assert_allclose(*zip(*centres, strict=True), atol=1e-4)
+
+
+def body_velocity(model, data, body):
+    jacobian = np.zeros((3, model.nv))
+    mujoco.mj_jacBodyCom(model, data, jacobian, None, body)
+    return (jacobian @ data.qvel)[0]
+
+
+@pytest.mark.parametrize("name", registry.families())
+def test_samples_are_counted_and_episodes_end_at_the_horizon(name):
+    simulator = Simulator(registry.make(name))
+    tasks, horizon = simulator.family.space.held_out(2), simulator.family.horizon
+    seen = random_steps(simulator, tasks, 3, horizon + 5)
+    assert simulator.samples == 2 * 3 * (horizon + 5)
+    ends = np.flatnonzero(seen.truncated.all(axis=(1, 2)))
+    assert ends.tolist() == [horizon - 1] and not seen.terminated.any()
+    # after an end a fresh episode begins; elsewhere the next step begins where the last one ended
+    np.testing.assert_array_equal(seen.observation[1:horizon], seen.next_observation[: horizon - 1])
+    assert (seen.observation[horizon] != seen.next_observation[horizon - 1]).any()
+
+
+def test_same_key_same_initial_states_and_other_key_others():
+    simulator = Simulator(registry.make("cheetah-vel"))
+    tasks = jnp.zeros((2, 1))
+    first, second, other = (simulator.reset(tasks, 2, jax.random.key(seed))[1] for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, second)
+    assert (first != other).any()
+    assert len(np.unique(first.reshape(4, -1)[:, 1])) == 4
+
+
+def test_a_reward_that_is_not_finite_is_named_with_family_and_step():
+    good = registry.make("point/goal")
+    broken = TaskFamily(
+        id="broken/point", body=good.body, space=good.space, reward=lambda *x: jnp.log(-1.0 + 0 * x[1][0]), horizon=20
+    )
+    with pytest.raises(OnebodyError, match="broken/point: reward is not finite at step 1"):
+        random_steps(Simulator(broken), jnp.zeros((1, 2)), 1, 3)
+
+
+def test_a_termination_begins_a_new_episode_at_once():
+    good = registry.make("point/goal")
+    wall = TaskFamily(
+        id="wall/point",
+        body=good.body,
+        space=good.space,
+        reward=good.reward,
+        terminal=lambda next_observation, task: next_observation[0] > 0.25,
+        horizon=20,
+    )
+    simulator = Simulator(wall)
+    age, observation = simulator.reset(jnp.zeros((1, 2)), 1, jax.random.key(0))
+    ends = []
+    for _ in range(8):
+        age, observation, row = simulator.step(age, observation, np.ones((1, 1, 2), np.float32))
+        ends.append(bool(row.terminated[0, 0]))
+        assert not row.truncated.any()
+        assert not ends[-1] or abs(observation[0, 0, 0]) < 0.1
+    assert sum(ends) >= 2
