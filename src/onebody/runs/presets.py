@@ -16,13 +16,14 @@ PRESETS = ("paper", "laptop", "smoke")
 
 _LAPTOP = slbo.Config(
     n_outer=10,
-    n_inner=4,
-    n_model=300,
-    n_policy=25,
+    n_inner=10,
+    n_model=200,
+    n_policy=30,
     model=DynamicsConfig(hidden=(256, 256)),
-    value=ValueConfig(epochs=2, batch=250),
-    trpo=TRPOConfig(max_kl=0.02, cg_iterations=6),
+    value=ValueConfig(epochs=3, learning_rate=2e-3),
+    trpo=TRPOConfig(cg_iterations=6),
 )
+_LAPTOP_TASK = dataclasses.replace(_LAPTOP, n_inner=2)  # its practice comes before its samples
 _SMOKE = slbo.Config(
     n_outer=2,
     n_inner=2,
@@ -38,9 +39,9 @@ _CONFIGS: dict[tuple[str, str], Any] = {
     ("slbo", "laptop"): _LAPTOP,
     ("slbo", "smoke"): _SMOKE,
     ("smt", "paper"): smt.Config(),
-    ("smt", "laptop"): smt.Config(n_tasks=40, n_warmup=8, slbo=_LAPTOP),
+    ("smt", "laptop"): smt.Config(n_tasks=40, n_warmup=8, slbo=_LAPTOP_TASK),
     ("smt", "smoke"): smt.Config(n_tasks=3, n_warmup=2, slbo=_SMOKE),
-    ("smt", "demo"): smt.Config(n_tasks=8, n_warmup=10, slbo=_LAPTOP),
+    ("smt", "demo"): smt.Config(n_tasks=12, n_warmup=8, slbo=_LAPTOP_TASK),
 }
 
 
