@@ -16,7 +16,7 @@ from mujoco.batch import Batch
 
 from benchmarks.products import Shape, backward, best_seconds, forward
 from benchmarks.timing import report, seconds
-from onebody.algorithms import slbo, smt
+from onebody.algorithms import smt, stage
 from onebody.runs import checkpoint
 from onebody.tasks import registry
 from onebody.tasks.locomotion import CHEETAH
@@ -25,7 +25,7 @@ from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
 
 FAMILY = registry.make("smt/cheetah-vel")
-PAPER = slbo.Config()
+PAPER = stage.StageConfig()
 TASK = jnp.ones((1, 1))
 OBSERVATION, ACTION = FAMILY.body.observation_size, FAMILY.body.action_size
 POLICY = (OBSERVATION, *PAPER.hidden, ACTION)
@@ -57,7 +57,7 @@ def model_products() -> list[Shape]:
     return forward(batch, MODEL) * 2 + backward(batch, MODEL) + backward(batch, MODEL, inputs=True)
 
 
-def imagined_rollout(shared: slbo.Shared, agents: slbo.Agents) -> None:
+def imagined_rollout(shared: stage.Shared, agents: stage.Agents) -> None:
     imagine = jax.jit(
         lambda model, policy, key: rollout(
             Imagination(FAMILY, model, shared.starts), policy, TASK, key, episodes=PAPER.imagined_episodes
@@ -69,9 +69,9 @@ def imagined_rollout(shared: slbo.Shared, agents: slbo.Agents) -> None:
     report("imagination/20x200", products / taken, 0.7, "higher", detail)
 
 
-def virtual_training(shared: slbo.Shared, agents: slbo.Agents) -> None:
-    def iteration() -> slbo.Agents:
-        return slbo.virtual_training(shared, agents, TASK, 1, jax.random.key(0), FAMILY, PAPER)[1]
+def virtual_training(shared: stage.Shared, agents: stage.Agents) -> None:
+    def iteration() -> stage.Agents:
+        return stage.virtual_training(shared, agents, TASK, 1, jax.random.key(0), FAMILY, PAPER)[1]
 
     taken = seconds({"iteration": iteration}, 3)["iteration"]
     inner = (rollout_products() + policy_products() + value_products()) * PAPER.n_policy
@@ -119,7 +119,7 @@ def simulator(n: int = 64, steps: int = 200) -> None:
 def memory_of_a_paper_run() -> None:
     """All sizes are the paper's and nothing grows later; only the numbers of iterations are cut."""
     with tempfile.TemporaryDirectory() as folder:
-        options = ["--samples", "8000", "--quiet", "--config.n-warmup", "1", "--config.slbo.n-inner", "1"]
+        options = ["--samples", "8000", "--quiet", "--config.n-warmup", "1", "--config.stage.n-inner", "1"]
         command = ["train", "smt", FAMILY.id, "--preset", "paper", "--out", str(Path(folder) / "run"), *options]
         main = "import sys; from onebody.cli import main; sys.exit(main())"
         subprocess.run([sys.executable, "-c", main, *command], check=True, stdout=subprocess.DEVNULL)
@@ -145,10 +145,10 @@ def time_per_task(tasks: int = 24) -> None:
 
 def main() -> None:
     memory_of_a_paper_run()  # first: later children are larger
-    shared = slbo.new_shared(Simulator(FAMILY), PAPER, 10, jax.random.key(0))
-    agents = slbo.new_agents(jax.random.key(1), 1, shared.model.observation, ACTION, PAPER)
+    shared = stage.new_shared(Simulator(FAMILY), PAPER, 10, jax.random.key(0))
+    agents = stage.new_agents(jax.random.key(1), 1, shared.model.observation, ACTION, PAPER)
     seen = rollout(Simulator(FAMILY), agents.policy, TASK, jax.random.key(2), episodes=PAPER.real_episodes)
-    shared, agents, _ = slbo.learn_from(shared, agents, seen)
+    shared, agents, _ = stage.learn_from(shared, agents, seen)
     imagined_rollout(shared, agents)
     virtual_training(shared, agents)
     simulator()

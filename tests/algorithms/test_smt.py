@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from onebody.algorithms import slbo, smt
+from onebody.algorithms.stage import StageConfig
 from onebody.runs import evaluate, presets
 from onebody.tasks import registry
 from onebody.worlds.simulator import Simulator
@@ -27,7 +28,7 @@ def train(algorithm, seed=0):
 
 def test_smt_learns_the_point_robot_without_a_sample_of_the_new_task():
     """Floors: standing still has about -15.3 over the held-out goals, going straight there about -4.6."""
-    learner = slbo.Config(
+    learner = StageConfig(
         n_inner=4,
         n_model=100,
         n_policy=20,
@@ -94,7 +95,8 @@ def test_tasks_adapt_apart_from_each_other():
 
 
 def test_slbo_learns_its_own_task():
-    config = dataclasses.replace(SMOKE.slbo, n_outer=4, n_inner=4, n_policy=20, real_episodes=10)
+    learner = dataclasses.replace(SMOKE.slbo, n_inner=4, n_policy=20, real_episodes=10)
+    config = slbo.Config(n_outer=4, task=(0.6, -0.6), stage=learner)
     algorithm = slbo.SLBO(FAMILY, config, Simulator(FAMILY))
     state = algorithm.init(jax.random.key(0))
     returns = []
@@ -102,7 +104,7 @@ def test_slbo_learns_its_own_task():
         state, metrics = algorithm.step(state, jax.random.key(i + 1))
         returns.append(metrics["real/return"])
     assert returns[-1] > returns[0] + 3
-    task = FAMILY.space.held_out(1)
+    task = jnp.array([[0.6, -0.6]])
     adapted = next(algorithm.adapt(state, task, jax.random.key(0)))
     assert evaluate.real_return(FAMILY, adapted.policies, task).mean() > returns[0] + 3
 

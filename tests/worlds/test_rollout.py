@@ -7,7 +7,6 @@ import pytest
 from onebody.core.nets import Normalizer
 from onebody.learning.policies import Exploring, GaussianPolicy
 from onebody.tasks import registry
-from onebody.tasks.family import TaskFamily
 from onebody.worlds.imagination import Imagination
 from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
@@ -82,16 +81,8 @@ def _drift(family):
     return Drift()
 
 
-def test_imagined_episodes_end_and_begin_as_real_ones_do():
-    good = registry.make("point/goal")
-    wall = TaskFamily(
-        id="wall/point",
-        body=good.body,
-        space=good.space,
-        reward=good.reward,
-        terminal=lambda next_observation, task: next_observation[0] > 0.25,
-        horizon=5,
-    )
+def test_imagined_episodes_end_and_begin_as_real_ones_do(point_with_wall):
+    wall = point_with_wall(horizon=5)
     world = Imagination(wall, Truth(), jnp.array([[0.0, 0.0], [0.01, 0.0]]))
     state, observation = world.reset(jnp.zeros((1, 2)), 4, jax.random.key(0))
     step = jax.jit(lambda *x: world.step(*x))

@@ -106,16 +106,8 @@ def test_a_reward_that_is_not_finite_is_named_with_family_and_step():
         random_steps(Simulator(broken), jnp.zeros((1, 2)), 1, 3)
 
 
-def test_a_termination_begins_a_new_episode_at_once():
-    good = registry.make("point/goal")
-    wall = TaskFamily(
-        id="wall/point",
-        body=good.body,
-        space=good.space,
-        reward=good.reward,
-        terminal=lambda next_observation, task: next_observation[0] > 0.25,
-        horizon=20,
-    )
+def test_a_termination_begins_a_new_episode_at_once(point_with_wall):
+    wall = point_with_wall(horizon=20)
     simulator = Simulator(wall)
     age, observation = simulator.reset(jnp.zeros((1, 2)), 1, jax.random.key(0))
     ends = []

@@ -1,10 +1,10 @@
 """SLBO: stochastic lower bound optimisation (Luo, Xu, Li, Tian, Darrell, Ma 2019), Algorithm 2, for one task.
 
-    1: for n_outer stages
-    2:     D ← D ∪ real samples of the policy with Ornstein-Uhlenbeck noise             `collect`
-    3:     for n_inner iterations                                                        `virtual_training`
-    4:         n_model steps of Adam on the multi-step loss of the model over D          `fit_model`
-    5:         n_policy steps of TRPO, each on trajectories imagined by the model        `practise`
+    1: for n_outer stages                                                               `step`
+    2:     collect real samples with exploration noise, D ← D ∪ them                    `stage`
+    3:     for n_inner iterations
+    4:         n_model steps of Adam on the model over D
+    5:         n_policy steps of TRPO in the model
 
 Model, policy, value and their optimisers go on from stage to stage.
 
@@ -22,185 +22,73 @@ from typing import ClassVar, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float
 
 from onebody.algorithms.protocol import Adapted, Metrics
-from onebody.core.nets import Normalizer, trainable
-from onebody.core.returns import first_episode_return, gae
+from onebody.algorithms.stage import Agents, Shared, StageConfig, new_agents, new_shared, stage
+from onebody.core.returns import first_episode_return
 from onebody.core.types import Key, Transitions
-from onebody.learning import dynamics, policies, trpo
-from onebody.learning.dynamics import Dynamics, DynamicsConfig
-from onebody.learning.policies import Exploring, GaussianPolicy, ValueConfig, ValueFunction
+from onebody.learning.policies import GaussianPolicy
 from onebody.learning.replay import Replay
-from onebody.learning.trpo import TRPOConfig
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.imagination import Imagination
 from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
 
-STARTS = 1024
-"""draws from p0 that imagined episodes begin at"""
-ADAPTATION_STAGES = 4
-"""stages of adaptation the buffer has room for beside the data of training"""
-
 
 @dataclass(frozen=True)
 class Config:
-    """SLBO, Appendix F. Lengths of episodes are the family's horizon."""
+    """SLBO, Appendix F."""
 
     n_outer: int = 100
     """stages of a training"""
-    n_inner: int = 20
-    """iterations of virtual training a stage"""
-    n_model: int = 100
-    """model gradient steps an iteration"""
-    n_policy: int = 40
-    """TRPO steps an iteration"""
-    real_episodes: int = 20
-    """real episodes collected a stage"""
-    imagined_episodes: int = 20
-    """imagined episodes a TRPO step"""
-    hidden: tuple[int, ...] = (32, 32)
-    """units of each hidden layer of the policy"""
-    discount: float = 0.99
-    """γ"""
-    trace: float = 0.95
-    """λ of generalised advantage estimation"""
-    model: DynamicsConfig = field(default_factory=DynamicsConfig)
-    value: ValueConfig = field(default_factory=ValueConfig)
-    trpo: TRPOConfig = field(default_factory=TRPOConfig)
-
-
-class Shared(eqx.Module):
-    """What all tasks share (φ): the model of the body and the data it is fitted to."""
-
-    model: Dynamics
-    optimizer: PyTree
-    data: Replay
-    starts: Float[Array, "start observation"]
-
-
-class Agents(eqx.Module):
-    """What belongs to one task each: policies and value functions, stacked along a leading task axis."""
-
-    policy: GaussianPolicy
-    value: ValueFunction
-    optimizer: PyTree
+    task: tuple[float, ...] | None = None
+    """ψ to train on; None: a draw from p(ψ)"""
+    stage: StageConfig = field(default_factory=StageConfig)
 
 
 class State(eqx.Module):
-    """Of the single-task algorithm."""
+    """Everything of the one task."""
 
+    task: Float[Array, "1 feature"]
     shared: Shared
     agents: Agents
 
 
-def new_shared(simulator: Simulator, config: Config, stages: int, key: Key) -> Shared:
-    """An untrained model and an empty buffer with room for `stages` stages of training."""
-    model_key, start_key = jax.random.split(key)
-    family = simulator.family
-    sizes = (family.body.observation_size, family.body.action_size)
-    model = Dynamics(model_key, *sizes, config.model)
-    optimizer = dynamics.optimizer(config.model).init(eqx.filter(model, trainable(model)))
-    capacity = (stages + ADAPTATION_STAGES) * config.real_episodes * family.horizon
-    _, starts = simulator.reset(jnp.zeros((1, family.space.size)), STARTS, start_key)
-    return Shared(model, optimizer, Replay.empty(capacity, *sizes), jnp.asarray(starts[0]))
+@dataclass(frozen=True)
+class SLBO:
+    """Single-task SLBO. Adaptation goes on from what its one task has taught.
 
+    An untrained SLBO (`--samples 0`) adapts from nothing: single-task SLBO for each test task.
+    """
 
-@functools.partial(jax.jit, static_argnames=("n", "action_size", "config"))
-def new_agents(key: Key, n: int, observation: Normalizer, action_size: int, config: Config) -> Agents:
-    """n random policies and value functions."""
+    family: TaskFamily
+    config: Config
+    simulator: Simulator
+    Config: ClassVar[type] = Config
+    task_is_known: ClassVar[bool] = True
 
-    def one(key: Key) -> Agents:
-        policy_key, value_key = jax.random.split(key)
-        value = ValueFunction(value_key, config.value.hidden, observation)
-        optimizer = optax.adam(config.value.learning_rate).init(eqx.filter(value.net, trainable(value.net)))
-        return Agents(GaussianPolicy(policy_key, config.hidden, observation, action_size), value, optimizer)
+    @property
+    def iterations(self) -> int:
+        return self.config.n_outer
 
-    return jax.vmap(one)(jax.random.split(key, n))
+    def init(self, key: Key) -> State:
+        task_key, shared_key, agent_key = jax.random.split(key, 3)
+        drawn = self.family.space.sample(task_key, 1)
+        task = drawn if self.config.task is None else self.family.parse(self.config.task)[None]
+        shared = new_shared(self.simulator, self.config.stage, self.config.n_outer, shared_key)
+        action_size = self.family.body.action_size
+        agents = new_agents(agent_key, 1, shared.model.observation, action_size, self.config.stage)
+        return State(task, shared, agents)
 
+    def step(self, state: State, key: Key) -> tuple[State, Metrics]:
+        done = stage(state.shared, state.agents, state.task, key, self.simulator, self.config.stage)
+        shared, agents, _, metrics = done
+        return State(state.task, shared, agents), metrics
 
-@functools.partial(jax.jit, static_argnames="config")
-def fit_model(shared: Shared, key: Key, config: Config) -> tuple[Dynamics, PyTree, Array]:
-    """Line 4."""
-    return dynamics.fit(shared.model, shared.optimizer, shared.data, key, config.n_model, config.model)
-
-
-@functools.partial(jax.jit, static_argnames=("family", "config"))
-def practise(
-    agents: Agents,
-    model: Dynamics,
-    starts: Float[Array, "start observation"],
-    tasks: Float[Array, "task feature"],
-    key: Key,
-    family: TaskFamily,
-    config: Config,
-) -> tuple[Agents, dict[str, Array]]:
-    """Line 5: TRPO of every agent on its own task, in one imagined world."""
-    world = Imagination(family, model, starts)
-
-    def improve_one(inputs: tuple[Agents, Transitions, Key]) -> tuple[Agents, dict[str, Array]]:
-        agent, seen, key = inputs
-        value = agent.value(seen.observation)
-        advantage = gae(seen, value, agent.value(seen.next_observation), config.discount, config.trace)
-        observation, action, target = (
-            x.reshape(-1, *x.shape[2:]) for x in (seen.observation, seen.action, advantage + value)
-        )
-        policy, metrics = trpo.update(agent.policy, observation, action, advantage.reshape(-1), config.trpo)
-        fitted = policies.fit_value(agent.value, agent.optimizer, observation, target, key, config.value)
-        return Agents(policy, *fitted), metrics
-
-    def improve(agents: Agents, key: Key) -> tuple[Agents, dict[str, Array]]:
-        rollout_key, value_key = jax.random.split(key)
-        seen = rollout(world, agents.policy, tasks, rollout_key, episodes=config.imagined_episodes)
-        # one after the other: products of small matrices are slower in a batch on a CPU
-        agents, metrics = jax.lax.map(improve_one, (agents, seen, jax.random.split(value_key, len(tasks))))
-        metrics["imagined/return"] = first_episode_return(seen.reward, seen.done).mean()
-        return agents, metrics
-
-    agents, metrics = jax.lax.scan(improve, agents, jax.random.split(key, config.n_policy))
-    return agents, jax.tree.map(lambda x: x[-1].mean(), metrics)
-
-
-def virtual_training(
-    shared: Shared, agents: Agents, tasks: Array, iterations: int, key: Key, family: TaskFamily, config: Config
-) -> tuple[Shared, Agents, Metrics]:
-    """Lines 3-5: no real sample. All tasks practise in the same model."""
-    metrics: dict[str, Array] = {}
-    for iteration_key in jax.random.split(key, iterations):
-        model_key, policy_key = jax.random.split(iteration_key)
-        model, optimizer, loss = fit_model(shared, model_key, config)
-        shared = Shared(model, optimizer, shared.data, shared.starts)
-        agents, metrics = practise(agents, model, shared.starts, tasks, policy_key, family, config)
-        metrics["model/loss"] = loss
-    return shared, agents, {name: float(value) for name, value in metrics.items()}
-
-
-@jax.jit
-def learn_from(shared: Shared, agents: Agents, seen: Transitions) -> tuple[Shared, Agents, Array]:
-    """Add real transitions to the data and to all normalisers; also the model's error on them before it is fitted."""
-    difference = seen.next_observation - seen.observation
-    predicted = shared.model(seen.observation, seen.action) - seen.observation
-    error = dynamics.error(shared.model, predicted, difference).mean()
-    model = shared.model.renormalize(seen)
-    n = agents.policy.log_std.shape[0]
-    stacked = jax.tree.map(lambda x: jnp.broadcast_to(x, (n, *x.shape)), model.observation)
-    agents = eqx.tree_at(lambda a: (a.policy.observation, a.value.observation), agents, (stacked, stacked))
-    return Shared(model, shared.optimizer, shared.data.add(seen), shared.starts), agents, error
-
-
-def stage(
-    shared: Shared, agents: Agents, tasks: Array, key: Key, simulator: Simulator, config: Config
-) -> tuple[Shared, Agents, Transitions, Metrics]:
-    """Lines 2-5: real samples of one task, then virtual training. Also the new samples."""
-    collect_key, training_key = jax.random.split(key)
-    seen = rollout(simulator, Exploring(agents.policy), tasks, collect_key, episodes=config.real_episodes)
-    shared, agents, error = learn_from(shared, agents, seen)
-    family = simulator.family
-    shared, agents, metrics = virtual_training(shared, agents, tasks, config.n_inner, training_key, family, config)
-    real = first_episode_return(seen.reward, seen.done).mean()
-    return shared, agents, seen, {"real/return": float(real), "model/validation_error": float(error), **metrics}
+    def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
+        agents = jax.tree.map(lambda x: jnp.repeat(x, len(tasks), axis=0), state.agents)
+        return adaptation(state.shared, agents, tasks, key, self.simulator, self.config.stage)
 
 
 class _Learner(NamedTuple):
@@ -213,7 +101,7 @@ class _Learner(NamedTuple):
 
 
 def adaptation(
-    shared: Shared, agents: Agents, tasks: Array, key: Key, simulator: Simulator, config: Config
+    shared: Shared, agents: Agents, tasks: Array, key: Key, simulator: Simulator, config: StageConfig
 ) -> Iterator[Adapted]:
     """Stage 0 with the given agents, then stages of SLBO, each task on its own copy of φ and with its own samples."""
     before = simulator.samples
@@ -230,7 +118,7 @@ def adaptation(
         yield Adapted(stage_index, policies_now, samples, jnp.concatenate(predicted))
 
 
-def _learn(learner: _Learner, data: Replay, key: Key, simulator: Simulator, config: Config) -> _Learner:
+def _learn(learner: _Learner, data: Replay, key: Key, simulator: Simulator, config: StageConfig) -> _Learner:
     """One stage of one task, on the data of training and its own."""
     data_and_own = functools.reduce(Replay.add, learner.seen, data)
     shared = eqx.tree_at(lambda s: s.data, learner.shared, data_and_own)
@@ -239,7 +127,7 @@ def _learn(learner: _Learner, data: Replay, key: Key, simulator: Simulator, conf
     return _Learner(learner.task, forgotten, agents, (*learner.seen, seen))
 
 
-def _predict(learner: _Learner, key: Key, family: TaskFamily, config: Config) -> Float[Array, "1"]:
+def _predict(learner: _Learner, key: Key, family: TaskFamily, config: StageConfig) -> Float[Array, "1"]:
     """Mean imagined return of its deterministic policy."""
     world = Imagination(family, learner.shared.model, learner.shared.starts)
     return _imagined_return(world, learner.agents.policy, learner.task, key, config.imagined_episodes)
@@ -251,36 +139,3 @@ def _imagined_return(
 ) -> Float[Array, "1"]:
     seen = rollout(world, policy, task, key, episodes=episodes, deterministic=True)
     return first_episode_return(seen.reward, seen.done).mean(axis=1)
-
-
-@dataclass(frozen=True)
-class SLBO:
-    """SLBO on one task, the first training task of its family; adaptation goes on from what that task has taught.
-
-    An untrained SLBO (`--samples 0`) adapts from nothing: single-task SLBO for each test task.
-    """
-
-    family: TaskFamily
-    config: Config
-    simulator: Simulator
-    Config: ClassVar[type] = Config
-    task_is_known: ClassVar[bool] = True
-
-    @property
-    def iterations(self) -> int:
-        return self.config.n_outer
-
-    def init(self, key: Key) -> State:
-        shared_key, agent_key = jax.random.split(key)
-        shared = new_shared(self.simulator, self.config, self.config.n_outer, shared_key)
-        sizes = self.family.body.action_size
-        return State(shared, new_agents(agent_key, 1, shared.model.observation, sizes, self.config))
-
-    def step(self, state: State, key: Key) -> tuple[State, Metrics]:
-        task = self.family.space.held_out(1)
-        shared, agents, _, metrics = stage(state.shared, state.agents, task, key, self.simulator, self.config)
-        return State(shared, agents), metrics
-
-    def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
-        agents = jax.tree.map(lambda x: jnp.repeat(x, len(tasks), axis=0), state.agents)
-        return adaptation(state.shared, agents, tasks, key, self.simulator, self.config)

@@ -23,9 +23,9 @@ from typing import ClassVar
 import jax
 from jaxtyping import Array, Float
 
-from onebody.algorithms import slbo
 from onebody.algorithms.protocol import Adapted, Metrics
-from onebody.algorithms.slbo import Config as SLBOConfig
+from onebody.algorithms.slbo import adaptation
+from onebody.algorithms.stage import Agents, Shared, StageConfig, new_agents, new_shared, stage, virtual_training
 from onebody.core.types import Key
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.simulator import Simulator
@@ -41,8 +41,7 @@ class Config:
     """iterations of VirtualTraining before the first real sample of a task"""
     n_slbo: int = 1
     """stages of SLBO a training task"""
-    slbo: SLBOConfig = field(default_factory=SLBOConfig)
-    """of VirtualTraining and SLBO; its n_outer is not used"""
+    slbo: StageConfig = field(default_factory=StageConfig)
 
 
 @dataclass(frozen=True)
@@ -59,29 +58,29 @@ class SMT:
     def iterations(self) -> int:
         return self.config.n_tasks
 
-    def init(self, key: Key) -> slbo.Shared:
+    def init(self, key: Key) -> Shared:
         stages = self.config.n_tasks * self.config.n_slbo
-        return slbo.new_shared(self.simulator, self.config.slbo, stages, key)
+        return new_shared(self.simulator, self.config.slbo, stages, key)
 
-    def step(self, state: slbo.Shared, key: Key) -> tuple[slbo.Shared, Metrics]:
+    def step(self, state: Shared, key: Key) -> tuple[Shared, Metrics]:
         task_key, warmup_key, slbo_key = jax.random.split(key, 3)
         task = self.family.space.sample(task_key, 1)
         shared, agents = self._warm_up(state, task, warmup_key)
         metrics: Metrics = {}
         for key in jax.random.split(slbo_key, self.config.n_slbo):
-            shared, agents, _, metrics = slbo.stage(shared, agents, task, key, self.simulator, self.config.slbo)
+            shared, agents, _, metrics = stage(shared, agents, task, key, self.simulator, self.config.slbo)
         return shared, metrics
 
-    def adapt(self, state: slbo.Shared, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
+    def adapt(self, state: Shared, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
         warmup_key, slbo_key = jax.random.split(key)
         shared, agents = self._warm_up(state, tasks, warmup_key)
-        return slbo.adaptation(shared, agents, tasks, slbo_key, self.simulator, self.config.slbo)
+        return adaptation(shared, agents, tasks, slbo_key, self.simulator, self.config.slbo)
 
-    def _warm_up(self, state: slbo.Shared, tasks: Array, key: Key) -> tuple[slbo.Shared, slbo.Agents]:
+    def _warm_up(self, state: Shared, tasks: Array, key: Key) -> tuple[Shared, Agents]:
         """Lines 4-5, for several tasks at once in one model."""
         policy_key, training_key = jax.random.split(key)
         size, config = self.family.body.action_size, self.config.slbo
-        agents = slbo.new_agents(policy_key, len(tasks), state.model.observation, size, config)
+        agents = new_agents(policy_key, len(tasks), state.model.observation, size, config)
         iterations = self.config.n_warmup if int(state.data.size) else 0
-        shared, agents, _ = slbo.virtual_training(state, agents, tasks, iterations, training_key, self.family, config)
+        shared, agents, _ = virtual_training(state, agents, tasks, iterations, training_key, self.family, config)
         return shared, agents

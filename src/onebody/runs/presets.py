@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from onebody.algorithms import slbo, smt
+from onebody.algorithms.stage import StageConfig
 from onebody.core.errors import OnebodyError, did_you_mean
 from onebody.learning.dynamics import DynamicsConfig
 from onebody.learning.policies import ValueConfig
@@ -14,8 +15,7 @@ from onebody.learning.trpo import TRPOConfig
 ALGORITHMS: dict[str, type[Any]] = {"smt": smt.SMT, "slbo": slbo.SLBO}
 PRESETS = ("paper", "laptop", "smoke")
 
-_LAPTOP = slbo.Config(
-    n_outer=10,
+_LAPTOP = StageConfig(
     n_inner=10,
     n_model=200,
     n_policy=30,
@@ -24,8 +24,7 @@ _LAPTOP = slbo.Config(
     trpo=TRPOConfig(cg_iterations=6),
 )
 _LAPTOP_TASK = dataclasses.replace(_LAPTOP, n_inner=2)  # its practice comes before its samples
-_SMOKE = slbo.Config(
-    n_outer=2,
+_SMOKE = StageConfig(
     n_inner=2,
     n_model=20,
     n_policy=4,
@@ -36,8 +35,8 @@ _SMOKE = slbo.Config(
 )
 _CONFIGS: dict[tuple[str, str], Any] = {
     ("slbo", "paper"): slbo.Config(),
-    ("slbo", "laptop"): _LAPTOP,
-    ("slbo", "smoke"): _SMOKE,
+    ("slbo", "laptop"): slbo.Config(n_outer=10, stage=_LAPTOP),
+    ("slbo", "smoke"): slbo.Config(n_outer=2, stage=_SMOKE),
     ("smt", "paper"): smt.Config(),
     ("smt", "laptop"): smt.Config(n_tasks=40, n_warmup=8, slbo=_LAPTOP_TASK),
     ("smt", "smoke"): smt.Config(n_tasks=3, n_warmup=2, slbo=_SMOKE),

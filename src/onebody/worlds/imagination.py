@@ -1,5 +1,6 @@
 """The learned world: a model steps, the family's own reward and terminal functions judge."""
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -8,7 +9,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from onebody.core.types import Key, Transitions
-from onebody.learning.dynamics import Dynamics
 from onebody.tasks.family import TaskFamily
 
 
@@ -16,7 +16,8 @@ class Imagination(eqx.Module):
     """The world that a model imagines. Episodes start from real initial states and end as real ones do."""
 
     family: TaskFamily = eqx.field(static=True)
-    model: Dynamics
+    model: Callable[[Array, Array], Array]
+    """(observation, action) -> next observation"""
     starts: Float[Array, "start observation"]
     """draws from p0; each episode begins at the next one"""
 

@@ -1,0 +1,184 @@
+"""One stage of SLBO (Luo et al. 2019, Algorithm 2), the part that SLBO and SMT share.
+
+2:     D ← D ∪ real samples of the policy with Ornstein-Uhlenbeck noise             `stage`
+3:     for n_inner iterations                                                       `virtual_training`
+4:         n_model steps of Adam on the multi-step loss of the model over D         `fit_model`
+5:         n_policy steps of TRPO, each on trajectories imagined by the model       `practise`
+"""
+
+import functools
+from dataclasses import dataclass, field
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, PyTree
+
+from onebody.algorithms.protocol import Metrics
+from onebody.core.nets import Normalizer, trainable
+from onebody.core.returns import first_episode_return, gae
+from onebody.core.types import Key, Transitions
+from onebody.learning import dynamics, policies, trpo
+from onebody.learning.dynamics import Dynamics, DynamicsConfig
+from onebody.learning.policies import Exploring, GaussianPolicy, ValueConfig, ValueFunction
+from onebody.learning.replay import Replay
+from onebody.learning.trpo import TRPOConfig
+from onebody.tasks.family import TaskFamily
+from onebody.worlds.imagination import Imagination
+from onebody.worlds.rollout import rollout
+from onebody.worlds.simulator import Simulator
+
+STARTS = 1024
+"""draws from p0 that imagined episodes begin at"""
+ADAPTATION_STAGES = 4
+"""stages of adaptation the buffer has room for beside the data of training"""
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """SLBO, Appendix F. Lengths of episodes are the family's horizon."""
+
+    n_inner: int = 20
+    """iterations of virtual training a stage"""
+    n_model: int = 100
+    """model gradient steps an iteration"""
+    n_policy: int = 40
+    """TRPO steps an iteration"""
+    real_episodes: int = 20
+    """real episodes collected a stage"""
+    imagined_episodes: int = 20
+    """imagined episodes a TRPO step"""
+    hidden: tuple[int, ...] = (32, 32)
+    """units of each hidden layer of the policy"""
+    discount: float = 0.99
+    """γ"""
+    trace: float = 0.95
+    """λ of generalised advantage estimation"""
+    model: DynamicsConfig = field(default_factory=DynamicsConfig)
+    value: ValueConfig = field(default_factory=ValueConfig)
+    trpo: TRPOConfig = field(default_factory=TRPOConfig)
+
+
+class Shared(eqx.Module):
+    """What all tasks share (φ): the model of the body and the data it is fitted to."""
+
+    model: Dynamics
+    optimizer: PyTree
+    data: Replay
+    starts: Float[Array, "start observation"]
+
+
+class Agents(eqx.Module):
+    """What belongs to one task each: policies and value functions, stacked along a leading task axis."""
+
+    policy: GaussianPolicy
+    value: ValueFunction
+    optimizer: PyTree
+
+
+def new_shared(simulator: Simulator, config: StageConfig, stages: int, key: Key) -> Shared:
+    """An untrained model and an empty buffer with room for `stages` stages of training."""
+    model_key, start_key = jax.random.split(key)
+    family = simulator.family
+    sizes = (family.body.observation_size, family.body.action_size)
+    model = Dynamics(model_key, *sizes, config.model)
+    optimizer = dynamics.optimizer(config.model).init(eqx.filter(model, trainable(model)))
+    capacity = (stages + ADAPTATION_STAGES) * config.real_episodes * family.horizon
+    _, starts = simulator.reset(jnp.zeros((1, family.space.size)), STARTS, start_key)
+    return Shared(model, optimizer, Replay.empty(capacity, *sizes), jnp.asarray(starts[0]))
+
+
+@functools.partial(jax.jit, static_argnames=("n", "action_size", "config"))
+def new_agents(key: Key, n: int, observation: Normalizer, action_size: int, config: StageConfig) -> Agents:
+    """n random policies and value functions."""
+
+    def one(key: Key) -> Agents:
+        policy_key, value_key = jax.random.split(key)
+        value = ValueFunction(value_key, config.value.hidden, observation)
+        optimizer = optax.adam(config.value.learning_rate).init(eqx.filter(value.net, trainable(value.net)))
+        return Agents(GaussianPolicy(policy_key, config.hidden, observation, action_size), value, optimizer)
+
+    return jax.vmap(one)(jax.random.split(key, n))
+
+
+@functools.partial(jax.jit, static_argnames="config")
+def fit_model(shared: Shared, key: Key, config: StageConfig) -> tuple[Dynamics, PyTree, Array]:
+    """Line 4."""
+    return dynamics.fit(shared.model, shared.optimizer, shared.data, key, config.n_model, config.model)
+
+
+@functools.partial(jax.jit, static_argnames=("family", "config"))
+def practise(
+    agents: Agents,
+    model: Dynamics,
+    starts: Float[Array, "start observation"],
+    tasks: Float[Array, "task feature"],
+    key: Key,
+    family: TaskFamily,
+    config: StageConfig,
+) -> tuple[Agents, dict[str, Array]]:
+    """Line 5: TRPO of every agent on its own task, in one imagined world."""
+    world = Imagination(family, model, starts)
+
+    def improve_one(inputs: tuple[Agents, Transitions, Key]) -> tuple[Agents, dict[str, Array]]:
+        agent, seen, key = inputs
+        value = agent.value(seen.observation)
+        advantage = gae(seen, value, agent.value(seen.next_observation), config.discount, config.trace)
+        observation, action, target = (
+            x.reshape(-1, *x.shape[2:]) for x in (seen.observation, seen.action, advantage + value)
+        )
+        policy, metrics = trpo.update(agent.policy, observation, action, advantage.reshape(-1), config.trpo)
+        fitted = policies.fit_value(agent.value, agent.optimizer, observation, target, key, config.value)
+        return Agents(policy, *fitted), metrics
+
+    def improve(agents: Agents, key: Key) -> tuple[Agents, dict[str, Array]]:
+        rollout_key, value_key = jax.random.split(key)
+        seen = rollout(world, agents.policy, tasks, rollout_key, episodes=config.imagined_episodes)
+        # one after the other: products of small matrices are slower in a batch on a CPU
+        agents, metrics = jax.lax.map(improve_one, (agents, seen, jax.random.split(value_key, len(tasks))))
+        metrics["imagined/return"] = first_episode_return(seen.reward, seen.done).mean()
+        return agents, metrics
+
+    agents, metrics = jax.lax.scan(improve, agents, jax.random.split(key, config.n_policy))
+    return agents, jax.tree.map(lambda x: x[-1].mean(), metrics)
+
+
+def virtual_training(
+    shared: Shared, agents: Agents, tasks: Array, iterations: int, key: Key, family: TaskFamily, config: StageConfig
+) -> tuple[Shared, Agents, Metrics]:
+    """Lines 3-5: no real sample. All tasks practise in the same model."""
+    metrics: dict[str, Array] = {}
+    for iteration_key in jax.random.split(key, iterations):
+        model_key, policy_key = jax.random.split(iteration_key)
+        model, optimizer, loss = fit_model(shared, model_key, config)
+        shared = Shared(model, optimizer, shared.data, shared.starts)
+        agents, metrics = practise(agents, model, shared.starts, tasks, policy_key, family, config)
+        metrics["model/loss"] = loss
+    return shared, agents, {name: float(value) for name, value in metrics.items()}
+
+
+@jax.jit
+def learn_from(shared: Shared, agents: Agents, seen: Transitions) -> tuple[Shared, Agents, Array]:
+    """Add real transitions to the data and to all normalisers; also the model's error on them before it is fitted."""
+    difference = seen.next_observation - seen.observation
+    predicted = shared.model(seen.observation, seen.action) - seen.observation
+    error = dynamics.error(shared.model, predicted, difference).mean()
+    model = shared.model.renormalize(seen)
+    n = agents.policy.log_std.shape[0]
+    stacked = jax.tree.map(lambda x: jnp.broadcast_to(x, (n, *x.shape)), model.observation)
+    agents = eqx.tree_at(lambda a: (a.policy.observation, a.value.observation), agents, (stacked, stacked))
+    return Shared(model, shared.optimizer, shared.data.add(seen), shared.starts), agents, error
+
+
+def stage(
+    shared: Shared, agents: Agents, tasks: Array, key: Key, simulator: Simulator, config: StageConfig
+) -> tuple[Shared, Agents, Transitions, Metrics]:
+    """Lines 2-5: real samples of one task, then virtual training. Also the new samples."""
+    collect_key, training_key = jax.random.split(key)
+    seen = rollout(simulator, Exploring(agents.policy), tasks, collect_key, episodes=config.real_episodes)
+    shared, agents, error = learn_from(shared, agents, seen)
+    family = simulator.family
+    shared, agents, metrics = virtual_training(shared, agents, tasks, config.n_inner, training_key, family, config)
+    real = first_episode_return(seen.reward, seen.done).mean()
+    return shared, agents, seen, {"real/return": float(real), "model/validation_error": float(error), **metrics}
