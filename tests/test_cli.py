@@ -131,7 +131,7 @@ def test_list(capsys):
         ("train smt point/goal --seed abc", ["--seed", "'abc'", "onebody train --help"]),
         ("train smt point/goal --seed -1", ["--seed", "-1"]),
         ("train smt point/goal --seed", ["--seed", "Missing"]),
-        ("train smt point/goal --samples 0", ["--samples", "at least 1"]),
+        ("train smt point/goal --samples -1", ["--samples", "at least 0"]),
         ("train smt point/goal --evaluate-every -2", ["--evaluate-every", "at least 0"]),
         ("train smt point/goal --config.n-tasks many", ["--config.n-tasks", "'many'"]),
         ("train smt point/goal again", ["again"]),

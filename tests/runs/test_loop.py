@@ -26,7 +26,7 @@ def test_another_configuration_is_refused_and_nothing_changes(tmp_path):
     before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
     with pytest.raises(OnebodyError, match="seed is 0 there and 1 here"):
         onebody.train("smt", "point", preset="smoke", seed=1, out=run, quiet=True)
-    with pytest.raises(OnebodyError, match=r"config\.n_tasks is 3 there and 25 here"):
+    with pytest.raises(OnebodyError, match=r"config\.n_tasks is 3 there and 40 here"):
         onebody.train("smt", "point", preset="laptop", out=run, quiet=True)
     assert {p: p.read_bytes() for p in run.rglob("*") if p.is_file()} == before
 
