@@ -170,7 +170,7 @@ def _draw_point(poses: Sequence[np.ndarray], task: np.ndarray, size: tuple[int, 
     path = np.array([pose[:2] for pose in poses])
     goals = task[None] if task.shape == (2,) else np.zeros((0, 2))
     reach = 1.2 * max(np.abs(np.concatenate([path, goals])).max(), 0.1)
-    unit = min(width, height) / 2 / reach
+    unit = float(min(width, height) / 2 / reach)
 
     def pixel(place: np.ndarray) -> tuple[float, float]:
         return width / 2 + unit * float(place[0]), height / 2 - unit * float(place[1])
