@@ -115,6 +115,25 @@ def test_a_kill_while_the_configuration_is_written_does_not_lock_the_folder(tmp_
     loop.train("smt", "point", preset="smoke", samples=0, out=run, quiet=True)
 
 
+def test_two_trainings_in_one_folder_are_refused(tmp_path):
+    run = loop.train("smt", "point", preset="smoke", samples=0, out=tmp_path / "run", quiet=True)
+    with folder.locked(run), pytest.raises(OnebodyError, match="another process"):
+        loop.resume(run, quiet=True)
+    loop.resume(run, quiet=True)
+
+
+def test_settings_that_cannot_work_are_refused_before_anything_is_written(tmp_path):
+    for change in ({"n_tasks": 0}, {"n_warmup": -1}):
+        with pytest.raises(OnebodyError, match=next(iter(change)).replace("_", "-")):
+            dataclasses.replace(presets.preset("smt", "smoke"), **change)
+    smoke = presets.preset("smt", "smoke")
+    model = dataclasses.replace(smoke.slbo.model, window=21)
+    too_long = dataclasses.replace(smoke, slbo=dataclasses.replace(smoke.slbo, model=model))
+    with pytest.raises(OnebodyError, match="window 21"):
+        loop.train("smt", "point", config=too_long, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_summary_by_hand():
     found = statistics.summary(np.arange(20.0))
     assert (found["mean"], found["iqm"], found["worst"], found["cvar10"]) == (9.5, 9.5, 0.0, 0.5)

@@ -26,6 +26,7 @@ from jaxtyping import Array, Float
 
 from onebody.algorithms.protocol import Adapted, Metrics
 from onebody.algorithms.stage import Agents, Shared, StageConfig, new_agents, new_shared, stage
+from onebody.core.errors import at_least
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key, Transitions
 from onebody.learning.policies import GaussianPolicy
@@ -45,6 +46,9 @@ class Config:
     task: tuple[float, ...] | None = None
     """ψ to train on; None: a draw from p(ψ)"""
     stage: StageConfig = field(default_factory=StageConfig)
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "n_outer")
 
 
 class State(eqx.Module):

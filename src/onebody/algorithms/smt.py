@@ -26,6 +26,7 @@ from jaxtyping import Array, Float
 from onebody.algorithms.protocol import Adapted, Metrics
 from onebody.algorithms.slbo import adaptation
 from onebody.algorithms.stage import Agents, Shared, StageConfig, new_agents, new_shared, stage, virtual_training
+from onebody.core.errors import at_least
 from onebody.core.types import Key
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.simulator import Simulator
@@ -42,6 +43,10 @@ class Config:
     n_slbo: int = 1
     """stages of SLBO a training task"""
     slbo: StageConfig = field(default_factory=StageConfig)
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "n_tasks", "n_slbo")
+        at_least(0, self, "n_warmup")
 
 
 @dataclass(frozen=True)

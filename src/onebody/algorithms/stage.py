@@ -16,6 +16,7 @@ import optax
 from jaxtyping import Array, Float, PyTree
 
 from onebody.algorithms.protocol import Metrics
+from onebody.core.errors import OnebodyError, at_least
 from onebody.core.nets import Normalizer, trainable
 from onebody.core.returns import first_episode_return, gae
 from onebody.core.types import Key, Transitions
@@ -59,6 +60,12 @@ class StageConfig:
     value: ValueConfig = field(default_factory=ValueConfig)
     trpo: TRPOConfig = field(default_factory=TRPOConfig)
 
+    def __post_init__(self) -> None:
+        at_least(1, self, "n_inner", "n_model", "n_policy", "real_episodes", "imagined_episodes", "hidden")
+        at_least(0, self, "discount", "trace")
+        if max(self.discount, self.trace) > 1:
+            raise OnebodyError(f"discount and trace must be at most 1, not {self.discount} and {self.trace}")
+
 
 class Shared(eqx.Module):
     """What all tasks share (φ): the model of the body and the data it is fitted to."""
@@ -78,7 +85,13 @@ class Agents(eqx.Module):
 
 
 def new_shared(simulator: Simulator, config: StageConfig, stages: int, key: Key) -> Shared:
-    """An untrained model and an empty buffer with room for `stages` stages of training."""
+    """An untrained model and an empty buffer with room for `stages` stages of training.
+
+    Raises:
+        OnebodyError: the windows of the model's loss are longer than an episode.
+    """
+    if config.model.window > simulator.family.horizon:
+        raise OnebodyError(f"model window {config.model.window} is longer than an episode of {simulator.family.id}")
     model_key, start_key = jax.random.split(key)
     family = simulator.family
     sizes = (family.body.observation_size, family.body.action_size)

@@ -1,7 +1,9 @@
-"""The one exception for what a user can mend."""
+"""The one exception for what a user can mend, and the checks that raise it."""
 
 import difflib
+import math
 from collections.abc import Iterable
+from typing import Any
 
 
 class OnebodyError(Exception):
@@ -18,3 +20,33 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if near:
         return "; did you mean " + " or ".join(repr(n) for n in near) + "?"
     return "; known: " + ", ".join(known)
+
+
+def at_least(low: float, config: Any, *names: str) -> None:
+    """Check fields of a configuration; of tuples, each element.
+
+    Raises:
+        OnebodyError: one is below `low` or not finite.
+    """
+    for name in names:
+        _check(config, name, lambda x: x >= low, f"at least {low}")
+
+
+def positive(config: Any, *names: str) -> None:
+    """Check fields of a configuration.
+
+    Raises:
+        OnebodyError: one is not a finite number above zero.
+    """
+    for name in names:
+        _check(config, name, lambda x: x > 0, "above 0")
+
+
+def _check(config: Any, name: str, holds: Any, words: str) -> None:
+    value = getattr(config, name)
+    for x in value if isinstance(value, tuple) else (value,):
+        if not (math.isfinite(x) and holds(x)):
+            option = name.replace("_", "-")
+            raise OnebodyError(
+                f"{type(config).__module__.split('.')[-1]} configuration: {option} must be {words}, not {x}"
+            )

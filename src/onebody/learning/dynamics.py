@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PyTree
 
+from onebody.core.errors import at_least, positive
 from onebody.core.nets import MLP, Normalizer, trainable, truncated_normal
 from onebody.core.types import Key, Transitions
 from onebody.learning.replay import Replay
@@ -29,6 +30,11 @@ class DynamicsConfig:
     """coefficient of half the squared norm of all parameters, added to the loss"""
     clip_norm: float = 2.0
     """largest global norm of a gradient"""
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "hidden", "window", "batch")
+        at_least(0, self, "weight_decay")
+        positive(self, "learning_rate", "clip_norm")
 
 
 class Dynamics(eqx.Module):

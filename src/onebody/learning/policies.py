@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PyTree
 
+from onebody.core.errors import at_least, positive
 from onebody.core.gaussian import Gaussian
 from onebody.core.nets import MLP, Normalizer, normalized_columns, trainable
 from onebody.core.types import Key
@@ -97,6 +98,10 @@ class ValueConfig:
     """states a gradient step"""
     learning_rate: float = 1e-3
     """of Adam"""
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "hidden", "epochs", "batch")
+        positive(self, "learning_rate")
 
 
 class ValueFunction(eqx.Module):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
+from onebody.core.errors import at_least, positive
 from onebody.core.gaussian import Gaussian
 from onebody.core.nets import trainable
 from onebody.learning.policies import GaussianPolicy
@@ -28,6 +29,11 @@ class TRPOConfig:
     """halvings of the step at most"""
     entropy: float = 0.005
     """coefficient of the entropy within |action| ≤ 2"""
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "cg_iterations")
+        at_least(0, self, "damping", "backtracks", "entropy")
+        positive(self, "max_kl")
 
 
 def surrogate(

@@ -1,9 +1,12 @@
 """A run folder: what was asked for (`config.json`) and how to get it back."""
 
+import fcntl
 import json
 import os
 import platform
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -56,6 +59,21 @@ def read_config(run: Path) -> dict[str, Any]:
         return json.loads(path.read_text())
     except ValueError as error:
         raise OnebodyError(f"{path} is damaged ({error}); give the command of the training again") from error
+
+
+@contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Hold the folder for one training at a time; the lock goes with the process, however it ends.
+
+    Raises:
+        OnebodyError: another process trains there.
+    """
+    with (run / CONFIG).open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OnebodyError(f"another process is training in {run}; wait for it or choose another --out") from error
+        yield
 
 
 def family_of(record: dict[str, Any]) -> TaskFamily:

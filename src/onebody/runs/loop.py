@@ -70,19 +70,30 @@ def train(
         "evaluate_every": evaluate_every,
         "versions": folder.versions(),
     }
-    folder.build(record)
+    built = folder.build(record)
+    state = folder.initial_state(record, built)
     folder.write_config(Path(out), record)
-    return resume(Path(out), quiet=quiet)
+    return _run(Path(out), record, built, state, quiet)
 
 
-def resume(run: Path, *, quiet: bool = False) -> Path:
+def resume(run: Path | str, *, quiet: bool = False) -> Path:
     """Go on with a run until its end; the final state is the same, byte for byte, as if it had never stopped.
 
     Raises: as `train`.
     """
+    run = Path(run)
     record = folder.read_config(run)
     algorithm = folder.build(record)
-    state = folder.initial_state(record, algorithm)
+    return _run(run, record, algorithm, folder.initial_state(record, algorithm), quiet)
+
+
+def _run(run: Path, record: dict[str, Any], algorithm: Algorithm[Any], state: Any, quiet: bool) -> Path:
+    with folder.locked(run):
+        _iterate(run, record, algorithm, state, quiet)
+    return run
+
+
+def _iterate(run: Path, record: dict[str, Any], algorithm: Algorithm[Any], state: Any, quiet: bool) -> None:
     done, every = 0, record["evaluate_every"]
     if found := folder.latest(run, state):
         state, done, algorithm.simulator.samples = found.state, found.iteration, found.facts["samples"]
@@ -108,7 +119,6 @@ def resume(run: Path, *, quiet: bool = False) -> Path:
                 lines.write(done, metrics)
                 checkpoint.save(run, done, state, {"samples": samples})
             progress.update(done, f"{samples:,} samples · real/return {metrics.get('real/return', math.nan):.1f}")
-    return run
 
 
 def _step(algorithm: Algorithm[Any], state: Any, key: Key, run: Path, done: int) -> tuple[Any, Metrics]:
