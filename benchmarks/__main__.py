@@ -92,7 +92,7 @@ def simulator(folder: str, n: int = 64, steps: int = 200) -> None:
     parallel = gymnasium.vector.AsyncVectorEnv(make, context="spawn")  # JAX does not survive a fork
 
     def run_ours() -> None:
-        age, observation = ours.reset(tasks, n, jax.random.key(0))
+        age, observation = ours.reset(tasks, n, jax.random.split(jax.random.key(0), 1))
         for action in actions:
             age, observation, _ = ours.step(age, observation, action)
 
@@ -128,7 +128,7 @@ def _quiet_xml(folder: str) -> str:
 def memory_of_a_paper_run() -> None:
     """All sizes are the paper's and nothing grows later; only the numbers of iterations are cut."""
     with tempfile.TemporaryDirectory() as folder:
-        options = ["--samples", "8000", "--quiet", "--config.n-warmup", "1", "--config.stage.n-inner", "1"]
+        options = ["--samples", "8000", "--quiet", "--config.n-warmup", "1", "--config.slbo.n-inner", "1"]
         command = ["train", "smt", FAMILY.id, "--preset", "paper", "--out", str(Path(folder) / "run"), *options]
         main = "import sys; from onebody.cli import main; sys.exit(main())"
         subprocess.run([sys.executable, "-c", main, *command], check=True, stdout=subprocess.DEVNULL)

@@ -3,6 +3,7 @@ import json
 import subprocess
 import sys
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -54,6 +55,48 @@ def test_a_loss_that_is_not_finite_stops_the_run_resumably(tmp_path, monkeypatch
     assert [line["iteration"] for line in log.read(run)] == [1, 2, 3]
 
 
+def test_a_state_that_is_not_finite_is_never_saved(tmp_path, monkeypatch):
+    step = SMT.step
+
+    def diverge(self, state, key):
+        state, metrics = step(self, state, key)
+        return eqx.tree_at(lambda s: s.model.net.biases[0], state, replace_fn=lambda x: x * jnp.nan), metrics
+
+    monkeypatch.setattr(SMT, "step", diverge)
+    with pytest.raises(OnebodyError, match=r"state\.model\.net\.biases\[0\] is not finite in iteration 1"):
+        loop.train("smt", "point", preset="smoke", out=tmp_path / "run", quiet=True)
+    assert [path.name for path in (tmp_path / "run/checkpoints").iterdir()] == ["000000"]
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"algorithm": "smt"}'])
+def test_a_damaged_configuration_is_named_and_the_command_mends_it(tmp_path, text):
+    run = loop.train("smt", "point", preset="smoke", samples=0, out=tmp_path / "run", quiet=True)
+    (run / folder.CONFIG).write_text(text)
+    with pytest.raises(OnebodyError, match="damaged"):
+        loop.resume(run)
+    loop.train("smt", "point", preset="smoke", samples=0, out=run, quiet=True)
+    assert folder.read_config(run)["algorithm"] == "smt"
+
+
+def test_other_versions_are_said_and_kept(tmp_path, capsys):
+    run = loop.train("smt", "point", preset="smoke", samples=0, out=tmp_path / "run", quiet=True)
+    record = folder.read_config(run)
+    folder.write_json(run / folder.CONFIG, record | {"versions": record["versions"] | {"jax": "0.1"}})
+    loop.train("smt", "point", preset="smoke", samples=0, out=run, quiet=True)
+    assert "jax 0.1, now" in capsys.readouterr().err
+    assert folder.read_config(run)["versions"]["jax"] == "0.1"
+
+
+def test_seeds_beyond_32_bits_and_changed_families_are_refused(tmp_path):
+    for seed in (-1, 2**32):
+        with pytest.raises(OnebodyError, match="seed"):
+            loop.train("smt", "point", preset="smoke", seed=seed, out=tmp_path / "run")
+    changed = dataclasses.replace(onebody.make("point"), horizon=5)
+    with pytest.raises(OnebodyError, match="not the registered one"):
+        loop.train("smt", changed, preset="smoke", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_evaluation_during_training_costs_no_samples_and_changes_no_byte(tmp_path):
     plain = loop.train("smt", "point", preset="smoke", out=tmp_path / "plain", quiet=True)
     watched = loop.train("smt", "point", preset="smoke", out=tmp_path / "watched", evaluate_every=2, quiet=True)
@@ -96,7 +139,9 @@ def test_a_saved_policy_is_the_policy_and_needs_numpy_alone(tmp_path):
 def test_a_file_that_is_no_policy_is_refused(tmp_path):
     (tmp_path / "a.npz").write_bytes(b"nothing")
     np.savez(tmp_path / "b.npz", x=np.zeros(1))
-    for name in ("a.npz", "b.npz", "c.npz"):
+    (tmp_path / "d.npz").write_bytes(b"")
+    np.save(tmp_path / "e.npy", np.zeros(1))
+    for name in ("a.npz", "b.npz", "c.npz", "d.npz", "e.npy"):
         with pytest.raises(OnebodyError, match="no saved policy"):
             policy_file.load(tmp_path / name)
 
@@ -117,8 +162,9 @@ def test_a_kill_while_the_configuration_is_written_does_not_lock_the_folder(tmp_
 
 def test_two_trainings_in_one_folder_are_refused(tmp_path):
     run = loop.train("smt", "point", preset="smoke", samples=0, out=tmp_path / "run", quiet=True)
-    with folder.locked(run), pytest.raises(OnebodyError, match="another process"):
-        loop.resume(run, quiet=True)
+    for again in (lambda: loop.resume(run), lambda: loop.train("smt", "point", preset="smoke", out=run)):
+        with folder.locked(run), pytest.raises(OnebodyError, match="another process"):
+            again()
     loop.resume(run, quiet=True)
 
 

@@ -41,7 +41,7 @@ def test_one_definition_of_reward(name):
 
     for t in range(0, family.horizon, 7):
         world = Imagination(family, Replayed(seen.next_observation[:, t]), seen.observation[0, 0])
-        state, _ = world.reset(tasks, 3, jax.random.key(0))
+        state, _ = world.reset(tasks, 3, jax.random.split(jax.random.key(0), len(tasks)))
         _, _, row = world.step(state, seen.observation[:, t], seen.action[:, t])
         np.testing.assert_allclose(row.reward, seen.reward[:, t], atol=1e-4)
         np.testing.assert_array_equal(row.terminated, seen.terminated[:, t])
@@ -52,7 +52,7 @@ def test_imagination_with_the_true_model_is_the_simulator():
     tasks, agents = family.space.held_out(3), policies(family, 3)
     real = rollout(Simulator(family), agents, tasks, jax.random.key(1), episodes=2)
     world = Imagination(family, Truth(), real.observation[:, 0].reshape(-1, 2))
-    state, _ = world.reset(tasks, 2, jax.random.key(0))
+    state, _ = world.reset(tasks, 2, jax.random.split(jax.random.key(0), len(tasks)))
     observation = real.observation[:, 0]
     for t in range(family.horizon):
         state, observation, row = world.step(state, observation, real.action[:, t])
@@ -84,7 +84,7 @@ def _drift(family):
 def test_imagined_episodes_end_and_begin_as_real_ones_do(point_with_wall):
     wall = point_with_wall(horizon=5)
     world = Imagination(wall, Truth(), jnp.array([[0.0, 0.0], [0.01, 0.0]]))
-    state, observation = world.reset(jnp.zeros((1, 2)), 4, jax.random.key(0))
+    state, observation = world.reset(jnp.zeros((1, 2)), 4, jax.random.split(jax.random.key(0), 1))
     step = jax.jit(lambda *x: world.step(*x))
     terminated, truncated = [], []
     for _ in range(12):

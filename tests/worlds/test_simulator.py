@@ -15,7 +15,7 @@ from onebody.worlds.simulator import MujocoEngine, Simulator
 
 
 def random_steps(simulator, tasks, episodes, steps, seed=0):
-    state, observation = simulator.reset(tasks, episodes, jax.random.key(seed))
+    state, observation = simulator.reset(tasks, episodes, jax.random.split(jax.random.key(seed), len(tasks)))
     rng, rows = np.random.default_rng(seed), []
     for _ in range(steps):
         action = rng.uniform(-1.5, 1.5, (len(tasks), episodes, simulator.family.body.action_size)).astype(np.float32)
@@ -27,7 +27,7 @@ def random_steps(simulator, tasks, episodes, steps, seed=0):
 def test_stepping_is_mujocos_own_loop():
     """The batch against MjData stepped one by one: same physics, and observations of the new state, without lag."""
     engine, rng = MujocoEngine(CHEETAH, 3, 2), np.random.default_rng(0)
-    engine.reset(rng, np.arange(3))
+    engine.reset(np.arange(3), [(rng, 3)])
     model = cheetah_model()
     copies = [mujoco.MjData(model) for _ in range(3)]
     for copy, qpos, qvel in zip(copies, engine.qpos, engine.qvel, strict=True):
@@ -57,7 +57,7 @@ def test_the_cheetah_is_gymnasiums(tmp_path, monkeypatch):
 
 def test_whole_robot_velocity_is_that_of_the_centre_of_mass():
     engine = MujocoEngine(CHEETAH, 1, 1)
-    engine.reset(np.random.default_rng(0), np.arange(1))
+    engine.reset(np.arange(1), [(np.random.default_rng(0), 1)])
     model, data = cheetah_model(), mujoco.MjData(cheetah_model())
     rng, centres = np.random.default_rng(1), []
     for _ in range(40):
@@ -91,10 +91,28 @@ def test_samples_are_counted_and_episodes_end_at_the_horizon(name):
 def test_same_key_same_initial_states_and_other_key_others():
     simulator = Simulator(registry.make("cheetah-vel"))
     tasks = jnp.zeros((2, 1))
-    first, second, other = (simulator.reset(tasks, 2, jax.random.key(seed))[1] for seed in (0, 0, 1))
+    first, second, other = (
+        simulator.reset(tasks, 2, jax.random.split(jax.random.key(seed), 2))[1] for seed in (0, 0, 1)
+    )
     np.testing.assert_array_equal(first, second)
     assert (first != other).any()
     assert len(np.unique(first.reshape(4, -1)[:, 1])) == 4
+
+
+def test_initial_states_of_a_task_do_not_depend_on_later_tasks():
+    simulator, keys = Simulator(registry.make("cheetah-vel")), jax.random.split(jax.random.key(0), 3)
+    two, three = (simulator.reset(jnp.zeros((n, 1)), 2, keys[:n])[1] for n in (2, 3))
+    np.testing.assert_array_equal(two, three[:2])
+
+
+def test_physics_that_explode_are_named_not_reset_in_silence(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # MuJoCo writes its warning to a file
+    simulator = Simulator(registry.make("cheetah-vel"))
+    age, observation = simulator.reset(jnp.zeros((1, 1)), 2, jax.random.split(jax.random.key(0), 1))
+    simulator._engine.qvel[1] = 1e12
+    with pytest.raises(OnebodyError, match="observation is not finite at step"):
+        for _ in range(3):
+            age, observation, _ = simulator.step(age, observation, np.zeros((1, 2, 6), np.float32))
 
 
 def test_a_reward_that_is_not_finite_is_named_with_family_and_step():
@@ -109,7 +127,7 @@ def test_a_reward_that_is_not_finite_is_named_with_family_and_step():
 def test_a_termination_begins_a_new_episode_at_once(point_with_wall):
     wall = point_with_wall(horizon=20)
     simulator = Simulator(wall)
-    age, observation = simulator.reset(jnp.zeros((1, 2)), 1, jax.random.key(0))
+    age, observation = simulator.reset(jnp.zeros((1, 2)), 1, jax.random.split(jax.random.key(0), 1))
     ends = []
     for _ in range(8):
         age, observation, row = simulator.step(age, observation, np.ones((1, 1, 2), np.float32))

@@ -33,7 +33,7 @@ from onebody.worlds.simulator import Simulator
 STARTS = 1024
 """draws from p0 that imagined episodes begin at"""
 ADAPTATION_STAGES = 4
-"""stages of adaptation the buffer has room for beside the data of training"""
+"""stages of adaptation the buffer has room for beside the data of training; later ones replace its oldest"""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def new_shared(simulator: Simulator, config: StageConfig, stages: int, key: Key)
     model = Dynamics(model_key, *sizes, config.model)
     optimizer = dynamics.optimizer(config.model).init(eqx.filter(model, trainable(model)))
     capacity = (stages + ADAPTATION_STAGES) * config.real_episodes * family.horizon
-    _, starts = simulator.reset(jnp.zeros((1, family.space.size)), STARTS, start_key)
+    _, starts = simulator.reset(jnp.zeros((1, family.space.size)), STARTS, start_key[None])
     return Shared(model, optimizer, Replay.empty(capacity, *sizes), jnp.asarray(starts[0]))
 
 

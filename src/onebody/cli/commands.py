@@ -4,12 +4,12 @@ What is slow to import is imported when a command is called, so that --help is q
 """
 
 import dataclasses
+import itertools
 import json as jsonlib
 import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -117,9 +117,17 @@ def with_config(arguments: Sequence[str]) -> type[Train]:
 
     from onebody.runs import presets
 
-    name = next((argument for argument in arguments if argument in presets.ALGORITHMS), None)
+    flags = ("--json", "--quiet")
+    name = next(
+        (
+            argument
+            for before, argument in itertools.pairwise(["", *arguments])
+            if argument in presets.ALGORITHMS and (before in flags or "=" in before or not before.startswith("--"))
+        ),
+        None,
+    )
     if name is None:  # says which of the arguments is the algorithm, or what else is wrong
-        general = list(takewhile(lambda argument: not argument.startswith("--config"), arguments))
+        general = list(itertools.takewhile(lambda argument: not argument.startswith("--config"), arguments))
         name = options.parse(Train, "train", general).algorithm
     chosen = re.findall(r"--preset[ =](\S+)", " ".join(arguments))
     config = presets.preset(name, chosen[-1] if chosen else Train.preset)
@@ -219,7 +227,8 @@ class Evaluate:
             return _print_json(result)
         known = "known task" if result["task_is_known"] else "hidden task"
         print(f"{result['algorithm']} on {result['family']}, seed {result['seed']}, {known}")
-        print(f"after {result['training_samples']:,} real samples of training, on {self.tasks} held-out tasks:")
+        samples, n = result["training_samples"], len(result["stages"][0]["tasks"])
+        print(f"after {samples:,} real samples of training, on {n} held-out tasks:")
         columns = ("stage", "adaptation_samples", "mean", "interval", "iqm", "worst")
         _print_table([{name: stage[name] for name in columns} for stage in result["stages"]])
 

@@ -22,7 +22,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return "; known: " + ", ".join(known)
 
 
-def at_least(low: float, config: Any, *names: str) -> None:
+def at_least(low: int, config: Any, *names: str) -> None:
     """Check fields of a configuration; of tuples, each element.
 
     Raises:

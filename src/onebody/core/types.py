@@ -5,9 +5,12 @@ Axis order everywhere is `[task, time, episode, feature]`, as far as the axes oc
 
 from typing import NamedTuple
 
+import jaxtyping
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 Key = PRNGKeyArray
+Keys = jaxtyping.Key[Array, " task"]
+"""one key a task"""
 
 
 class Transitions(NamedTuple):

@@ -5,7 +5,6 @@ adaptation, ten real episodes a task with the deterministic policy; they are not
 """
 
 import itertools
-import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -74,10 +73,10 @@ def during_training(run: Path, record: dict[str, Any], algorithm: Algorithm[Any]
     result = meta_test(record, folder.build(record), state, algorithm.simulator.samples, 0, N_TASKS)
     place = run / "evaluations" / f"{iteration:06d}.json"
     place.parent.mkdir(exist_ok=True)
-    place.write_text(json.dumps({"iteration": iteration, **result}) + "\n")
+    folder.write_json(place, {"iteration": iteration, **result})
 
 
-def evaluate(run: Path, *, n_tasks: int = N_TASKS, stages: int = 3) -> dict[str, Any]:
+def evaluate(run: Path | str, *, n_tasks: int = N_TASKS, stages: int = 3) -> dict[str, Any]:
     """The meta-test of a run's last checkpoint, also written to `RUN/evaluation.json`.
 
     Raises:
@@ -85,11 +84,12 @@ def evaluate(run: Path, *, n_tasks: int = N_TASKS, stages: int = 3) -> dict[str,
     """
     if n_tasks < 1 or stages < 0:
         raise OnebodyError(f"--tasks must be at least 1 and --stages at least 0, not {n_tasks} and {stages}")
+    run = Path(run)
     record = folder.read_config(run)
     algorithm = folder.build(record)
     found = _last(run, record, algorithm)
     result = meta_test(record, algorithm, found.state, found.facts["samples"], stages, n_tasks)
-    (run / "evaluation.json").write_text(json.dumps(result) + "\n")
+    folder.write_json(run / "evaluation.json", result)
     return result
 
 
@@ -118,7 +118,7 @@ class AdaptedPolicy:
         return policy_file.save(self.policies, Path(path))
 
 
-def adapt_many(run: Path, tasks: Sequence[Any], *, stages: int = 0, extrapolate: bool = False) -> list[AdaptedPolicy]:
+def adapt_many(run: Path | str, tasks: Sequence[Any], *, stages: int = 0, extrapolate: bool = False) -> list[AdaptedPolicy]:
     """Policies for new tasks from a run's last checkpoint, after `stages` stages of real samples of each.
 
     Raises:
@@ -126,6 +126,7 @@ def adapt_many(run: Path, tasks: Sequence[Any], *, stages: int = 0, extrapolate:
     """
     if stages < 0:
         raise OnebodyError(f"--stages must be at least 0, not {stages}")
+    run = Path(run)
     record = folder.read_config(run)
     algorithm = folder.build(record)
     family = algorithm.family
@@ -147,7 +148,7 @@ def adapt_many(run: Path, tasks: Sequence[Any], *, stages: int = 0, extrapolate:
     ]
 
 
-def adapt(run: Path, task: Any, *, stages: int = 0, extrapolate: bool = False) -> AdaptedPolicy:
+def adapt(run: Path | str, task: Any, *, stages: int = 0, extrapolate: bool = False) -> AdaptedPolicy:
     """A policy for one new task; see `adapt_many`."""
     return adapt_many(run, [task], stages=stages, extrapolate=extrapolate)[0]
 
@@ -160,4 +161,5 @@ def _last(run: Path, record: dict[str, Any], algorithm: Algorithm[Any]) -> check
 
 
 def _stages(algorithm: Algorithm[Any], state: Any, tasks: Array, last: int, seed: int) -> Iterator[Adapted]:
-    return itertools.islice(algorithm.adapt(state, tasks, jax.random.key(seed)), last + 1)
+    key = jax.random.fold_in(jax.random.key(2020), seed)  # no key of the training
+    return itertools.islice(algorithm.adapt(state, tasks, key), last + 1)

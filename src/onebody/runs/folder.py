@@ -21,29 +21,26 @@ from onebody.tasks.family import TaskFamily
 from onebody.worlds.simulator import Simulator
 
 CONFIG = "config.json"
+LOCK = ".lock"
 IDENTITY = ("algorithm", "family", "family_version", "seed", "config")
 """what may not change in a run that goes on"""
+FIELDS = {*IDENTITY, "preset", "samples", "evaluate_every", "versions"}
+"""of config.json"""
 
 
 def write_config(run: Path, record: dict[str, Any]) -> None:
     """Make `run` the folder of this run; it may hold one of the same configuration already.
 
     Raises:
-        OnebodyError: the folder is a file, or holds something else or another run; nothing is written.
+        OnebodyError: the folder holds something else or another run; nothing is written.
     """
-    if run.exists() and not run.is_dir():
-        raise OnebodyError(f"{run} is a file; choose another --out")
-    beside = run / f".{CONFIG}.partial"  # a kill may have left it
-    if run.exists() and any(path != beside for path in run.iterdir()):
-        if not (run / CONFIG).exists():
-            raise OnebodyError(f"{run} is not empty and is no run folder; choose another --out")
-        there = read_config(run)
+    path = run / CONFIG
+    if path.exists() and (there := _read(path)):
         if different := [name for name in IDENTITY if there.get(name) != record[name]]:
             listed = ", ".join(_difference(name, there.get(name), record[name]) for name in different)
             raise OnebodyError(f"{run} holds another run ({listed}); choose another --out")
-    run.mkdir(parents=True, exist_ok=True)
-    beside.write_text(json.dumps(record, indent=1) + "\n")
-    os.replace(beside, run / CONFIG)
+        record = record | {"versions": there["versions"]}
+    write_json(path, record)
 
 
 def read_config(run: Path) -> dict[str, Any]:
@@ -55,20 +52,44 @@ def read_config(run: Path) -> dict[str, Any]:
     path = run / CONFIG
     if not path.is_file():
         raise OnebodyError(f"{run} is no run folder: it has no {CONFIG}")
+    if record := _read(path):
+        return record
+    raise OnebodyError(f"{path} is damaged; give the command of the training again, with --out {run}")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The record in a config.json, or nothing when it is damaged."""
     try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise OnebodyError(f"{path} is damaged ({error}); give the command of the training again") from error
+        record = json.loads(path.read_text())
+    except ValueError:
+        return {}
+    return record if isinstance(record, dict) and FIELDS <= record.keys() else {}
+
+
+def write_json(path: Path, record: dict[str, Any]) -> None:
+    """Whole or not at all."""
+    beside = path.with_name(f".{path.name}.partial")
+    with beside.open("w") as file:
+        file.write(json.dumps(record) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
 
 
 @contextmanager
 def locked(run: Path) -> Iterator[None]:
-    """Hold the folder for one training at a time; the lock goes with the process, however it ends.
+    """Hold a folder for one training; it is made if there is none. The lock goes with the process, however it ends.
 
     Raises:
-        OnebodyError: another process trains there.
+        OnebodyError: another process trains there, or it is a file or the folder of something else.
     """
-    with (run / CONFIG).open() as file:
+    if run.exists() and not run.is_dir():
+        raise OnebodyError(f"{run} is a file; choose another --out")
+    own = {LOCK, f".{CONFIG}.partial"}  # a kill may have left these alone
+    if run.exists() and not (run / CONFIG).exists() and any(path.name not in own for path in run.iterdir()):
+        raise OnebodyError(f"{run} is not empty and is no run folder; choose another --out")
+    run.mkdir(parents=True, exist_ok=True)
+    with (run / LOCK).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -94,7 +115,12 @@ def family_of(record: dict[str, Any]) -> TaskFamily:
 def build(record: dict[str, Any]) -> Algorithm[Any]:
     """The algorithm that a run's `config.json` describes, with a simulator that has counted nothing."""
     kind, family = presets.algorithm(record["algorithm"]), family_of(record)
-    return kind(family, presets.from_json(kind.Config, record["config"]), Simulator(family))
+    try:
+        config = presets.from_json(kind.Config, record["config"])
+    except (KeyError, TypeError) as error:
+        written = record["versions"]["onebody"]
+        raise OnebodyError(f"the configuration was written by onebody {written}, with other fields: {error}") from error
+    return kind(family, config, Simulator(family))
 
 
 def initial_state(record: dict[str, Any], algorithm: Algorithm[Any]) -> Any:
@@ -111,6 +137,13 @@ def versions() -> dict[str, str]:
     """What a result depends on."""
     names = ("onebody", "jax", "jaxlib", "equinox", "optax", "mujoco", "gymnasium", "numpy")
     return {"python": platform.python_version()} | {name: metadata.version(name) for name in names}
+
+
+def note_other_versions(record: dict[str, Any]) -> None:
+    """Say on stderr what has another version than when the run began: the bytes it gives may differ from here on."""
+    here = versions()
+    if changed := [f"{name} {old}, now {here.get(name)}" for name, old in record["versions"].items() if old != here[name]]:
+        print(f"onebody: the run began with {', '.join(changed)}; its bytes may differ from here on", file=sys.stderr)
 
 
 def _difference(name: str, there: Any, here: Any) -> str:

@@ -1,5 +1,6 @@
 """What a run writes down (`RUN/metrics.jsonl`, one JSON object an iteration) and what it shows while it works."""
 
+import contextlib
 import errno
 import json
 import math
@@ -72,7 +73,11 @@ def truncate(run: Path, iteration: int, name: str = METRICS) -> None:
 def _lines(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
     """Each whole line, as bytes and as JSON."""
     lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-    return [(line, json.loads(line)) for line in lines if line.endswith(b"}\n")]
+    found = []
+    for line in lines:
+        with contextlib.suppress(ValueError):  # a damaged line is no line
+            found.append((line, json.loads(line)))
+    return [(line, record) for line, record in found if line.endswith(b"}\n")]
 
 
 def _plain(value: SupportsFloat) -> int | float | None:

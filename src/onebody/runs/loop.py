@@ -11,7 +11,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 
 from onebody.algorithms.protocol import Algorithm, Metrics
 from onebody.core.errors import OnebodyError
@@ -58,6 +60,10 @@ def train(
         Stopped: SIGINT or SIGTERM; the run can be resumed.
     """
     made = registry.make(family if isinstance(family, str) else family.id)
+    if not isinstance(family, str) and family is not made:
+        raise OnebodyError(f"this {family.id} is not the registered one; give it an id of its own")
+    if not 0 <= seed < 2**32:
+        raise OnebodyError(f"the seed must be at least 0 and below 2**32, not {seed}")
     config = presets.preset(algorithm, preset) if config is None else config
     record = {
         "algorithm": algorithm,
@@ -72,8 +78,11 @@ def train(
     }
     built = folder.build(record)
     state = folder.initial_state(record, built)
-    folder.write_config(Path(out), record)
-    return _run(Path(out), record, built, state, quiet)
+    run = Path(out)
+    with folder.locked(run):
+        folder.write_config(run, record)
+        _run(run, folder.read_config(run), built, state, quiet)
+    return run
 
 
 def resume(run: Path | str, *, quiet: bool = False) -> Path:
@@ -84,16 +93,13 @@ def resume(run: Path | str, *, quiet: bool = False) -> Path:
     run = Path(run)
     record = folder.read_config(run)
     algorithm = folder.build(record)
-    return _run(run, record, algorithm, folder.initial_state(record, algorithm), quiet)
-
-
-def _run(run: Path, record: dict[str, Any], algorithm: Algorithm[Any], state: Any, quiet: bool) -> Path:
     with folder.locked(run):
-        _iterate(run, record, algorithm, state, quiet)
+        _run(run, record, algorithm, folder.initial_state(record, algorithm), quiet)
     return run
 
 
-def _iterate(run: Path, record: dict[str, Any], algorithm: Algorithm[Any], state: Any, quiet: bool) -> None:
+def _run(run: Path, record: dict[str, Any], algorithm: Algorithm[Any], state: Any, quiet: bool) -> None:
+    folder.note_other_versions(record)
     done, every = 0, record["evaluate_every"]
     if found := folder.latest(run, state):
         state, done, algorithm.simulator.samples = found.state, found.iteration, found.facts["samples"]
@@ -131,6 +137,9 @@ def _step(algorithm: Algorithm[Any], state: Any, key: Key, run: Path, done: int)
     for name, value in metrics.items():
         if not math.isfinite(value):
             raise OnebodyError(f"{algorithm.family.id}: {name} is {value} in {place}")
+    for path, leaf in jax.tree_util.tree_leaves_with_path(eqx.filter(state, eqx.is_inexact_array)):
+        if not jnp.isfinite(leaf).all():
+            raise OnebodyError(f"{algorithm.family.id}: state{jax.tree_util.keystr(path)} is not finite in {place}")
     return state, metrics
 
 

@@ -1,5 +1,6 @@
 """A policy as data: an .npz file that acts with NumPy alone."""
 
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -52,8 +53,10 @@ def load(path: Path | str) -> Callable[[np.ndarray], np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             policy = dict(file)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise OnebodyError(f"{path} is no saved policy: {error}") from error
-    if "weight0" not in policy or "observation_mean" not in policy:
+    layers = sum(name.startswith("weight") for name in policy)
+    names = {f"{kind}{i}" for kind in ("weight", "bias") for i in range(layers)}
+    if not layers or policy.keys() != names | {"observation_mean", "observation_std"}:
         raise OnebodyError(f"{path} is no saved policy; write one with: onebody adapt RUN --task ... --save policy.npz")
     return lambda observation: act(policy, observation)

@@ -27,6 +27,7 @@ def cheetah_model() -> mujoco.MjModel:
         objname="torso",
     )
     model = spec.compile()
+    model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET  # a state that is not finite must be seen
     mujoco.mj_setTotalmass(model, 14.0)
     mujoco.mj_setConst(model, mujoco.MjData(model))  # or the masses of subtrees, which the sensor divides by, are wrong
     return model

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from onebody.core.types import Key, Transitions
+from onebody.core.types import Keys, Transitions
 from onebody.tasks.family import TaskFamily
 
 
@@ -22,12 +22,11 @@ class Imagination(eqx.Module):
     """draws from p0; each episode begins at the next one"""
 
     def reset(
-        self, tasks: Float[Array, "task feature"], episodes: int, key: Key
+        self, tasks: Float[Array, "task feature"], episodes: int, keys: Keys
     ) -> tuple[tuple[Array, Int[Array, "task episode"], Int[Array, "task episode"]], Array]:
-        """Begin `episodes` episodes of each task; the state (tasks, age in steps, start) and observations."""
-        shape = (len(tasks), episodes)
-        start = jax.random.randint(key, shape, 0, len(self.starts))
-        return (tasks, jnp.zeros(shape, jnp.int32), start), self.starts[start]
+        """Begin `episodes` episodes of each task, a key a task; the state (tasks, age, start) and observations."""
+        start = jax.vmap(lambda key: jax.random.randint(key, (episodes,), 0, len(self.starts)))(keys)
+        return (tasks, jnp.zeros_like(start), start), self.starts[start]
 
     def step(
         self,

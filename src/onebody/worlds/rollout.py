@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from onebody.core.types import Key, Transitions
+from onebody.core.types import Key, Keys, Transitions
 from onebody.learning.policies import Policy
 from onebody.tasks.family import TaskFamily
 
@@ -17,7 +17,7 @@ class World(Protocol):
 
     family: TaskFamily
 
-    def reset(self, tasks: Array, episodes: int, key: Key) -> tuple[Any, Any]: ...
+    def reset(self, tasks: Array, episodes: int, keys: Keys) -> tuple[Any, Any]: ...
 
     def step(self, state: Any, observation: Any, action: Any, /) -> tuple[Any, Any, Transitions]: ...
 
@@ -38,6 +38,7 @@ def rollout(
 
     Args:
         policies: one policy a task, stacked along the leading axis of its arrays.
+        key: a task's initial states and noise follow from it and from the task's place, whatever tasks come after.
         steps: control steps of each slot, by default one horizon; an episode that ends early is followed by another.
         deterministic: act with the mean action.
 
@@ -45,10 +46,12 @@ def rollout(
         Transitions `[task, time, episode, ...]`; the last step of every slot ends its episode (`truncated`).
     """
     steps = world.family.horizon if steps is None else steps
-    start_key, noise_key = jax.random.split(key)
+    start_key, noise_key = (jax.random.split(k, len(tasks)) for k in jax.random.split(key))  # a task's own
     state, observation = world.reset(tasks, episodes, start_key)
-    shape = (steps, len(tasks), episodes, policies.noise_size)
-    noise = jnp.zeros(shape) if deterministic else jax.random.normal(noise_key, shape)
+    shape = (steps, episodes, policies.noise_size)
+    noise = jax.vmap(lambda k: jnp.zeros(shape) if deterministic else jax.random.normal(k, shape), out_axes=1)(
+        noise_key
+    )
     memory = policies.memory((len(tasks), episodes))
 
     def step(carry: Any, noise: Any) -> tuple[Any, Transitions]:

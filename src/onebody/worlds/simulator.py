@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from mujoco.batch import Batch
 
 from onebody.core.errors import OnebodyError
-from onebody.core.types import Key, Transitions
+from onebody.core.types import Keys, Transitions
 from onebody.tasks.family import Body, ClosedFormBody, MujocoBody, TaskFamily
 
 
@@ -18,8 +18,11 @@ from onebody.tasks.family import Body, ClosedFormBody, MujocoBody, TaskFamily
 class Engine(Protocol):
     """n copies of one body, in step."""
 
-    def reset(self, rng: np.random.Generator, rows: np.ndarray) -> np.ndarray:
-        """Put the bodies `rows` (indices) into fresh initial states; observations [n, observation] of all."""
+    def reset(self, rows: np.ndarray, draws: list[tuple[np.random.Generator, int]]) -> np.ndarray:
+        """Put the bodies `rows` (indices, in order) into fresh initial states; observations [n, observation] of all.
+
+        Each generator draws the states of as many of the rows as stand beside it.
+        """
         ...
 
     def step(self, action: np.ndarray) -> np.ndarray:
@@ -37,9 +40,10 @@ class MujocoEngine:
         low, high = body.model().actuator_ctrlrange.T
         self.center, self.scale = (high + low) / 2, (high - low) / 2
 
-    def reset(self, rng: np.random.Generator, rows: np.ndarray) -> np.ndarray:
+    def reset(self, rows: np.ndarray, draws: list[tuple[np.random.Generator, int]]) -> np.ndarray:
         self.batch.reset(rows, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
-        self.qpos[rows], self.qvel[rows] = self.body.reset(rng, self.batch.model, len(rows))
+        qpos, qvel = zip(*(self.body.reset(rng, self.batch.model, n) for rng, n in draws), strict=True)
+        self.qpos[rows], self.qvel[rows] = np.concatenate(qpos), np.concatenate(qvel)
         self.batch.forward(rows)
         return self.observe()
 
@@ -50,7 +54,8 @@ class MujocoEngine:
         return self.observe()
 
     def observe(self) -> np.ndarray:
-        return np.concatenate([values[:, columns] for values, columns in self.fields], axis=1, dtype=np.float32)
+        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused as such
+            return np.concatenate([values[:, columns] for values, columns in self.fields], axis=1, dtype=np.float32)
 
 
 class ClosedFormEngine:
@@ -60,8 +65,8 @@ class ClosedFormEngine:
         self.body, self.dynamics = body, jax.jit(jax.vmap(body.dynamics))
         self.state = np.zeros((n, body.observation_size), np.float32)
 
-    def reset(self, rng: np.random.Generator, rows: np.ndarray) -> np.ndarray:
-        self.state[rows] = self.body.reset(rng, len(rows))
+    def reset(self, rows: np.ndarray, draws: list[tuple[np.random.Generator, int]]) -> np.ndarray:
+        self.state[rows] = np.concatenate([self.body.reset(rng, n) for rng, n in draws])
         return self.state.copy()
 
     def step(self, action: np.ndarray) -> np.ndarray:
@@ -88,15 +93,16 @@ class Simulator:
         self._shape = (0, 0)
 
     def reset(
-        self, tasks: Float[Array, "task feature"], episodes: int, key: Key
+        self, tasks: Float[Array, "task feature"], episodes: int, keys: Keys
     ) -> tuple[np.ndarray, Float[np.ndarray, "task episode observation"]]:
-        """Begin `episodes` episodes of each task; the state (age of each episode in steps) and observations."""
+        """Begin `episodes` episodes of each task, with a key a task; ages of the episodes in steps and observations."""
         shape = (len(tasks), episodes)
         if self._engine is None or shape != self._shape:
             self._engine, self._shape = _engine(self.family.body, len(tasks) * episodes, self.threads), shape
         self._tasks = np.asarray(tasks)
-        self._rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-        observation = self._engine.reset(self._rng, np.arange(len(tasks) * episodes))
+        self._rngs = [np.random.default_rng(data) for data in np.asarray(jax.random.key_data(keys))]
+        draws = [(rng, episodes) for rng in self._rngs]
+        observation = self._engine.reset(np.arange(len(tasks) * episodes), draws)
         return np.zeros(shape, np.int32), observation.reshape(*shape, -1)
 
     def step(
@@ -113,14 +119,15 @@ class Simulator:
         outcome = self._outcome(observation, action, next_observation, self._tasks)
         reward, terminated = (np.asarray(x) for x in outcome)
         self.samples += age.size
-        self._check(observation=next_observation, reward=reward, step=int(age.max()) + 1)
+        self._check(age, observation=next_observation, reward=reward)
         age = age + 1
         truncated = (age >= self.family.horizon) & ~terminated
         done = terminated | truncated
         start = next_observation
         if done.any():
             age = np.where(done, 0, age)
-            start = self._engine.reset(self._rng, np.flatnonzero(done)).reshape(observation.shape)
+            draws = [(rng, n) for rng, n in zip(self._rngs, done.sum(1).tolist(), strict=True) if n]
+            start = self._engine.reset(np.flatnonzero(done), draws).reshape(observation.shape)
         row: list[Any] = [observation, action, reward, next_observation, terminated, truncated]
         return age, start, Transitions(*row)
 
@@ -132,7 +139,8 @@ class Simulator:
             rows.append(transitions)
         return carry, jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *rows)
 
-    def _check(self, step: int, **values: np.ndarray) -> None:
+    def _check(self, age: np.ndarray, **values: np.ndarray) -> None:
         for name, value in values.items():
             if not np.isfinite(value).all():
-                raise OnebodyError(f"{self.family.id}: {name} is not finite at step {step} of an episode")
+                bad = ~np.isfinite(value).reshape(*age.shape, -1).all(-1)
+                raise OnebodyError(f"{self.family.id}: {name} is not finite at step {age[bad][0] + 1} of an episode")
