@@ -4,6 +4,7 @@ The public names are loaded when they are first used, so that a saved policy act
 """
 
 import importlib
+import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,7 +26,13 @@ _PUBLIC = {
 __all__ = ["OnebodyError", "adapt", "evaluate", "load_policy", "make", "resume", "train"]
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})
+
+
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return importlib.metadata.version("onebody")
     if name not in _PUBLIC:
         raise AttributeError(f"module 'onebody' has no attribute {name!r}")
     module, attribute = _PUBLIC[name]

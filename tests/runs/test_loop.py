@@ -74,8 +74,11 @@ def test_a_damaged_configuration_is_named_and_the_command_mends_it(tmp_path, tex
     (run / folder.CONFIG).write_text(text)
     with pytest.raises(OnebodyError, match="damaged"):
         loop.resume(run)
+    with pytest.raises(OnebodyError, match="seed is 0 there and 5 here"):
+        loop.train("smt", "point", preset="smoke", seed=5, out=run, quiet=True)
+    assert (run / folder.CONFIG).read_text() == text
     loop.train("smt", "point", preset="smoke", samples=0, out=run, quiet=True)
-    assert folder.read_config(run)["algorithm"] == "smt"
+    assert folder.read_config(run)["seed"] == 0
 
 
 def test_other_versions_are_said_and_kept(tmp_path, capsys):

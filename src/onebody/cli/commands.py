@@ -4,6 +4,7 @@ What is slow to import is imported when a command is called, so that --help is q
 """
 
 import dataclasses
+import importlib.util
 import itertools
 import json as jsonlib
 import re
@@ -117,7 +118,7 @@ def with_config(arguments: Sequence[str]) -> type[Train]:
 
     from onebody.runs import presets
 
-    flags = ("--json", "--quiet")
+    flags = ("--json", "--quiet", "--help")
     name = next(
         (
             argument
@@ -177,6 +178,8 @@ class Adapt:
         if not self.task:
             raise OnebodyError("adapt needs a task, as in: --task 1.3")
         tasks = [_task(text) for text in self.task]
+        if repeated := [text for text in self.task if self.task.count(text) > 1]:
+            raise OnebodyError(f"task {repeated[0]} is given twice")
         _writable("save", self.save, ".npz")
         _writable("video", self.video, ".webp", ".mp4")
 
@@ -268,6 +271,10 @@ def _writable(option: str, path: Path | None, *suffixes: str) -> None:
         raise OnebodyError(f"--{option} {path} must end in {' or '.join(suffixes)}")
     if path is not None and not path.absolute().parent.is_dir():
         raise OnebodyError(f"--{option} {path}: there is no folder {path.parent}")
+    if path is not None and path.is_dir():
+        raise OnebodyError(f"--{option} {path} is a folder; give the name of a file")
+    if path is not None and path.suffix == ".mp4" and importlib.util.find_spec("imageio_ffmpeg") is None:
+        raise OnebodyError(f"--{option} {path} needs: pip install 'onebody[video]'; .webp needs nothing more")
 
 
 def _source(kind: type) -> str:

@@ -154,7 +154,7 @@ def adapt(run: Path | str, task: Any, *, stages: int = 0, extrapolate: bool = Fa
 
 
 def _last(run: Path, record: dict[str, Any], algorithm: Algorithm[Any]) -> checkpoint.Checkpoint:
-    found = folder.latest(run, folder.initial_state(record, algorithm))
+    found = folder.latest(run, record, folder.initial_state(record, algorithm))
     if found is None:
         raise OnebodyError(f"{run} has no checkpoint yet; train it with: onebody resume {run}")
     return found

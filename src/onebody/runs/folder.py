@@ -23,24 +23,36 @@ from onebody.worlds.simulator import Simulator
 CONFIG = "config.json"
 LOCK = ".lock"
 IDENTITY = ("algorithm", "family", "family_version", "seed", "config")
-"""what may not change in a run that goes on"""
 FIELDS = {*IDENTITY, "preset", "samples", "evaluate_every", "versions"}
 """of config.json"""
 
 
-def write_config(run: Path, record: dict[str, Any]) -> None:
-    """Make `run` the folder of this run; it may hold one of the same configuration already.
+def claim(run: Path, record: dict[str, Any], state: Any) -> tuple[dict[str, Any], checkpoint.Checkpoint | None]:
+    """Make `run` the folder of this run, new or one to go on with; its record and last whole checkpoint.
 
     Raises:
-        OnebodyError: the folder holds something else or another run; nothing is written.
+        OnebodyError: the folder holds another run, or no whole checkpoint of several; nothing is written.
     """
     path = run / CONFIG
-    if path.exists() and (there := _read(path)):
-        if different := [name for name in IDENTITY if there.get(name) != record[name]]:
-            listed = ", ".join(_difference(name, there.get(name), record[name]) for name in different)
-            raise OnebodyError(f"{run} holds another run ({listed}); choose another --out")
-        record = record | {"versions": there["versions"]}
+    there = _read(path) if path.exists() else {}
+    if there:
+        check_same(run, there, record)
+    found = latest(run, record, state)
+    record = record | {"versions": there.get("versions", record["versions"])}
     write_json(path, record)
+    return record, found
+
+
+def identity(record: dict[str, Any]) -> dict[str, Any]:
+    """What may not change in a run that goes on; each checkpoint has it too."""
+    return {name: record[name] for name in IDENTITY}
+
+
+def check_same(run: Path, there: dict[str, Any], here: dict[str, Any]) -> None:
+    """Raises OnebodyError that says what differs, when what the folder holds is not the run that is asked for."""
+    if different := [name for name in IDENTITY if there.get(name) != here[name]]:
+        listed = ", ".join(_difference(name, there.get(name), here[name]) for name in different)
+        raise OnebodyError(f"{run} holds another run ({listed}); choose another --out")
 
 
 def read_config(run: Path) -> dict[str, Any]:
@@ -128,9 +140,16 @@ def initial_state(record: dict[str, Any], algorithm: Algorithm[Any]) -> Any:
     return algorithm.init(jax.random.fold_in(jax.random.key(record["seed"]), 0))
 
 
-def latest(run: Path, state: Any) -> checkpoint.Checkpoint | None:
-    """The last whole checkpoint, into the structure of `state`; a damaged one is named on stderr and passed over."""
-    return checkpoint.latest(run, state, lambda message: print(f"onebody: {message}", file=sys.stderr))
+def latest(run: Path, record: dict[str, Any], state: Any) -> checkpoint.Checkpoint | None:
+    """The last whole checkpoint, into the structure of `state`; a damaged one is named on stderr and passed over.
+
+    Raises:
+        OnebodyError: none is whole, or it is of another run than the record.
+    """
+    found = checkpoint.latest(run, state, lambda message: print(f"onebody: {message}", file=sys.stderr))
+    if found is not None:
+        check_same(run, found.facts["identity"], record)
+    return found
 
 
 def versions() -> dict[str, str]:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -62,6 +63,8 @@ def train(
     made = registry.make(family if isinstance(family, str) else family.id)
     if not isinstance(family, str) and family is not made:
         raise OnebodyError(f"this {family.id} is not the registered one; give it an id of its own")
+    if samples is not None and samples < 0:
+        raise OnebodyError(f"samples must be at least 0, not {samples}")
     if not 0 <= seed < 2**32:
         raise OnebodyError(f"the seed must be at least 0 and below 2**32, not {seed}")
     config = presets.preset(algorithm, preset) if config is None else config
@@ -80,8 +83,8 @@ def train(
     state = folder.initial_state(record, built)
     run = Path(out)
     with folder.locked(run):
-        folder.write_config(run, record)
-        _run(run, folder.read_config(run), built, state, quiet)
+        record, found = folder.claim(run, record, state)
+        _run(run, record, built, state, found, quiet)
     return run
 
 
@@ -93,21 +96,31 @@ def resume(run: Path | str, *, quiet: bool = False) -> Path:
     run = Path(run)
     record = folder.read_config(run)
     algorithm = folder.build(record)
+    state = folder.initial_state(record, algorithm)
     with folder.locked(run):
-        _run(run, record, algorithm, folder.initial_state(record, algorithm), quiet)
+        _run(run, record, algorithm, state, folder.latest(run, record, state), quiet)
     return run
 
 
-def _run(run: Path, record: dict[str, Any], algorithm: Algorithm[Any], state: Any, quiet: bool) -> None:
+def _run(
+    run: Path,
+    record: dict[str, Any],
+    algorithm: Algorithm[Any],
+    state: Any,
+    found: checkpoint.Checkpoint | None,
+    quiet: bool,
+) -> None:
     folder.note_other_versions(record)
     done, every = 0, record["evaluate_every"]
-    if found := folder.latest(run, state):
+    if found:
         state, done, algorithm.simulator.samples = found.state, found.iteration, found.facts["samples"]
     else:
-        checkpoint.save(run, 0, state, {"samples": 0})
+        checkpoint.save(run, 0, state, {"samples": 0, "identity": folder.identity(record)})
     log.truncate(run, done)
 
     limit = math.inf if record["samples"] is None else record["samples"]
+    if done >= algorithm.iterations or algorithm.simulator.samples >= limit:
+        return None if quiet else print(f"{run} is complete: iteration {done}", file=sys.stderr)
     label = f"{record['algorithm']} on {record['family']}, seed {record['seed']}, in {run}"
     progress = log.Progress(algorithm.iterations, "iteration", label, start=done, quiet=quiet)
     with _signals(run) as whole, log.Log(run) as lines, progress:
@@ -123,7 +136,7 @@ def _run(run: Path, record: dict[str, Any], algorithm: Algorithm[Any], state: An
                 evaluate.during_training(run, record, algorithm, state, done)
             with whole():
                 lines.write(done, metrics)
-                checkpoint.save(run, done, state, {"samples": samples})
+                checkpoint.save(run, done, state, {"samples": samples, "identity": folder.identity(record)})
             progress.update(done, f"{samples:,} samples · real/return {metrics.get('real/return', math.nan):.1f}")
 
 
