@@ -32,7 +32,7 @@ def curve(seed):
 
 
 def nested_interval(scores, rng, draws=4000):
-    """95% bootstrap interval of the mean: seeds outer, tasks inner."""
+    """95% bootstrap interval of the mean: seeds outer, tasks inner (the same tasks for all seeds)."""
     seeds, tasks = scores.shape
     means = [
         scores[rng.integers(0, seeds, seeds)][:, rng.integers(0, tasks, tasks)].mean() for _ in range(draws)

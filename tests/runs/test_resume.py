@@ -13,12 +13,13 @@ from onebody.runs import checkpoint, log, loop, presets
 
 COMMAND = """
 import onebody
-onebody.train("smt", "point/goal", preset="smoke", seed=3, out={out!r}, quiet=True)
+onebody.train("smt", {family!r}, preset="smoke", seed=3, out={out!r}, quiet=True)
 """
 
 
-def start(out):
-    return subprocess.Popen([sys.executable, "-c", COMMAND.format(out=str(out))], stderr=subprocess.DEVNULL)
+def start(out, family="point/goal"):
+    command = COMMAND.format(out=str(out), family=family)
+    return subprocess.Popen([sys.executable, "-c", command], stderr=subprocess.DEVNULL)
 
 
 def lines(run):
@@ -38,18 +39,21 @@ def whole(tmp_path_factory):
     return out
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_kills_at_random_moments_change_no_byte(whole, tmp_path, seed):
+@pytest.mark.parametrize(("family", "seed"), [("point/goal", 0), ("point/goal", 1), ("smt/cheetah-vel", 2)])
+def test_kills_at_random_moments_change_no_byte(whole, tmp_path, family, seed):
+    if family != "point/goal":
+        whole = tmp_path / "whole"
+        assert start(whole, family).wait() == 0
     run, rng, killed = tmp_path / "run", random.Random(seed), []
     for iteration in (0, 1):
-        process = start(run)
+        process = start(run, family)
         while len(lines(run)) < iteration and process.poll() is None:
             time.sleep(0.005)
         time.sleep(rng.uniform(0.0, 1.0 if iteration == 0 else 0.2))
         process.kill()
         killed.append(process.wait())
     assert -signal.SIGKILL in killed
-    assert start(run).wait() == 0
+    assert start(run, family).wait() == 0
     assert final_bytes(run) == final_bytes(whole)
     iterations = [line["iteration"] for line in log.read(run)]
     assert iterations == list(range(1, presets.preset("smt", "smoke").n_tasks + 1))
