@@ -72,8 +72,8 @@ class SMT:
         task = self.family.space.sample(task_key, 1)
         shared, agents = self._warm_up(state, task, warmup_key)
         metrics: Metrics = {}
-        for key in jax.random.split(slbo_key, self.config.n_slbo):
-            shared, agents, _, metrics = stage(shared, agents, task, key, self.simulator, self.config.slbo)
+        for stage_key in jax.random.split(slbo_key, self.config.n_slbo):
+            shared, agents, _, metrics = stage(shared, agents, task, stage_key, self.simulator, self.config.slbo)
         return shared, metrics
 
     def adapt(self, state: Shared, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
