@@ -69,7 +69,7 @@ def main():
     for color, name in (("C1", "SLBO alone, 4,000 samples of the task"), ("0.5", "untrained policy")):
         left.axhline(groups[name].mean(), color=color, ls="--", label=name)
     left.set(xlabel="training samples (thousands)", ylabel="return, mean over 40 held-out tasks")
-    left.legend(frameon=False)
+    left.legend(frameon=False, loc="center right")
     for color, (name, scores) in zip(("0.5", "C1", "C0", "C2"), groups.items(), strict=True):
         right.plot(psi[order], scores.mean(0)[order], color=color, label=name)
     predicted = np.mean([final("smt", seed, 0)["predicted"] for seed in SEEDS], axis=0)

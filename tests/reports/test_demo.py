@@ -1,12 +1,10 @@
 """The demo's table and report, from a training and adaptation that are given."""
 
-import json
-
 import numpy as np
 import pytest
 
 from onebody.reports import demo, video
-from onebody.runs import evaluate, log, loop
+from onebody.runs import evaluate, folder, log, loop
 from onebody.tasks.registry import make
 
 
@@ -19,7 +17,7 @@ def trained(monkeypatch, policy):
         asked["train"] = {"algorithm": algorithm, "family": family, **options}
         out.mkdir(parents=True, exist_ok=True)
         config = {"algorithm": algorithm, "family": family, "preset": "demo", "seed": 0, "versions": {"jax": "0.1.2"}}
-        (out / "config.json").write_text(json.dumps(config))
+        folder.write_json(out / folder.CONFIG, dict.fromkeys(folder.FIELDS) | config)
         with log.Log(out) as lines:
             for i in (1, 2):
                 lines.write(i, {"real/samples": 4000 * i, "real/return": -100.0 * i, "model/validation_error": 0.5})

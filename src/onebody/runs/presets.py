@@ -40,7 +40,7 @@ _CONFIGS: dict[tuple[str, str], Any] = {
     ("smt", "paper"): smt.Config(),
     ("smt", "laptop"): smt.Config(n_tasks=40, n_warmup=8, slbo=_LAPTOP_TASK),
     ("smt", "smoke"): smt.Config(n_tasks=3, n_warmup=2, slbo=_SMOKE),
-    ("smt", "demo"): smt.Config(n_tasks=12, n_warmup=8, slbo=_LAPTOP_TASK),
+    ("smt", "demo"): smt.Config(n_tasks=16, n_warmup=8, slbo=_LAPTOP_TASK),
 }
 
 
