@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import jax
@@ -92,9 +93,11 @@ def simulator(folder: str, n: int = 64, steps: int = 200) -> None:
     parallel = gymnasium.vector.AsyncVectorEnv(make, context="spawn")  # JAX does not survive a fork
 
     def run_ours() -> None:
-        age, observation = ours.reset(tasks, n, jax.random.split(jax.random.key(0), 1))
-        for action in actions:
-            age, observation, _ = ours.step(age, observation, action)
+        def step(carry: tuple[np.ndarray, np.ndarray], action: np.ndarray) -> tuple[Any, Any]:
+            age, observation, row = ours.step(*carry, action)
+            return (age, observation), row
+
+        ours.scan(step, ours.reset(tasks, n, jax.random.split(jax.random.key(0), 1)), actions)  # as `rollout` does
 
     def run_bare() -> None:
         bare.reset()

@@ -122,6 +122,23 @@ def test_a_reward_that_is_not_finite_is_named_with_family_and_step():
     )
     with pytest.raises(OnebodyError, match="broken/point: reward is not finite at step 1"):
         random_steps(Simulator(broken), jnp.zeros((1, 2)), 1, 3)
+    simulator = Simulator(broken)
+    step = lambda carry, action: ((s := simulator.step(*carry, action))[:2], s[2])  # noqa: E731
+    start = simulator.reset(jnp.zeros((1, 2)), 1, jax.random.split(jax.random.key(0), 1))
+    with pytest.raises(OnebodyError, match="broken/point: reward is not finite at step 1"):
+        simulator.scan(step, start, np.zeros((3, 1, 1, 2), np.float32))
+
+
+@pytest.mark.parametrize("name", registry.families())
+def test_rewards_asked_for_at_once_are_those_of_each_step(name):
+    simulator = Simulator(registry.make(name))
+    tasks, horizon = simulator.family.space.held_out(2), simulator.family.horizon
+    alone = random_steps(simulator, tasks, 3, horizon + 2)
+    step = lambda carry, action: ((s := simulator.step(*carry, action))[:2], s[2])  # noqa: E731
+    start = simulator.reset(tasks, 3, jax.random.split(jax.random.key(0), 2))
+    _, together = simulator.scan(step, start, alone.action)
+    for a, b in zip(alone, together, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
 
 
 def test_a_termination_begins_a_new_episode_at_once(point_with_wall):

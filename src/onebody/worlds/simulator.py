@@ -11,7 +11,7 @@ from mujoco.batch import Batch
 
 from onebody.core.errors import OnebodyError
 from onebody.core.types import Keys, Transitions
-from onebody.tasks.family import Body, ClosedFormBody, MujocoBody, TaskFamily
+from onebody.tasks.family import Body, ClosedFormBody, MujocoBody, TaskFamily, never
 
 
 @runtime_checkable
@@ -89,6 +89,8 @@ class Simulator:
         """`threads`: C++ threads that step, 0 for one a core. `samples`: taken before, in a run that goes on."""
         self.family, self.threads, self.samples = family, threads, samples
         self._outcome = jax.jit(family.outcome)
+        self._outcomes = jax.jit(jax.vmap(family.outcome, in_axes=(0, 0, 0, None)))  # of many steps
+        self._reward_later = False
         self._engine: Engine | None = None
         self._shape = (0, 0)
 
@@ -116,8 +118,10 @@ class Simulator:
         action = np.asarray(action)
         raw = self._engine.step(np.clip(action, -1.0, 1.0).reshape(age.size, -1))
         next_observation = raw.reshape(observation.shape)
-        outcome = self._outcome(observation, action, next_observation, self._tasks)
-        reward, terminated = (np.asarray(x) for x in outcome)
+        reward, terminated = np.zeros(age.shape, np.float32), np.zeros(age.shape, bool)
+        if not self._reward_later:
+            outcome = self._outcome(observation, action, next_observation, self._tasks)
+            reward, terminated = (np.asarray(x) for x in outcome)
         self.samples += age.size
         self._check(age, observation=next_observation, reward=reward)
         age = age + 1
@@ -131,13 +135,22 @@ class Simulator:
         row: list[Any] = [observation, action, reward, next_observation, terminated, truncated]
         return age, start, Transitions(*row)
 
-    def scan(self, step: Any, carry: Any, noise: Array) -> tuple[Any, Transitions]:
-        """`lax.scan`'s contract, by a Python loop over time."""
-        rows = []
-        for row in np.asarray(noise):
-            carry, transitions = step(carry, row)
-            rows.append(transitions)
-        return carry, jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *rows)
+    def scan(self, step: Any, carry: Any, noise: Any) -> tuple[Any, Transitions]:
+        """`lax.scan`'s contract, by a Python loop over time; rewards that end no episode are asked for all at once."""
+        rows, self._reward_later = [], self.family.terminal is never
+        try:
+            for row in np.asarray(noise):
+                carry, transitions = step(carry, row)
+                rows.append(transitions)
+        finally:
+            later, self._reward_later = self._reward_later, False
+        seen = jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
+        if later:
+            reward, _ = self._outcomes(seen.observation, seen.action, seen.next_observation, self._tasks)
+            seen = seen._replace(reward=np.asarray(reward))
+            age = np.broadcast_to(np.arange(len(rows))[:, None, None] % self.family.horizon, seen.reward.shape)
+            self._check(age, reward=seen.reward)
+        return carry, jax.tree.map(jnp.asarray, seen)
 
     def _check(self, age: np.ndarray, **values: np.ndarray) -> None:
         for name, value in values.items():
