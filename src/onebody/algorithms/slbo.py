@@ -46,6 +46,7 @@ class Config:
     task: tuple[float, ...] | None = None
     """ψ to train on; None: a draw from p(ψ)"""
     stage: StageConfig = field(default_factory=StageConfig)
+    """of one stage"""
 
     def __post_init__(self) -> None:
         at_least(1, self, "n_outer")

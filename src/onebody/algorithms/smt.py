@@ -43,6 +43,7 @@ class Config:
     n_slbo: int = 1
     """stages of SLBO a training task"""
     slbo: StageConfig = field(default_factory=StageConfig)
+    """of virtual training and of a stage"""
 
     def __post_init__(self) -> None:
         at_least(1, self, "n_tasks", "n_slbo")
