@@ -21,7 +21,7 @@ from benchmarks.timing import report, seconds
 from onebody.algorithms import smt, stage
 from onebody.runs import checkpoint
 from onebody.tasks import registry
-from onebody.tasks.locomotion import CHEETAH
+from onebody.tasks.smt import CHEETAH
 from onebody.worlds.imagination import Imagination
 from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
@@ -86,7 +86,7 @@ def simulator(folder: str, n: int = 64, steps: int = 200) -> None:
     family = dataclasses.replace(FAMILY, body=dataclasses.replace(CHEETAH, frame_skip=5), horizon=10**6)
     actions = np.random.default_rng(0).uniform(-1, 1, (steps, 1, n, ACTION)).astype(np.float32)
     ours, tasks = Simulator(family), jnp.ones((1, 1))
-    bare = Batch(CHEETAH.model(), n, 0)
+    bare = Batch(CHEETAH.model, n, 0)
     controls = bare.bind("ctrl")
     make = [functools.partial(gymnasium.make, "HalfCheetah-v5", xml_file=_quiet_xml(folder))] * n
     sync = gymnasium.vector.SyncVectorEnv(make)

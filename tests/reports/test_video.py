@@ -59,10 +59,10 @@ def test_the_cheetah_in_real_time(renders, policy, tmp_path):
 
 
 def test_larger_than_the_model_allows_for(renders, policy):
-    before = CHEETAH.body.model().vis.global_.offwidth
+    before = CHEETAH.body.model.vis.global_.offwidth
     _, _, image = frames(video.film(CHEETAH, policy(CHEETAH), [0.5], size=(800, 200)))
     assert image.size == (800, 200)
-    assert CHEETAH.body.model().vis.global_.offwidth == before
+    assert CHEETAH.body.model.vis.global_.offwidth == before
 
 
 def test_the_point_moves_towards_its_ring():

@@ -5,7 +5,8 @@ import pytest
 
 from onebody.core.errors import OnebodyError
 from onebody.tasks import registry
-from onebody.tasks.family import Box, FiniteSet, TaskFamily
+from onebody.tasks.family import TaskFamily
+from onebody.tasks.space import Box, FiniteSet
 
 FAMILIES = registry.families()
 

@@ -9,9 +9,12 @@ import pytest
 
 from onebody.core.errors import OnebodyError
 from onebody.tasks import registry
-from onebody.tasks.family import TaskFamily
-from onebody.tasks.locomotion import CHEETAH, cheetah_model
-from onebody.worlds.simulator import MujocoEngine, Simulator
+from onebody.tasks.family import TaskFamily, never
+from onebody.tasks.smt import CHEETAH
+from onebody.worlds.engines import MujocoEngine
+from onebody.worlds.simulator import Simulator
+
+FAMILIES = registry.families().values()
 
 
 def random_steps(simulator, tasks, episodes, steps, seed=0):
@@ -28,7 +31,7 @@ def test_stepping_is_mujocos_own_loop():
     """The batch against MjData stepped one by one: same physics, and observations of the new state, without lag."""
     engine, rng = MujocoEngine(CHEETAH, 3, 2), np.random.default_rng(0)
     engine.reset(np.arange(3), [(rng, 3)])
-    model = cheetah_model()
+    model = CHEETAH.model
     copies = [mujoco.MjData(model) for _ in range(3)]
     for copy, qpos, qvel in zip(copies, engine.qpos, engine.qvel, strict=True):
         copy.qpos, copy.qvel = qpos, qvel
@@ -48,7 +51,7 @@ def test_the_cheetah_is_gymnasiums(tmp_path, monkeypatch):
     """Its XML as it stands, compiled by MuJoCo (which warns of a deprecated attribute), has the same physics."""
     monkeypatch.chdir(tmp_path)  # the warning is also written to a file
     path = Path(gymnasium.__path__[0]) / "envs/mujoco/assets/half_cheetah.xml"
-    theirs, ours = mujoco.MjModel.from_xml_path(str(path)), cheetah_model()
+    theirs, ours = mujoco.MjModel.from_xml_path(str(path)), CHEETAH.model
     for name in ("body_mass", "body_inertia", "body_subtreemass", "body_invweight0", "dof_invweight0", "dof_M0"):
         np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
     assert ours.body_mass.sum() == pytest.approx(14.0)
@@ -58,7 +61,7 @@ def test_the_cheetah_is_gymnasiums(tmp_path, monkeypatch):
 def test_whole_robot_velocity_is_that_of_the_centre_of_mass():
     engine = MujocoEngine(CHEETAH, 1, 1)
     engine.reset(np.arange(1), [(np.random.default_rng(0), 1)])
-    model, data = cheetah_model(), mujoco.MjData(cheetah_model())
+    model, data = CHEETAH.model, mujoco.MjData(CHEETAH.model)
     rng, centres = np.random.default_rng(1), []
     for _ in range(40):
         velocity = engine.step(rng.uniform(-1, 1, (1, 6)))[0, 17]
@@ -75,10 +78,10 @@ def body_velocity(model, data, body):
     return (jacobian @ data.qvel)[0]
 
 
-@pytest.mark.parametrize("name", registry.families())
+@pytest.mark.parametrize("name", [family.id for family in FAMILIES if family.terminal is never])
 def test_samples_are_counted_and_episodes_end_at_the_horizon(name):
     simulator = Simulator(registry.make(name))
-    tasks, horizon = simulator.family.space.held_out(2), simulator.family.horizon
+    tasks, horizon = simulator.family.space.sample(jax.random.key(0), 2), simulator.family.horizon
     seen = random_steps(simulator, tasks, 3, horizon + 5)
     assert simulator.samples == 2 * 3 * (horizon + 5)
     ends = np.flatnonzero(seen.truncated.all(axis=(1, 2)))
@@ -129,10 +132,10 @@ def test_a_reward_that_is_not_finite_is_named_with_family_and_step():
         simulator.scan(step, start, np.zeros((3, 1, 1, 2), np.float32))
 
 
-@pytest.mark.parametrize("name", registry.families())
+@pytest.mark.parametrize("name", [family.id for family in FAMILIES if family.terminal is never])
 def test_rewards_asked_for_at_once_are_those_of_each_step(name):
     simulator = Simulator(registry.make(name))
-    tasks, horizon = simulator.family.space.held_out(2), simulator.family.horizon
+    tasks, horizon = simulator.family.space.sample(jax.random.key(0), 2), simulator.family.horizon
     alone = random_steps(simulator, tasks, 3, horizon + 2)
     step = lambda carry, action: ((s := simulator.step(*carry, action))[:2], s[2])  # noqa: E731
     start = simulator.reset(tasks, 3, jax.random.split(jax.random.key(0), 2))

@@ -199,7 +199,7 @@ class Adapt:
                     from onebody.reports import video
 
                     row["video"] = str(self._named(self.video, row["task"]))
-                    family = folder.family_of(folder.read_config(self.run))
+                    family = folder.family_of(folder.read_config(self.run)).tested
                     video.film(family, policy.policies, policy.task, Path(row["video"]))
         finally:  # what was found is shown, even if the machine cannot film it
             _print_json(rows) if self.json else _print_table(rows)

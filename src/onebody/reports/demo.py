@@ -113,7 +113,8 @@ def table_rows(adapted: Sequence[AdaptedPolicy]) -> list[tuple[str, str, str, st
 def unit(family: TaskFamily) -> str:
     """What the numbers of the table are."""
     return (
-        f"Return over {family.horizon} steps of {family.body.dt:g} s; 0 is perfect. Reward a step: {family.summary}. "
+        f"Return over {family.horizon} steps of {family.body.dt:g} s; 0 is perfect. Reward a step: "
+        f"{family.reward_text}. "
         f"Real: mean of {evaluate.EPISODES} episodes in the simulator. Predicted: in the learned model, beforehand."
     )
 

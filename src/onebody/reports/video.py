@@ -22,9 +22,11 @@ from PIL import Image, ImageDraw
 from onebody.core.errors import OnebodyError
 from onebody.core.types import Transitions
 from onebody.learning.policies import Policy
-from onebody.tasks.family import MujocoBody, TaskFamily
+from onebody.tasks.body import MujocoBody
+from onebody.tasks.family import TaskFamily
+from onebody.worlds.engines import MujocoEngine
 from onebody.worlds.rollout import rollout
-from onebody.worlds.simulator import MujocoEngine, Simulator
+from onebody.worlds.simulator import Simulator
 
 FRAMES_A_SECOND = 25
 CAMERA = "track"
@@ -70,7 +72,7 @@ def film(
     every = max(1, round(1 / (FRAMES_A_SECOND * family.body.dt)))
     poses, seconds = poses[::every], every * family.body.dt
     if isinstance(family.body, MujocoBody):
-        frames = _draw_robot(family.body.model(), poses, size)
+        frames = _draw_robot(family.body.model, poses, size)
     else:
         frames = _draw_point(poses, np.atleast_1d(np.asarray(task)), size)
     if path is None:

@@ -1,6 +1,6 @@
 """The meta-test protocol, and policies for single tasks.
 
-Held-out tasks are the family's; all algorithms see the same tasks and the same initial states. After each stage of
+Held-out tasks are the family's, or those of the family it is tested on; all algorithms see the same tasks and the same initial states. After each stage of
 adaptation, ten real episodes a task with the deterministic policy; they are not real samples of the algorithm.
 """
 
@@ -59,7 +59,8 @@ def meta_test(
             }
         )
     return {
-        "family": family.id,
+        "family": record["family"],
+        "tested_on": family.id,
         "algorithm": record["algorithm"],
         "task_is_known": algorithm.task_is_known,
         "training_samples": samples,
@@ -70,7 +71,7 @@ def meta_test(
 
 def during_training(run: Path, record: dict[str, Any], algorithm: Algorithm[Any], state: Any, iteration: int) -> None:
     """Test stage 0, into `RUN/evaluations/<iteration>.json`; the samples that training has counted stay as they are."""
-    result = meta_test(record, folder.build(record), state, algorithm.simulator.samples, 0, N_TASKS)
+    result = meta_test(record, folder.build(record, tested=True), state, algorithm.simulator.samples, 0, N_TASKS)
     place = run / "evaluations" / f"{iteration:06d}.json"
     place.parent.mkdir(exist_ok=True)
     folder.write_json(place, {"iteration": iteration, **result})
@@ -86,7 +87,7 @@ def evaluate(run: Path | str, *, n_tasks: int = N_TASKS, stages: int = 3) -> dic
         raise OnebodyError(f"--tasks must be at least 1 and --stages at least 0, not {n_tasks} and {stages}")
     run = Path(run)
     record = folder.read_config(run)
-    algorithm = folder.build(record)
+    algorithm = folder.build(record, tested=True)
     found = _last(run, record, algorithm)
     result = meta_test(record, algorithm, found.state, found.facts["samples"], stages, n_tasks)
     folder.write_json(run / "evaluation.json", result)
@@ -128,7 +129,7 @@ def adapt_many(run: Path | str, tasks: Sequence[Any], *, stages: int = 0, extrap
         raise OnebodyError(f"--stages must be at least 0, not {stages}")
     run = Path(run)
     record = folder.read_config(run)
-    algorithm = folder.build(record)
+    algorithm = folder.build(record, tested=True)
     family = algorithm.family
     values = jnp.stack([family.parse(task, extrapolate) for task in tasks])
     found = _last(run, record, algorithm)

@@ -124,9 +124,13 @@ def family_of(record: dict[str, Any]) -> TaskFamily:
     return family
 
 
-def build(record: dict[str, Any]) -> Algorithm[Any]:
-    """The algorithm that a run's `config.json` describes, with a simulator that has counted nothing."""
+def build(record: dict[str, Any], *, tested: bool = False) -> Algorithm[Any]:
+    """The algorithm that a run's `config.json` describes, with a simulator that has counted nothing.
+
+    `tested`: on what adaptation and evaluation meet, where the family says that it is not what training meets.
+    """
     kind, family = presets.algorithm(record["algorithm"]), family_of(record)
+    family = family.tested if tested else family
     try:
         config = presets.from_json(kind.Config, record["config"])
     except (KeyError, TypeError) as error:

@@ -1,81 +1,16 @@
 """The real world: a batch of simulations, one C++ call a control step. It counts its own samples."""
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import mujoco
 import numpy as np
 from jaxtyping import Array, Float
-from mujoco.batch import Batch
 
 from onebody.core.errors import OnebodyError
 from onebody.core.types import Keys, Transitions
-from onebody.tasks.family import Body, ClosedFormBody, MujocoBody, TaskFamily, never
-
-
-@runtime_checkable
-class Engine(Protocol):
-    """n copies of one body, in step."""
-
-    def reset(self, rows: np.ndarray, draws: list[tuple[np.random.Generator, int]]) -> np.ndarray:
-        """Put the bodies `rows` (indices, in order) into fresh initial states; observations [n, observation] of all.
-
-        Each generator draws the states of as many of the rows as stand beside it.
-        """
-        ...
-
-    def step(self, action: np.ndarray) -> np.ndarray:
-        """Act with [n, action] in [-1, 1] for one control step; observations [n, observation] of the new states."""
-        ...
-
-
-class MujocoEngine:
-    """`mujoco.batch.Batch`, persistent, so that what an observation needs of the new state is not computed twice."""
-
-    def __init__(self, body: MujocoBody, n: int, threads: int):
-        self.body, self.batch = body, Batch(body.model(), n, threads, persistent=True)
-        self.qpos, self.qvel, self.ctrl = (self.batch.bind(name) for name in ("qpos", "qvel", "ctrl"))
-        self.fields = [(self.batch.bind(name), columns) for name, columns in body.observation]
-        low, high = body.model().actuator_ctrlrange.T
-        self.center, self.scale = (high + low) / 2, (high - low) / 2
-
-    def reset(self, rows: np.ndarray, draws: list[tuple[np.random.Generator, int]]) -> np.ndarray:
-        self.batch.reset(rows, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
-        qpos, qvel = zip(*(self.body.reset(rng, self.batch.model, n) for rng, n in draws), strict=True)
-        self.qpos[rows], self.qvel[rows] = np.concatenate(qpos), np.concatenate(qvel)
-        self.batch.forward(rows)
-        return self.observe()
-
-    def step(self, action: np.ndarray) -> np.ndarray:
-        np.multiply(action, self.scale, out=self.ctrl)
-        self.ctrl += self.center
-        self.batch.step(nstep=self.body.frame_skip, stage=mujoco.mjtStage.mjSTAGE_VEL.value)
-        return self.observe()
-
-    def observe(self) -> np.ndarray:
-        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused as such
-            return np.concatenate([values[:, columns] for values, columns in self.fields], axis=1, dtype=np.float32)
-
-
-class ClosedFormEngine:
-    """A formula, compiled."""
-
-    def __init__(self, body: ClosedFormBody, n: int):
-        self.body, self.dynamics = body, jax.jit(jax.vmap(body.dynamics))
-        self.state = np.zeros((n, body.observation_size), np.float32)
-
-    def reset(self, rows: np.ndarray, draws: list[tuple[np.random.Generator, int]]) -> np.ndarray:
-        self.state[rows] = np.concatenate([self.body.reset(rng, n) for rng, n in draws])
-        return self.state.copy()
-
-    def step(self, action: np.ndarray) -> np.ndarray:
-        self.state = np.array(self.dynamics(self.state, action))
-        return self.state.copy()
-
-
-def _engine(body: Body, n: int, threads: int) -> Engine:
-    return MujocoEngine(body, n, threads) if isinstance(body, MujocoBody) else ClosedFormEngine(body, n)
+from onebody.tasks.family import TaskFamily, never
+from onebody.worlds.engines import Engine, engine
 
 
 class Simulator:
@@ -100,8 +35,11 @@ class Simulator:
         """Begin `episodes` episodes of each task, with a key a task; ages of the episodes in steps and observations."""
         shape = (len(tasks), episodes)
         if self._engine is None or shape != self._shape:
-            self._engine, self._shape = _engine(self.family.body, len(tasks) * episodes, self.threads), shape
+            self._engine, self._shape = engine(self.family.body, len(tasks) * episodes, self.threads), shape
         self._tasks = np.asarray(tasks)
+        if self.family.physics is not None:
+            fields = [self.family.physics(task) for task in self._tasks]
+            self._engine.set_physics(jax.tree.map(lambda *x: np.repeat(np.stack(x), episodes, axis=0), *fields))
         self._rngs = [np.random.default_rng(data) for data in np.asarray(jax.random.key_data(keys))]
         draws = [(rng, episodes) for rng in self._rngs]
         observation = self._engine.reset(np.arange(len(tasks) * episodes), draws)

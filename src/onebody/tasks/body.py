@@ -1,0 +1,190 @@
+"""Bodies: what acts. A MuJoCo robot, a formula, or any Gymnasium environment; actions are always in [-1, 1]."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import mujoco
+import numpy as np
+from jaxtyping import Array
+
+from onebody.core.errors import OnebodyError
+
+Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
+
+
+class Feature(NamedTuple):
+    """Some columns of a field of MjData, flattened, as they stand in an observation."""
+
+    field: str
+    columns: slice | tuple[int, ...] = slice(None)
+    limit: float = math.inf
+    """values beyond ±limit are cut off"""
+
+
+def normal(scale: float) -> Draw:
+    """Zero-mean Gaussian noise."""
+    return lambda rng, shape: scale * rng.standard_normal(shape)
+
+
+def uniform(limit: float) -> Draw:
+    """Noise uniform in [-limit, limit]."""
+    return lambda rng, shape: rng.uniform(-limit, limit, shape)
+
+
+class Start(NamedTuple):
+    """p0: a pose, at rest, plus noise on positions (m, rad) and on velocities (m/s, rad/s)."""
+
+    position: Draw = normal(0.01)
+    velocity: Draw = normal(0.1)
+    pose: str = ""
+    """a <numeric> of the model that holds joint positions; by default the model's own pose"""
+
+    def __call__(self, rng: np.random.Generator, model: mujoco.MjModel, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """Draws n states: joint positions [n, nq] and velocities [n, nv]."""
+        pose = model.numeric(self.pose).data if self.pose else model.qpos0
+        qpos = pose + self.position(rng, (n, model.nq))
+        return qpos, self.velocity(rng, (n, model.nv))
+
+
+@dataclass(frozen=True, eq=False)
+class MujocoBody:
+    """A robot in MuJoCo. Actions in [-1, 1] are scaled to the control ranges and held for `frame_skip` steps."""
+
+    name: str
+    mjcf: str | Path | Callable[[], mujoco.MjModel]
+    """a file of MJCF, MJCF itself, or a function that compiles the model"""
+    frame_skip: int
+    """physics steps a control step"""
+    observation: tuple[Feature, ...] = (Feature("qpos"), Feature("qvel"), Feature("sensordata"))
+    """concatenated; sensors hold whatever a reward needs beyond positions and velocities"""
+    start: Callable[[np.random.Generator, mujoco.MjModel, int], tuple[np.ndarray, np.ndarray]] = Start()
+    """draws n initial (qpos [n, nq], qvel [n, nv]) from p0"""
+
+    @cached_property
+    def model(self) -> mujoco.MjModel:
+        """The compiled model; a state that is not finite is left to be seen, where MuJoCo would reset in silence.
+
+        Raises:
+            OnebodyError: it does not compile, or has an actuator without a control range.
+        """
+        try:
+            if callable(self.mjcf):
+                model = self.mjcf()
+            elif isinstance(self.mjcf, str) and self.mjcf.lstrip().startswith("<"):
+                model = mujoco.MjModel.from_xml_string(self.mjcf)
+            else:
+                model = mujoco.MjModel.from_xml_path(str(self.mjcf))
+        except (ValueError, OSError) as error:
+            raise OnebodyError(
+                f"body {self.name}: its MJCF does not compile: {' '.join(str(error).split())}"
+            ) from error
+        if model.nu == 0 or not model.actuator_ctrllimited.all():
+            raise OnebodyError(f"body {self.name}: every actuator needs a ctrlrange, and there must be at least one")
+        model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+        return model
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """Name of each number of an observation, with its unit where it is known."""
+        names = {
+            "qpos": [f"{name} ({unit})" for name, unit in _positions(self.model)],
+            "qvel": [f"{name} rate ({unit}/s)" for name, unit in _velocities(self.model)],
+            "sensordata": list(_sensors(self.model)),
+        }
+        data = mujoco.MjData(self.model)
+        chosen: list[str] = []
+        for field, columns, _ in self.observation:
+            all_of_it = names.get(field) or [f"{field} {i}" for i in range(np.size(getattr(data, field)))]
+            chosen += np.array(all_of_it, object)[columns if isinstance(columns, slice) else list(columns)].tolist()
+        return tuple(chosen)
+
+    @property
+    def observation_size(self) -> int:
+        return len(self.labels)
+
+    @property
+    def action_size(self) -> int:
+        return int(self.model.nu)
+
+    @property
+    def dt(self) -> float:
+        """seconds a control step"""
+        return float(self.model.opt.timestep) * self.frame_skip
+
+
+_FREE = (("x", "m"), ("y", "m"), ("z", "m"), *((f"quaternion {axis}", "1") for axis in "wxyz"))
+_FREE_RATE = (("x", "m"), ("y", "m"), ("z", "m"), *((f"turn about {axis}", "rad") for axis in "xyz"))
+_BALL = tuple((f"quaternion {axis}", "1") for axis in "wxyz")
+
+
+def _positions(model: mujoco.MjModel) -> Iterator[tuple[str, str]]:
+    return _joints(model, _FREE, _BALL)
+
+
+def _velocities(model: mujoco.MjModel) -> Iterator[tuple[str, str]]:
+    return _joints(model, _FREE_RATE, _FREE_RATE[3:])
+
+
+def _joints(model: mujoco.MjModel, free: Any, ball: Any) -> Iterator[tuple[str, str]]:
+    """(name, unit) of each coordinate."""
+    for i in range(model.njnt):
+        name, kind = model.joint(i).name or f"joint {i}", mujoco.mjtJoint(model.jnt_type[i])
+        if kind in (mujoco.mjtJoint.mjJNT_FREE, mujoco.mjtJoint.mjJNT_BALL):
+            axes = free if kind == mujoco.mjtJoint.mjJNT_FREE else ball
+            yield from ((f"{name} {axis}", unit) for axis, unit in axes)
+        else:
+            yield name, "m" if kind == mujoco.mjtJoint.mjJNT_SLIDE else "rad"
+
+
+def _sensors(model: mujoco.MjModel) -> Iterator[str]:
+    for i in range(model.nsensor):
+        sensor, size = model.sensor(i), int(model.sensor_dim[i])
+        name = sensor.name or f"sensor {i}"
+        yield from [name] if size == 1 else (f"{name} {'xyz'[k] if size == 3 else k}" for k in range(size))
+
+
+@dataclass(frozen=True, eq=False)
+class ClosedFormBody:
+    """A body whose state is its observation and whose dynamics is a formula."""
+
+    name: str
+    dynamics: Callable[[Array, Array], Array]
+    """(observation, action in [-1, 1]) -> next observation; jnp, of one state"""
+    labels: tuple[str, ...]
+    """name and unit of each number of the observation"""
+    action_size: int
+    start: Callable[[np.random.Generator, int], np.ndarray]
+    """draws n initial observations [n, observation] from p0"""
+    dt: float
+    """seconds a control step"""
+
+    @property
+    def observation_size(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class GymnasiumBody:
+    """Any Gymnasium environment with flat observations and bounded flat actions; its own reward is not used."""
+
+    name: str
+    make: Callable[[], Any]
+    """makes one environment"""
+    labels: tuple[str, ...]
+    """name of each number of the observation"""
+    action_size: int
+    dt: float
+    """seconds a control step"""
+    parallel: bool = False
+    """a process for each environment, for those that are slow"""
+
+    @property
+    def observation_size(self) -> int:
+        return len(self.labels)
+
+
+Body = MujocoBody | ClosedFormBody | GymnasiumBody

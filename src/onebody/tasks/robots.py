@@ -1,0 +1,106 @@
+"""MuJoCo robots: the models and observations that the papers' families share.
+
+The MJCF files are Gymnasium's, changed here where a paper's robot differs.
+"""
+
+from collections.abc import Callable, Sequence
+from importlib.resources import files
+
+import mujoco
+
+from onebody.tasks.body import Start, normal, uniform
+
+Model = Callable[[], mujoco.MjModel]
+
+RLLAB = Start(normal(0.01), normal(0.1))
+"""p0 of rllab's robots, which SMT and MB-MPO use"""
+RLLAB_ANT = RLLAB._replace(pose="init_qpos")
+GYM = Start(uniform(0.1), normal(0.1))
+"""p0 of Gymnasium's half-cheetah and ant, which PEARL and AdMRL use"""
+SMALL = Start(uniform(0.005), uniform(0.005))
+"""p0 of Gymnasium's hopper and walker"""
+
+
+_SENSORS = {
+    "velocity": (mujoco.mjtSensor.mjSENS_SUBTREELINVEL, mujoco.mjtObj.mjOBJ_BODY),
+    "place": (mujoco.mjtSensor.mjSENS_FRAMEPOS, mujoco.mjtObj.mjOBJ_XBODY),
+    "axis x": (mujoco.mjtSensor.mjSENS_FRAMEXAXIS, mujoco.mjtObj.mjOBJ_XBODY),
+    "axis y": (mujoco.mjtSensor.mjSENS_FRAMEYAXIS, mujoco.mjtObj.mjOBJ_XBODY),
+    "axis z": (mujoco.mjtSensor.mjSENS_FRAMEZAXIS, mujoco.mjtObj.mjOBJ_XBODY),
+}
+
+
+def robot(
+    asset: str,
+    sensors: Sequence[str] = (),
+    timestep: float | None = None,
+    mass: float | None = None,
+    change: Callable[[mujoco.MjSpec], None] = lambda spec: None,
+) -> Model:
+    """What compiles one of Gymnasium's robots.
+
+    Args:
+        sensors: in world axes, of the body `torso`: `velocity` (of the whole robot's centre of mass, m/s), `place` (m),
+            `axis x`, `axis y` and `axis z` (columns of its rotation matrix).
+        timestep: seconds a physics step; by default the file's.
+        mass: in total, kg; by default the file's.
+        change: any other change.
+    """
+
+    def model() -> mujoco.MjModel:
+        xml = files("gymnasium").joinpath(f"envs/mujoco/assets/{asset}.xml").read_text()
+        spec = mujoco.MjSpec.from_string(xml.replace('settotalmass="14"', ""))  # deprecated: `mass` does it
+        for name in sensors:
+            kind, of = _SENSORS[name]
+            spec.add_sensor(name=name, type=kind, objtype=of, objname="torso")
+        if timestep is not None:
+            spec.option.timestep = timestep
+        change(spec)
+        compiled = spec.compile()
+        if mass is not None:
+            mujoco.mj_setTotalmass(compiled, mass)
+            # or the masses of subtrees, which the velocity of the whole robot is divided by, are wrong
+            mujoco.mj_setConst(compiled, mujoco.MjData(compiled))
+        return compiled
+
+    return model
+
+
+def rllab_contacts(spec: mujoco.MjSpec) -> None:
+    """rllab's ant: softer contacts than Gymnasium's."""
+    for geom in spec.geoms:
+        geom.solref[:2], geom.solimp[:3] = (0.02, 1.0), (0.8, 0.8, 0.01)
+
+
+def simple_humanoid(spec: mujoco.MjSpec) -> None:
+    """Gymnasium's humanoid without the joints of its arms and the turn of its waist: 10 actuators, 17 positions."""
+    fixed = ("abdomen_z", *(f"{side}_{joint}" for side in ("left", "right") for joint in _ARM))
+    for name in fixed:
+        spec.delete(spec.actuator(name))
+        spec.delete(spec.joint(name))
+
+
+_ARM = ("shoulder1", "shoulder2", "elbow")
+
+
+def with_friction(model: Model, factor: float) -> Model:
+    """The robot where every friction is `factor` of its own."""
+
+    def changed() -> mujoco.MjModel:
+        compiled = model()
+        compiled.geom_friction *= factor
+        return compiled
+
+    return changed
+
+
+def without_torque(model: Model, *joints: str) -> Model:
+    """The robot whose motors of these joints do nothing."""
+
+    def changed() -> mujoco.MjModel:
+        compiled = model()
+        for name in joints:
+            compiled.actuator_gear[compiled.actuator_trnid[:, 0] == compiled.joint(name).id] = 0.0
+        return compiled
+
+    return changed

@@ -1,0 +1,232 @@
+"""Task spaces: the tasks of a family, and how those to train and to test on are drawn."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float
+
+from onebody.core.types import Key
+
+
+@runtime_checkable
+class TaskSpace(Protocol):
+    """The tasks of a family and how they are distributed. A task is a float array [feature]."""
+
+    @property
+    def size(self) -> int:
+        """features of a task"""
+        ...
+
+    def sample(self, key: Key, n: int) -> Float[Array, "n feature"]:
+        """n draws from p(ψ), to train on."""
+        ...
+
+    def held_out(self, n: int) -> Float[Array, "n feature"]:
+        """n test tasks, the same for every algorithm and seed; fewer if the space has fewer."""
+        ...
+
+    def contains(self, task: ArrayLike) -> bool: ...
+
+    @property
+    def bounds(self) -> str:
+        """the space in words, for messages and lists"""
+        ...
+
+    @property
+    def split(self) -> str:
+        """p(ψ) and the test tasks in words"""
+        ...
+
+
+_SPREAD = "training tasks are new draws, test tasks a low-discrepancy sequence over the space"
+
+
+def _low_discrepancy(n: int, size: int) -> Float[np.ndarray, "n size"]:
+    """The first n points of the additive recurrence with the generalised golden ratio in [0, 1)^size: no seed."""
+    root = 2.0
+    for _ in range(64):
+        root = (1 + root) ** (1 / (size + 1))
+    steps = root ** -np.arange(1.0, size + 1)
+    return (0.5 + np.arange(1, n + 1)[:, None] * steps) % 1.0
+
+
+@dataclass(frozen=True)
+class Box:
+    """Uniform on the box [low, high]."""
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    @property
+    def size(self) -> int:
+        return len(self.low)
+
+    def sample(self, key: Key, n: int) -> Float[Array, "n feature"]:
+        return jax.random.uniform(key, (n, self.size), minval=jnp.array(self.low), maxval=jnp.array(self.high))
+
+    def held_out(self, n: int) -> Float[Array, "n feature"]:
+        unit = _low_discrepancy(n, self.size)
+        return jnp.asarray(np.array(self.low) + unit * np.subtract(self.high, self.low), jnp.float32)
+
+    def contains(self, task: ArrayLike) -> bool:
+        value = np.asarray(task)
+        inside = (value >= np.array(self.low) - 1e-6) & (value <= np.array(self.high) + 1e-6)
+        return value.shape == (self.size,) and bool(np.all(inside))
+
+    @property
+    def bounds(self) -> str:
+        sides = list(zip(self.low, self.high, strict=True))
+        if len(set(sides)) == 1:
+            power = f"^{len(sides)}" if len(sides) > 1 else ""
+            return f"[{self.low[0]:g}, {self.high[0]:g}]{power}"
+        return " × ".join(f"[{low:g}, {high:g}]" for low, high in sides)
+
+    @property
+    def split(self) -> str:
+        return f"uniform; {_SPREAD}"
+
+
+@dataclass(frozen=True)
+class Disk:
+    """Uniform on the disk of places (x, y) around the origin."""
+
+    radius: float
+
+    @property
+    def size(self) -> int:
+        return 2
+
+    def sample(self, key: Key, n: int) -> Float[Array, "n 2"]:
+        return self._at(jax.random.uniform(key, (n, 2)))
+
+    def held_out(self, n: int) -> Float[Array, "n 2"]:
+        return self._at(jnp.asarray(_low_discrepancy(n, 2), jnp.float32))
+
+    def _at(self, unit: Float[Array, "n 2"]) -> Float[Array, "n 2"]:
+        distance, angle = self.radius * jnp.sqrt(unit[:, 0]), 2 * jnp.pi * unit[:, 1]
+        return jnp.stack([distance * jnp.cos(angle), distance * jnp.sin(angle)], axis=1)
+
+    def contains(self, task: ArrayLike) -> bool:
+        value = np.asarray(task)
+        return value.shape == (2,) and bool(np.linalg.norm(value) <= self.radius + 1e-5)
+
+    @property
+    def bounds(self) -> str:
+        return f"the disk of radius {self.radius:g}"
+
+    @property
+    def split(self) -> str:
+        return f"uniform; {_SPREAD}"
+
+
+@dataclass(frozen=True)
+class Arc:
+    """Uniform on the unit circle's arc of angles [0, angle], as unit vectors (cos, sin)."""
+
+    angle: float = 2 * math.pi
+
+    @property
+    def size(self) -> int:
+        return 2
+
+    def sample(self, key: Key, n: int) -> Float[Array, "n 2"]:
+        return self._at(jax.random.uniform(key, (n,)))
+
+    def held_out(self, n: int) -> Float[Array, "n 2"]:
+        return self._at(jnp.asarray(_low_discrepancy(n, 1)[:, 0], jnp.float32))
+
+    def _at(self, unit: Float[Array, " n"]) -> Float[Array, "n 2"]:
+        return jnp.stack([jnp.cos(self.angle * unit), jnp.sin(self.angle * unit)], axis=1)
+
+    def contains(self, task: ArrayLike) -> bool:
+        value = np.asarray(task, float)
+        if value.shape != (2,) or abs(np.linalg.norm(value) - 1) > 1e-4:
+            return False
+        return math.atan2(value[1], value[0]) % (2 * math.pi) <= self.angle + 1e-4 or bool(np.allclose(value, (1, 0)))
+
+    @property
+    def bounds(self) -> str:
+        turn = "" if self.angle == 2 * math.pi else f", angles in [0, {math.degrees(self.angle):g}°]"
+        return f"unit vectors (cos, sin){turn}"
+
+    @property
+    def split(self) -> str:
+        return f"uniform angle; {_SPREAD}"
+
+
+@dataclass(frozen=True)
+class FiniteSet:
+    """Uniform on finitely many tasks; train and test tasks are the same."""
+
+    tasks: tuple[tuple[float, ...], ...]
+
+    @property
+    def size(self) -> int:
+        return len(self.tasks[0])
+
+    def sample(self, key: Key, n: int) -> Float[Array, "n feature"]:
+        return jnp.array(self.tasks)[jax.random.randint(key, (n,), 0, len(self.tasks))]
+
+    def held_out(self, n: int) -> Float[Array, "n feature"]:
+        return jnp.array(self.tasks[:n])
+
+    def contains(self, task: ArrayLike) -> bool:
+        value = np.asarray(task)
+        return value.shape == (self.size,) and any(np.allclose(value, member) for member in self.tasks)
+
+    @property
+    def bounds(self) -> str:
+        members = [", ".join(f"{x:g}" for x in member) for member in self.tasks]
+        return "{" + ", ".join(members) + "}" if self.size else "one task, without a parameter"
+
+    @property
+    def split(self) -> str:
+        return "uniform; test tasks are the training tasks" if self.size else "always the same task"
+
+
+ONE_TASK = FiniteSet(((),))
+"""of a family that is a single task"""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Uniform on fixed training tasks of a space; the test tasks are others."""
+
+    space: TaskSpace
+    train: tuple[tuple[float, ...], ...]
+    test: tuple[tuple[float, ...], ...]
+    drawn: str
+    """how the tasks were drawn, in words"""
+
+    @classmethod
+    def of(cls, space: TaskSpace, tasks: ArrayLike, n_train: int, drawn: str) -> "Split":
+        """The first `n_train` of the tasks [task, feature] to train on, the others to test on."""
+        rows: Sequence[list[float]] = np.asarray(tasks, np.float32).tolist()
+        members = tuple(map(tuple, rows))
+        return cls(space, members[:n_train], members[n_train:], drawn)
+
+    @property
+    def size(self) -> int:
+        return self.space.size
+
+    def sample(self, key: Key, n: int) -> Float[Array, "n feature"]:
+        return FiniteSet(self.train).sample(key, n)
+
+    def held_out(self, n: int) -> Float[Array, "n feature"]:
+        return FiniteSet(self.test).held_out(n)
+
+    def contains(self, task: ArrayLike) -> bool:
+        return self.space.contains(task)
+
+    @property
+    def bounds(self) -> str:
+        return self.space.bounds
+
+    @property
+    def split(self) -> str:
+        return f"uniform on {len(self.train)} training tasks, tested on {len(self.test)} others; {self.drawn}"
