@@ -11,7 +11,6 @@ from onebody.core.errors import OnebodyError
 from onebody.tasks import registry
 from onebody.tasks.family import TaskFamily, never
 from onebody.tasks.smt import CHEETAH
-from onebody.worlds.engines import MujocoEngine
 from onebody.worlds.simulator import Simulator
 
 FAMILIES = registry.families().values()
@@ -27,26 +26,6 @@ def random_steps(simulator, tasks, episodes, steps, seed=0):
     return jax.tree.map(lambda *x: np.stack(x), *rows)
 
 
-def test_stepping_is_mujocos_own_loop():
-    """The batch against MjData stepped one by one: same physics, and observations of the new state, without lag."""
-    engine, rng = MujocoEngine(CHEETAH, 3, 2), np.random.default_rng(0)
-    engine.reset(np.arange(3), [(rng, 3)])
-    model = CHEETAH.model
-    copies = [mujoco.MjData(model) for _ in range(3)]
-    for copy, qpos, qvel in zip(copies, engine.qpos, engine.qvel, strict=True):
-        copy.qpos, copy.qvel = qpos, qvel
-        mujoco.mj_forward(model, copy)
-    for _ in range(50):
-        action = rng.uniform(-1, 1, (3, 6))
-        observation = engine.step(action)
-        for copy, control in zip(copies, action, strict=True):
-            copy.ctrl = control
-            mujoco.mj_step(model, copy)
-            mujoco.mj_forward(model, copy)  # sensors of the new state
-        expected = [np.concatenate([c.qpos[1:], c.qvel, c.sensordata[[0, 2]]]) for c in copies]
-        np.testing.assert_allclose(observation, expected, atol=1e-5, rtol=1e-5)
-
-
 def test_the_cheetah_is_gymnasiums(tmp_path, monkeypatch):
     """Its XML as it stands, compiled by MuJoCo (which warns of a deprecated attribute), has the same physics."""
     monkeypatch.chdir(tmp_path)  # the warning is also written to a file
@@ -56,26 +35,6 @@ def test_the_cheetah_is_gymnasiums(tmp_path, monkeypatch):
         np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
     assert ours.body_mass.sum() == pytest.approx(14.0)
     assert CHEETAH.dt == pytest.approx(0.01)
-
-
-def test_whole_robot_velocity_is_that_of_the_centre_of_mass():
-    engine = MujocoEngine(CHEETAH, 1, 1)
-    engine.reset(np.arange(1), [(np.random.default_rng(0), 1)])
-    model, data = CHEETAH.model, mujoco.MjData(CHEETAH.model)
-    rng, centres = np.random.default_rng(1), []
-    for _ in range(40):
-        velocity = engine.step(rng.uniform(-1, 1, (1, 6)))[0, 17]
-        data.qpos, data.qvel = engine.qpos[0], engine.qvel[0]
-        mujoco.mj_forward(model, data)
-        momentum = sum(model.body_mass[b] * body_velocity(model, data, b) for b in range(1, model.nbody))
-        centres.append((velocity, momentum / model.body_mass.sum()))
-    np.testing.assert_allclose(*zip(*centres, strict=True), atol=1e-4)
-
-
-def body_velocity(model, data, body):
-    jacobian = np.zeros((3, model.nv))
-    mujoco.mj_jacBodyCom(model, data, jacobian, None, body)
-    return (jacobian @ data.qvel)[0]
 
 
 @pytest.mark.parametrize("name", [family.id for family in FAMILIES if family.terminal is never])
