@@ -8,7 +8,7 @@ READY := .venv/.ready
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint types format clean
+.PHONY: help demo test bench lint types format docs clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -33,6 +33,9 @@ types: $(READY)  ## pyright
 format: $(READY) ## mend style and layout in place
 	@$(BIN)/python -m ruff check --fix
 	@$(BIN)/python -m ruff format
+
+docs: $(READY)   ## docs/families.md, from the definitions of the families
+	@$(BIN)/python -m onebody.reports.families > docs/families.md
 
 clean:           ## remove .venv, builds and the tools' caches; never runs/
 	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache src/*.egg-info

@@ -21,7 +21,7 @@ from benchmarks.timing import report, seconds
 from onebody.algorithms import smt, stage
 from onebody.runs import checkpoint
 from onebody.tasks import registry
-from onebody.tasks.smt import CHEETAH
+from onebody.tasks.family import never
 from onebody.worlds.imagination import Imagination
 from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
@@ -82,41 +82,64 @@ def virtual_training(shared: stage.Shared, agents: stage.Agents) -> None:
     report("virtual-training/iteration", taken / products, 1.6, "lower", detail)
 
 
-def simulator(folder: str, n: int = 64, steps: int = 200) -> None:
-    family = dataclasses.replace(FAMILY, body=dataclasses.replace(CHEETAH, frame_skip=5), horizon=10**6)
-    actions = np.random.default_rng(0).uniform(-1, 1, (steps, 1, n, ACTION)).astype(np.float32)
-    ours, tasks = Simulator(family), jnp.ones((1, 1))
-    bare = Batch(CHEETAH.model, n, 0)
-    controls = bare.bind("ctrl")
-    make = [functools.partial(gymnasium.make, "HalfCheetah-v5", xml_file=_quiet_xml(folder))] * n
-    sync = gymnasium.vector.SyncVectorEnv(make)
-    parallel = gymnasium.vector.AsyncVectorEnv(make, context="spawn")  # JAX does not survive a fork
+def act(world: Simulator, tasks: jax.Array, keys: jax.Array, actions: np.ndarray) -> None:
+    """Given actions [time, task, episode, action] in a simulator, as `rollout` does it."""
 
-    def run_ours() -> None:
-        def step(carry: tuple[np.ndarray, np.ndarray], action: np.ndarray) -> tuple[Any, Any]:
-            age, observation, row = ours.step(*carry, action)
-            return (age, observation), row
+    def step(carry: tuple[np.ndarray, np.ndarray], action: np.ndarray) -> tuple[Any, Any]:
+        age, observation, row = world.step(*carry, action)
+        return (age, observation), row
 
-        ours.scan(step, ours.reset(tasks, n, jax.random.split(jax.random.key(0), 1)), actions)  # as `rollout` does
+    world.scan(step, world.reset(tasks, actions.shape[2], keys), actions)
+
+
+def simulator(name: str, goal: float, n: int = 64, steps: int = 200) -> None:
+    """Observations, rewards and ends of episodes beside the bare physics of the same trajectories."""
+    family = registry.make(name)
+    body = family.body
+    falls = family.terminal
+    if falls is not never:  # asked for, but without effect: an episode that began anew would have other physics
+        falls = lambda observation, task: family.terminal(observation, task) & (observation[0] > 1e9)  # noqa: E731
+    ours = Simulator(dataclasses.replace(family, horizon=10**6, terminal=falls))
+    shape = (n, 1) if family.physics else (1, n)  # a task each, where dynamics vary
+    tasks, keys = family.space.sample(jax.random.key(0), shape[0]), jax.random.split(jax.random.key(0), shape[0])
+    actions = np.random.default_rng(0).uniform(-1, 1, (steps, *shape, body.action_size)).astype(np.float32)
+    ours.reset(tasks, shape[1], keys)
+    qpos, qvel = ours._engine.qpos.copy(), ours._engine.qvel.copy()
+    bare = Batch(body.model, n, 0)
+    low, high = body.model.actuator_ctrlrange.T
 
     def run_bare() -> None:
         bare.reset()
+        bare.bind("qpos")[:], bare.bind("qvel")[:] = qpos, qvel
         for action in actions:
-            controls[:] = action[0]
-            bare.step(nstep=5)
+            bare.bind("ctrl")[:] = (low + high) / 2 + (high - low) / 2 * action.reshape(n, -1)
+            bare.step(nstep=body.frame_skip)
+
+    taken = seconds({"ours": lambda: act(ours, tasks, keys, actions), "bare": run_bare}, 5)
+    rate = {which: n * steps / value for which, value in taken.items()}
+    detail = f"ours {rate['ours']:,.0f}, bare {rate['bare']:,.0f} steps/s, {n} at once, frame skip {body.frame_skip}"
+    report(f"simulator/{name}", rate["ours"] / rate["bare"], goal, "higher", detail)
+
+
+def gymnasium_beside_ours(folder: str, n: int = 64, steps: int = 200) -> None:
+    family = dataclasses.replace(registry.make("pearl/cheetah-vel"), horizon=10**6)
+    ours, tasks, keys = Simulator(family), jnp.ones((1, 1)), jax.random.split(jax.random.key(0), 1)
+    actions = np.random.default_rng(0).uniform(-1, 1, (steps, 1, n, ACTION)).astype(np.float32)
+    make = [functools.partial(gymnasium.make, "HalfCheetah-v5", xml_file=_quiet_xml(folder))] * n
+    sync = gymnasium.vector.SyncVectorEnv(make)
+    parallel = gymnasium.vector.AsyncVectorEnv(make, context="spawn")  # JAX does not survive a fork
 
     def run_vector(env: gymnasium.vector.VectorEnv) -> None:
         env.reset(seed=0)
         for action in actions:
             env.step(action[0])
 
-    taken = seconds({"ours": run_ours, "bare": run_bare, "sync": lambda: run_vector(sync)}, 5)
+    taken = seconds({"ours": lambda: act(ours, tasks, keys, actions), "sync": lambda: run_vector(sync)}, 5)
     taken |= seconds({"async": lambda: run_vector(parallel)}, 1)
     sync.close()
     parallel.close()
     rate = {name: n * steps / value for name, value in taken.items()}
     detail = ", ".join(f"{name} {value:,.0f}" for name, value in rate.items()) + " steps/s, half-cheetah, 64 at once"
-    report("simulator/bare-batch", rate["ours"] / rate["bare"], 0.85, "higher", detail)
     report("simulator/gymnasium", rate["ours"] / max(rate["sync"], rate["async"]), 2.2, "higher", detail)
 
 
@@ -164,7 +187,11 @@ def main() -> None:
     imagined_rollout(shared, agents)
     virtual_training(shared, agents)
     with tempfile.TemporaryDirectory() as folder:
-        simulator(folder)
+        gymnasium_beside_ours(folder)
+    for name in ("pearl/cheetah-vel", "pearl/ant-dir", "pearl/humanoid-dir", "smt/ant-vel", "smt/humanoid-vel"):
+        simulator(name, 0.85)
+    for name in ("pearl/walker-params", "pearl/hopper-params"):
+        simulator(name, 0.7)
     time_per_task()
 
 

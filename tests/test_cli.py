@@ -144,7 +144,7 @@ def test_list(capsys):
         ("resume nowhere", ["nowhere"]),
         ("evaluate nowhere", ["nowhere"]),
         ("adapt nowhere --task 1", ["nowhere"]),
-        ("adapt nowhere", ["--task"]),
+        ("adapt nowhere", ["nowhere"]),
         ("adapt nowhere --task 1,fast", ["--task 1,fast"]),
         ("adapt nowhere --task 1 --save policy.pkl", ["policy.pkl", ".npz"]),
         ("adapt nowhere --task 1 --save no/policy.npz", ["no/policy.npz", "folder"]),

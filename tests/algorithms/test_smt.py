@@ -7,6 +7,7 @@ import pytest
 
 from onebody.algorithms import slbo, smt
 from onebody.algorithms.stage import StageConfig
+from onebody.core.errors import OnebodyError
 from onebody.runs import evaluate, presets
 from onebody.tasks import registry
 from onebody.worlds.simulator import Simulator
@@ -117,3 +118,30 @@ def test_one_iteration_on_the_cheetah(name):
     algorithm = smt.SMT(family, dataclasses.replace(SMOKE, n_tasks=1, slbo=tiny), Simulator(family))
     state, metrics = train(algorithm)
     assert all(np.isfinite(list(metrics.values()))) and int(state.data.size) == 200
+
+
+KNOWN = [name for name, family in registry.families().items() if family.physics is None]
+QUICK = {"smt/humanoid-vel", "pearl/sparse-point", "mbmpo/hopper", "admrl/cheetah-linear"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in KNOWN]
+)
+def test_one_iteration_and_stages_0_and_1_on_every_family_with_known_tasks(name):
+    family = registry.make(name)
+    algorithm = smt.SMT(family, SMOKE, Simulator(family))
+    state, metrics = algorithm.step(algorithm.init(jax.random.key(0)), jax.random.key(1))
+    samples = SMOKE.slbo.real_episodes * family.horizon
+    assert algorithm.simulator.samples == samples == int(state.data.size)
+    assert np.isfinite(list(metrics.values())).all()
+    tested = smt.SMT(family.tested, SMOKE, Simulator(family.tested))
+    tasks = family.tested.space.held_out(2)
+    for stage, adapted in zip(range(2), tested.adapt(state, tasks, jax.random.key(2))):
+        assert adapted.samples == stage * samples
+        assert np.isfinite(evaluate.real_return(family.tested, adapted.policies, tasks)).all()
+
+
+def test_dynamics_that_vary_with_the_task_are_refused():
+    family = registry.make("pearl/walker-params")
+    with pytest.raises(OnebodyError, match="pearl/walker-params vary with the task"):
+        smt.SMT(family, SMOKE, Simulator(family)).init(jax.random.key(0))

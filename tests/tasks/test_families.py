@@ -1,4 +1,3 @@
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -6,42 +5,41 @@ import pytest
 from onebody.core.errors import OnebodyError
 from onebody.tasks import registry
 from onebody.tasks.family import TaskFamily
-from onebody.tasks.space import Box, FiniteSet
 
 FAMILIES = registry.families()
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-def test_samples_and_held_out_tasks_are_in_the_space(name):
-    space = FAMILIES[name].space
-    for tasks in (space.sample(jax.random.key(0), 100), space.held_out(40)):
-        assert all(space.contains(task) for task in tasks)
+def reward_and_end(name, position, task):
+    """Of a step of the point robot to a position."""
+    family = registry.make(name)
+    nowhere = jnp.full((1, 1, 2), 9.0)
+    found = family.outcome(nowhere, nowhere, jnp.array([[position]]), jnp.array([task]).reshape(1, -1))
+    return float(found[0][0, 0]), bool(found[1][0, 0])
 
 
-def test_held_out_tasks_do_not_depend_on_how_many_and_cover_the_space():
-    space = Box((-1.0, 0.0), (1.0, 4.0))
-    np.testing.assert_array_equal(space.held_out(40)[:10], space.held_out(10))
-    for column, (low, high) in enumerate(zip(space.low, space.high, strict=True)):
-        counts = np.histogram(space.held_out(40)[:, column], bins=4, range=(low, high))[0]
-        assert counts.min() >= 8
-    assert len(FiniteSet(((-1.0,), (1.0,))).held_out(40)) == 2
+def test_rewards_and_ends_of_the_point_robots():
+    """By hand: the goal is five away, or a tenth."""
+    for name in ("point/goal", "maml/point", "pearl/point", "pearl/sparse-point"):
+        assert reward_and_end(name, (3.0, 4.5), (0.0, 0.5)) == (pytest.approx(-5.0), False)
+    assert reward_and_end("pearl/sparse-point-test", (3.0, 4.5), (0.0, 0.5)) == (0.0, False)
+    assert reward_and_end("pearl/sparse-point-test", (0.1, 1.0), (0.0, 1.0)) == (pytest.approx(0.9), False)
+    assert reward_and_end("pearl/sparse-point-test", (0.21, 1.0), (0.0, 1.0)) == (0.0, False)
+    assert reward_and_end("maml/point", (0.305, 0.395), (0.3, 0.4))[1]
+    assert not reward_and_end("maml/point", (0.305, 0.38), (0.3, 0.4))[1]
+    assert reward_and_end("mbmpo/point", (3.0, 4.0), ()) == (pytest.approx(-5.0), False)
+    assert reward_and_end("mbmpo/point", (-0.009, 0.009), ())[1]
 
 
-def test_box_is_uniform():
-    draws = np.asarray(Box((0.0,), (2.0,)).sample(jax.random.key(0), 4000))
-    assert draws.mean() == pytest.approx(1.0, abs=0.05) and draws.std() == pytest.approx(2 / 12**0.5, abs=0.05)
-
-
-def test_velocity_reward_is_the_papers_formula():
-    family = registry.make("cheetah-vel")
-    rng = np.random.default_rng(0)
-    observation, action = rng.normal(size=(2, 3, 19)), rng.uniform(-2, 2, (2, 3, 6))
-    tasks = np.array([[0.5], [1.5]])
-    reward, terminated = family.outcome(*map(jnp.asarray, (observation, action, observation, tasks)))
-    velocity = observation[..., 17]
-    expected = -np.abs(velocity - tasks) - 0.05 * (np.clip(action, -1, 1) ** 2).sum(-1)
-    np.testing.assert_allclose(reward, expected, rtol=1e-5)
-    assert not terminated.any()
+def test_a_shift_trains_on_one_family_and_is_tested_on_another():
+    pairs = {name: family.test for name, family in FAMILIES.items() if family.test}
+    assert set(pairs) == {
+        *(f"smt/{name}" for name in ("cheetah-pos-to-neg", "ant-pos-to-neg", "ant-low-friction", "ant-crippled")),
+        "pearl/sparse-point",
+    }
+    for name, test in pairs.items():
+        assert FAMILIES[f"{name}-test"] is test and test.tested is test
+        assert test.body.observation_size == FAMILIES[name].body.observation_size
+    assert pairs["smt/ant-pos-to-neg"].space.bounds == "[-3, 0]"
 
 
 @pytest.mark.parametrize(

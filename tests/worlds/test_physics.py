@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from onebody.tasks import admrl, mbmpo, pearl, registry, smt
-from onebody.tasks.body import MujocoBody, normal
+from onebody.tasks.body import MujocoBody, Normal
 from onebody.tasks.family import never
 from onebody.worlds.engines import MujocoEngine
 from onebody.worlds.simulator import Simulator
@@ -106,15 +106,15 @@ def test_whole_robot_velocity_is_that_of_the_centre_of_mass(body):
 def test_friction_is_halved_and_a_leg_has_no_torque():
     slippery, crippled = smt.SLIPPERY_ANT.model, smt.CRIPPLED_ANT.model
     np.testing.assert_allclose(slippery.geom_friction, smt.ANT.model.geom_friction / 2)
-    engine = MujocoEngine(replace(smt.CRIPPLED_ANT, start=replace_noise(smt.CRIPPLED_ANT)), 2, 2)
+    engine = MujocoEngine(replace(smt.CRIPPLED_ANT, start=without_noise(smt.CRIPPLED_ANT)), 2, 2)
     still, pushed = run_one_step(engine, crippled, "hip_1", "ankle_1")
     np.testing.assert_array_equal(still, pushed)
     still, pushed = run_one_step(engine, crippled, "hip_2")
     assert abs(still - pushed).max() > 1e-3
 
 
-def replace_noise(body):
-    return body.start._replace(position=normal(0.0), velocity=normal(0.0))
+def without_noise(body):
+    return body.start._replace(position=Normal(0.0), velocity=Normal(0.0))
 
 
 def run_one_step(engine, model, *joints):

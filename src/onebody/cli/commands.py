@@ -53,10 +53,13 @@ class List:
             return _print_json(found)
         for row in found.get("algorithms", []):
             print(f"{row['id']:<8} {'known task ' if row['task_is_known'] else 'hidden task'}  {row['source']}")
-        for row in found.get("families", []):
-            print(f"\n{', '.join([row['id'], *row['aliases']])}\n  tasks ψ ∈ {row['tasks']}, reward {row['reward']}")
-            print(f"  {row['body']}, an episode is {row['horizon_steps']} steps of {row['dt_seconds']:g} s")
-            print(f"  {row['source']}")
+        for source, rows in itertools.groupby(found.get("families", []), lambda row: row["source"]):
+            print(f"\n{source}")
+            for row in rows:
+                name, episode = ", ".join([row["id"], *row["aliases"]]), f"{row['horizon_steps']} × {row['dt_seconds']:g} s"
+                print(f"  {name:<42} {row['tasks']:<32} {episode:<16} {row['body']}")
+        if "families" in found:
+            print("\nid, tasks ψ, episode, body; all else that defines them: docs/families.md, or --json")
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class Train:
     algorithm: Annotated[str, tyro.conf.arg(metavar="ALGORITHM")]
     """onebody list --algorithms"""
     family: Annotated[str, tyro.conf.arg(metavar="FAMILY")]
-    """onebody list --families"""
+    """onebody list --families; or FILE.py:ID, a family that a Python file of yours registers"""
     seed: int = 0
     """of everything random"""
     preset: str = "laptop"
@@ -175,9 +178,7 @@ class Adapt:
     """print JSON"""
 
     def __call__(self) -> None:
-        if not self.task:
-            raise OnebodyError("adapt needs a task, as in: --task 1.3")
-        tasks = [_task(text) for text in self.task]
+        tasks = [_task(text) for text in self.task] or self._only_task()
         if repeated := [text for text in self.task if self.task.count(text) > 1]:
             raise OnebodyError(f"task {repeated[0]} is given twice")
         _writable("save", self.save, ".npz")
@@ -204,9 +205,17 @@ class Adapt:
         finally:  # what was found is shown, even if the machine cannot film it
             _print_json(rows) if self.json else _print_table(rows)
 
+    def _only_task(self) -> list[list[float]]:
+        """Of a family that is a single task."""
+        from onebody.runs import folder
+
+        if folder.family_of(folder.read_config(self.run)).space.size:
+            raise OnebodyError("adapt needs a task, as in: --task 1.3")
+        return [[]]
+
     def _named(self, path: Path, task: list[float]) -> Path:
         name = ",".join(f"{number:g}" for number in task)
-        return path if len(self.task) == 1 else path.with_stem(f"{path.stem}-{name}")
+        return path if len(self.task) < 2 else path.with_stem(f"{path.stem}-{name}")
 
 
 @dataclass(frozen=True)

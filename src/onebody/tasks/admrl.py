@@ -69,6 +69,7 @@ def ant_falls(next_observation: Array, task: Array) -> Array:
     return (next_observation[2] < 0.2) | (next_observation[2] > 1.0)
 
 
+_PLACES = ("x", "z", "pitch", "bthigh", "bshin", "bfoot", "fthigh", "fshin", "ffoot")
 _VELOCITY = "the velocity is the new state's, where the source's finite difference lags a physics step"
 _family = functools.partial(TaskFamily, horizon=200, source="Lin, Thomas, Yang, Ma 2020 (AdMRL)")
 _ant = functools.partial(
@@ -87,12 +88,14 @@ FAMILIES = (
         id="admrl/ant-2d",
         space=Box((-3.0, -3.0), (3.0, 3.0)),
         reward=ant_2d,
+        task_labels=("velocity x (m/s)", "velocity y (m/s)"),
         reward_text="5.05 - |vx - ψ₁| - |vy - ψ₂| - 0.005 ‖a‖², v of the torso",
     ),
     _ant(
         id="admrl/ant-3d",
         space=Box((-3.0, -3.0, 0.4), (3.0, 3.0, 0.6)),
         reward=ant_3d,
+        task_labels=("velocity x (m/s)", "velocity y (m/s)", "height (m)"),
         reward_text="3.05 - |vx - ψ₁| - |vy - ψ₂| - 30 |z - ψ₃| - 0.005 ‖a‖², of the torso",
     ),
     _family(
@@ -100,6 +103,7 @@ FAMILIES = (
         body=HOPPER,
         space=Box((-2.0, 1.2), (2.0, 2.0)),
         reward=hopper_2d,
+        task_labels=("forward velocity (m/s)", "height (m)"),
         terminal=hopper_falls,
         differs="velocities are cut off at ±10 in the reward too, as in the observation",
         reward_text="10 - |vx - ψ₁| - 5 |z - ψ₂| - 0.001 ‖a‖², of the torso",
@@ -110,6 +114,7 @@ FAMILIES = (
         body=WALKER,
         space=Box((-2.0, 1.0), (2.0, 1.8)),
         reward=walker_2d,
+        task_labels=("forward velocity (m/s)", "height (m)"),
         terminal=walker_falls,
         differs="velocities are cut off at ±10 in the reward too, as in the observation",
         reward_text="10 - |vx - ψ₁| - 5 |z - ψ₂| - 0.001 ‖a‖², of the torso",
@@ -120,6 +125,7 @@ FAMILIES = (
         body=CHEETAH,
         space=Box((-1.0,) * 18, (1.0,) * 18),
         reward=cheetah_linear,
+        task_labels=tuple(f"weight of {label}" for label in (*_PLACES, *(f"{place} rate" for place in _PLACES))),
         differs="nothing that is known",
         reward_text="ψ·(s' - μ)/σ - 0.05 ‖a‖², s' the new positions and velocities, μ and σ the released statistics",
     ),

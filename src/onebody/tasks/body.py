@@ -1,5 +1,6 @@
 """Bodies: what acts. A MuJoCo robot, a formula, or any Gymnasium environment; actions are always in [-1, 1]."""
 
+import inspect
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,8 +14,6 @@ from jaxtyping import Array
 
 from onebody.core.errors import OnebodyError
 
-Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
-
 
 class Feature(NamedTuple):
     """Some columns of a field of MjData, flattened, as they stand in an observation."""
@@ -25,21 +24,35 @@ class Feature(NamedTuple):
     """values beyond ±limit are cut off"""
 
 
-def normal(scale: float) -> Draw:
-    """Zero-mean Gaussian noise."""
-    return lambda rng, shape: scale * rng.standard_normal(shape)
+class Normal(NamedTuple):
+    """Gaussian noise around zero."""
+
+    scale: float
+
+    def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        return self.scale * rng.standard_normal(shape)
+
+    def __str__(self) -> str:
+        return f"N(0, {self.scale:g}²)"
 
 
-def uniform(limit: float) -> Draw:
+class Uniform(NamedTuple):
     """Noise uniform in [-limit, limit]."""
-    return lambda rng, shape: rng.uniform(-limit, limit, shape)
+
+    limit: float
+
+    def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        return rng.uniform(-self.limit, self.limit, shape)
+
+    def __str__(self) -> str:
+        return f"U[-{self.limit:g}, {self.limit:g}]"
 
 
 class Start(NamedTuple):
     """p0: a pose, at rest, plus noise on positions (m, rad) and on velocities (m/s, rad/s)."""
 
-    position: Draw = normal(0.01)
-    velocity: Draw = normal(0.1)
+    position: Normal | Uniform = Normal(0.01)
+    velocity: Normal | Uniform = Normal(0.1)
     pose: str = ""
     """a <numeric> of the model that holds joint positions; by default the model's own pose"""
 
@@ -48,6 +61,10 @@ class Start(NamedTuple):
         pose = model.numeric(self.pose).data if self.pose else model.qpos0
         qpos = pose + self.position(rng, (n, model.nq))
         return qpos, self.velocity(rng, (n, model.nv))
+
+    def __str__(self) -> str:
+        pose = f"the model's pose {self.pose}" if self.pose else "the model's own pose"
+        return f"{pose}, positions + {self.position}, velocities {self.velocity}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +79,7 @@ class MujocoBody:
     observation: tuple[Feature, ...] = (Feature("qpos"), Feature("qvel"), Feature("sensordata"))
     """concatenated; sensors hold whatever a reward needs beyond positions and velocities"""
     start: Callable[[np.random.Generator, mujoco.MjModel, int], tuple[np.ndarray, np.ndarray]] = Start()
-    """draws n initial (qpos [n, nq], qvel [n, nv]) from p0"""
+    """draws n initial (qpos [n, nq], qvel [n, nv]) from p0; its docstring, or str of a `Start`, says how"""
 
     @cached_property
     def model(self) -> mujoco.MjModel:
@@ -140,11 +157,21 @@ def _joints(model: mujoco.MjModel, free: Any, ball: Any) -> Iterator[tuple[str, 
             yield name, "m" if kind == mujoco.mjtJoint.mjJNT_SLIDE else "rad"
 
 
+_UNITS = {
+    mujoco.mjtSensor.mjSENS_FRAMEPOS: " (m)",
+    mujoco.mjtSensor.mjSENS_SUBTREECOM: " (m)",
+    mujoco.mjtSensor.mjSENS_FRAMELINVEL: " (m/s)",
+    mujoco.mjtSensor.mjSENS_SUBTREELINVEL: " (m/s)",
+    mujoco.mjtSensor.mjSENS_FRAMEANGVEL: " (rad/s)",
+}
+
+
 def _sensors(model: mujoco.MjModel) -> Iterator[str]:
     for i in range(model.nsensor):
-        sensor, size = model.sensor(i), int(model.sensor_dim[i])
-        name = sensor.name or f"sensor {i}"
-        yield from [name] if size == 1 else (f"{name} {'xyz'[k] if size == 3 else k}" for k in range(size))
+        name, size = model.sensor(i).name or f"sensor {i}", int(model.sensor_dim[i])
+        unit = _UNITS.get(mujoco.mjtSensor(model.sensor_type[i]), "")
+        axes = [""] if size == 1 else [f" {'xyz'[k] if size == 3 else k}" for k in range(size)]
+        yield from (f"{name}{axis}{unit}" for axis in axes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +185,7 @@ class ClosedFormBody:
     """name and unit of each number of the observation"""
     action_size: int
     start: Callable[[np.random.Generator, int], np.ndarray]
-    """draws n initial observations [n, observation] from p0"""
+    """draws n initial observations [n, observation] from p0; its docstring says how"""
     dt: float
     """seconds a control step"""
 
@@ -188,3 +215,10 @@ class GymnasiumBody:
 
 
 Body = MujocoBody | ClosedFormBody | GymnasiumBody
+
+
+def start_of(body: Body) -> str:
+    """p0 in words."""
+    if isinstance(body, GymnasiumBody):
+        return "the environment's own"
+    return str(body.start) if isinstance(body.start, Start) else (inspect.getdoc(body.start) or "").split("\n")[0]

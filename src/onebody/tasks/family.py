@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from onebody.core.errors import OnebodyError
-from onebody.tasks.body import Body
+from onebody.tasks.body import Body, start_of
 from onebody.tasks.space import TaskSpace
 
 Reward = Callable[[Array, Array, Array, Array], Array]
@@ -46,6 +46,8 @@ class TaskFamily:
     """what adaptation and evaluation meet, where it is not this family: a shift of tasks, dynamics or reward"""
     version: int = 1
     """changing the body, dt, horizon, reward or task space makes a new version"""
+    task_labels: tuple[str, ...] = field(default=(), kw_only=True)
+    """name and unit of each number of a task"""
     source: str = field(default="", kw_only=True)
     """where the definition comes from"""
     differs: str = field(default="", kw_only=True)
@@ -107,8 +109,9 @@ class TaskFamily:
             "source": self.source,
             "differs": self.differs,
             "body": self.body.name,
+            "initial_state": start_of(self.body),
             "tasks": self.space.bounds,
-            "task_size": self.space.size,
+            "task": list(self.task_labels or (f"ψ{i + 1}" for i in range(self.space.size))),
             "split": self.space.split,
             "tested_on": self.tested.id,
             "reward": self.reward_text,

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from onebody.tasks.body import Feature, MujocoBody, Start, uniform
+from onebody.tasks.body import Feature, MujocoBody, Start, Uniform
 from onebody.tasks.family import Physics, TaskFamily
 from onebody.tasks.robots import GYM, SMALL, robot
 from onebody.tasks.space import Arc, Box, Disk, FiniteSet, Split
@@ -44,7 +44,7 @@ HUMANOID = MujocoBody(
         Feature("cvel", slice(6, None)),
         Feature("sensordata", slice(0, 2)),
     ),
-    start=Start(uniform(0.01), uniform(0.01)),
+    start=Start(Uniform(0.01), Uniform(0.01)),
 )
 WALKER = MujocoBody(
     name="walker2d",
@@ -131,6 +131,11 @@ def random_parameters(body: MujocoBody) -> Physics:
     return physics
 
 
+def _exponents(bodies: int, joints: int, geoms: int) -> tuple[str, ...]:
+    counts = {"mass": bodies, "inertia": 3 * bodies, "damping": joints, "friction": 3 * geoms}
+    return tuple(f"exponent of {name} {i}" for name, count in counts.items() for i in range(count))
+
+
 def _drawn(n: int, columns: int, low: float, high: float) -> np.ndarray:
     return np.random.RandomState(SEED).uniform(low, high, (n, columns))
 
@@ -172,6 +177,7 @@ FAMILIES = (
         body=CHEETAH,
         space=Split.of(Box((0.0,), (3.0,)), _drawn(130, 1, 0.0, 3.0), 100, f"drawn once with seed {SEED}"),
         reward=cheetah_velocity,
+        task_labels=("forward velocity (m/s)",),
         horizon=200,
         source=_PEARL,
         differs="nothing that is known; the torso's place is the new state's, where MuJoCo 2.0's lagged a physics step",
@@ -182,6 +188,7 @@ FAMILIES = (
         body=CHEETAH,
         space=FiniteSet(((-1.0,), (1.0,))),
         reward=cheetah_direction,
+        task_labels=("direction, 1 is forward",),
         horizon=200,
         source=_PEARL,
         differs="nothing that is known; the torso's place is the new state's, where MuJoCo 2.0's lagged a physics step",
@@ -192,6 +199,7 @@ FAMILIES = (
         body=ANT,
         space=FiniteSet(((1.0,), (-1.0,))),
         reward=ant_direction,
+        task_labels=("direction, 1 is forward",),
         horizon=200,
         terminal=ant_falls,
         source=f"{_PEARL}: forward and backward, as in the paper",
@@ -204,6 +212,7 @@ FAMILIES = (
         body=ANT,
         space=_directions(100, 30),
         reward=ant_direction_2d,
+        task_labels=("direction x", "direction y"),
         horizon=200,
         terminal=ant_falls,
         source=f"{_PEARL}: its ant that runs in any direction of the plane",
@@ -216,6 +225,7 @@ FAMILIES = (
         body=PLACED_ANT,
         space=_goals(150, 30),
         reward=ant_goal,
+        task_labels=("x (m)", "y (m)"),
         horizon=200,
         source=_PEARL,
         differs=(
@@ -230,6 +240,7 @@ FAMILIES = (
         body=HUMANOID,
         space=_directions(100, 30),
         reward=humanoid_direction,
+        task_labels=("direction x", "direction y"),
         horizon=200,
         terminal=humanoid_falls,
         source=_PEARL,
@@ -248,6 +259,7 @@ FAMILIES = (
         body=WALKER,
         space=_parameters(61),
         reward=walker_forward,
+        task_labels=_exponents(bodies=7, joints=9, geoms=8),
         horizon=200,
         terminal=walker_falls,
         physics=random_parameters(WALKER),
@@ -261,6 +273,7 @@ FAMILIES = (
         body=HOPPER,
         space=_parameters(37),
         reward=hopper_forward,
+        task_labels=_exponents(bodies=4, joints=6, geoms=5),
         horizon=200,
         terminal=hopper_falls,
         physics=random_parameters(HOPPER),

@@ -18,15 +18,23 @@ def move(position: Array, action: Array) -> Array:
 
 
 def near_origin(rng: np.random.Generator, n: int) -> np.ndarray:
+    """the origin + N(0, 0.01²)"""
     return 0.01 * rng.standard_normal((n, 2))
 
 
 def at_origin(rng: np.random.Generator, n: int) -> np.ndarray:
+    """the origin"""
     return np.zeros((n, 2))
 
 
-def anywhere_within(limit: float, rng: np.random.Generator, n: int) -> np.ndarray:
-    return rng.uniform(-limit, limit, (n, 2))
+def anywhere(rng: np.random.Generator, n: int) -> np.ndarray:
+    """U[-1, 1]²"""
+    return rng.uniform(-1.0, 1.0, (n, 2))
+
+
+def far_away(rng: np.random.Generator, n: int) -> np.ndarray:
+    """U[-2, 2]²"""
+    return rng.uniform(-2.0, 2.0, (n, 2))
 
 
 def distance(position: Array, goal: Array | float = 0.0) -> Array:
@@ -86,6 +94,7 @@ FAMILIES = (
         body=POINT,
         space=Box((-1.0, -1.0), (1.0, 1.0)),
         reward=distance_reward,
+        task_labels=("x (m)", "y (m)"),
         horizon=20,
         source="ours, after the point robot of Finn et al. 2017 (MAML): goals in [-1, 1]², 0.1 m a step and axis",
         reward_text="-‖position - ψ‖",
@@ -95,6 +104,7 @@ FAMILIES = (
         body=_point(start=at_origin),
         space=Box((-0.5, -0.5), (0.5, 0.5)),
         reward=distance_reward,
+        task_labels=("x (m)", "y (m)"),
         horizon=100,
         terminal=at_goal,
         source="Finn et al. 2017 (MAML)",
@@ -104,7 +114,7 @@ FAMILIES = (
     ),
     TaskFamily(
         id="mbmpo/point",
-        body=_point(start=functools.partial(anywhere_within, 2.0)),
+        body=_point(start=far_away),
         space=ONE_TASK,
         reward=origin_reward,
         horizon=30,
@@ -116,9 +126,10 @@ FAMILIES = (
     ),
     TaskFamily(
         id="pearl/point",
-        body=_point(start=functools.partial(anywhere_within, 1.0)),
+        body=_point(start=anywhere),
         space=Split.of(Box((-1.0, -1.0), (1.0, 1.0)), _goals(), 80, f"drawn once with seed {SEED}"),
         reward=distance_reward,
+        task_labels=("x (m)", "y (m)"),
         horizon=20,
         source="Rakelly et al. 2019 (PEARL)",
         differs="a step is said to last 0.1 s",
@@ -127,12 +138,14 @@ FAMILIES = (
     _SPARSE(
         id="pearl/sparse-point",
         reward=distance_reward,
+        task_labels=("x (m)", "y (m)"),
         differs="a step is said to last 0.1 s",
         reward_text="-‖position - ψ‖ to train on; context and evaluation see the sparse reward of the test family",
         test=(
             sparse := _SPARSE(
                 id="pearl/sparse-point-test",
                 reward=sparse_reward,
+                task_labels=("x (m)", "y (m)"),
                 differs="a step is said to last 0.1 s",
                 reward_text="1 - ‖position - ψ‖ within 0.2 m of the goal, else 0",
             )

@@ -8,16 +8,16 @@ from importlib.resources import files
 
 import mujoco
 
-from onebody.tasks.body import Start, normal, uniform
+from onebody.tasks.body import Normal, Start, Uniform
 
 Model = Callable[[], mujoco.MjModel]
 
-RLLAB = Start(normal(0.01), normal(0.1))
+RLLAB = Start(Normal(0.01), Normal(0.1))
 """p0 of rllab's robots, which SMT and MB-MPO use"""
 RLLAB_ANT = RLLAB._replace(pose="init_qpos")
-GYM = Start(uniform(0.1), normal(0.1))
+GYM = Start(Uniform(0.1), Normal(0.1))
 """p0 of Gymnasium's half-cheetah and ant, which PEARL and AdMRL use"""
-SMALL = Start(uniform(0.005), uniform(0.005))
+SMALL = Start(Uniform(0.005), Uniform(0.005))
 """p0 of Gymnasium's hopper and walker"""
 
 
@@ -73,7 +73,11 @@ def rllab_contacts(spec: mujoco.MjSpec) -> None:
 
 
 def simple_humanoid(spec: mujoco.MjSpec) -> None:
-    """Gymnasium's humanoid without the joints of its arms and the turn of its waist: 10 actuators, 17 positions."""
+    """Gymnasium's humanoid without the joints of its arms and the turn of its waist: 10 actuators, 17 positions.
+
+    Its damping is too stiff for Runge-Kutta steps of rllab's 10 ms, which explode after a fall: implicit steps of 5 ms.
+    """
+    spec.option.timestep, spec.option.integrator = 0.005, mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     fixed = ("abdomen_z", *(f"{side}_{joint}" for side in ("left", "right") for joint in _ARM))
     for name in fixed:
         spec.delete(spec.actuator(name))

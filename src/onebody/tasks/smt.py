@@ -41,8 +41,8 @@ SLIPPERY_ANT = replace(ANT, name="ant, half the friction", mjcf=with_friction(_a
 CRIPPLED_ANT = replace(ANT, name="ant, front left leg without torque", mjcf=without_torque(_ant, "hip_1", "ankle_1"))
 HUMANOID = MujocoBody(
     name="simple humanoid",
-    mjcf=robot("humanoid", ["velocity"], timestep=0.01, change=simple_humanoid),
-    frame_skip=1,
+    mjcf=robot("humanoid", ["velocity"], change=simple_humanoid),
+    frame_skip=2,
     observation=(Feature("qpos", slice(2, None)), Feature("qvel"), Feature("sensordata")),
     start=RLLAB,
 )
@@ -116,25 +116,29 @@ _humanoids = functools.partial(
     TaskFamily,
     body=HUMANOID,
     reward=humanoid_velocity,
+    task_labels=("forward velocity (m/s)",),
     horizon=200,
     terminal=humanoid_falls,
     source=f"{_SMT}: rllab's simple humanoid, 10 actuators",
     differs=(
         "rllab's file is not free to copy: Gymnasium's humanoid without the joints of its arms and the turn of its "
-        "waist "
-        "has the same 17 positions and 10 actuators, but other masses and torques; the observation leaves out the "
-        "place "
-        "on the ground and the centre of mass"
+        "waist has the same 17 positions and 10 actuators, but other masses and torques, and takes two implicit steps "
+        "of 5 ms where rllab's takes one of 10 ms by Runge-Kutta; the observation leaves out the place on the ground "
+        "and the centre of mass"
     ),
     reward_text="1 - |vx - ψ| - 0.0005 ‖a‖² - 0.005 (vy² + vz²), v of the whole robot",
     terminal_text="height of the torso outside [0.8, 2] m",
 )
 _cheetah_velocities = functools.partial(
-    _cheetah, reward=cheetah_velocity, reward_text="-|vx - ψ| - 0.05 ‖a‖², v of the whole robot"
+    _cheetah,
+    reward=cheetah_velocity,
+    task_labels=("forward velocity (m/s)",),
+    reward_text="-|vx - ψ| - 0.05 ‖a‖², v of the whole robot",
 )
 _ant_velocities = functools.partial(
     _ants,
     reward=ant_velocity,
+    task_labels=("forward velocity (m/s)",),
     differs=_ANT_DIFFERS,
     reward_text="1.05 - |vx - ψ| - 0.005 ‖a‖², v of the whole robot",
 )
@@ -142,6 +146,7 @@ _ant_directions = functools.partial(
     _ants,
     space=FiniteSet(((-1.0,), (1.0,))),
     reward=ant_direction,
+    task_labels=("direction, 1 is forward",),
     reward_text="0.05 + ψ vx - 0.005 ‖a‖², v of the whole robot",
 )
 
@@ -152,6 +157,7 @@ _FAMILIES = (
         id="smt/cheetah-dir",
         space=FiniteSet(((-1.0,), (1.0,))),
         reward=cheetah_direction,
+        task_labels=("direction, 1 is forward",),
         reward_text="ψ vx - 0.05 ‖a‖², v of the whole robot",
     ),
     _ant_velocities(id="smt/ant-vel", space=Box((0.0,), (3.0,))),
@@ -160,6 +166,7 @@ _FAMILIES = (
         id="smt/ant-vel-2d",
         space=Box((-3.0, -3.0), (3.0, 3.0)),
         reward=ant_velocity_2d,
+        task_labels=("velocity x (m/s)", "velocity y (m/s)"),
         differs=f"{_ANT_DIFFERS}; SMT's constant is not known: AdMRL's, 5.05",
         reward_text="5.05 - |vx - ψ₁| - |vy - ψ₂| - 0.005 ‖a‖², v of the whole robot",
     ),

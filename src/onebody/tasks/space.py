@@ -3,12 +3,12 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
 from onebody.core.types import Key
 
@@ -30,7 +30,7 @@ class TaskSpace(Protocol):
         """n test tasks, the same for every algorithm and seed; fewer if the space has fewer."""
         ...
 
-    def contains(self, task: ArrayLike) -> bool: ...
+    def contains(self, task: Any) -> bool: ...
 
     @property
     def bounds(self) -> str:
@@ -73,7 +73,7 @@ class Box:
         unit = _low_discrepancy(n, self.size)
         return jnp.asarray(np.array(self.low) + unit * np.subtract(self.high, self.low), jnp.float32)
 
-    def contains(self, task: ArrayLike) -> bool:
+    def contains(self, task: Any) -> bool:
         value = np.asarray(task)
         inside = (value >= np.array(self.low) - 1e-6) & (value <= np.array(self.high) + 1e-6)
         return value.shape == (self.size,) and bool(np.all(inside))
@@ -111,7 +111,7 @@ class Disk:
         distance, angle = self.radius * jnp.sqrt(unit[:, 0]), 2 * jnp.pi * unit[:, 1]
         return jnp.stack([distance * jnp.cos(angle), distance * jnp.sin(angle)], axis=1)
 
-    def contains(self, task: ArrayLike) -> bool:
+    def contains(self, task: Any) -> bool:
         value = np.asarray(task)
         return value.shape == (2,) and bool(np.linalg.norm(value) <= self.radius + 1e-5)
 
@@ -143,7 +143,7 @@ class Arc:
     def _at(self, unit: Float[Array, " n"]) -> Float[Array, "n 2"]:
         return jnp.stack([jnp.cos(self.angle * unit), jnp.sin(self.angle * unit)], axis=1)
 
-    def contains(self, task: ArrayLike) -> bool:
+    def contains(self, task: Any) -> bool:
         value = np.asarray(task, float)
         if value.shape != (2,) or abs(np.linalg.norm(value) - 1) > 1e-4:
             return False
@@ -175,7 +175,7 @@ class FiniteSet:
     def held_out(self, n: int) -> Float[Array, "n feature"]:
         return jnp.array(self.tasks[:n])
 
-    def contains(self, task: ArrayLike) -> bool:
+    def contains(self, task: Any) -> bool:
         value = np.asarray(task)
         return value.shape == (self.size,) and any(np.allclose(value, member) for member in self.tasks)
 
@@ -204,7 +204,7 @@ class Split:
     """how the tasks were drawn, in words"""
 
     @classmethod
-    def of(cls, space: TaskSpace, tasks: ArrayLike, n_train: int, drawn: str) -> "Split":
+    def of(cls, space: TaskSpace, tasks: np.ndarray, n_train: int, drawn: str) -> "Split":
         """The first `n_train` of the tasks [task, feature] to train on, the others to test on."""
         rows: Sequence[list[float]] = np.asarray(tasks, np.float32).tolist()
         members = tuple(map(tuple, rows))
@@ -220,7 +220,7 @@ class Split:
     def held_out(self, n: int) -> Float[Array, "n feature"]:
         return FiniteSet(self.test).held_out(n)
 
-    def contains(self, task: ArrayLike) -> bool:
+    def contains(self, task: Any) -> bool:
         return self.space.contains(task)
 
     @property

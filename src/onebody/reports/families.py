@@ -1,0 +1,75 @@
+"""The page that defines every family: `python -m onebody.reports.families > docs/families.md` (`make docs`)."""
+
+import itertools
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from onebody.tasks import registry
+
+HEAD = """# Task families
+
+Each is one exact definition, versioned: a change of body, time step, horizon, reward or tasks makes a new version.
+Actions are in [-1, 1], scaled to the motors' ranges; a is the action, clipped. Velocities are those of the new state.
+An observation has what its reward needs, so the learned model is judged by the same function as the simulator.
+
+ψ is the task. Training draws tasks from p(ψ); a meta-test uses held-out tasks that the family fixes, the same for every
+algorithm and seed. Where a family is *tested on* another, training meets the one, adaptation and evaluation the other.
+
+This page is made from the definitions (`make docs`); `onebody list --families --json` prints the same.
+"""
+
+
+def page() -> str:
+    """docs/families.md."""
+    rows = [family.describe() for family in registry.families().values()]
+    short = {name: alias for alias, name in registry.aliases().items()}
+    parts = [HEAD, _table(rows)]
+    for room in dict.fromkeys(row["id"].split("/")[0] for row in rows):
+        parts.append(f"## {room}\n")
+        parts += [_section(row, short.get(row["id"])) for row in rows if row["id"].startswith(f"{room}/")]
+    return "\n".join(parts)
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> str:
+    lines = ["| family | body | tasks ψ | dt (s) | horizon |", "|---|---|---|---|---|"]
+    for row in rows:
+        horizon = f"{row['horizon_steps']} steps, {row['horizon_seconds']:g} s"
+        link = f"[{row['id']}](#{row['id'].replace('/', '')})"
+        lines.append(f"| {link} | {row['body']} | {row['tasks']} | {row['dt_seconds']:g} | {horizon} |")
+    return "\n".join(lines) + "\n"
+
+
+def _section(row: dict[str, Any], alias: str | None) -> str:
+    size = len(row["observation"])
+    facts = {
+        "version": row["version"],
+        "source": row["source"],
+        "differs": row["differs"] or "nothing",
+        "body": f"{row['body']}, {row['actions']} actions",
+        "initial state": row["initial_state"],
+        "time": f"{row['dt_seconds']:g} s a step; an episode has {row['horizon_steps']}, {row['horizon_seconds']:g} s",
+        "tasks": f"ψ ∈ {row['tasks']}: {', '.join(_runs(row['task']))}; {row['split']}"
+        if row["task"]
+        else row["tasks"],
+        "dynamics": "vary with the task" if row["dynamics_vary"] else "",
+        "tested on": row["tested_on"] if row["tested_on"] != row["id"] else "",
+        "reward": row["reward"],
+        "episode ends early": row["terminates"],
+        "observation": f"{size} numbers: {', '.join(_runs(row['observation']))}",
+    }
+    name = f"### {row['id']}" + (f"\n\nalias `{alias}`" if alias else "")
+    return name + "\n\n" + "\n".join(f"* **{key}**: {value}" for key, value in facts.items() if value) + "\n"
+
+
+def _runs(labels: Sequence[str]) -> list[str]:
+    """Numbered labels in a row are given as first … last."""
+    found: list[str] = []
+    for _, group in itertools.groupby(labels, lambda label: re.sub(r"\d+$", "", label)):
+        members = list(group)
+        found += members if len(members) < 4 else [f"{members[0]} … {members[-1]}"]
+    return found
+
+
+if __name__ == "__main__":
+    print(page(), end="")
