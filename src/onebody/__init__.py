@@ -12,18 +12,61 @@ if TYPE_CHECKING:
     from onebody.runs.evaluate import adapt, evaluate
     from onebody.runs.loop import resume, train
     from onebody.runs.policy_file import load as load_policy
+    from onebody.tasks.body import ClosedFormBody, Feature, MujocoBody, Normal, Start, Uniform
+    from onebody.tasks.family import TaskFamily
     from onebody.tasks.registry import make
+    from onebody.tasks.space import Arc, Box, Disk, FiniteSet, Split
+    from onebody.worlds import gym
+    from onebody.worlds.custom import from_gymnasium, register
 
 _PUBLIC = {
+    "Arc": ("onebody.tasks.space", "Arc"),
+    "Box": ("onebody.tasks.space", "Box"),
+    "ClosedFormBody": ("onebody.tasks.body", "ClosedFormBody"),
+    "Disk": ("onebody.tasks.space", "Disk"),
+    "Feature": ("onebody.tasks.body", "Feature"),
+    "FiniteSet": ("onebody.tasks.space", "FiniteSet"),
+    "MujocoBody": ("onebody.tasks.body", "MujocoBody"),
+    "Normal": ("onebody.tasks.body", "Normal"),
     "OnebodyError": ("onebody.core.errors", "OnebodyError"),
+    "Split": ("onebody.tasks.space", "Split"),
+    "Start": ("onebody.tasks.body", "Start"),
+    "TaskFamily": ("onebody.tasks.family", "TaskFamily"),
+    "Uniform": ("onebody.tasks.body", "Uniform"),
     "adapt": ("onebody.runs.evaluate", "adapt"),
     "evaluate": ("onebody.runs.evaluate", "evaluate"),
+    "from_gymnasium": ("onebody.worlds.custom", "from_gymnasium"),
+    "gym": ("onebody.worlds.gym", ""),
     "load_policy": ("onebody.runs.policy_file", "load"),
     "make": ("onebody.tasks.registry", "make"),
+    "register": ("onebody.worlds.custom", "register"),
     "resume": ("onebody.runs.loop", "resume"),
     "train": ("onebody.runs.loop", "train"),
 }
-__all__ = ["OnebodyError", "adapt", "evaluate", "load_policy", "make", "resume", "train"]
+__all__ = [
+    "Arc",
+    "Box",
+    "ClosedFormBody",
+    "Disk",
+    "Feature",
+    "FiniteSet",
+    "MujocoBody",
+    "Normal",
+    "OnebodyError",
+    "Split",
+    "Start",
+    "TaskFamily",
+    "Uniform",
+    "adapt",
+    "evaluate",
+    "from_gymnasium",
+    "gym",
+    "load_policy",
+    "make",
+    "register",
+    "resume",
+    "train",
+]
 
 
 def __dir__() -> list[str]:
@@ -36,4 +79,5 @@ def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'onebody' has no attribute {name!r}")
     module, attribute = _PUBLIC[name]
-    return getattr(importlib.import_module(module), attribute)
+    found = importlib.import_module(module)
+    return getattr(found, attribute) if attribute else found

@@ -139,6 +139,7 @@ def test_one_iteration_and_stages_0_and_1_on_every_family_with_known_tasks(name)
     for stage, adapted in zip(range(2), tested.adapt(state, tasks, jax.random.key(2))):
         assert adapted.samples == stage * samples
         assert np.isfinite(evaluate.real_return(family.tested, adapted.policies, tasks)).all()
+    jax.clear_caches()  # a process can map only so many compiled programs
 
 
 def test_dynamics_that_vary_with_the_task_are_refused():

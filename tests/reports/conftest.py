@@ -5,7 +5,7 @@ import pytest
 
 from onebody.core.nets import Normalizer
 from onebody.learning.policies import GaussianPolicy
-from onebody.reports import video
+from onebody.worlds import camera
 
 
 @pytest.fixture
@@ -27,4 +27,4 @@ def blind(monkeypatch):
     def fail(*_):
         raise AttributeError("no OpenGL here\nand more lines of it")
 
-    monkeypatch.setattr(video.mujoco, "Renderer", fail)
+    monkeypatch.setattr(camera.mujoco, "Renderer", fail)

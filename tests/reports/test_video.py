@@ -4,7 +4,6 @@ import io
 import sys
 
 import jax
-import mujoco
 import numpy as np
 import pytest
 from PIL import Image, ImageSequence
@@ -36,15 +35,6 @@ class Towards:
 
     def __call__(self, observation, task, memory, noise):
         return 10 * (task - observation), memory
-
-
-@pytest.fixture(scope="module")
-def renders():
-    """Skips where the machine has no OpenGL."""
-    try:
-        video._renderer(mujoco.MjModel.from_xml_string("<mujoco/>"), 8, 8).close()
-    except OnebodyError as error:
-        pytest.skip(str(error))
 
 
 def test_the_cheetah_in_real_time(renders, policy, tmp_path):

@@ -1,7 +1,9 @@
 """The bodies against MuJoCo stepped by others: Gymnasium's environments, and single MjData without a batch."""
 
+import json
 from dataclasses import replace
 from importlib.resources import files
+from pathlib import Path
 
 import gymnasium
 import jax
@@ -15,8 +17,11 @@ from onebody.tasks.family import never
 from onebody.worlds.engines import MujocoEngine
 from onebody.worlds.simulator import Simulator
 
-BODIES = {body.name + family.id: body for family in registry.families().values() for body in [family.body]}
-MUJOCO = {name: body for name, body in BODIES.items() if isinstance(body, MujocoBody)}
+MUJOCO = {
+    f"{family.id.split('/')[0]} {family.body.name}": family.body
+    for family in registry.families().values()
+    if isinstance(family.body, MujocoBody)
+}
 TWINS = {
     "HalfCheetah-v5": (pearl.CHEETAH, "half_cheetah"),
     "Ant-v5": (pearl.ANT, "ant"),
@@ -161,3 +166,19 @@ def test_each_episode_has_the_physics_of_its_task(name):
             mujoco.mj_step(model, data, body.frame_skip)
             np.testing.assert_allclose(qpos, data.qpos, atol=1e-9)
     assert len(np.unique(observation[:, 0, 0])) == 3
+
+
+def test_the_physics_are_those_that_results_were_made_with():
+    """States after twenty steps. If they change with MuJoCo or Gymnasium's files, families need new versions."""
+    kept = json.loads(Path(__file__).with_name("golden_states.json").read_text())
+    assert set(kept) == set(MUJOCO)
+    for name, state in kept.items():
+        np.testing.assert_allclose(state_after(MUJOCO[name]), state, atol=1e-3, err_msg=name)
+
+
+def state_after(body, steps=20):
+    engine, rng = MujocoEngine(body, 1, 1), np.random.default_rng(0)
+    engine.reset(np.arange(1), [(rng, 1)])
+    for _ in range(steps):
+        engine.step(rng.uniform(-1, 1, (1, body.action_size)))
+    return engine.qpos[0].round(6).tolist()

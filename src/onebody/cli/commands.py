@@ -56,7 +56,10 @@ class List:
         for source, rows in itertools.groupby(found.get("families", []), lambda row: row["source"]):
             print(f"\n{source}")
             for row in rows:
-                name, episode = ", ".join([row["id"], *row["aliases"]]), f"{row['horizon_steps']} × {row['dt_seconds']:g} s"
+                name, episode = (
+                    ", ".join([row["id"], *row["aliases"]]),
+                    f"{row['horizon_steps']} × {row['dt_seconds']:g} s",
+                )
                 print(f"  {name:<42} {row['tasks']:<32} {episode:<16} {row['body']}")
         if "families" in found:
             print("\nid, tasks ψ, episode, body; all else that defines them: docs/families.md, or --json")

@@ -110,12 +110,21 @@ def locked(run: Path) -> Iterator[None]:
 
 
 def family_of(record: dict[str, Any]) -> TaskFamily:
-    """The family of a run.
+    """The family of a run; a user's file that it came from is run if need be.
 
     Raises:
-        OnebodyError: there is none of this id, or it has another version by now.
+        OnebodyError: there is none of this id, its file is gone or fails, or it has another version by now.
     """
-    family = registry.make(record["family"])
+    name, file = record["family"], record.get("family_file")
+    if name not in registry.families():
+        if file is None or not Path(file).is_file():
+            gone = "" if file is None else f", and {file} is gone"
+            raise OnebodyError(
+                f"the run is of {name}, which is not known here{gone}: call onebody.register first, or name the file "
+                f"that does and go on: onebody train {record['algorithm']} FILE.py:{name} --out RUN"
+            )
+        name = f"{file}:{name}"
+    family = registry.make(name)
     if family.version != record["family_version"]:
         raise OnebodyError(
             f"the run is of {family.id} version {record['family_version']}, this onebody has version {family.version}: "

@@ -51,7 +51,7 @@ def train(
     """Train into the folder `out`, or go on there if it holds a run of the same configuration.
 
     Args:
-        family: a registered family, or its id or alias.
+        family: a registered family, its id or alias, or `FILE.py:ID` of a file that registers it.
         config: the algorithm's `Config`, by default that of `preset`.
         samples: end at the first iteration that reaches this many real samples.
         evaluate_every: iterations between evaluations of stage 0 on the held-out tasks; 0 for none.
@@ -72,6 +72,7 @@ def train(
         "algorithm": algorithm,
         "family": made.id,
         "family_version": made.version,
+        "family_file": registry.file_of(made),
         "seed": seed,
         "preset": preset,
         "config": json.loads(json.dumps(dataclasses.asdict(config))),

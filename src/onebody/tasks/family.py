@@ -97,7 +97,7 @@ class TaskFamily:
         if not extrapolate and not self.space.contains(value):
             text = ", ".join(f"{x:g}" for x in value)
             raise OnebodyError(
-                f"task {text} is outside the space {self.space.bounds} of {self.id}; --extrapolate allows it"
+                f"task {text} of {self.id} is outside {self.space.bounds} (adapt allows it with --extrapolate)"
             )
         return jnp.asarray(value)
 

@@ -1,4 +1,10 @@
-"""All families by their ids, and the short names that papers use."""
+"""All families by their ids, and the short names that papers use; those of users, from their own files too."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import cloudpickle
 
 from onebody.core.errors import OnebodyError, did_you_mean
 from onebody.tasks import admrl, mbmpo, pearl, point, smt
@@ -6,6 +12,8 @@ from onebody.tasks.family import TaskFamily
 
 _BUILT_IN = (*smt.FAMILIES, *pearl.FAMILIES, *mbmpo.FAMILIES, *admrl.FAMILIES, *point.FAMILIES)
 _FAMILIES = {family.id: family for family in _BUILT_IN}
+_FILES: dict[str, str] = {}
+"""id -> the user's file by which the family was asked for"""
 _ALIASES = {
     "cheetah-vel": "smt/cheetah-vel",
     "cheetah-dir": "smt/cheetah-dir",
@@ -32,24 +40,69 @@ def aliases() -> dict[str, str]:
     return dict(_ALIASES)
 
 
+def is_known(family: TaskFamily) -> bool:
+    """Whether this very family is registered.
+
+    Raises:
+        OnebodyError: another family has the id.
+    """
+    if family.id in _ALIASES or _FAMILIES.get(family.id, family) is not family:
+        raise OnebodyError(f"there is a family {family.id} already; give yours an id of its own")
+    return family.id in _FAMILIES
+
+
 def add(family: TaskFamily) -> None:
     """Make a family known by its id; `onebody.register` checks it first.
 
     Raises:
         OnebodyError: another family has the id.
     """
-    if family.id in _FAMILIES or family.id in _ALIASES:
-        raise OnebodyError(f"there is a family {family.id} already; give yours an id of its own")
-    _FAMILIES[family.id] = family
+    if not is_known(family):
+        _FAMILIES[family.id] = family
 
 
 def make(name: str) -> TaskFamily:
-    """The family with this id or alias.
+    """The family with this id or alias; `FILE.py:ID` first runs a file of yours, once, which registers it.
 
     Raises:
-        OnebodyError: there is none; names the nearest ones.
+        OnebodyError: there is none; names the nearest ones. Or the file is missing or fails.
     """
+    path, in_file, name = name.rpartition(".py:")
+    if in_file:
+        file = Path(f"{path}.py").resolve()
+        _run(file)
+        own = _FAMILIES.keys() - {family.id for family in _BUILT_IN}
+        if name not in own:
+            near = did_you_mean(name, own) if own else "; it must call onebody.register(family)"
+            raise OnebodyError(f"{file} registers no family {name!r}{near}")
+        _FILES[name] = str(file)
     name = _ALIASES.get(name, name)
     if name not in _FAMILIES:
         raise OnebodyError(f"no family {name!r}{did_you_mean(name, [*_FAMILIES, *_ALIASES])}")
     return _FAMILIES[name]
+
+
+def file_of(family: TaskFamily) -> str | None:
+    """The user's file by which a family was asked for, as an absolute path."""
+    return _FILES.get(family.id)
+
+
+def _run(file: Path) -> None:
+    """Run a Python file as a module, unless it is one already, or the script that runs."""
+    modules = [getattr(module, "__file__", None) or "" for module in list(sys.modules.values())]
+    if any(Path(name).resolve() == file for name in modules if name.endswith(file.name)):
+        return
+    if not file.is_file():
+        raise OnebodyError(f"there is no file {file}; name a family of your own as FILE.py:ID")
+    spec = importlib.util.spec_from_file_location(str(file), file)
+    assert spec is not None and spec.loader is not None
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    cloudpickle.register_pickle_by_value(module)  # the processes of a Gymnasium body cannot import it
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as error:
+        del sys.modules[spec.name]
+        if isinstance(error, OnebodyError) or not isinstance(error, Exception):
+            raise
+        words = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise OnebodyError(f"{file} cannot be run: {words}") from error

@@ -1,4 +1,4 @@
-"""The only code that steps a world."""
+"""The only way by which algorithms step a world."""
 
 from typing import Any, Protocol, runtime_checkable
 

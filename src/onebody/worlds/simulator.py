@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from onebody.core.errors import OnebodyError
 from onebody.core.types import Keys, Transitions
 from onebody.tasks.family import TaskFamily, never
-from onebody.worlds.engines import Engine, engine
+from onebody.worlds.engines import Engine, MujocoEngine, engine
 
 
 class Simulator:
@@ -52,6 +52,22 @@ class Simulator:
         action: Any,
     ) -> tuple[np.ndarray, np.ndarray, Transitions]:
         """One control step of every episode; one that ends begins anew. New ages, observations, transitions (NumPy)."""
+        age, row = self.advance(age, observation, action)
+        done, start = np.asarray(row.terminated | row.truncated), np.asarray(row.next_observation)
+        if done.any():
+            assert self._engine is not None
+            age = np.where(done, 0, age)
+            draws = [(rng, n) for rng, n in zip(self._rngs, done.sum(1).tolist(), strict=True) if n]
+            start = self._engine.reset(np.flatnonzero(done), draws).reshape(observation.shape)
+        return age, start, row
+
+    def advance(
+        self,
+        age: np.ndarray,
+        observation: Float[np.ndarray, "task episode observation"],
+        action: Any,
+    ) -> tuple[np.ndarray, Transitions]:
+        """One control step of every episode; one that ends is left as it is. New ages, transitions (NumPy)."""
         assert self._engine is not None, "reset before step"
         action = np.asarray(action)
         raw = self._engine.step(np.clip(action, -1.0, 1.0).reshape(age.size, -1))
@@ -64,14 +80,14 @@ class Simulator:
         self._check(age, observation=next_observation, reward=reward)
         age = age + 1
         truncated = (age >= self.family.horizon) & ~terminated
-        done = terminated | truncated
-        start = next_observation
-        if done.any():
-            age = np.where(done, 0, age)
-            draws = [(rng, n) for rng, n in zip(self._rngs, done.sum(1).tolist(), strict=True) if n]
-            start = self._engine.reset(np.flatnonzero(done), draws).reshape(observation.shape)
         row: list[Any] = [observation, action, reward, next_observation, terminated, truncated]
-        return age, start, Transitions(*row)
+        return age, Transitions(*row)
+
+    def poses(self, observation: np.ndarray) -> np.ndarray:
+        """What draws each body now [task, episode, pose]: a robot's joint positions, otherwise the observation."""
+        if isinstance(self._engine, MujocoEngine):
+            return np.array(self._engine.qpos).reshape(*observation.shape[:2], -1)
+        return observation.copy()
 
     def scan(self, step: Any, carry: Any, noise: Any) -> tuple[Any, Transitions]:
         """`lax.scan`'s contract, by a Python loop over time; rewards that end no episode are asked for all at once."""

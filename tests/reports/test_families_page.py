@@ -3,6 +3,7 @@ from pathlib import Path
 from onebody.reports import families
 from onebody.tasks import registry
 
+FACTS = ("source", "differs", "initial state", "time", "tasks", "reward", "episode ends early", "observation")
 PAGE = Path(__file__).parents[2] / "docs" / "families.md"
 
 
@@ -14,5 +15,14 @@ def test_every_family_has_its_section_and_says_what_it_means():
     sections = PAGE.read_text().split("\n### ")
     for name in registry.families():
         (section,) = (text for text in sections if text.split("\n")[0] == name)
-        for fact in ("source", "differs", "initial state", "time", "tasks", "reward", "episode ends early", "observation"):
+        for fact in (
+            "source",
+            "differs",
+            "initial state",
+            "time",
+            "tasks",
+            "reward",
+            "episode ends early",
+            "observation",
+        ):
             assert f"**{fact}**: " in section

@@ -1,0 +1,291 @@
+"""What is wrong with a user's family, said before anything trains on it.
+
+A reward is checked as it will be used: compiled, asked for transitions of real random steps, and of nothing but its
+arguments.
+"""
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+from jax.experimental import checkify
+from mujoco.batch import DATA_FIELDS, MODEL_FIELDS
+
+from onebody.core.errors import OnebodyError
+from onebody.tasks.body import ClosedFormBody, Feature, GymnasiumBody, MujocoBody
+from onebody.tasks.family import TaskFamily
+from onebody.tasks.space import TaskSpace
+from onebody.worlds.refusals import needs, refusal, sizes, told, twice
+from onebody.worlds.simulator import Simulator
+
+TASKS, EPISODES, STEPS = 3, 2, 20
+"""random steps that a family is tried with: of so many tasks, in so many episodes each"""
+
+
+def check(family: TaskFamily) -> None:
+    """Try a family: its body, task space and functions, and some random steps of a few tasks.
+
+    Raises:
+        OnebodyError: it cannot be trained on; one line with the reason and what to do.
+    """
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", family.id):
+        raise OnebodyError(f"family {family.id!r}: an id is NAME or ROOM/NAME, of letters, digits, '-', '_' and '.'")
+    _check_body(family)
+    tasks = _check_space(family)
+    if family.physics is not None:
+        _check_physics(family, tasks)
+    functions = _functions(family)
+    for function in functions:
+        _check_function(family, function)
+    _check_steps(family, functions, tasks)
+    if len(family.task_labels) not in (0, family.space.size):
+        raise refusal(
+            family,
+            f"{len(family.task_labels)} task_labels for tasks of {family.space.size} numbers; give each number one",
+        )
+    with told(family, "its description"):
+        family.describe()
+    if family.test is not None:
+        check(family.test)
+        if (here := sizes(family)) != (there := sizes(family.test)):
+            name = next(name for name in here if here[name] != there[name])
+            raise refusal(
+                family,
+                f"its test family {family.test.id} has {name}s of {there[name]} numbers, it itself of {here[name]}; "
+                "a policy must fit both",
+            )
+
+
+class _Function(NamedTuple):
+    """A function of one transition, and what it must give."""
+
+    name: str
+    call: Callable[..., Any]
+    arguments: tuple[str, ...]
+    shape: tuple[int, ...]
+    kind: Any
+    gives: str
+
+
+def _functions(family: TaskFamily) -> list[_Function]:
+    found = [
+        _Function(
+            "reward",
+            family.reward,
+            ("observation", "action", "next_observation", "task"),
+            (),
+            jnp.floating,
+            "one float, a scalar",
+        ),
+        _Function("terminal", family.terminal, ("next_observation", "task"), (), jnp.bool_, "one bool, a scalar"),
+    ]
+    if isinstance(family.body, ClosedFormBody):
+        size = family.body.observation_size
+        gives = f"the next observation, {size} floats"
+        dynamics = family.body.dynamics
+        found.append(_Function("dynamics", dynamics, ("observation", "action"), (size,), jnp.floating, gives))
+    return found
+
+
+def _check_body(family: TaskFamily) -> None:
+    body = family.body
+    if isinstance(body, MujocoBody):
+        with told(family, "the function that makes its MJCF"):
+            model = body.model
+        data = mujoco.MjData(model)
+        for feature in body.observation:
+            _check_feature(family, feature, data)
+        start = twice(family, "start", lambda: body.start(np.random.default_rng(0), model, TASKS))
+        wanted = {"qpos": (TASKS, model.nq), "qvel": (TASKS, model.nv)}
+        if not isinstance(start, tuple | list) or len(start) != 2:
+            raise refusal(family, "start must give two arrays, qpos [n, nq] and qvel [n, nv]")
+        drawn = dict(zip(wanted, start, strict=True))
+    elif isinstance(body, ClosedFormBody):
+        drawn = {"observations": twice(family, "start", lambda: body.start(np.random.default_rng(0), TASKS))}
+        wanted = {"observations": (TASKS, body.observation_size)}
+    elif isinstance(body, GymnasiumBody):
+        drawn, wanted = {}, {}
+    else:
+        raise refusal(family, "its body must be a MujocoBody or a ClosedFormBody, or come from from_gymnasium")
+    for name, values in drawn.items():
+        if np.shape(values) != wanted[name]:
+            raise refusal(family, f"start gives {name} of shape {np.shape(values)} for n = {TASKS}, not {wanted[name]}")
+        if not np.isfinite(values).all():
+            raise refusal(family, f"start gives {name} that are not finite; draw finite numbers")
+    if not body.dt > 0:
+        raise refusal(
+            family, f"a control step lasts {body.dt:g} s; dt (of MuJoCo: timestep × frame_skip) must be above 0"
+        )
+
+
+def _check_feature(family: TaskFamily, feature: Feature, data: mujoco.MjData) -> None:
+    field, columns, _ = feature
+    if field not in DATA_FIELDS:
+        raise refusal(
+            family, f"its observation names {field!r}, no field of MjData; take one such as qpos, qvel or sensordata"
+        )
+    size = np.size(getattr(data, field))
+    if _beyond(columns, size) if isinstance(columns, slice) else any(not -size <= i < size for i in columns):
+        raise refusal(family, f"its observation takes columns {columns} of {field}, which has {size} numbers")
+
+
+def _beyond(part: slice, size: int) -> bool:
+    """Whether a slice begins or ends outside an array, where Python cuts it off in silence."""
+    start, stop = part.start or 0, size if part.stop is None else part.stop
+    return not (-size <= start <= size and -size <= stop <= size) or (part.start is not None and start == size)
+
+
+def _check_space(family: TaskFamily) -> np.ndarray:
+    """Some tasks [task, feature] of the space."""
+    space = family.space
+    if not isinstance(space, TaskSpace):
+        raise refusal(family, "its space must have size, sample, held_out, contains, bounds and split, as a Box has")
+    drawn = twice(family, "space.sample", lambda: space.sample(jax.random.key(0), TASKS))
+    held_out = twice(family, "space.held_out", lambda: space.held_out(TASKS))
+    for name, rows in (("sample", drawn), ("held_out", held_out)):
+        rows, least = np.asarray(rows), 1 if name == "held_out" else TASKS
+        if rows.ndim != 2 or rows.shape[1] != space.size or not least <= len(rows) <= TASKS:
+            fewer = " or fewer" if least < TASKS else ""
+            raise refusal(
+                family,
+                f"space.{name}({TASKS}) has shape {rows.shape}; it must give {TASKS}{fewer} rows, each a task of "
+                f"{space.size} numbers",
+            )
+        if rows.dtype.kind != "f":
+            raise refusal(family, f"space.{name} gives {rows.dtype}; tasks are floats: write 1.0 for 1")
+        if not np.isfinite(rows).all():
+            raise refusal(family, f"space.{name} gives a task that is not finite; let its bounds be finite")
+        for row in rows:
+            with told(family, "space.contains"):
+                inside = space.contains(row)
+            if not inside:
+                task = ", ".join(f"{x:g}" for x in row)
+                raise refusal(family, f"space.contains rejects ({task}), which space.{name} gave; let them agree")
+    return np.asarray(drawn)
+
+
+def _check_physics(family: TaskFamily, tasks: np.ndarray) -> None:
+    physics, body = family.physics, family.body
+    assert physics is not None
+    if not isinstance(body, MujocoBody):
+        raise refusal(family, "physics that vary with the task need a MuJoCo body; leave physics out")
+    names: list[list[str]] = []
+    for task in tasks:
+        fields = twice(family, "physics", lambda task=task: physics(task))
+        if not isinstance(fields, Mapping):
+            raise refusal(family, "physics must give a dict, from names of fields of MjModel to their values")
+        names.append(sorted(fields))
+        for name, values in fields.items():
+            if name not in MODEL_FIELDS:
+                raise refusal(
+                    family,
+                    f"physics names {name!r}, no field of MjModel that can vary; take one such as body_mass, "
+                    "geom_friction or opt.gravity",
+                )
+            option = name.removeprefix("opt.")
+            shape = np.shape(getattr(body.model if option == name else body.model.opt, option))
+            if np.shape(values) != shape:
+                raise refusal(family, f"physics gives {name} of shape {np.shape(values)}, the model's has {shape}")
+            if not np.isfinite(values).all():
+                raise refusal(family, f"physics gives {name} that is not finite; let it be finite for every task")
+    if any(each != names[0] for each in names):
+        raise refusal(family, "physics gives other fields for other tasks; let it give the same for all")
+
+
+def _check_function(family: TaskFamily, function: _Function) -> None:
+    """Its signature, what it reads, whether it compiles, and the shape that it gives."""
+    name, call, arguments, shape, kind, gives = function
+    try:
+        inspect.signature(call).bind(*arguments)
+    except (TypeError, ValueError) as error:
+        raise refusal(family, f"{name} must take ({', '.join(arguments)})") from error
+    if inspect.isfunction(call):
+        with told(family, name):
+            used = inspect.getclosurevars(call)
+        for variable, value in {**used.globals, **used.nonlocals}.items():
+            if isinstance(value, mujoco.MjData | gymnasium.Env):
+                raise refusal(
+                    family,
+                    f"{name} reads {variable} ({type(value).__name__}), not its arguments alone; {needs(family)}",
+                )
+    size_of = sizes(family)
+    rows = [np.zeros(size_of[argument.removeprefix("next_")], np.float32) for argument in arguments]
+    try:
+        with np.errstate(all="ignore"):
+            call(*(row.view(_Row) for row in rows))  # JAX would clamp an index that is beyond
+    except jax.errors.JAXIndexError:
+        pass
+    except IndexError as error:
+        raise refusal(family, f"{name} reads what is not there ({error}); {needs(family)}") from error
+    except Exception:
+        pass  # not every jnp function takes NumPy's arrays
+    with told(family, name):
+        found = jax.eval_shape(call, *rows)
+    if not isinstance(found, jax.ShapeDtypeStruct):
+        raise refusal(family, f"{name} gives {type(found).__name__}; it must give {gives}")
+    if found.shape != shape or not jnp.issubdtype(found.dtype, kind):
+        raise refusal(family, f"{name} gives {found.dtype} of shape {found.shape}; it must give {gives}")
+
+
+class _Row(np.ndarray):
+    """An array that refuses a slice beyond its end."""
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice) and _beyond(index, len(self)):
+            raise IndexError(f"slice {index.start}:{index.stop} is out of bounds with size {len(self)}")
+        return super().__getitem__(index)
+
+
+def _check_steps(family: TaskFamily, functions: list[_Function], tasks: np.ndarray) -> None:
+    """Random steps in the simulator; then the functions are asked about them twice."""
+    simulator, rng = Simulator(family), np.random.default_rng(0)
+    keys = jax.random.split(jax.random.key(0), TASKS)
+    rows, size = [], family.body.observation_size
+    try:
+        with told(family, "its simulation"):
+            age, observation = simulator.reset(jnp.asarray(tasks), EPISODES, keys)
+            if observation.shape[-1] != size:
+                raise refusal(family, f"its body has {size} labels for observations of {observation.shape[-1]} numbers")
+            for _ in range(STEPS):
+                action = rng.uniform(-1, 1, (TASKS, EPISODES, family.body.action_size)).astype(np.float32)
+                age, observation, row = simulator.step(age, observation, action)
+                rows.append(row)
+    except OnebodyError as error:
+        words = str(error).removeprefix(f"family {family.id}: ").removeprefix(f"{family.id}: ")
+        hint = {
+            "reward is not finite": "; keep roots, logarithms and divisions away from zero, and indices in range",
+            "observation is not finite": "; take a smaller time step or weaker actuators",
+        }
+        raise refusal(family, words + next((more for fault, more in hint.items() if fault in words), "")) from error
+
+    seen = jax.tree.map(lambda *x: np.stack(x), *rows)
+    given = {name: getattr(seen, name) for name in ("observation", "action", "next_observation")}
+    given["task"] = np.broadcast_to(tasks[:, None], (STEPS, TASKS, EPISODES, tasks.shape[-1]))
+    flat = {name: values.reshape(STEPS * TASKS * EPISODES, values.shape[-1]) for name, values in given.items()}
+    first = [_asked(family, function, flat) for function in functions]
+    simulator.reset(jnp.asarray(tasks), EPISODES, jax.random.split(jax.random.key(1), TASKS))
+    for function, before in zip(functions, first, strict=True):
+        if before.tobytes() != _asked(family, function, flat).tobytes():
+            raise refusal(
+                family,
+                f"{function.name} gives other numbers when it is asked about the same transitions again; let it "
+                "depend on its arguments alone, without random numbers or anything that changes",
+            )
+
+
+def _asked(family: TaskFamily, function: _Function, flat: Mapping[str, np.ndarray]) -> np.ndarray:
+    """What a function gives for transitions, traced anew and with every index checked."""
+    checked = checkify.checkify(jax.vmap(function.call), errors=checkify.index_checks)
+    with told(family, function.name):
+        fault, found = jax.jit(checked)(*(flat[argument] for argument in function.arguments))
+    if fault.get():
+        at = re.search(r"(index -?\d+ is out of bounds) for axis \d+ (with size \d+)", str(fault.get()))
+        words = " ".join(at.groups()) if at else "out of bounds"
+        raise refusal(family, f"{function.name} reads what is not there ({words}); {needs(family)}")
+    return np.asarray(found)
