@@ -209,6 +209,25 @@ def test_train_and_the_same_command_again(capsys):
     assert before == (os.listdir("runs/smt-point-goal-s0/checkpoints"), log.read(Path(result["run"])))
 
 
+def test_a_single_task_needs_no_task_and_a_shift_is_tested_on_its_other_family(capsys):
+    options = ["--preset", "smoke", "--quiet", "--config.n-tasks", "1"]
+    assert main(["train", "smt", "mbmpo/point", "--out", "one", *options]) == 0
+    assert "onebody adapt one  or" in capsys.readouterr().out
+    assert main(["adapt", "one", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["task"] == []
+    assert main(["adapt", "one", "--task", "1"]) == 2
+    assert "has no number: leave it out" in capsys.readouterr().err
+    assert main(["train", "smt", "pearl/sparse-point", "--out", "sparse", *options]) == 0
+    assert main(["adapt", "sparse"]) == 2
+    assert "--task" in capsys.readouterr().err
+    assert main(["evaluate", "sparse", "--tasks", "3", "--stages", "0", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["family"], result["tested_on"]) == ("pearl/sparse-point", "pearl/sparse-point-test")
+    assert min(min(row) for row in result["stages"][0]["returns"]) >= 0  # the sparse reward, never negative
+    assert main(["train", "smt", "pearl/hopper-params", "--out", "varied", *options]) == 2
+    assert "slbo trains on one of its tasks" in capsys.readouterr().err
+
+
 def test_train_says_what_comes_next_and_takes_options_in_any_order(trained, capsys):
     assert main(["train", "--out", str(trained), "--quiet", "--preset=smoke", "smt", "--seed", "0", "point"]) == 0
     assert f"onebody evaluate {trained}" in capsys.readouterr().out

@@ -1,10 +1,11 @@
+from dataclasses import replace
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from onebody.core.errors import OnebodyError
 from onebody.tasks import registry
-from onebody.tasks.family import TaskFamily
 
 FAMILIES = registry.families()
 
@@ -62,10 +63,10 @@ def test_unknown_family_names_the_nearest():
         registry.make("smt/cheeta-vel")
 
 
-def test_a_horizon_below_one_is_refused():
-    good = registry.make("point/goal")
-    with pytest.raises(OnebodyError, match="horizon"):
-        TaskFamily(id="bad", body=good.body, space=good.space, reward=good.reward, horizon=0)
+@pytest.mark.parametrize("bad", [{"horizon": 0}, {"version": 0}])
+def test_horizon_and_version_are_whole_numbers(bad):
+    with pytest.raises(OnebodyError, match=next(iter(bad))):
+        replace(registry.make("point/goal"), **bad)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from onebody.core.errors import OnebodyError
 from onebody.tasks import registry
 from onebody.tasks.space import ONE_TASK, Arc, Box, Disk, FiniteSet, Split
 
@@ -83,3 +84,17 @@ def test_a_single_task_has_no_parameter():
     assert ONE_TASK.sample(KEY, 3).shape == (3, 0) and ONE_TASK.held_out(40).shape == (1, 0)
     assert ONE_TASK.contains([]) and not ONE_TASK.contains([1.0])
     assert FAMILIES["mbmpo/swimmer"].parse([]).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Box((0.0,), (1.0, 2.0)),
+        lambda: Box((1.0,), (0.0,)),
+        lambda: FiniteSet(()),
+        lambda: FiniteSet(((1.0,), (1.0, 2.0))),
+    ],
+)
+def test_spaces_that_cannot_be_are_refused(make):
+    with pytest.raises(OnebodyError, match=r"a (Box|FiniteSet)"):
+        make()

@@ -188,7 +188,6 @@ class Space:
     ("space", "said"),
     [
         (Space(contains=False), "space.contains rejects (0), which space.sample gave"),
-        (Box((0.0, 1.0), (1.0, 0.0)), "space.contains rejects ("),
         (
             Space(lambda n: jnp.zeros(n)),
             "space.sample(3) has shape (3,); it must give 3 rows, each a task of 1 numbers",
@@ -603,7 +602,7 @@ BOX, ONE = gymnasium.spaces.Box, Counting()
     [
         (Counting, {}, "environment Counting has no time limit"),
         (pendulum, {"horizon": 201}, "environment Pendulum-v1 ends an episode after 200 steps: horizon 201"),
-        (pendulum, {"horizon": 0}, "horizon must be at least one step, not 0"),
+        (pendulum, {"horizon": 0}, "horizon must be a whole number of steps above 0, not 0"),
         (pendulum, {"labels": ("a", "b")}, "environment Pendulum-v1: 2 labels for observations of 3 numbers"),
         (lambda: gymnasium.make("CartPole-v1"), {}, "environment CartPole-v1: actions must be a flat Box of floats"),
         (lambda: Counting(observation_space=BOX(0, 1, (2, 2))), {}, "observations must be a flat Box, not Box("),

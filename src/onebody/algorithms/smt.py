@@ -65,6 +65,7 @@ class SMT:
         return self.config.n_tasks
 
     def init(self, key: Key) -> Shared:
+        self.family.needs_one_model()
         stages = self.config.n_tasks * self.config.n_slbo
         return new_shared(self.simulator, self.config.slbo, stages, key)
 

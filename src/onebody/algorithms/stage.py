@@ -30,8 +30,6 @@ from onebody.worlds.imagination import Imagination
 from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
 
-STARTS = 1024
-"""draws from p0 that imagined episodes begin at, at least"""
 ADAPTATION_STAGES = 4
 """stages of adaptation the buffer has room for beside the data of training; later ones replace its oldest"""
 
@@ -88,22 +86,17 @@ def new_shared(simulator: Simulator, config: StageConfig, stages: int, key: Key)
     """An untrained model and an empty buffer with room for `stages` stages of training.
 
     Raises:
-        OnebodyError: the windows of the model's loss are longer than an episode, or no one model fits all tasks.
+        OnebodyError: the windows of the model's loss are longer than an episode.
     """
     family = simulator.family
     if config.model.window > family.horizon:
         raise OnebodyError(f"model window {config.model.window} is longer than an episode of {family.id}")
-    if family.physics is not None:
-        raise OnebodyError(f"the dynamics of {family.id} vary with the task: one model cannot learn them")
     model_key, start_key = jax.random.split(key)
     sizes = (family.body.observation_size, family.body.action_size)
     model = Dynamics(model_key, *sizes, config.model)
     optimizer = dynamics.optimizer(config.model).init(eqx.filter(model, trainable(model)))
     capacity = (stages + ADAPTATION_STAGES) * config.real_episodes * family.horizon
-    resets = jax.random.split(start_key, -(-STARTS // config.real_episodes))
-    task = jnp.zeros((1, family.space.size))
-    starts = [simulator.reset(task, config.real_episodes, k[None])[1][0] for k in resets]
-    return Shared(model, optimizer, Replay.empty(capacity, *sizes), jnp.concatenate(starts))
+    return Shared(model, optimizer, Replay.empty(capacity, *sizes), simulator.starts(start_key))
 
 
 @functools.partial(jax.jit, static_argnames=("n", "action_size", "config"))

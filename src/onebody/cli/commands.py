@@ -189,6 +189,12 @@ class Adapt:
 
         from onebody.runs import evaluate, folder
 
+        family = folder.family_of(folder.read_config(self.run)).tested
+        if self.video:
+            from onebody.worlds.camera import check_drawable
+
+            check_drawable(family.body)
+
         found = evaluate.adapt_many(self.run, tasks, stages=self.stages, extrapolate=self.extrapolate)
         shown = ("predicted_return", "real_return", "untrained_return", "adaptation_samples")
         rows = [
@@ -202,9 +208,9 @@ class Adapt:
                 if self.video:
                     from onebody.reports import video
 
-                    row["video"] = str(self._named(self.video, row["task"]))
-                    family = folder.family_of(folder.read_config(self.run)).tested
-                    video.film(family, policy.policies, policy.task, Path(row["video"]))
+                    path = self._named(self.video, row["task"])
+                    video.film(family, policy.policies, policy.task, path)
+                    row["video"] = str(path)
         finally:  # what was found is shown, even if the machine cannot film it
             _print_json(rows) if self.json else _print_table(rows)
 
@@ -243,7 +249,8 @@ class Evaluate:
         known = "known task" if result["task_is_known"] else "hidden task"
         print(f"{result['algorithm']} on {result['family']}, seed {result['seed']}, {known}")
         samples, n = result["training_samples"], len(result["stages"][0]["tasks"])
-        print(f"after {samples:,} real samples of training, on {n} held-out tasks:")
+        where = "" if result["tested_on"] == result["family"] else f" of {result['tested_on']}"
+        print(f"after {samples:,} real samples of training, on {n} held-out task{'s' if n > 1 else ''}{where}:")
         columns = ("stage", "adaptation_samples", "mean", "interval", "iqm", "worst")
         _print_table([{name: stage[name] for name in columns} for stage in result["stages"]])
 
@@ -296,7 +303,10 @@ def _source(kind: type) -> str:
 
 def _print_trained(run: Path, json: bool) -> None:
     if not json:
-        return print(f"trained: {run}\nnext: onebody adapt {run} --task …  or  onebody evaluate {run}")
+        from onebody.runs import folder
+
+        task = " --task …" if folder.family_of(folder.read_config(run)).space.size else ""
+        return print(f"trained: {run}\nnext: onebody adapt {run}{task}  or  onebody evaluate {run}")
 
     from onebody.runs import log
 

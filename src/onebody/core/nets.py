@@ -29,6 +29,17 @@ def truncated_normal(std: float) -> Initializer:
     return lambda key, shape: std * jax.random.truncated_normal(key, -2.0, 2.0, shape)
 
 
+def fan_in(gain: float) -> Initializer:
+    """Normal weights of standard deviation gain / √inputs, cut at two deviations (LeCun et al. 1998)."""
+    return lambda key, shape: gain * jax.random.truncated_normal(key, -2.0, 2.0, shape) / jnp.sqrt(shape[0])
+
+
+def normed_silu(x: Float[Array, "*axes unit"]) -> Float[Array, "*axes unit"]:
+    """SiLU of the layer-normalised units (Ba et al. 2016, without gain and bias): smooth, and steady in scale."""
+    centred = x - x.mean(-1, keepdims=True)
+    return jax.nn.silu(centred * jax.lax.rsqrt(jnp.mean(centred**2, axis=-1, keepdims=True) + 1e-6))
+
+
 class MLP(eqx.Module):
     """A multi-layer perceptron: `x @ weight + bias` a layer, `activation` between them, none at the end."""
 

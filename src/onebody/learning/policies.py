@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, PyTree
 
 from onebody.core.errors import at_least, positive
 from onebody.core.gaussian import Gaussian
-from onebody.core.nets import MLP, Normalizer, normalized_columns, trainable
+from onebody.core.nets import MLP, Normalizer, fan_in, normalized_columns, normed_silu, trainable
 from onebody.core.types import Key
 
 
@@ -60,6 +60,44 @@ class GaussianPolicy(eqx.Module):
 
     def __call__(self, observation: Array, task: Array, memory: Any, noise: Array) -> tuple[Array, Any]:
         return self.distribution(observation).sample(noise), memory
+
+
+class ConditionedPolicy(eqx.Module):
+    """A squashed Gaussian that sees the task: tanh of a Gaussian whose mean and deviation are a network's."""
+
+    net: MLP
+    observation: Normalizer
+    task: Normalizer
+
+    def __init__(self, key: Key, hidden: tuple[int, ...], observation: Normalizer, task: Normalizer, action_size: int):
+        sizes = (observation.mean.shape[-1] + task.mean.shape[-1], *hidden, 2 * action_size)
+        self.net = MLP(key, sizes, normed_silu, [fan_in(1.0)] * len(hidden) + [fan_in(0.01)])
+        self.observation, self.task = observation, task
+
+    @property
+    def noise_size(self) -> int:
+        return self.net.biases[-1].shape[-1] // 2
+
+    def memory(self, axes: tuple[int, ...]) -> tuple[()]:
+        return ()
+
+    def distribution(
+        self, observation: Float[Array, "*axes observation"], task: Float[Array, "*#axes feature"]
+    ) -> Gaussian:
+        """Before the tanh; the deviation lies between e^-3 and e."""
+        seen = jnp.broadcast_to(self.task(task), (*observation.shape[:-1], task.shape[-1]))
+        mean, raw = jnp.split(self.net(jnp.concatenate([self.observation(observation), seen], axis=-1)), 2, axis=-1)
+        return Gaussian(mean, -1.0 + 2.0 * jnp.tanh(raw))
+
+    def sample(self, observation: Array, task: Array, noise: Array) -> tuple[Array, Array]:
+        """An action, and minus its log-density: one sample of the entropy."""
+        before = self.distribution(observation, task)
+        x = before.sample(noise)
+        log_slope = 2 * (jnp.log(2.0) - x - jax.nn.softplus(-2 * x))  # log(1 - tanh²)
+        return jnp.tanh(x), log_slope.sum(-1) - before.log_prob(x)
+
+    def __call__(self, observation: Array, task: Array, memory: Any, noise: Array) -> tuple[Array, Any]:
+        return jnp.tanh(self.distribution(observation, task).sample(noise)), memory
 
 
 class Exploring(eqx.Module):

@@ -10,7 +10,8 @@ from onebody.tasks import registry
 HEAD = """# Task families
 
 Each is one exact definition, versioned: a change of body, time step, horizon, reward or tasks makes a new version.
-Actions are in [-1, 1], scaled to the motors' ranges; a is the action, clipped. Velocities are those of the new state.
+Actions are in [-1, 1], scaled to the motors' ranges; a is the action, clipped. Velocities are those of the new state,
+unless the reward says Δx/dt.
 An observation has what its reward needs, so the learned model is judged by the same function as the simulator.
 
 ψ is the task. Training draws tasks from p(ψ); a meta-test uses held-out tasks that the family fixes, the same for every

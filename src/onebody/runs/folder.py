@@ -127,8 +127,8 @@ def family_of(record: dict[str, Any]) -> TaskFamily:
     family = registry.make(name)
     if family.version != record["family_version"]:
         raise OnebodyError(
-            f"the run is of {family.id} version {record['family_version']}, this onebody has version {family.version}: "
-            f"use onebody {record['versions']['onebody']} or train again"
+            f"the run is of {family.id} version {record['family_version']}, and here it has version {family.version}: "
+            f"use {file or 'onebody ' + record['versions']['onebody']} as it was, or train again"
         )
     return family
 

@@ -9,7 +9,7 @@ from jaxtyping import Array
 from onebody.tasks.body import Feature, MujocoBody
 from onebody.tasks.family import TaskFamily
 from onebody.tasks.pearl import hopper_falls, walker_falls
-from onebody.tasks.robots import GYM, robot
+from onebody.tasks.robots import GYM, height_outside, robot
 from onebody.tasks.space import Box
 
 CHEETAH = MujocoBody(
@@ -20,6 +20,7 @@ CHEETAH = MujocoBody(
     start=GYM,
 )
 ANT = replace(CHEETAH, name="ant", mjcf=robot("ant"))
+ant_falls = height_outside(2, 0.2, 1.0)
 HOPPER = MujocoBody(
     name="hopper",
     mjcf=robot("hopper"),
@@ -65,12 +66,7 @@ def cheetah_linear(observation: Array, action: Array, next_observation: Array, t
     return task @ ((next_observation - mean) / deviation) - 0.05 * jnp.sum(action**2)
 
 
-def ant_falls(next_observation: Array, task: Array) -> Array:
-    return (next_observation[2] < 0.2) | (next_observation[2] > 1.0)
-
-
 _PLACES = ("x", "z", "pitch", "bthigh", "bshin", "bfoot", "fthigh", "fshin", "ffoot")
-_VELOCITY = "the velocity is the new state's, where the source's finite difference lags a physics step"
 _family = functools.partial(TaskFamily, horizon=200, source="Lin, Thomas, Yang, Ma 2020 (AdMRL)")
 _ant = functools.partial(
     _family,
@@ -78,8 +74,8 @@ _ant = functools.partial(
     terminal=ant_falls,
     terminal_text="height of the torso outside [0.2, 1] m",
     differs=(
-        f"{_VELOCITY}; the observation leaves out the torso's place and velocity, which positions and velocities "
-        f"already hold"
+        "the velocity is the new state's, not the finite difference of the torso's place over the step; the "
+        "observation leaves out the torso's place and velocity, which positions and velocities already hold"
     ),
 )
 

@@ -73,7 +73,7 @@ class MujocoBody:
 
     name: str
     mjcf: str | Path | Callable[[], mujoco.MjModel]
-    """a file of MJCF, MJCF itself, or a function that compiles the model"""
+    """a file of MJCF (`Path(__file__).with_name("robot.xml")`), MJCF itself, or a function that compiles the model"""
     frame_skip: int
     """physics steps a control step"""
     observation: tuple[Feature, ...] = (Feature("qpos"), Feature("qvel"), Feature("sensordata"))
@@ -91,6 +91,8 @@ class MujocoBody:
         try:
             if callable(self.mjcf):
                 model = self.mjcf()
+            elif isinstance(self.mjcf, Path) and not self.mjcf.is_file():
+                raise OnebodyError(f"body {self.name}: there is no file {self.mjcf.absolute()}")
             elif isinstance(self.mjcf, str) and self.mjcf.lstrip().startswith("<"):
                 model = mujoco.MjModel.from_xml_string(self.mjcf)
             else:
@@ -114,9 +116,10 @@ class MujocoBody:
         }
         data = mujoco.MjData(self.model)
         chosen: list[str] = []
-        for field, columns, _ in self.observation:
+        for field, columns, limit in self.observation:
             all_of_it = names.get(field) or [f"{field} {i}" for i in range(np.size(getattr(data, field)))]
-            chosen += np.array(all_of_it, object)[columns if isinstance(columns, slice) else list(columns)].tolist()
+            some = np.array(all_of_it, object)[columns if isinstance(columns, slice) else list(columns)].tolist()
+            chosen += some if math.isinf(limit) else [f"{label}, cut at ±{limit:g}" for label in some]
         return tuple(chosen)
 
     @property

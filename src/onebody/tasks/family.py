@@ -58,8 +58,17 @@ class TaskFamily:
     """when an episode ends before its horizon"""
 
     def __post_init__(self) -> None:
-        if self.horizon <= 0:
-            raise OnebodyError(f"family {self.id}: horizon must be at least one step, not {self.horizon}")
+        if not isinstance(self.horizon, int) or self.horizon <= 0:
+            raise OnebodyError(f"family {self.id}: horizon must be a whole number of steps above 0, not {self.horizon}")
+        if not isinstance(self.version, int) or self.version <= 0:
+            raise OnebodyError(f"family {self.id}: version must be 1, 2, 3 …, not {self.version}")
+
+    def needs_one_model(self) -> None:
+        """Raises OnebodyError where no one learned model can fit all tasks."""
+        if self.physics is not None:
+            raise OnebodyError(
+                f"the dynamics of {self.id} vary with the task: no one model fits them; slbo trains on one of its tasks"
+            )
 
     @property
     def tested(self) -> "TaskFamily":
@@ -93,7 +102,8 @@ class TaskFamily:
         except (TypeError, ValueError):
             raise OnebodyError(f"task {task!r} of {self.id} is not {self.space.size} number(s)") from None
         if value.shape != (self.space.size,) or not np.isfinite(value).all():
-            raise OnebodyError(f"task {task!r} of {self.id} must be {self.space.size} finite number(s)")
+            wanted = f"must be {self.space.size} finite number(s)" if self.space.size else "has no number: leave it out"
+            raise OnebodyError(f"task {task!r} of {self.id} {wanted}")
         if not extrapolate and not self.space.contains(value):
             text = ", ".join(f"{x:g}" for x in value)
             raise OnebodyError(

@@ -1,4 +1,4 @@
-"""The single tasks of MB-MPO (Clavera et al. 2018): rllab's robots, and a torque-controlled arm."""
+"""The single tasks of MB-MPO (Clavera et al. 2018): its released code's robots, and a torque-controlled arm."""
 
 import functools
 from dataclasses import replace
@@ -9,8 +9,8 @@ from jaxtyping import Array
 from onebody.tasks.arm import ARM
 from onebody.tasks.body import Feature, MujocoBody
 from onebody.tasks.family import TaskFamily
-from onebody.tasks.pearl import hopper_falls, walker_falls
-from onebody.tasks.robots import RLLAB, RLLAB_ANT, robot
+from onebody.tasks.pearl import hopper_falls, hopper_forward, walker_falls, walker_forward
+from onebody.tasks.robots import RLLAB, RLLAB_ANT, height_outside, robot
 from onebody.tasks.space import ONE_TASK
 
 CHEETAH = MujocoBody(
@@ -36,6 +36,7 @@ HOPPER = MujocoBody(
 )
 WALKER = replace(HOPPER, name="walker2d", mjcf=robot("walker2d", timestep=0.004))
 SWIMMER = replace(ANT, name="swimmer", mjcf=robot("swimmer"), frame_skip=1, start=RLLAB)
+ant_falls = height_outside(0, 0.2, 1.0)
 
 
 def cheetah_forward(observation: Array, action: Array, next_observation: Array, task: Array) -> Array:
@@ -46,14 +47,6 @@ def ant_forward(observation: Array, action: Array, next_observation: Array, task
     return 1.0 + next_observation[13] - 0.005 * jnp.sum(action**2)
 
 
-def hopper_forward(observation: Array, action: Array, next_observation: Array, task: Array) -> Array:
-    return 1.0 + next_observation[5] - 1e-3 * jnp.sum(action**2)
-
-
-def walker_forward(observation: Array, action: Array, next_observation: Array, task: Array) -> Array:
-    return 1.0 + next_observation[8] - 1e-3 * jnp.sum(action**2)
-
-
 def swimmer_forward(observation: Array, action: Array, next_observation: Array, task: Array) -> Array:
     return next_observation[3] - 1e-4 * jnp.sum(action**2)
 
@@ -62,13 +55,9 @@ def reach(observation: Array, action: Array, next_observation: Array, task: Arra
     return -jnp.sum(observation[14:17] ** 2) - 0.005 * jnp.sum(action**2)
 
 
-def ant_falls(next_observation: Array, task: Array) -> Array:
-    return (next_observation[0] < 0.2) | (next_observation[0] > 1.0)
-
-
 _SOURCE = "Clavera et al. 2018 (MB-MPO)"
 _VELOCITY = "the velocity is that of the new state, which the source's models use too, not the mean over the step"
-_single = functools.partial(TaskFamily, space=ONE_TASK, horizon=200, source=f"{_SOURCE}: rllab's robot")
+_single = functools.partial(TaskFamily, space=ONE_TASK, horizon=200, source=f"{_SOURCE}, the released code")
 
 FAMILIES = (
     _single(
@@ -92,7 +81,7 @@ FAMILIES = (
         body=HOPPER,
         reward=hopper_forward,
         terminal=hopper_falls,
-        differs=f"{_VELOCITY}; Gymnasium's file of the robot with the source's time step",
+        differs=f"{_VELOCITY}, and is cut at ±10 m/s; Gymnasium's file of the robot with the source's time step",
         reward_text="1 + vx - 0.001 ‖a‖², v of the torso",
         terminal_text="height of the torso ≤ 0.7 m, |pitch| ≥ 0.2 rad or any |observation| ≥ 100",
     ),
@@ -101,7 +90,7 @@ FAMILIES = (
         body=WALKER,
         reward=walker_forward,
         terminal=walker_falls,
-        differs=f"{_VELOCITY}; Gymnasium's file of the robot with the source's time step",
+        differs=f"{_VELOCITY}, and is cut at ±10 m/s; Gymnasium's file of the robot with the source's time step",
         reward_text="1 + vx - 0.001 ‖a‖², v of the torso",
         terminal_text="height of the torso outside (0.8, 2) m or |pitch| ≥ 1 rad",
     ),
@@ -110,7 +99,7 @@ FAMILIES = (
         body=SWIMMER,
         reward=swimmer_forward,
         differs=_VELOCITY,
-        reward_text="vx - 0.0001 ‖a‖², v of the head",
+        reward_text="vx - 0.0001 ‖a‖², v of the foremost link's frame",
     ),
     _single(
         id="mbmpo/arm-reacher",
@@ -118,9 +107,9 @@ FAMILIES = (
         reward=reach,
         source=f"{_SOURCE}: a PR2's arm that reaches for a place drawn anew each episode, without gravity",
         differs=(
-            "an arm of our own with the PR2's lengths and joint limits; its masses, damping and shoulder's place "
-            "are ours; "
-            "the cost of torque is the released code's, a tenth of the paper's"
+            "an arm of our own with the PR2's lengths and joint limits; its masses, damping and shoulder's place are "
+            "ours; it observes tip - goal, not goal - tip; the cost of torque is the released code's, a tenth of the "
+            "paper's"
         ),
         reward_text="-‖tip - goal‖² - 0.005 ‖a‖², the distance before the step",
     ),

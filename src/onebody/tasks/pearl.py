@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from onebody.tasks.body import Feature, MujocoBody, Start, Uniform
 from onebody.tasks.family import Physics, TaskFamily
-from onebody.tasks.robots import GYM, SMALL, robot
+from onebody.tasks.robots import GYM, SMALL, height_outside, robot
 from onebody.tasks.space import Arc, Box, Disk, FiniteSet, Split
 
 SEED = 1337
@@ -54,6 +54,7 @@ WALKER = MujocoBody(
     start=SMALL,
 )
 HOPPER = replace(WALKER, name="hopper", mjcf=robot("hopper", timestep=0.004))
+ant_falls, humanoid_falls = height_outside(0, 0.2, 1.0), height_outside(0, 1.0, 2.0)
 
 
 def _travelled(observation: Array, next_observation: Array) -> Array:
@@ -93,14 +94,6 @@ def hopper_forward(observation: Array, action: Array, next_observation: Array, t
     return 1.0 + next_observation[5] - 1e-3 * jnp.sum(action**2)
 
 
-def ant_falls(next_observation: Array, task: Array) -> Array:
-    return (next_observation[0] < 0.2) | (next_observation[0] > 1.0)
-
-
-def humanoid_falls(next_observation: Array, task: Array) -> Array:
-    return (next_observation[0] < 1.0) | (next_observation[0] > 2.0)
-
-
 def walker_falls(next_observation: Array, task: Array) -> Array:
     height, pitch = next_observation[0], next_observation[1]
     return (height <= 0.8) | (height >= 2.0) | (jnp.abs(pitch) >= 1.0)
@@ -132,6 +125,7 @@ def random_parameters(body: MujocoBody) -> Physics:
 
 
 def _exponents(bodies: int, joints: int, geoms: int) -> tuple[str, ...]:
+    """In the order of MuJoCo's arrays; the root's three joints have no damping, so their factors do nothing."""
     counts = {"mass": bodies, "inertia": 3 * bodies, "damping": joints, "friction": 3 * geoms}
     return tuple(f"exponent of {name} {i}" for name, count in counts.items() for i in range(count))
 
@@ -160,16 +154,15 @@ def _parameters(n: int) -> Split:
 
 _PEARL = "Rakelly et al. 2019 (PEARL)"
 _PARAMETERS_DIFFER = (
-    "Gymnasium's file with the source's time step, where the source's cannot be read by today's MuJoCo; the "
-    "velocity is "
-    "that of the new state, not the mean over the step; what MuJoCo derives from masses is computed anew, which the "
-    "source leaves out; the draw of tasks, unseeded there"
+    "Gymnasium's file with the source's time step, where the source's cannot be read by today's MuJoCo; the velocity "
+    "is that of the new state, cut at ±10 m/s, not the mean over the step; what MuJoCo derives from masses is computed "
+    "anew, which the source leaves out; the draw of tasks, unseeded there"
 )
 _NO_CONTACTS = (
-    "no contact forces: neither in the observation, where MuJoCo 2.0 left them zero, nor as a cost; the velocity "
-    "is that "
-    "of the new state, not the mean over the step"
+    "no cost of contact forces (5e-4 of their squared norm, each cut at ±1); the velocity is that of the new state, "
+    "not the mean over the step"
 )
+_NEW_PLACE = "the torso's place is the new state's, where MuJoCo 2.0's lags a physics step"
 
 FAMILIES = (
     TaskFamily(
@@ -180,7 +173,7 @@ FAMILIES = (
         task_labels=("forward velocity (m/s)",),
         horizon=200,
         source=_PEARL,
-        differs="nothing that is known; the torso's place is the new state's, where MuJoCo 2.0's lagged a physics step",
+        differs=_NEW_PLACE,
         reward_text="-|Δx/dt - ψ| - 0.05 ‖a‖², x of the torso",
     ),
     TaskFamily(
@@ -191,13 +184,13 @@ FAMILIES = (
         task_labels=("direction, 1 is forward",),
         horizon=200,
         source=_PEARL,
-        differs="nothing that is known; the torso's place is the new state's, where MuJoCo 2.0's lagged a physics step",
+        differs=_NEW_PLACE,
         reward_text="ψ Δx/dt - 0.05 ‖a‖², x of the torso",
     ),
     TaskFamily(
         id="pearl/ant-dir",
         body=ANT,
-        space=FiniteSet(((1.0,), (-1.0,))),
+        space=FiniteSet(((-1.0,), (1.0,))),
         reward=ant_direction,
         task_labels=("direction, 1 is forward",),
         horizon=200,
@@ -229,9 +222,8 @@ FAMILIES = (
         horizon=200,
         source=_PEARL,
         differs=(
-            "no contact forces: neither in the observation, where MuJoCo 2.0 left them zero, nor as a cost; the "
-            "draw of "
-            "tasks, unseeded there"
+            "no contact forces: neither in the observation, where MuJoCo 2.0 left them zero, nor as a cost; the draw "
+            "of tasks, unseeded there"
         ),
         reward_text="-|x - ψ₁| - |y - ψ₂| - 0.1 ‖a‖², place of the torso",
     ),
@@ -246,10 +238,9 @@ FAMILIES = (
         source=_PEARL,
         differs=(
             "no contact forces: neither in the observation nor as a cost (at most 10 a step); the velocity of the "
-            "centre of "
-            "mass is that of the new state, not the mean over the step, and stands in the observation; actuator "
-            "forces, "
-            "which are the last action's, do not; the draw of tasks, unseeded there"
+            "centre of mass is that of the new state, not the mean over the step, and stands in the observation; "
+            "actuator forces, which are the last action's, do not, nor the world's rows of cinert and cvel, which are "
+            "zero; the draw of tasks, unseeded there"
         ),
         reward_text="5 + 1.25 v·ψ - 0.1 ‖0.4 a‖², v of the centre of mass on the ground",
         terminal_text="height of the torso outside [1, 2] m",

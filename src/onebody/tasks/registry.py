@@ -78,7 +78,9 @@ def make(name: str) -> TaskFamily:
         _FILES[name] = str(file)
     name = _ALIASES.get(name, name)
     if name not in _FAMILIES:
-        raise OnebodyError(f"no family {name!r}{did_you_mean(name, [*_FAMILIES, *_ALIASES])}")
+        near = did_you_mean(name, [*_FAMILIES, *_ALIASES])
+        far = "; onebody list --families shows all, and FILE.py:ID names one of your own"
+        raise OnebodyError(f"no family {name!r}{near if 'did you mean' in near else far}")
     return _FAMILIES[name]
 
 

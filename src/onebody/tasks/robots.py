@@ -9,6 +9,7 @@ from importlib.resources import files
 import mujoco
 
 from onebody.tasks.body import Normal, Start, Uniform
+from onebody.tasks.family import Terminal
 
 Model = Callable[[], mujoco.MjModel]
 
@@ -73,18 +74,27 @@ def rllab_contacts(spec: mujoco.MjSpec) -> None:
 
 
 def simple_humanoid(spec: mujoco.MjSpec) -> None:
-    """Gymnasium's humanoid without the joints of its arms and the turn of its waist: 10 actuators, 17 positions.
+    """Gymnasium's humanoid with the joints, torques (N m), armature and damping of rllab's simple humanoid.
 
-    Its damping is too stiff for Runge-Kutta steps of rllab's 10 ms, which explode after a fall: implicit steps of 5 ms.
+    Ten motors: hips that swing to the side and forward, knees, and two of each shoulder; the waist is stiff and the
+    lower arms are left out.
     """
-    spec.option.timestep, spec.option.integrator = 0.005, mujoco.mjtIntegrator.mjINT_IMPLICITFAST
-    fixed = ("abdomen_z", *(f"{side}_{joint}" for side in ("left", "right") for joint in _ARM))
-    for name in fixed:
+    for side in ("left", "right"):
+        spec.delete(spec.body(f"{side}_lower_arm"))
+    for name in ("abdomen_x", "abdomen_y", "abdomen_z", "left_hip_z", "right_hip_z"):
         spec.delete(spec.actuator(name))
         spec.delete(spec.joint(name))
+    for motor in spec.actuators:
+        joint = spec.joint(motor.target)
+        joint.armature, joint.damping[0] = 1.0, 1.0
+        motor.ctrlrange = (-1.0, 1.0)
+        motor.gear[0] = 20.0 if "shoulder" in motor.target else 100.0
+    spec.option.timestep = 0.01
 
 
-_ARM = ("shoulder1", "shoulder2", "elbow")
+def height_outside(column: int, low: float, high: float) -> Terminal:
+    """Ends an episode where that number of the observation, a height (m), leaves [low, high]."""
+    return lambda next_observation, task: (next_observation[column] < low) | (next_observation[column] > high)
 
 
 def with_friction(model: Model, factor: float) -> Model:

@@ -14,6 +14,7 @@ from onebody.tasks.family import TaskFamily
 from onebody.tasks.robots import (
     RLLAB,
     RLLAB_ANT,
+    height_outside,
     rllab_contacts,
     robot,
     simple_humanoid,
@@ -42,12 +43,11 @@ CRIPPLED_ANT = replace(ANT, name="ant, front left leg without torque", mjcf=with
 HUMANOID = MujocoBody(
     name="simple humanoid",
     mjcf=robot("humanoid", ["velocity"], change=simple_humanoid),
-    frame_skip=2,
+    frame_skip=1,
     observation=(Feature("qpos", slice(2, None)), Feature("qvel"), Feature("sensordata")),
     start=RLLAB,
 )
-HEIGHT = 0
-"""column of the root's height in the observations of the ant and the humanoid"""
+ant_falls, humanoid_falls = height_outside(0, 0.2, 1.0), height_outside(0, 0.8, 2.0)
 
 
 def _effort(action: Array, cost: float) -> Array:
@@ -77,14 +77,6 @@ def ant_direction(observation: Array, action: Array, next_observation: Array, ta
 def humanoid_velocity(observation: Array, action: Array, next_observation: Array, task: Array) -> Array:
     vx, vy, vz = next_observation[31:34]
     return 1.0 - jnp.abs(vx - task[0]) - _effort(action, 5e-4) - 5e-3 * (vy**2 + vz**2)
-
-
-def ant_falls(next_observation: Array, task: Array) -> Array:
-    return (next_observation[HEIGHT] < 0.2) | (next_observation[HEIGHT] > 1.0)
-
-
-def humanoid_falls(next_observation: Array, task: Array) -> Array:
-    return (next_observation[HEIGHT] < 0.8) | (next_observation[HEIGHT] > 2.0)
 
 
 _SMT = "Landolfi, Thomas, Ma 2019 (SMT)"
@@ -121,10 +113,9 @@ _humanoids = functools.partial(
     terminal=humanoid_falls,
     source=f"{_SMT}: rllab's simple humanoid, 10 actuators",
     differs=(
-        "rllab's file is not free to copy: Gymnasium's humanoid without the joints of its arms and the turn of its "
-        "waist has the same 17 positions and 10 actuators, but other masses and torques, and takes two implicit steps "
-        "of 5 ms where rllab's takes one of 10 ms by Runge-Kutta; the observation leaves out the place on the ground "
-        "and the centre of mass"
+        "Gymnasium's humanoid with the joints, torques, armature and damping of rllab's; masses, joint limits and "
+        "contacts are Gymnasium's; the observation leaves out the place on the ground and the centre of mass, on which "
+        "neither dynamics nor reward depends"
     ),
     reward_text="1 - |vx - ψ| - 0.0005 ‖a‖² - 0.005 (vy² + vz²), v of the whole robot",
     terminal_text="height of the torso outside [0.8, 2] m",

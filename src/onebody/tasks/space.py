@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from onebody.core.errors import OnebodyError
 from onebody.core.types import Key
 
 
@@ -61,6 +62,13 @@ class Box:
 
     low: tuple[float, ...]
     high: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        sides = [self.low, self.high]
+        if not all(isinstance(side, tuple) for side in sides) or len(self.low) != len(self.high):
+            raise OnebodyError(f"a Box has two tuples of equal length, as in Box((0.0,), (1.0,)), not {self}")
+        if any(low > high for low, high in zip(self.low, self.high, strict=True)):
+            raise OnebodyError(f"a Box begins with its lower corner: {self}")
 
     @property
     def size(self) -> int:
@@ -164,6 +172,10 @@ class FiniteSet:
     """Uniform on finitely many tasks; train and test tasks are the same."""
 
     tasks: tuple[tuple[float, ...], ...]
+
+    def __post_init__(self) -> None:
+        if not self.tasks or not all(isinstance(task, tuple) and len(task) == self.size for task in self.tasks):
+            raise OnebodyError(f"a FiniteSet has tuples of equal length, as in FiniteSet(((0.0,), (1.0,))), not {self}")
 
     @property
     def size(self) -> int:

@@ -21,17 +21,24 @@ CAMERA = "track"
 INSTALL = "on Debian or Ubuntu: apt-get install libegl1 libgl1 libgl1-mesa-dri"
 
 
+def check_drawable(body: Body) -> None:
+    """Raises OnebodyError for a body that has no picture."""
+    if isinstance(body, GymnasiumBody):
+        raise OnebodyError(f"body {body.name} is a Gymnasium environment: it cannot be drawn here")
+    if not isinstance(body, MujocoBody) and body.observation_size < 2:
+        raise OnebodyError(f"body {body.name} has no place in the plane: it cannot be drawn")
+
+
 class Camera:
     """Draws one body; `close` it after use, or use it in a `with` statement.
 
     Raises:
-        OnebodyError: the body is a Gymnasium environment, or this machine cannot render a robot.
+        OnebodyError: the body has no picture, or this machine cannot render a robot.
     """
 
     def __init__(self, body: Body, size: tuple[int, int] = (320, 240)):
         """`size`: width and height in pixels."""
-        if isinstance(body, GymnasiumBody):
-            raise OnebodyError(f"body {body.name} is a Gymnasium environment: it cannot be drawn here")
+        check_drawable(body)
         self.size = size
         self._renderer: Any = None
         if isinstance(body, MujocoBody):

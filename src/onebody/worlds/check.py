@@ -98,7 +98,11 @@ def _check_body(family: TaskFamily) -> None:
     if isinstance(body, MujocoBody):
         with told(family, "the function that makes its MJCF"):
             model = body.model
+        if not isinstance(body.frame_skip, int):
+            raise refusal(family, f"frame_skip is a whole number of physics steps, not {body.frame_skip}")
         data = mujoco.MjData(model)
+        if not isinstance(body.observation, tuple) or not all(isinstance(x, Feature) for x in body.observation):
+            raise refusal(family, 'its observation is a tuple of Features, as in (Feature("qpos"), Feature("qvel"))')
         for feature in body.observation:
             _check_feature(family, feature, data)
         start = twice(family, "start", lambda: body.start(np.random.default_rng(0), model, TASKS))
@@ -125,7 +129,9 @@ def _check_body(family: TaskFamily) -> None:
 
 
 def _check_feature(family: TaskFamily, feature: Feature, data: mujoco.MjData) -> None:
-    field, columns, _ = feature
+    field, columns, limit = feature
+    if not limit > 0:
+        raise refusal(family, f"its observation cuts {field} at ±{limit:g}; a limit is above 0")
     if field not in DATA_FIELDS:
         raise refusal(
             family, f"its observation names {field!r}, no field of MjData; take one such as qpos, qvel or sensordata"
@@ -182,6 +188,8 @@ def _check_physics(family: TaskFamily, tasks: np.ndarray) -> None:
             raise refusal(family, "physics must give a dict, from names of fields of MjModel to their values")
         names.append(sorted(fields))
         for name, values in fields.items():
+            if name == "opt.timestep":
+                raise refusal(family, "physics changes opt.timestep, but a family has one dt; leave it out")
             if name not in MODEL_FIELDS:
                 raise refusal(
                     family,
@@ -194,6 +202,8 @@ def _check_physics(family: TaskFamily, tasks: np.ndarray) -> None:
                 raise refusal(family, f"physics gives {name} of shape {np.shape(values)}, the model's has {shape}")
             if not np.isfinite(values).all():
                 raise refusal(family, f"physics gives {name} that is not finite; let it be finite for every task")
+            if name in ("body_mass", "body_inertia") and np.min(values) < 0:
+                raise refusal(family, f"physics gives {name} below zero; let it be above for every task")
     if any(each != names[0] for each in names):
         raise refusal(family, "physics gives other fields for other tasks; let it give the same for all")
 
@@ -265,6 +275,8 @@ def _check_steps(family: TaskFamily, functions: list[_Function], tasks: np.ndarr
         raise refusal(family, words + next((more for fault, more in hint.items() if fault in words), "")) from error
 
     seen = jax.tree.map(lambda *x: np.stack(x), *rows)
+    if seen.terminated.all():
+        raise refusal(family, "terminal holds from the first step of every episode; let it hold where one is to end")
     given = {name: getattr(seen, name) for name in ("observation", "action", "next_observation")}
     given["task"] = np.broadcast_to(tasks[:, None], (STEPS, TASKS, EPISODES, tasks.shape[-1]))
     flat = {name: values.reshape(STEPS * TASKS * EPISODES, values.shape[-1]) for name, values in given.items()}

@@ -52,6 +52,7 @@ class Env(gymnasium.Env[np.ndarray, np.ndarray]):
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Begin an episode; there are no `options`."""
         super().reset(seed=seed)
+        _no_options(options)
         self._tasks, self._age, self._observation = _begin(self._world, self._given, 1, self.np_random)
         self._poses: list[np.ndarray] = []
         return self._seen(self._observation)
@@ -108,6 +109,7 @@ class VectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Begin an episode of each copy; there are no `options`."""
         super().reset(seed=seed)
+        _no_options(options)
         begun = _begin(self._world, self._given, self.num_envs, self.np_random)
         self._tasks, self._age, self._observation = begun
         return self._observation[:, 0].copy(), self._info(np.ones(self.num_envs, bool))
@@ -197,6 +199,11 @@ def _begin(
     task_key, start_key = jax.random.split(jax.random.key(int(rng.integers(2**32))))
     tasks = world.family.space.sample(task_key, n) if given is None else given
     return np.asarray(tasks), *world.reset(tasks, 1, jax.random.split(start_key, n))
+
+
+def _no_options(options: dict[str, Any] | None) -> None:
+    if options:
+        raise OnebodyError(f"reset has no option {next(iter(options))!r}; a task is given to make, task=…")
 
 
 def _begun(observation: np.ndarray | None) -> np.ndarray:

@@ -85,4 +85,4 @@ def told(family: TaskFamily, name: str) -> Iterator[None]:
 
 def first_line(error: Exception) -> str:
     """Type and first line of an exception."""
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no reason given'}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300] or 'no reason given'}"

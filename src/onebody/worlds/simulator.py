@@ -8,9 +8,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from onebody.core.errors import OnebodyError
-from onebody.core.types import Keys, Transitions
+from onebody.core.types import Key, Keys, Transitions
 from onebody.tasks.family import TaskFamily, never
 from onebody.worlds.engines import Engine, MujocoEngine, engine
+
+STARTS = 1024
+"""draws from p0 that imagined episodes begin at"""
 
 
 class Simulator:
@@ -44,6 +47,12 @@ class Simulator:
         draws = [(rng, episodes) for rng in self._rngs]
         observation = self._engine.reset(np.arange(len(tasks) * episodes), draws)
         return np.zeros(shape, np.int32), observation.reshape(*shape, -1)
+
+    def starts(self, key: Key, n: int = STARTS) -> Float[Array, "n observation"]:
+        """At least n initial observations, drawn from p0; they are not samples."""
+        some, task = 20, jnp.zeros((1, self.family.space.size))
+        keys = jax.random.split(key, -(-n // some))
+        return jnp.concatenate([jnp.asarray(self.reset(task, some, k[None])[1][0]) for k in keys])
 
     def step(
         self,
