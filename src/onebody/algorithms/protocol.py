@@ -24,6 +24,10 @@ class Adapted(NamedTuple):
     """real samples of each task used so far; 0 at stage 0"""
     predicted_return: Float[Array, " task"]
     """mean return of the deterministic policy in the model; NaN where the algorithm has none"""
+    predicted_interval: Float[Array, "task 2"] | None = None
+    """what the models of an ensemble agree on; None of a single model"""
+    novelty: Float[Array, " task"] | None = None
+    """disagreement of the ensemble where the policy goes, over what is usual where it has data: 1 is usual"""
 
 
 @runtime_checkable
@@ -52,4 +56,13 @@ class Algorithm(Protocol[State]):
 
     def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
         """Stages 0, 1, 2 … of adaptation to each of the tasks, without end; the state stays as it is."""
+        ...
+
+
+@runtime_checkable
+class Refining(Protocol):
+    """An algorithm that improves a policy for one task inside its model."""
+
+    def refine(self, state: Any, task: Float[Array, " feature"], key: Key) -> Iterator[Adapted]:
+        """Better and better policies for the task, without a real sample and without end."""
         ...

@@ -171,6 +171,8 @@ class Adapt:
     """the task ψ in the family's units, numbers separated by commas where it has several; may be given again"""
     stages: int = 0
     """stages of adaptation with real samples of the task; 0: without any"""
+    refine: float = 0.0
+    """seconds of practice inside the model for each task alone, without a real sample (omni)"""
     save: Path | None = None
     """write the policy as .npz; with several tasks the name of each gets its task"""
     video: Path | None = None
@@ -195,8 +197,10 @@ class Adapt:
 
             check_drawable(family.body)
 
-        found = evaluate.adapt_many(self.run, tasks, stages=self.stages, extrapolate=self.extrapolate)
-        shown = ("predicted_return", "real_return", "untrained_return", "adaptation_samples")
+        found = evaluate.adapt_many(
+            self.run, tasks, stages=self.stages, refine=self.refine, extrapolate=self.extrapolate
+        )
+        shown = ("predicted_return", "predicted_interval", "real_return", "untrained_return", "adaptation_samples")
         rows = [
             {"task": task} | {name: getattr(policy, name) for name in shown}
             for task, policy in zip(tasks, found, strict=True)
@@ -213,6 +217,9 @@ class Adapt:
                     row["video"] = str(path)
         finally:  # what was found is shown, even if the machine cannot film it
             _print_json(rows) if self.json else _print_table(rows)
+            for row, policy in zip(rows, found, strict=True):
+                if policy.warning:
+                    print(f"onebody: task {_cell(row['task'])}: {policy.warning}", file=sys.stderr)
 
     def _only_task(self) -> list[list[float]]:
         """Of a family that is a single task."""

@@ -1,6 +1,7 @@
 """Networks and the running normaliser, as Equinox modules that work on any leading axes."""
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -85,7 +86,7 @@ class Normalizer(eqx.Module):
 
     def update(self, x: Float[Array, "*axes feature"]) -> "Normalizer":
         """Merge all rows of `x` into the statistics (Chan, Golub, LeVeque 1983); std is floored at 1e-6."""
-        x = x.reshape(-1, x.shape[-1])
+        x = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
         n, mean, variance = x.shape[0], x.mean(0), x.var(0)
         total, difference = self.count + n, mean - self.mean
         merged = self.count * self.std**2 + n * variance + difference**2 * self.count * n / total

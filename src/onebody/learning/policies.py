@@ -1,7 +1,7 @@
 """What acts, and what values states."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -13,6 +13,18 @@ from onebody.core.errors import at_least, positive
 from onebody.core.gaussian import Gaussian
 from onebody.core.nets import MLP, Normalizer, fan_in, normalized_columns, normed_silu, trainable
 from onebody.core.types import Key
+
+
+class Deployed(NamedTuple):
+    """A deterministic policy for one task: `limit(last layer(… activation(first layer(normalised observation))))`."""
+
+    weights: list[Float[Array, "in out"]]
+    biases: list[Float[Array, " out"]]
+    observation: Normalizer
+    activation: str
+    """name of the function between layers"""
+    limit: str
+    """name of the function that keeps actions in [-1, 1]"""
 
 
 @runtime_checkable
@@ -30,6 +42,10 @@ class Policy(Protocol):
 
     def __call__(self, observation: Array, task: Array, memory: Any, noise: Array) -> tuple[Array, Any]:
         """action and memory; observation, memory and noise share leading axes, the task has none"""
+        ...
+
+    def deployed(self, task: Array) -> Deployed:
+        """its deterministic action for a task [feature]; of a memoryless policy"""
         ...
 
 
@@ -60,6 +76,9 @@ class GaussianPolicy(eqx.Module):
 
     def __call__(self, observation: Array, task: Array, memory: Any, noise: Array) -> tuple[Array, Any]:
         return self.distribution(observation).sample(noise), memory
+
+    def deployed(self, task: Array) -> Deployed:
+        return Deployed(self.net.weights, self.net.biases, self.observation, "tanh", "clip")
 
 
 class ConditionedPolicy(eqx.Module):
@@ -99,6 +118,15 @@ class ConditionedPolicy(eqx.Module):
     def __call__(self, observation: Array, task: Array, memory: Any, noise: Array) -> tuple[Array, Any]:
         return jnp.tanh(self.distribution(observation, task).sample(noise)), memory
 
+    def deployed(self, task: Float[Array, " feature"]) -> Deployed:
+        """The task becomes part of the first layer's bias."""
+        n, actions = self.observation.mean.shape[-1], self.noise_size
+        first, *weights = self.net.weights
+        bias, *biases = self.net.biases
+        weights = [first[:n], *weights[:-1], weights[-1][:, :actions]]
+        biases = [bias + self.task(task) @ first[n:], *biases[:-1], biases[-1][:actions]]
+        return Deployed(weights, biases, self.observation, "normed_silu", "tanh")
+
 
 class Exploring(eqx.Module):
     """A policy's actions plus an Ornstein-Uhlenbeck process that starts at zero in each rollout (SLBO)."""
@@ -122,6 +150,9 @@ class Exploring(eqx.Module):
         action, inner = self.policy(observation, task, inner, own)
         disturbance = disturbance - self.theta * disturbance + self.sigma * increment
         return action + disturbance, (inner, disturbance)
+
+    def deployed(self, task: Array) -> Deployed:
+        return self.policy.deployed(task)
 
 
 @dataclass(frozen=True)

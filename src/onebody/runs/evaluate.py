@@ -4,8 +4,10 @@ Held-out tasks are the family's, or those of the family it is tested on; all alg
 adaptation, ten real episodes a task with the deterministic policy; they are not real samples of the algorithm.
 """
 
+import dataclasses
 import itertools
 import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +18,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from onebody.algorithms.protocol import Adapted, Algorithm
+from onebody.algorithms.protocol import Adapted, Algorithm, Refining
 from onebody.core.errors import OnebodyError
 from onebody.core.returns import first_episode_return
+from onebody.core.types import Key
 from onebody.learning.policies import Policy
 from onebody.runs import checkpoint, folder, policy_file
 from onebody.runs.statistics import summary
-from onebody.tasks.family import TaskFamily
+from onebody.tasks.family import Reward, TaskFamily
+from onebody.worlds.check import check
 from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
 
@@ -30,6 +34,8 @@ EPISODES = 10
 """real episodes a task and stage"""
 N_TASKS = 40
 """held-out tasks"""
+NOVEL = 2.0
+"""disagreement of the models, over what is usual on their data, above which a prediction has a warning"""
 
 
 def real_return(
@@ -55,6 +61,7 @@ def meta_test(
                 "tasks": np.asarray(tasks).tolist(),
                 "returns": returns.tolist(),
                 "predicted": [x if math.isfinite(x) else None for x in np.asarray(adapted.predicted_return).tolist()],
+                "predicted_intervals": [_interval(adapted, i) for i in range(len(tasks))],
                 **summary(returns.mean(axis=1)),
             }
         )
@@ -101,57 +108,156 @@ class AdaptedPolicy:
     task: np.ndarray
     predicted_return: float
     """mean imagined return of the deterministic policy"""
+    predicted_interval: tuple[float, float] | None
+    """where the real return is expected; None of an algorithm that has one model alone"""
     real_return: float
     """mean real return of ten episodes of the deterministic policy"""
     untrained_return: float
     """the same of a policy before any training"""
     adaptation_samples: int
     """real samples of this task that adaptation used"""
+    warning: str
+    """why the prediction may not hold; empty if nothing speaks against it"""
     policies: Policy
     """one policy, stacked"""
 
     def __call__(self, observation: np.ndarray) -> np.ndarray:
         """The deterministic action [..., action] in [-1, 1] for observations [..., observation]."""
-        return policy_file.act(policy_file.arrays(self.policies), observation)
+        return policy_file.act(policy_file.arrays(self.policies, self.task), observation)
 
     def save(self, path: Path | str) -> Path:
         """Write it for `onebody.load_policy`, which needs NumPy alone."""
-        return policy_file.save(self.policies, Path(path))
+        return policy_file.save(self.policies, self.task, Path(path))
 
 
-def adapt_many(run: Path | str, tasks: Sequence[Any], *, stages: int = 0, extrapolate: bool = False) -> list[AdaptedPolicy]:
-    """Policies for new tasks from a run's last checkpoint, after `stages` stages of real samples of each.
+def adapt_many(
+    run: Path | str,
+    tasks: Sequence[Any],
+    *,
+    stages: int = 0,
+    refine: float = 0.0,
+    reward: Reward | None = None,
+    extrapolate: bool = False,
+) -> list[AdaptedPolicy]:
+    """Policies for new tasks from a run's last checkpoint.
+
+    Args:
+        stages: of adaptation, each with real samples of each task.
+        refine: seconds of practice inside the model for each task alone, without a real sample.
+        reward: another one than the family's: a `jnp` function of (observation, action, next observation, task). A task
+            is then where its practice begins.
 
     Raises:
-        OnebodyError: no run or checkpoint, or a task outside the family's space without `extrapolate`.
+        OnebodyError: no run or checkpoint; a task outside the family's space without `extrapolate`; a reward that is
+            wrong; `refine` of an algorithm that cannot, or beside `stages`.
     """
-    if stages < 0:
-        raise OnebodyError(f"--stages must be at least 0, not {stages}")
+    if stages < 0 or refine < 0 or (stages and refine):
+        raise OnebodyError(f"--stages and --refine are at least 0, and one of them is 0, not {stages} and {refine}")
     run = Path(run)
     record = folder.read_config(run)
     algorithm = folder.build(record, tested=True)
+    if (refine or reward is not None) and not isinstance(algorithm, Refining):
+        raise OnebodyError(f"{record['algorithm']} cannot refine a policy inside its model: use stages, or train omni")
+    if reward is not None:
+        algorithm = _with_reward(algorithm, reward)
     family = algorithm.family
     values = jnp.stack([family.parse(task, extrapolate) for task in tasks])
     found = _last(run, record, algorithm)
+    key = _key(record["seed"])
     (untrained,) = _stages(algorithm, folder.initial_state(record, algorithm), values, 0, record["seed"])
-    *_, adapted = _stages(algorithm, found.state, values, stages, record["seed"])
+    if refine:
+        each = [_refined(algorithm, found.state, value, key, refine) for value in values]
+        adapted = _beside(each)
+    else:
+        *_, adapted = _stages(algorithm, found.state, values, stages, record["seed"])
     untrained_return, reached = (real_return(family, each.policies, values).mean(1) for each in (untrained, adapted))
     return [
         AdaptedPolicy(
             task=np.asarray(values[i]),
             predicted_return=float(adapted.predicted_return[i]),
+            predicted_interval=_interval(adapted, i),
             real_return=float(reached[i]),
             untrained_return=float(untrained_return[i]),
             adaptation_samples=adapted.samples,
+            warning=_warning(family, values[i], adapted, i),
             policies=jax.tree.map(lambda x, i=i: x[i : i + 1], adapted.policies),
         )
         for i in range(len(values))
     ]
 
 
-def adapt(run: Path | str, task: Any, *, stages: int = 0, extrapolate: bool = False) -> AdaptedPolicy:
-    """A policy for one new task; see `adapt_many`."""
-    return adapt_many(run, [task], stages=stages, extrapolate=extrapolate)[0]
+def adapt(
+    run: Path | str,
+    task: Any = None,
+    *,
+    stages: int = 0,
+    refine: float | None = None,
+    reward: Reward | None = None,
+    extrapolate: bool = False,
+) -> AdaptedPolicy:
+    """A policy for one new task, or for another reward; see `adapt_many`.
+
+    Args:
+        task: left out for a reward: then the practice begins at the held-out task whose policy has most of it in the
+            model. Left out, too, of a family that is a single task.
+        refine: seconds of practice; by default 20 for a reward, else none.
+    """
+    if refine is None:
+        refine = 0.0 if reward is None else 20.0
+    if task is None:
+        task = () if reward is None else _nearest(Path(run), reward)
+    return adapt_many(run, [task], stages=stages, refine=refine, reward=reward, extrapolate=extrapolate)[0]
+
+
+def _with_reward(algorithm: Any, reward: Reward) -> Any:
+    """The algorithm where its family's reward is another.
+
+    Raises:
+        OnebodyError: the reward is wrong; it says how.
+    """
+    asked = dataclasses.replace(algorithm.family, id=f"{algorithm.family.id}-rewarded", reward=reward, test=None)
+    check(asked)
+    return dataclasses.replace(algorithm, family=asked, simulator=Simulator(asked))
+
+
+def _nearest(run: Path, reward: Reward) -> Array:
+    """The held-out task whose policy has most of a reward in the model."""
+    record = folder.read_config(run)
+    algorithm = _with_reward(folder.build(record, tested=True), reward)
+    tasks = algorithm.family.space.held_out(N_TASKS)
+    (adapted,) = _stages(algorithm, _last(run, record, algorithm).state, tasks, 0, record["seed"])
+    return tasks[jnp.argmax(adapted.predicted_return)]
+
+
+def _refined(algorithm: Any, state: Any, task: Array, key: Key, seconds: float) -> Adapted:
+    """The last policy that practice has brought when the time is over."""
+    began, policies = time.monotonic(), algorithm.refine(state, task, key)
+    adapted = next(policies)
+    while time.monotonic() - began < seconds:
+        adapted = next(policies)
+    return adapted
+
+
+def _beside(each: Sequence[Adapted]) -> Adapted:
+    """Adaptations to single tasks as one to all of them."""
+    rows = [(a.policies, a.predicted_return, a.predicted_interval, a.novelty) for a in each]
+    policies, predicted, interval, novelty = jax.tree.map(lambda *x: jnp.concatenate(x), *rows)
+    return Adapted(each[0].stage, policies, each[0].samples, predicted, interval, novelty)
+
+
+def _interval(adapted: Adapted, i: int) -> tuple[float, float] | None:
+    if adapted.predicted_interval is None:
+        return None
+    low, high = adapted.predicted_interval[i].tolist()
+    return low, high
+
+
+def _warning(family: TaskFamily, task: Array, adapted: Adapted, i: int) -> str:
+    if not family.space.contains(task):
+        return f"the task is outside {family.space.bounds}, which training drew from"
+    if adapted.novelty is not None and float(adapted.novelty[i]) > NOVEL:
+        return f"the policy goes where the models disagree {float(adapted.novelty[i]):.1f} times as much as on their data"
+    return ""
 
 
 def _last(run: Path, record: dict[str, Any], algorithm: Algorithm[Any]) -> checkpoint.Checkpoint:
@@ -161,6 +267,10 @@ def _last(run: Path, record: dict[str, Any], algorithm: Algorithm[Any]) -> check
     return found
 
 
+def _key(seed: int) -> Key:
+    """Of adaptation; no key of the training."""
+    return jax.random.fold_in(jax.random.key(2020), seed)
+
+
 def _stages(algorithm: Algorithm[Any], state: Any, tasks: Array, last: int, seed: int) -> Iterator[Adapted]:
-    key = jax.random.fold_in(jax.random.key(2020), seed)  # no key of the training
-    return itertools.islice(algorithm.adapt(state, tasks, key), last + 1)
+    return itertools.islice(algorithm.adapt(state, tasks, _key(seed)), last + 1)

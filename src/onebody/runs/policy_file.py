@@ -10,27 +10,42 @@ import numpy as np
 from onebody.core.errors import OnebodyError
 
 
-def arrays(policies: Any) -> dict[str, np.ndarray]:
-    """Everything a stacked Gaussian policy of one task acts with."""
-    net, normalizer = policies.net, policies.observation
-    layers = {f"weight{i}": w[0] for i, w in enumerate(net.weights)} | {f"bias{i}": b[0] for i, b in enumerate(net.biases)}
+def _normed_silu(x: np.ndarray) -> np.ndarray:
+    centred = x - x.mean(-1, keepdims=True)
+    y = centred / np.sqrt(np.mean(centred**2, axis=-1, keepdims=True) + 1e-6)
+    return y / (1.0 + np.exp(-y))
+
+
+ACTIVATIONS = {"tanh": np.tanh, "normed_silu": _normed_silu}
+LIMITS = {"tanh": np.tanh, "clip": lambda x: np.clip(x, -1.0, 1.0)}
+
+
+def arrays(policies: Any, task: Any) -> dict[str, np.ndarray]:
+    """Everything that the first of stacked policies acts with for a task [feature]."""
+    import jax
+    import jax.numpy as jnp
+
+    weights, biases, normalizer, activation, limit = jax.tree.map(lambda x: x[0], policies).deployed(jnp.asarray(task))
+    layers = {f"weight{i}": w for i, w in enumerate(weights)} | {f"bias{i}": b for i, b in enumerate(biases)}
     return {name: np.asarray(x) for name, x in layers.items()} | {
-        "observation_mean": np.asarray(normalizer.mean[0]),
-        "observation_std": np.asarray(normalizer.std[0]),
+        "observation_mean": np.asarray(normalizer.mean),
+        "observation_std": np.asarray(normalizer.std),
+        "activation": np.array(activation),
+        "limit": np.array(limit),
     }
 
 
 def act(policy: Mapping[str, np.ndarray], observation: np.ndarray) -> np.ndarray:
     """The deterministic action [..., action] in [-1, 1] for observations [..., observation]."""
     x = (np.asarray(observation, np.float32) - policy["observation_mean"]) / policy["observation_std"]
-    last = sum(name.startswith("weight") for name in policy) - 1
+    activation, last = ACTIVATIONS[str(policy["activation"])], sum(name.startswith("weight") for name in policy) - 1
     for i in range(last):
-        x = np.tanh(x @ policy[f"weight{i}"] + policy[f"bias{i}"])
-    return np.clip(x @ policy[f"weight{last}"] + policy[f"bias{last}"], -1.0, 1.0)
+        x = activation(x @ policy[f"weight{i}"] + policy[f"bias{i}"])
+    return LIMITS[str(policy["limit"])](x @ policy[f"weight{last}"] + policy[f"bias{last}"])
 
 
-def save(policies: Any, path: Path) -> Path:
-    """Write a stacked policy of one task.
+def save(policies: Any, task: Any, path: Path) -> Path:
+    """Write the first of stacked policies, for a task [feature].
 
     Raises:
         OnebodyError: the name does not end in .npz, or the folder refuses.
@@ -38,7 +53,7 @@ def save(policies: Any, path: Path) -> Path:
     if path.suffix != ".npz":
         raise OnebodyError(f"a policy is saved as .npz, not as {path}")
     try:
-        np.savez(path, **arrays(policies))  # pyright: ignore[reportArgumentType]
+        np.savez(path, **arrays(policies, task))  # pyright: ignore[reportArgumentType]
     except OSError as error:
         raise OnebodyError(f"cannot write {path}: {error.strerror}") from error
     return path
@@ -57,6 +72,6 @@ def load(path: Path | str) -> Callable[[np.ndarray], np.ndarray]:
         raise OnebodyError(f"{path} is no saved policy: {error}") from error
     layers = sum(name.startswith("weight") for name in policy)
     names = {f"{kind}{i}" for kind in ("weight", "bias") for i in range(layers)}
-    if not layers or policy.keys() != names | {"observation_mean", "observation_std"}:
+    if not layers or policy.keys() != names | {"observation_mean", "observation_std", "activation", "limit"}:
         raise OnebodyError(f"{path} is no saved policy; write one with: onebody adapt RUN --task ... --save policy.npz")
     return lambda observation: act(policy, observation)

@@ -5,14 +5,16 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from onebody.algorithms import slbo, smt
+from onebody.algorithms import omni, slbo, smt
 from onebody.algorithms.stage import StageConfig
 from onebody.core.errors import OnebodyError, did_you_mean
 from onebody.learning.dynamics import DynamicsConfig
+from onebody.learning.ensemble import EnsembleConfig
+from onebody.learning.first_order import FirstOrderConfig
 from onebody.learning.policies import ValueConfig
 from onebody.learning.trpo import TRPOConfig
 
-ALGORITHMS: dict[str, type[Any]] = {"smt": smt.SMT, "slbo": slbo.SLBO}
+ALGORITHMS: dict[str, type[Any]] = {"omni": omni.OMNI, "smt": smt.SMT, "slbo": slbo.SLBO}
 PRESETS = ("paper", "laptop", "smoke")
 
 _LAPTOP = StageConfig(
@@ -34,6 +36,17 @@ _SMOKE = StageConfig(
     value=ValueConfig(hidden=(16, 16), batch=64, epochs=2),
 )
 _CONFIGS: dict[tuple[str, str], Any] = {
+    ("omni", "laptop"): omni.Config(),
+    ("omni", "smoke"): omni.Config(
+        n_iterations=3,
+        real_episodes=4,
+        n_model=40,
+        n_updates=20,
+        n_refine=10,
+        n_refine_model=10,
+        model=EnsembleConfig(members=2, hidden=(32, 32), batch=32),
+        policy=FirstOrderConfig(hidden=(16, 16), batch=32, window=5),
+    ),
     ("slbo", "paper"): slbo.Config(),
     ("slbo", "laptop"): slbo.Config(n_outer=10, stage=_LAPTOP),
     ("slbo", "smoke"): slbo.Config(n_outer=2, stage=_SMOKE),

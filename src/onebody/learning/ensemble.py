@@ -1,0 +1,165 @@
+"""An ensemble of probabilistic networks that predict normalised state differences (Chua et al. 2018, PETS).
+
+The members differ by their first weights and by the batches that they see. Where they disagree the data say little
+(epistemic uncertainty); the variance that each predicts is of the body itself (aleatoric).
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PyTree
+
+from onebody.core.errors import at_least, positive
+from onebody.core.nets import MLP, Normalizer, fan_in, normed_silu, trainable
+from onebody.core.types import Key, Transitions
+from onebody.learning.replay import Replay
+
+LOG_STD = (-5.0, 0.5)
+"""bounds of the logarithm of a predicted standard deviation, in standard deviations of differences"""
+
+
+@dataclass(frozen=True)
+class EnsembleConfig:
+    """How the ensemble is built and fitted."""
+
+    members: int = 5
+    hidden: tuple[int, ...] = (256, 256)
+    """units of each hidden layer"""
+    batch: int = 256
+    """transitions a gradient step and member"""
+    learning_rate: float = 1e-3
+    """of AdamW"""
+    weight_decay: float = 1e-4
+    """of AdamW"""
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "members", "hidden", "batch")
+        at_least(0, self, "weight_decay")
+        positive(self, "learning_rate")
+
+
+class Prediction(NamedTuple):
+    """Of the difference to the next observation, in standard deviations of differences."""
+
+    mean: Float[Array, "*axes observation"]
+    log_std: Float[Array, "*axes observation"]
+
+
+class Ensemble(eqx.Module):
+    """M̂_φ. All functions take any leading axes."""
+
+    nets: MLP
+    """stacked along a leading axis of members"""
+    observation: Normalizer
+    difference: Normalizer
+
+    def __init__(self, key: Key, observation_size: int, action_size: int, config: EnsembleConfig):
+        sizes = (observation_size + action_size, *config.hidden, 2 * observation_size)
+
+        def net(key: Key) -> MLP:
+            return MLP(key, sizes, normed_silu, [fan_in(1.0)] * len(config.hidden) + [fan_in(0.01)])
+
+        self.nets = jax.vmap(net)(jax.random.split(key, config.members))
+        self.observation, self.difference = Normalizer(observation_size), Normalizer(observation_size)
+
+    @property
+    def size(self) -> int:
+        return len(self.nets.biases[0])
+
+    def member(self, index: int | Int[Array, ""]) -> "Member":
+        """One network as a model: (observation, action) -> mean next observation."""
+        return Member(jax.tree.map(lambda x: x[index], self.nets), self.observation, self.difference)
+
+    def predict(
+        self, observation: Float[Array, "*axes observation"], action: Float[Array, "*axes action"]
+    ) -> Float[Array, "member *axes observation"]:
+        """The mean next observation of each member."""
+        return jax.vmap(lambda net: Member(net, self.observation, self.difference)(observation, action))(self.nets)
+
+    def disagreement(
+        self, observation: Float[Array, "*axes observation"], action: Float[Array, "*axes action"]
+    ) -> Float[Array, "*axes"]:
+        """Epistemic uncertainty: root mean square over features of the members' standard deviation of mean
+        differences, in standard deviations of differences."""
+        spread = self.predict(observation, action).std(axis=0) / self.difference.std
+        return jnp.sqrt(jnp.mean(spread**2, axis=-1))
+
+    def noise(
+        self, observation: Float[Array, "*axes observation"], action: Float[Array, "*axes action"]
+    ) -> Float[Array, "*axes observation"]:
+        """Aleatoric uncertainty: the standard deviation of the next observation, in its units, mean over members."""
+        log_std = jax.vmap(lambda net: _distribution(net, self.observation(observation), action).log_std)(self.nets)
+        return jnp.exp(log_std).mean(0) * self.difference.std
+
+    def renormalize(self, transitions: Transitions) -> "Ensemble":
+        """With the statistics of new transitions merged in."""
+        difference = transitions.next_observation - transitions.observation
+        normalizers = (self.observation.update(transitions.observation), self.difference.update(difference))
+        return eqx.tree_at(lambda m: (m.observation, m.difference), self, normalizers)
+
+
+class Member(eqx.Module):
+    """One network of an ensemble."""
+
+    net: MLP
+    observation: Normalizer
+    difference: Normalizer
+
+    def __call__(
+        self, observation: Float[Array, "*axes observation"], action: Float[Array, "*axes action"]
+    ) -> Float[Array, "*axes observation"]:
+        """The mean next observation; the action is clipped to [-1, 1]."""
+        n = observation.shape[-1]
+        weights, biases = [*self.net.weights[:-1], self.net.weights[-1][:, :n]], [*self.net.biases[:-1]]
+        mean_only = eqx.tree_at(
+            lambda m: (m.weights, m.biases), self.net, (weights, [*biases, self.net.biases[-1][:n]])
+        )
+        inputs = jnp.concatenate([self.observation(observation), jnp.clip(action, -1.0, 1.0)], axis=-1)
+        return observation + self.difference.inverse(mean_only(inputs))
+
+
+def _distribution(net: MLP, observation: Array, action: Array) -> Prediction:
+    inputs = jnp.concatenate([observation, jnp.clip(action, -1.0, 1.0)], axis=-1)
+    mean, raw = jnp.split(net(inputs), 2, axis=-1)
+    low, high = LOG_STD
+    raw = high - jax.nn.softplus(high - raw)
+    return Prediction(mean, low + jax.nn.softplus(raw - low))
+
+
+def loss(net: MLP, observation: Array, action: Array, difference: Array) -> Float[Array, ""]:
+    """Negative log-likelihood of normalised differences, mean over features, without its constant."""
+    mean, log_std = _distribution(net, observation, action)
+    return jnp.mean(0.5 * jnp.square((difference - mean) * jnp.exp(-log_std)) + log_std)
+
+
+def optimizer(config: EnsembleConfig) -> optax.GradientTransformation:
+    return optax.adamw(config.learning_rate, weight_decay=config.weight_decay)
+
+
+def fit(
+    model: Ensemble, state: PyTree, data: Replay, key: Key, steps: int, config: EnsembleConfig
+) -> tuple[Ensemble, PyTree, Float[Array, ""]]:
+    """`steps` gradient steps, each member on its own random transitions; the model, optimiser's state, mean loss."""
+    parameters, fixed = eqx.partition(model.nets, trainable(model.nets))
+    update = optimizer(config).update
+
+    def objective(parameters: PyTree, rows: Int[Array, "member batch"]) -> Float[Array, ""]:
+        observation = data.observation[rows]
+        difference = model.difference(data.next_observation[rows] - observation)
+        nets = eqx.combine(parameters, fixed)
+        losses = jax.vmap(loss)(nets, model.observation(observation), data.action[rows], difference)
+        return losses.sum()
+
+    def step(carry: PyTree, key: Key) -> tuple[PyTree, Array]:
+        parameters, state = carry
+        rows = jax.random.randint(key, (model.size, config.batch), 0, data.size)
+        value, gradient = jax.value_and_grad(objective)(parameters, rows)
+        updates, state = update(gradient, state, parameters)
+        return (optax.apply_updates(parameters, updates), state), value / model.size
+
+    (parameters, state), losses = jax.lax.scan(step, (parameters, state), jax.random.split(key, steps))
+    return eqx.tree_at(lambda m: m.nets, model, eqx.combine(parameters, fixed)), state, losses.mean()

@@ -1,0 +1,237 @@
+"""Policy improvement by pathwise gradients: through the model, the reward and a terminal value (SVG, SHAC, DHMBPO).
+
+windows of H imagined steps from many states, each with a task of its own          `imagine`
+J = Σ γ^t r_t + γ^H min(V̄₁, V̄₂)(s_H) + entropy, up to the end of an episode         `surrogate`
+policy: one step of Adam along ∂J/∂θ; values: one step towards TD(λ) of the windows  `update`
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, PyTree
+
+from onebody.core.errors import OnebodyError, at_least, positive
+from onebody.core.nets import MLP, Normalizer, fan_in, normed_silu, trainable
+from onebody.core.types import Key
+from onebody.learning.policies import ConditionedPolicy
+
+Judge = Callable[[Array, Array, Array, Array], tuple[Array, Array]]
+"""(observation, action, next observation, task), each of rows, -> reward and termination of the rows"""
+
+
+@dataclass(frozen=True)
+class FirstOrderConfig:
+    """How a policy and its values practise in a model."""
+
+    hidden: tuple[int, ...] = (128, 128)
+    """units of each hidden layer of the policy and of each value"""
+    batch: int = 256
+    """windows an update"""
+    window: int = 10
+    """imagined steps of a window (H)"""
+    learning_rate: float = 3e-4
+    """of the policy's Adam"""
+    value_rate: float = 1e-3
+    """of the values' Adam"""
+    discount: float = 0.99
+    """γ"""
+    trace: float = 0.95
+    """λ of the values' targets"""
+    entropy: float = 1e-3
+    """coefficient of the policy's entropy, in reward a step and nat"""
+    clip_norm: float = 1.0
+    """largest global norm of a gradient"""
+    target_rate: float = 0.05
+    """share of the new values in the target values an update"""
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "hidden", "batch", "window")
+        at_least(0, self, "discount", "trace", "entropy")
+        positive(self, "learning_rate", "value_rate", "clip_norm", "target_rate")
+        if max(self.discount, self.trace, self.target_rate) > 1:
+            raise OnebodyError("discount, trace and target_rate must be at most 1")
+
+
+class Values(eqx.Module):
+    """Two value functions of (normalised observation, task)."""
+
+    nets: MLP
+    """stacked along a leading axis of two"""
+    observation: Normalizer
+    task: Normalizer
+
+    def __init__(self, key: Key, hidden: tuple[int, ...], observation: Normalizer, task: Normalizer):
+        sizes = (len(observation.mean) + len(task.mean), *hidden, 1)
+
+        def net(key: Key) -> MLP:
+            return MLP(key, sizes, normed_silu, [fan_in(1.0)] * len(hidden) + [fan_in(0.01)])
+
+        self.nets, self.observation, self.task = jax.vmap(net)(jax.random.split(key, 2)), observation, task
+
+    def __call__(
+        self, observation: Float[Array, "*axes observation"], task: Float[Array, "*axes feature"]
+    ) -> Float[Array, "2 *axes"]:
+        inputs = jnp.concatenate([self.observation(observation), self.task(task)], axis=-1)
+        return jax.vmap(lambda net: net(inputs)[..., 0])(self.nets)
+
+
+class Agent(eqx.Module):
+    """A policy, its values and what their optimisers remember."""
+
+    policy: ConditionedPolicy
+    values: Values
+    targets: Values
+    policy_optimizer: PyTree
+    value_optimizer: PyTree
+
+
+def new_agent(key: Key, observation: Normalizer, task: Normalizer, action_size: int, config: FirstOrderConfig) -> Agent:
+    policy_key, value_key = jax.random.split(key)
+    policy = ConditionedPolicy(policy_key, config.hidden, observation, task, action_size)
+    values = Values(value_key, config.hidden, observation, task)
+    policy_optimizer, value_optimizer = _optimizers(config)
+    return Agent(
+        policy,
+        values,
+        values,
+        policy_optimizer.init(eqx.filter(policy.net, trainable(policy.net))),
+        value_optimizer.init(eqx.filter(values.nets, trainable(values.nets))),
+    )
+
+
+def renormalize(agent: Agent, observation: Normalizer) -> Agent:
+    """The agent with other statistics of observations."""
+    where = lambda a: (a.policy.observation, a.values.observation, a.targets.observation)  # noqa: E731
+    return eqx.tree_at(where, agent, (observation,) * 3)
+
+
+class Windows(NamedTuple):
+    """Imagined steps [time, row]; `alive` until the row's episode has ended, 1 or 0."""
+
+    observation: Float[Array, "time row observation"]
+    next_observation: Float[Array, "time row observation"]
+    reward: Float[Array, "time row"]
+    entropy: Float[Array, "time row"]
+    alive: Float[Array, "time row"]
+    terminated: Float[Array, "time row"]
+
+
+def imagine(
+    policy: ConditionedPolicy,
+    model: Any,
+    judge: Judge,
+    start: Float[Array, "row observation"],
+    tasks: Float[Array, "row feature"],
+    noise: Float[Array, "time row action"],
+) -> Windows:
+    """Windows from each start, for its own task."""
+
+    def step(carry: tuple[Array, Array], noise: Array) -> tuple[tuple[Array, Array], Windows]:
+        observation, alive = carry
+        action, entropy = policy.sample(observation, tasks, noise)
+        following = model(observation, action)
+        reward, terminated = judge(observation, action, following, tasks)
+        ended = terminated.astype(jnp.float32)
+        following = jnp.where(ended[:, None] > 0, jax.lax.stop_gradient(following), following)
+        return (following, alive * (1 - ended)), Windows(observation, following, reward, entropy, alive, ended)
+
+    return jax.lax.scan(step, (start, jnp.ones(len(start))), noise)[1]
+
+
+def surrogate(
+    windows: Windows,
+    targets: Callable[[Array, Array], Array],
+    tasks: Float[Array, "row feature"],
+    config: FirstOrderConfig,
+) -> Float[Array, ""]:
+    """J a window, in reward a step; its gradient goes through the windows' states, not into the values."""
+    time = config.discount ** jnp.arange(config.window)[:, None]
+    reward = (time * windows.alive * (windows.reward + config.entropy * windows.entropy)).sum(0)
+    last = windows.alive[-1] * (1 - windows.terminated[-1])
+    value = targets(windows.next_observation[-1], tasks).min(0)
+    return jnp.mean(reward + config.discount**config.window * last * value) / config.window
+
+
+def td_lambda(
+    windows: Windows,
+    targets: Callable[[Array, Array], Array],
+    tasks: Float[Array, "row feature"],
+    config: FirstOrderConfig,
+) -> Float[Array, "time row"]:
+    """TD(λ) returns of the windows, with the smaller target value as the bootstrap."""
+    rows = jnp.broadcast_to(tasks, (*windows.reward.shape, tasks.shape[-1]))
+    bootstrap = targets(windows.next_observation, rows).min(0)
+
+    def step(carry: Array, row: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+        reward, terminated, value = row
+        mixed = (1 - config.trace) * value + config.trace * carry
+        target = reward + config.discount * (1 - terminated) * mixed
+        return target, target
+
+    return jax.lax.scan(step, bootstrap[-1], (windows.reward, windows.terminated, bootstrap), reverse=True)[1]
+
+
+def update(
+    agent: Agent,
+    model: Any,
+    judge: Judge,
+    start: Float[Array, "row observation"],
+    tasks: Float[Array, "row feature"],
+    key: Key,
+    config: FirstOrderConfig,
+) -> tuple[Agent, dict[str, Array]]:
+    """One step of the policy along the gradient of J, and one of the values towards TD(λ) of the same windows."""
+    policy_optimizer, value_optimizer = _optimizers(config)
+    parameters, fixed = eqx.partition(agent.policy.net, trainable(agent.policy.net))
+    noise = jax.random.normal(key, (config.window, len(start), agent.policy.noise_size))
+
+    def objective(parameters: PyTree) -> tuple[Array, Windows]:
+        policy = eqx.tree_at(lambda p: p.net, agent.policy, eqx.combine(parameters, fixed))
+        windows = imagine(policy, model, judge, start, tasks, noise)
+        return -surrogate(windows, agent.targets, tasks, config), windows
+
+    (cost, windows), gradient = jax.value_and_grad(objective, has_aux=True)(parameters)
+    gradient = jax.tree.map(jnp.nan_to_num, gradient)
+    updates, policy_state = policy_optimizer.update(gradient, agent.policy_optimizer)
+    net = eqx.combine(optax.apply_updates(parameters, updates), fixed)
+
+    windows = jax.lax.stop_gradient(windows)
+    wanted = td_lambda(windows, agent.targets, tasks, config)
+    value_parameters, value_fixed = eqx.partition(agent.values.nets, trainable(agent.values.nets))
+    rows = jnp.broadcast_to(tasks, (*windows.reward.shape, tasks.shape[-1]))
+
+    def value_error(parameters: PyTree) -> Array:
+        values = eqx.tree_at(lambda v: v.nets, agent.values, eqx.combine(parameters, value_fixed))
+        errors = jnp.square(values(windows.observation, rows) - wanted)
+        return jnp.sum(errors * windows.alive) / jnp.maximum(windows.alive.sum(), 1.0)
+
+    value_cost, value_gradient = jax.value_and_grad(value_error)(value_parameters)
+    updates, value_state = value_optimizer.update(value_gradient, agent.value_optimizer)
+    nets = eqx.combine(optax.apply_updates(value_parameters, updates), value_fixed)
+
+    share = config.target_rate
+    targets = jax.tree.map(lambda old, new: (1 - share) * old + share * new, agent.targets.nets, nets)
+    metrics = {
+        "imagined/objective": -cost,
+        "policy/entropy": windows.entropy.mean(),
+        "value/error": jnp.sqrt(value_cost / 2),
+        "policy/gradient": optax.tree.norm(gradient),
+    }
+    policy = eqx.tree_at(lambda p: p.net, agent.policy, net)
+    values = eqx.tree_at(lambda v: v.nets, agent.values, nets)
+    return Agent(
+        policy, values, eqx.tree_at(lambda v: v.nets, agent.targets, targets), policy_state, value_state
+    ), metrics
+
+
+def _optimizers(config: FirstOrderConfig) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
+    clip = optax.clip_by_global_norm(config.clip_norm)
+    return (
+        optax.chain(clip, optax.adam(config.learning_rate)),
+        optax.chain(clip, optax.adam(config.value_rate)),
+    )

@@ -1,0 +1,117 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from onebody.algorithms import omni
+from onebody.learning.ensemble import EnsembleConfig
+from onebody.learning.first_order import FirstOrderConfig
+from onebody.runs import evaluate, policy_file, presets
+from onebody.tasks import registry
+from onebody.worlds.simulator import Simulator
+
+FAMILY = registry.make("point/goal")
+SMOKE = presets.preset("omni", "smoke")
+LEARNER = omni.Config(
+    n_iterations=3,
+    real_episodes=10,
+    n_model=150,
+    n_updates=150,
+    model=EnsembleConfig(members=3, hidden=(64, 64), batch=64),
+    policy=FirstOrderConfig(hidden=(64, 64), batch=64, window=8, learning_rate=1e-3),
+)
+
+
+def make(config=SMOKE, family=FAMILY):
+    return omni.OMNI(family, config, Simulator(family))
+
+
+def train(algorithm, seed=0):
+    state = algorithm.init(jax.random.key(seed))
+    metrics = {}
+    for i in range(algorithm.iterations):
+        state, metrics = algorithm.step(state, jax.random.key(seed * 1000 + i + 1))
+    return state, metrics
+
+
+def test_one_policy_goes_to_every_goal_without_a_sample_of_it():
+    """Floors: standing still has -16.4 over these goals, going straight there -2.6; SMT's test asks for -7."""
+    algorithm = make(LEARNER)
+    state, _ = train(algorithm)
+    assert algorithm.simulator.samples == 3 * 10 * FAMILY.horizon
+    tasks = FAMILY.space.held_out(10)
+    adapted = next(algorithm.adapt(state, tasks, jax.random.key(0)))
+    untrained = next(algorithm.adapt(algorithm.init(jax.random.key(0)), tasks, jax.random.key(0)))
+    reached = evaluate.real_return(FAMILY, adapted.policies, tasks).mean()
+    assert evaluate.real_return(FAMILY, untrained.policies, tasks).mean() < -11
+    assert reached > -4.0
+    assert adapted.samples == 0 and algorithm.simulator.samples == 3 * 10 * FAMILY.horizon
+    np.testing.assert_allclose(adapted.predicted_return.mean(), reached, atol=1.0)
+
+
+def test_the_saved_policy_is_the_conditioned_one(tmp_path):
+    algorithm = make()
+    state, _ = train(algorithm)
+    tasks = FAMILY.space.held_out(3)
+    policies = next(algorithm.adapt(state, tasks, jax.random.key(0))).policies
+    observation = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)
+    for i in range(3):
+        one = jax.tree.map(lambda x, i=i: x[i : i + 1], policies)
+        act = policy_file.load(policy_file.save(one, tasks[i], tmp_path / "policy.npz"))
+        own = state.agent.policy(jnp.asarray(observation), tasks[i], (), jnp.zeros((20, 2)))[0]
+        np.testing.assert_allclose(act(observation), own, atol=1e-5)
+
+
+def test_each_episode_has_a_task_of_its_own():
+    algorithm = make()
+    state, metrics = algorithm.step(algorithm.init(jax.random.key(0)), jax.random.key(1))
+    assert int(state.data.size) == SMOKE.real_episodes * FAMILY.horizon
+    assert set(metrics) >= {"real/return", "imagined/objective", "model/loss", "model/validation_error"}
+    assert np.isfinite(list(metrics.values())).all()
+
+
+def test_terminations_are_imagined_too():
+    """The hopper falls: windows end, and every number stays finite."""
+    family = registry.make("mbmpo/hopper")
+    algorithm = make(dataclasses.replace(SMOKE, n_iterations=2), family)
+    state, metrics = train(algorithm)
+    assert np.isfinite(list(metrics.values())).all()
+    adapted = next(algorithm.adapt(state, family.space.held_out(40), jax.random.key(0)))
+    assert adapted.predicted_return.shape == (1,)
+
+
+def test_refinement_and_stages_go_on_from_the_conditioned_policy():
+    """Neither touches the state; a stage costs samples, a refinement none."""
+    algorithm = make()
+    state, _ = train(algorithm)
+    before, samples = jax.tree.leaves(state), algorithm.simulator.samples
+    task = FAMILY.space.held_out(2)
+    first, second = (a for _, a in zip(range(2), algorithm.refine(state, task[0], jax.random.key(0))))
+    assert second.samples == 0 and algorithm.simulator.samples == samples
+    assert (first.policies.net.weights[0] != second.policies.net.weights[0]).any()
+    stages = [a for _, a in zip(range(3), algorithm.adapt(state, task, jax.random.key(0)))]
+    assert [a.samples for a in stages] == [n * SMOKE.refine_episodes * FAMILY.horizon for n in range(3)]
+    assert stages[2].predicted_interval.shape == (2, 2) and stages[2].policies.net.biases[0].shape[0] == 2
+    for old, new in zip(before, jax.tree.leaves(state), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_a_task_does_not_depend_on_the_tasks_beside_it():
+    algorithm = make()
+    state, _ = train(algorithm)
+    tasks = FAMILY.space.held_out(3)
+    alone, together = (
+        [a for _, a in zip(range(2), algorithm.adapt(state, tasks[:n], jax.random.key(0)))][1] for n in (1, 3)
+    )
+    np.testing.assert_allclose(alone.policies.net.weights[0][0], together.policies.net.weights[0][0], atol=1e-6)
+
+
+def test_the_promise_holds_the_members_and_warns_of_the_unknown():
+    algorithm = make(LEARNER)
+    state, _ = train(algorithm)
+    tasks = jnp.array([[0.5, 0.5], [30.0, 30.0]])
+    adapted = next(algorithm.adapt(state, tasks, jax.random.key(0)))
+    low, high = adapted.predicted_interval.T
+    assert (low <= adapted.predicted_return).all() and (adapted.predicted_return <= high).all()
+    assert float(adapted.novelty[0]) < 2.0 < float(adapted.novelty[1])

@@ -1,0 +1,95 @@
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from onebody.core.errors import OnebodyError
+from onebody.core.nets import trainable
+from onebody.core.types import Transitions
+from onebody.learning import ensemble
+from onebody.learning.ensemble import Ensemble, EnsembleConfig
+from onebody.learning.replay import Replay
+
+CONFIG = EnsembleConfig(members=3, hidden=(64, 64), batch=128)
+MATRIX = jnp.array([[0.2, -0.1], [0.05, -0.3], [0.4, 0.1]])
+
+
+def transitions(key, n, noise=0.0, scale=1.0):
+    """s' = s + [s, a] A + noise, of a two-dimensional state and one action."""
+    state_key, action_key, noise_key = jax.random.split(key, 3)
+    observation = scale * jax.random.normal(state_key, (1, n, 1, 2))
+    action = jax.random.uniform(action_key, (1, n, 1, 1), minval=-1)
+    following = observation + jnp.concatenate([observation, action], -1) @ MATRIX
+    following = following + noise * jax.random.normal(noise_key, following.shape)
+    zero = jnp.zeros((1, n, 1))
+    return Transitions(observation, action, zero, following, zero > 0, zero > 0)
+
+
+def fitted(seen, steps=600, config=CONFIG):
+    model = Ensemble(jax.random.key(0), 2, 1, config).renormalize(seen)
+    state = ensemble.optimizer(config).init(eqx.filter(model.nets, trainable(model.nets)))
+    data = Replay.empty(4096, 2, 1).add(seen)
+    return jax.jit(ensemble.fit, static_argnums=(4, 5))(model, state, data, jax.random.key(1), steps, config)
+
+
+def test_it_learns_a_linear_body_and_knows_what_it_does_not_know():
+    model, _, _ = fitted(transitions(jax.random.key(0), 4000))
+    test = transitions(jax.random.key(5), 500)
+    error = (model.predict(test.observation, test.action) - test.next_observation) / model.difference.std
+    assert float(jnp.sqrt(jnp.mean(error**2))) < 0.05
+    near = model.disagreement(test.observation, test.action).mean()
+    far = transitions(jax.random.key(6), 500, scale=8.0)
+    assert float(model.disagreement(far.observation, far.action).mean()) > 10 * float(near)
+
+
+def test_the_noise_of_the_body_is_learned():
+    model, _, _ = fitted(transitions(jax.random.key(0), 4000, noise=0.2))
+    test = transitions(jax.random.key(5), 500)
+    np.testing.assert_allclose(model.noise(test.observation, test.action).mean((0, 1, 2)), 0.2, rtol=0.15)
+
+
+def test_a_member_is_its_row_of_the_prediction():
+    model = Ensemble(jax.random.key(0), 2, 1, CONFIG).renormalize(transitions(jax.random.key(0), 50))
+    test = transitions(jax.random.key(5), 7)
+    together = model.predict(test.observation, test.action)
+    assert together.shape == (3, 1, 7, 1, 2) and model.size == 3
+    for i in range(3):
+        np.testing.assert_allclose(model.member(i)(test.observation, test.action), together[i], atol=1e-6)
+    assert float(jnp.abs(together[0] - together[1]).max()) > 1e-4
+    by_hand = jnp.sqrt(jnp.mean((together.std(0) / model.difference.std) ** 2, axis=-1))
+    np.testing.assert_allclose(model.disagreement(test.observation, test.action), by_hand, rtol=1e-5)
+
+
+def test_members_do_not_learn_from_each_other():
+    """A member fitted in an ensemble is the same as if the others had begun elsewhere."""
+    seen = transitions(jax.random.key(0), 500)
+    model = Ensemble(jax.random.key(0), 2, 1, CONFIG).renormalize(seen)
+    others = jax.tree.map(lambda x: x.at[1:].multiply(2.0), model.nets)
+    data = Replay.empty(4096, 2, 1).add(seen)
+    found = []
+    for each in (model, eqx.tree_at(lambda m: m.nets, model, others)):
+        state = ensemble.optimizer(CONFIG).init(eqx.filter(each.nets, trainable(each.nets)))
+        found.append(ensemble.fit(each, state, data, jax.random.key(1), 5, CONFIG)[0].nets)
+    for one, other in zip(*map(jax.tree.leaves, found), strict=True):
+        np.testing.assert_allclose(one[0], other[0], atol=1e-6)
+        assert (one[1] != other[1]).any()
+
+
+def test_the_loss_is_the_gaussian_likelihood():
+    net = jax.tree.map(lambda x: x[0], Ensemble(jax.random.key(0), 2, 1, CONFIG).nets)
+    test = transitions(jax.random.key(5), 9)
+    observation, action, difference = (x[0, :, 0] for x in (test.observation, test.action, test.next_observation))
+    mean, log_std = ensemble._distribution(net, observation, action)
+    density = jax.scipy.stats.norm.logpdf(difference, mean, jnp.exp(log_std))
+    expected = -density.mean() - 0.5 * np.log(2 * np.pi)
+    assert float(ensemble.loss(net, observation, action, difference)) == pytest.approx(float(expected), rel=1e-4)
+    assert ensemble.LOG_STD[0] <= float(log_std.min()) and float(log_std.max()) <= ensemble.LOG_STD[1]
+
+
+@pytest.mark.parametrize("bad", [{"members": 0}, {"hidden": (0,)}, {"learning_rate": 0.0}, {"weight_decay": -1.0}])
+def test_settings_that_cannot_work_are_refused(bad):
+    with pytest.raises(OnebodyError, match=next(iter(bad)).replace("_", "-")):
+        dataclasses.replace(CONFIG, **bad)
