@@ -5,7 +5,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onebody.core.nets import MLP, Normalizer, normalized_columns, trainable
+from onebody.core.nets import MLP, Normalizer, normalized_columns, normed_silu, trainable
 
 
 @settings(deadline=None, max_examples=20)
@@ -37,3 +37,17 @@ def test_normalizers_are_not_trainable():
     net = MLP(jax.random.key(0), (2, 3), jnp.tanh, [normalized_columns(1.0)])
     kept = eqx.filter((net, Normalizer(2)), trainable((net, Normalizer(2))))
     assert [x.shape for x in jax.tree.leaves(kept)] == [(2, 3), (3,)]
+
+
+def test_normed_silu_and_its_derivative():
+    """Against its definition, and JAX's own derivative of that."""
+    x = 3.0 * jax.random.normal(jax.random.key(0), (4, 5, 16)) + 1.0
+
+    def plain(x):
+        y = (x - x.mean(-1, keepdims=True)) / jnp.sqrt(x.var(-1, keepdims=True) + 1e-6)
+        return y * jax.nn.sigmoid(y)
+
+    np.testing.assert_allclose(normed_silu(x), plain(x), atol=1e-5)
+    weight = jax.random.normal(jax.random.key(1), x.shape)
+    ours, theirs = (jax.grad(lambda x, f=f: jnp.sum(f(x) * weight))(x) for f in (normed_silu, plain))
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)

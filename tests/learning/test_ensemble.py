@@ -78,15 +78,25 @@ def test_members_do_not_learn_from_each_other():
         assert (one[1] != other[1]).any()
 
 
-def test_the_loss_is_the_gaussian_likelihood():
+def test_the_loss_is_a_squared_error_and_a_likelihood_that_does_not_touch_the_mean():
     net = jax.tree.map(lambda x: x[0], Ensemble(jax.random.key(0), 2, 1, CONFIG).nets)
     test = transitions(jax.random.key(5), 9)
     observation, action, difference = (x[0, :, 0] for x in (test.observation, test.action, test.next_observation))
     mean, log_std = ensemble._distribution(net, observation, action)
-    density = jax.scipy.stats.norm.logpdf(difference, mean, jnp.exp(log_std))
-    expected = -density.mean() - 0.5 * np.log(2 * np.pi)
+    density = jax.scipy.stats.norm.logpdf(difference, mean, jnp.exp(log_std)) + 0.5 * np.log(2 * np.pi)
+    expected = 0.5 * jnp.mean((difference - mean) ** 2) - density.mean()
     assert float(ensemble.loss(net, observation, action, difference)) == pytest.approx(float(expected), rel=1e-4)
     assert ensemble.LOG_STD[0] <= float(log_std.min()) and float(log_std.max()) <= ensemble.LOG_STD[1]
+
+    def squared(net):
+        return 0.5 * jnp.mean((difference - ensemble._distribution(net, observation, action).mean) ** 2)
+
+    ours = jax.grad(ensemble.loss)(net, observation, action, difference)
+    theirs = jax.grad(squared)(net)
+    for layer in range(2):  # the trunk learns from the squared error alone
+        np.testing.assert_allclose(ours.weights[layer], theirs.weights[layer], atol=1e-6)
+    np.testing.assert_allclose(ours.weights[2][:, :2], theirs.weights[2][:, :2], atol=1e-6)
+    assert float(jnp.abs(ours.weights[2][:, 2:]).max()) > 1e-4
 
 
 @pytest.mark.parametrize("bad", [{"members": 0}, {"hidden": (0,)}, {"learning_rate": 0.0}, {"weight_decay": -1.0}])

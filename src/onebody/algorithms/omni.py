@@ -38,6 +38,8 @@ from onebody.worlds.imagination import Imagination
 from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
 
+LAST_RATE = 0.1
+"""share of the policy's learning rate at the end of a practice; it falls linearly, so that the policy settles"""
 REFINE = 50
 """updates between two policies of `refine`"""
 INTERVAL = 2.0
@@ -54,7 +56,7 @@ class Config:
     """real episodes an iteration, each of its own task"""
     n_model: int = 800
     """gradient steps of each member an iteration"""
-    n_updates: int = 600
+    n_updates: int = 1000
     """updates of the policy an iteration"""
     from_start: float = 0.1
     """share of the imagined windows that begin at p0; the others at states of the data"""
@@ -209,7 +211,8 @@ def _practise(
         reward, ended = family.outcome(observation[:, None], action[:, None], following[:, None], tasks)
         return reward[:, 0], ended[:, 0]
 
-    def improve(agent: Agent, key: Key) -> tuple[Agent, dict[str, Array]]:
+    def improve(agent: Agent, row: tuple[Key, Array]) -> tuple[Agent, dict[str, Array]]:
+        key, rate = row
         member_key, start_key, row_key, task_key, update_key = jax.random.split(key, 5)
         model = state.model.member(jax.random.randint(member_key, (), 0, state.model.size))
         starts = state.starts[jax.random.randint(start_key, (n_start,), 0, len(state.starts))]
@@ -219,9 +222,10 @@ def _practise(
             drawn = family.space.sample(task_key, n)
         else:
             drawn = tasks[jax.random.randint(task_key, (n,), 0, len(tasks))]
-        return first_order.update(agent, model, judge, begin, drawn, update_key, config.policy)
+        return first_order.update(agent, model, judge, begin, drawn, update_key, config.policy, rate)
 
-    agent, metrics = jax.lax.scan(improve, state.agent, jax.random.split(key, updates))
+    rates = jnp.linspace(1.0, LAST_RATE, updates)
+    agent, metrics = jax.lax.scan(improve, state.agent, (jax.random.split(key, updates), rates))
     last = jax.tree.map(lambda x: x[-max(updates // 10, 1) :].mean(), metrics)
     return State(state.model, state.optimizer, state.data, state.starts, agent), last
 

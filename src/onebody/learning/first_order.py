@@ -30,11 +30,11 @@ class FirstOrderConfig:
 
     hidden: tuple[int, ...] = (128, 128)
     """units of each hidden layer of the policy and of each value"""
-    batch: int = 256
+    batch: int = 128
     """windows an update"""
     window: int = 10
     """imagined steps of a window (H)"""
-    learning_rate: float = 3e-4
+    learning_rate: float = 5e-4
     """of the policy's Adam"""
     value_rate: float = 1e-3
     """of the values' Adam"""
@@ -184,8 +184,12 @@ def update(
     tasks: Float[Array, "row feature"],
     key: Key,
     config: FirstOrderConfig,
+    rate: Float[Array, ""] | float = 1.0,
 ) -> tuple[Agent, dict[str, Array]]:
-    """One step of the policy along the gradient of J, and one of the values towards TD(λ) of the same windows."""
+    """One step of the policy along the gradient of J, and one of the values towards TD(λ) of the same windows.
+
+    `rate`: share of the policy's learning rate.
+    """
     policy_optimizer, value_optimizer = _optimizers(config)
     parameters, fixed = eqx.partition(agent.policy.net, trainable(agent.policy.net))
     noise = jax.random.normal(key, (config.window, len(start), agent.policy.noise_size))
@@ -198,6 +202,7 @@ def update(
     (cost, windows), gradient = jax.value_and_grad(objective, has_aux=True)(parameters)
     gradient = jax.tree.map(jnp.nan_to_num, gradient)
     updates, policy_state = policy_optimizer.update(gradient, agent.policy_optimizer)
+    updates = jax.tree.map(lambda x: rate * x, updates)
     net = eqx.combine(optax.apply_updates(parameters, updates), fixed)
 
     windows = jax.lax.stop_gradient(windows)
@@ -224,9 +229,8 @@ def update(
     }
     policy = eqx.tree_at(lambda p: p.net, agent.policy, net)
     values = eqx.tree_at(lambda v: v.nets, agent.values, nets)
-    return Agent(
-        policy, values, eqx.tree_at(lambda v: v.nets, agent.targets, targets), policy_state, value_state
-    ), metrics
+    targets_now = eqx.tree_at(lambda v: v.nets, agent.targets, targets)
+    return Agent(policy, values, targets_now, policy_state, value_state), metrics
 
 
 def _optimizers(config: FirstOrderConfig) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
