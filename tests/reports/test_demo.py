@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from onebody.core.errors import OnebodyError
 from onebody.reports import demo, video
 from onebody.runs import evaluate, folder, log, loop
 from onebody.tasks.registry import make
@@ -26,7 +27,9 @@ def trained(monkeypatch, policy):
     def adapt_many(run, tasks, *, stages, extrapolate):
         asked["adapt"] = {"tasks": tasks, "stages": stages, "extrapolate": extrapolate}
         one = policy(make("cheetah-vel"))
-        return [evaluate.AdaptedPolicy(np.array([t], np.float32), -20.0, -31.25, -200.0, 0, one) for t in tasks]
+        return [
+            evaluate.AdaptedPolicy(np.array([t], np.float32), -20.0, None, -31.25, -200.0, 0, "", one) for t in tasks
+        ]
 
     monkeypatch.setattr(loop, "train", train)
     monkeypatch.setattr(evaluate, "adapt_many", adapt_many)
@@ -46,7 +49,7 @@ def test_table_report_and_what_to_do_next(trained, tmp_path, monkeypatch, capsys
     assert trained["adapt"] == {"tasks": [0.4, 1.0, 1.6], "stages": 0, "extrapolate": False}
     page = (out / "report.html").read_text(encoding="utf-8")
     assert page.count("<img ") == 3
-    for text in ("8,000 real", "80 s of motion", "on 2 velocities", "-31.2", "0.1.2", "<svg"):
+    for text in ("8,000 real", "80 s of motion", "each episode at another velocity", "-31.2", "0.1.2", "<svg"):
         assert text in page
 
 
@@ -57,3 +60,12 @@ def test_a_machine_that_cannot_render_still_gets_its_report(trained, blind, tmp_
     assert "cannot render" in line
     page = (tmp_path / "demo" / "report.html").read_text(encoding="utf-8")
     assert "<img" not in page and "How they move" not in page and "1.6 m/s" in page
+
+
+def test_smt_is_one_flag_away_and_others_are_not_known(trained, monkeypatch, tmp_path):
+    monkeypatch.setattr(video, "film", lambda *_: b"film")
+    demo.demo(tmp_path / "demo", quiet=True, algorithm="smt")
+    assert trained["train"]["algorithm"] == "smt"
+    assert "at velocities drawn at random" in (tmp_path / "demo" / "report.html").read_text(encoding="utf-8")
+    with pytest.raises(OnebodyError, match="'smtt'; did you mean 'smt'"):
+        demo.demo(tmp_path / "demo", quiet=True, algorithm="smtt")

@@ -122,7 +122,10 @@ class OMNI:
         state, loss = _fit(state, model_key, self.config.n_model, self.config.model)
         state, metrics = _practise(state, policy_key, self.family, None, self.config.n_updates, self.config)
         real = first_episode_return(seen.reward, seen.done).mean()
-        metrics |= {"real/return": real, "model/validation_error": error, "model/loss": loss}
+        policies = _for_each(state.agent.policy, tasks)
+        imagined, _ = _predict(state, policies, tasks, collect_key, self.family, 1)
+        metrics |= {"real/return": real, "imagined/return": imagined.mean()}
+        metrics |= {"model/validation_error": error, "model/loss": loss}
         return state, {name: float(value) for name, value in metrics.items()}
 
     def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:

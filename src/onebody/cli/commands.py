@@ -264,17 +264,19 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Demo:
-    """Train SMT on the half-cheetah in minutes, adapt it to tasks it never saw, and write a report."""
+    """Train on the half-cheetah in minutes, get policies for tasks it never saw, and write a report."""
 
     out: Path = Path("runs/demo")
     """folder for the run and its report"""
+    algorithm: str = "omni"
+    """omni or smt"""
     quiet: bool = False
     """show no progress"""
 
     def __call__(self) -> None:
         from onebody.reports import demo
 
-        demo.demo(self.out, self.quiet)
+        demo.demo(self.out, self.quiet, self.algorithm)
 
 
 COMMANDS: dict[str, type[Any]] = {kind.__name__.lower(): kind for kind in (List, Train, Resume, Adapt, Evaluate, Demo)}

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from onebody.core.errors import OnebodyError
+from onebody.core.errors import OnebodyError, did_you_mean
 from onebody.reports import page, video
 from onebody.runs import evaluate, folder, log, loop
 from onebody.runs.evaluate import AdaptedPolicy
@@ -15,25 +15,35 @@ from onebody.runs.presets import preset
 from onebody.tasks import registry
 from onebody.tasks.family import TaskFamily
 
-ALGORITHM, FAMILY, PRESET = "smt", "smt/cheetah-vel", "demo"
+FAMILY, PRESET = "smt/cheetah-vel", "demo"
+PRACTICE = {
+    "omni": "each episode at another velocity. One policy for all velocities practised inside that learned model; for "
+    "the {n} velocities below, which were not among them, it is asked, and nothing more",
+    "smt": "at velocities drawn at random. Policies for the {n} velocities below, which were not among them, then "
+    "practised inside that learned model alone",
+}
+"""by algorithm: where the samples were taken, and where the policies come from"""
 TASKS = (0.4, 1.0, 1.6)
 """m/s; training draws its own tasks at random, so it meets these with probability zero"""
 HEADER = ("task", "predicted\nreturn", "real return,\nzero samples", "real return,\nuntrained policy")
 
 
-def demo(out: Path, quiet: bool = False) -> None:
+def demo(out: Path, quiet: bool = False, algorithm: str = "omni") -> None:
     """Train into `out` (or go on there), adapt, print a table, write `out/report.html`.
 
     Args:
         quiet: show no progress; the table is printed all the same.
+        algorithm: `omni` or `smt`.
 
     Raises:
-        OnebodyError: `out` holds something else, or what `train` and `adapt_many` raise. A machine that cannot render
-            is no error: the report is written without pictures.
+        OnebodyError: another algorithm, `out` holds something else, or what `train` and `adapt_many` raise. A machine
+            that cannot render is no error: the report is written without pictures.
     """
-    config = preset(ALGORITHM, PRESET)
+    if algorithm not in PRACTICE:
+        raise OnebodyError(f"the demo has no algorithm {algorithm!r}{did_you_mean(algorithm, PRACTICE)}")
+    config = preset(algorithm, PRESET)
     run = loop.train(
-        ALGORITHM,
+        algorithm,
         FAMILY,
         config=config,
         preset=PRESET,
@@ -65,11 +75,11 @@ def write_report(
     """`run/report.html`, from the lines of metrics, the adapted policies and a film of each (or none)."""
     config = folder.read_config(run)
     samples = int(rows[-1]["real/samples"]) if rows else 0
+    practice = PRACTICE[config["algorithm"]].format(n=len(adapted))
     lead = (
         f"A simulated half-cheetah learned how its own body moves from {samples:,} real samples "
-        f"({samples * family.body.dt:,.0f} s of motion), taken on {len(rows)} velocities drawn at random. Policies for "
-        f"{len(adapted)} velocities that were not among them then practised inside that learned model alone. This is "
-        "one training with one seed, made small to be quick: it shows how things work, not how well they can."
+        f"({samples * family.body.dt:,.0f} s of motion), {practice}. "
+        "This is one training with one seed, made small to be quick: it shows how things work, not how well they can."
     )
     results = page.table(HEADER, table_rows(adapted)) + page.paragraph(unit(family), "note")
     sections = [page.Section("Tasks it never saw", results)]
@@ -82,10 +92,10 @@ def write_report(
     curves = page.figures(
         (
             page.learning_curve(rows),
-            "Each point is another random velocity, some harder than others. Real: the episodes its samples come from, "
-            "with exploration noise. Imagined: its policy in the model, after more practice there.",
+            "Each point is an iteration, on velocities drawn at random, some harder than others. Real: the episodes "
+            "its samples come from, with exploration noise. Imagined: in the model, after more practice there.",
         ),
-        (page.model_error(rows), "How wrong the model is on each task's new samples, before it learns from them."),
+        (page.model_error(rows), "How wrong the model is on each iteration's new samples, before it learns from them."),
     )
     again = page.command(f"onebody demo --out {run}", next_command(run))
     made_with = {name: str(config[name]) for name in ("algorithm", "family", "preset", "seed")} | config["versions"]

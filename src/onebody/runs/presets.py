@@ -37,6 +37,7 @@ _SMOKE = StageConfig(
 )
 _CONFIGS: dict[tuple[str, str], Any] = {
     ("omni", "laptop"): omni.Config(),
+    ("omni", "demo"): omni.Config(n_iterations=10),
     ("omni", "smoke"): omni.Config(
         n_iterations=3,
         real_episodes=4,
