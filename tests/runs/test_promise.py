@@ -1,5 +1,6 @@
 """Refinement inside the model, other rewards, intervals and warnings of adapted policies."""
 
+import dataclasses
 import re
 
 import jax.numpy as jnp
@@ -8,15 +9,17 @@ import pytest
 
 import onebody
 from onebody.core.errors import OnebodyError
-from onebody.runs import evaluate
+from onebody.runs import evaluate, presets
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """Smoke runs of two algorithms on the point robot."""
     place = tmp_path_factory.mktemp("runs")
+    learns = dataclasses.replace(presets.preset("omni", "smoke"), real_episodes=8, n_model=150, n_updates=150)
     return {
-        name: onebody.train(name, "point/goal", preset="smoke", out=place / name, quiet=True) for name in ("omni", "smt")
+        name: onebody.train(name, "point/goal", preset="smoke", config=config, out=place / name, quiet=True)
+        for name, config in (("omni", learns), ("smt", None))
     }
 
 

@@ -16,7 +16,7 @@ from onebody.core.types import Key
 
 
 class Deployed(NamedTuple):
-    """A deterministic policy for one task: `limit(last layer(… activation(first layer(normalised observation))))`."""
+    """What a memoryless policy does for one task, without noise: `limit(last layer(… activation(first layer(normalised observation))))`."""
 
     weights: list[Float[Array, "in out"]]
     biases: list[Float[Array, " out"]]
@@ -42,10 +42,6 @@ class Policy(Protocol):
 
     def __call__(self, observation: Array, task: Array, memory: Any, noise: Array) -> tuple[Array, Any]:
         """action and memory; observation, memory and noise share leading axes, the task has none"""
-        ...
-
-    def deployed(self, task: Array) -> Deployed:
-        """its deterministic action for a task [feature]; of a memoryless policy"""
         ...
 
 
@@ -150,9 +146,6 @@ class Exploring(eqx.Module):
         action, inner = self.policy(observation, task, inner, own)
         disturbance = disturbance - self.theta * disturbance + self.sigma * increment
         return action + disturbance, (inner, disturbance)
-
-    def deployed(self, task: Array) -> Deployed:
-        return self.policy.deployed(task)
 
 
 @dataclass(frozen=True)
