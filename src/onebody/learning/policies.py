@@ -16,7 +16,10 @@ from onebody.core.types import Key
 
 
 class Deployed(NamedTuple):
-    """What a memoryless policy does for one task, without noise: `limit(last layer(… activation(first layer(normalised observation))))`."""
+    """What a memoryless policy does for one task, without noise.
+
+    `limit(last layer(… activation(first layer(normalised observation))))`
+    """
 
     weights: list[Float[Array, "in out"]]
     biases: list[Float[Array, " out"]]
