@@ -19,16 +19,21 @@ def tests(folder):
     return {test["training_samples"]: test["stages"][0] for test in found}
 
 
+def at(samples):
+    """The meta-test of each seed that was trained so far."""
+    found = [tests(HERE / f"omni-s{seed}") for seed in SEEDS]
+    return [each[samples] for each in found if samples in each]
+
+
 def per_task(samples):
     """Mean return of each task and seed, [seed, task]."""
-    return np.array([np.mean(tests(HERE / f"omni-s{seed}")[samples]["returns"], axis=1) for seed in SEEDS])
+    return np.array([np.mean(test["returns"], axis=1) for test in at(samples)])
 
 
 def covered(samples):
     """Share of tasks whose real mean return lies in its predicted interval, by seed."""
     shares = []
-    for seed in SEEDS:
-        test = tests(HERE / f"omni-s{seed}")[samples]
+    for test in at(samples):
         low, high = np.array(test["predicted_intervals"]).T
         real = np.mean(test["returns"], axis=1)
         shares.append(np.mean((low <= real) & (real <= high)))
@@ -73,7 +78,7 @@ def main():
     order = np.argsort(psi)
     for mark, style in zip(MARKS, ("--", "-"), strict=True):
         right.plot(psi[order], per_task(mark).mean(0)[order], style, color="C3", label=f"OMNI, {mark:,} samples")
-    predicted = np.mean([tests(HERE / f"omni-s{seed}")[MARKS[-1]]["predicted"] for seed in SEEDS], axis=0)
+    predicted = np.mean([test["predicted"] for test in at(MARKS[-1])], axis=0)
     right.plot(psi[order], predicted[order], ":", color="C3", label=f"OMNI, {MARKS[-1]:,} samples, predicted")
     right.set(xlabel="task: target velocity ψ (m/s)", ylabel="return, mean over seeds")
     right.legend(frameon=False)
