@@ -72,7 +72,9 @@ class Config:
     policy: FirstOrderConfig = field(default_factory=FirstOrderConfig)
 
     def __post_init__(self) -> None:
-        at_least(1, self, "n_iterations", "real_episodes", "n_model", "n_updates", "predicted_episodes")
+        at_least(
+            1, self, "n_iterations", "real_episodes", "n_model", "n_updates", "refine_episodes", "predicted_episodes"
+        )
         at_least(0, self, "from_start", "n_refine", "n_refine_model")
         if self.from_start > 1:
             raise OnebodyError(f"omni configuration: from-start must be at most 1, not {self.from_start}")

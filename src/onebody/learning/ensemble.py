@@ -139,8 +139,8 @@ def _distribution(net: MLP, observation: Array, action: Array) -> Prediction:
 def loss(net: MLP, observation: Array, action: Array, difference: Array) -> Float[Array, ""]:
     """Half the squared error of the mean, plus the negative log-likelihood of that error under the deviation.
 
-    The likelihood alone would weigh each error by the variance it explains it with, and so give up on contacts: on the
-    half-cheetah its means are a third worse (Seitzer et al. 2022 on that pitfall).
+    The likelihood alone would weigh each error by the variance it explains it with, and so give up on contacts (on that
+    pitfall: Seitzer et al. 2022).
     """
     mean, log_std = _distribution(net, observation, action)
     error = difference - mean

@@ -1,7 +1,8 @@
 """The meta-test protocol, and policies for single tasks.
 
-Held-out tasks are the family's, or those of the family it is tested on; all algorithms see the same tasks and the same initial states. After each stage of
-adaptation, ten real episodes a task with the deterministic policy; they are not real samples of the algorithm.
+Held-out tasks are the family's, or those of the family it is tested on; all algorithms see the same tasks and the
+same initial states. After each stage of adaptation, ten real episodes a task with the deterministic policy; they are
+not real samples of the algorithm.
 """
 
 import dataclasses
@@ -256,7 +257,9 @@ def _warning(family: TaskFamily, task: Array, adapted: Adapted, i: int) -> str:
     if not family.space.contains(task):
         return f"the task is outside {family.space.bounds}, which training drew from"
     if adapted.novelty is not None and float(adapted.novelty[i]) > NOVEL:
-        return f"the policy goes where the models disagree {float(adapted.novelty[i]):.1f} times as much as on their data"
+        return (
+            f"the policy goes where the models disagree {float(adapted.novelty[i]):.1f} times as much as on their data"
+        )
     return ""
 
 

@@ -75,7 +75,7 @@ def _read(path: Path) -> dict[str, Any]:
         record = json.loads(path.read_text())
     except ValueError:
         return {}
-    return record if isinstance(record, dict) and FIELDS <= record.keys() else {}
+    return record if isinstance(record, dict) and record.keys() >= FIELDS else {}
 
 
 def write_json(path: Path, record: dict[str, Any]) -> None:
@@ -174,7 +174,9 @@ def versions() -> dict[str, str]:
 def note_other_versions(record: dict[str, Any]) -> None:
     """Say on stderr what has another version than when the run began: the bytes it gives may differ from here on."""
     here = versions()
-    if changed := [f"{name} {old}, now {here.get(name)}" for name, old in record["versions"].items() if old != here[name]]:
+    if changed := [
+        f"{name} {old}, now {here.get(name)}" for name, old in record["versions"].items() if old != here[name]
+    ]:
         print(f"onebody: the run began with {', '.join(changed)}; its bytes may differ from here on", file=sys.stderr)
 
 

@@ -4,8 +4,6 @@ import importlib.util
 import sys
 from pathlib import Path
 
-import cloudpickle
-
 from onebody.core.errors import OnebodyError, did_you_mean
 from onebody.tasks import admrl, mbmpo, pearl, point, smt
 from onebody.tasks.family import TaskFamily
@@ -62,7 +60,7 @@ def add(family: TaskFamily) -> None:
 
 
 def make(name: str) -> TaskFamily:
-    """The family with this id or alias; `FILE.py:ID` first runs a file of yours, once, which registers it.
+    """The family with this id or alias; `FILE.py:ID` first runs a file of yours, which registers it, if need be.
 
     Raises:
         OnebodyError: there is none; names the nearest ones. Or the file is missing or fails.
@@ -70,10 +68,10 @@ def make(name: str) -> TaskFamily:
     path, in_file, name = name.rpartition(".py:")
     if in_file:
         file = Path(f"{path}.py").resolve()
-        _run(file)
-        own = _FAMILIES.keys() - {family.id for family in _BUILT_IN}
-        if name not in own:
-            near = did_you_mean(name, own) if own else "; it must call onebody.register(family)"
+        if name not in _own():
+            _run(file)
+        if name not in _own():
+            near = did_you_mean(name, _own()) if _own() else "; it must call onebody.register(family)"
             raise OnebodyError(f"{file} registers no family {name!r}{near}")
         _FILES[name] = str(file)
     name = _ALIASES.get(name, name)
@@ -89,22 +87,25 @@ def file_of(family: TaskFamily) -> str | None:
     return _FILES.get(family.id)
 
 
+def _own() -> set[str]:
+    return _FAMILIES.keys() - {family.id for family in _BUILT_IN}
+
+
 def _run(file: Path) -> None:
-    """Run a Python file as a module, unless it is one already, or the script that runs."""
-    modules = [getattr(module, "__file__", None) or "" for module in list(sys.modules.values())]
-    if any(Path(name).resolve() == file for name in modules if name.endswith(file.name)):
+    """Run a Python file, unless it is running."""
+    if str(file) in sys.modules:
         return
     if not file.is_file():
         raise OnebodyError(f"there is no file {file}; name a family of your own as FILE.py:ID")
     spec = importlib.util.spec_from_file_location(str(file), file)
     assert spec is not None and spec.loader is not None
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    cloudpickle.register_pickle_by_value(module)  # the processes of a Gymnasium body cannot import it
     try:
         spec.loader.exec_module(module)
-    except BaseException as error:
-        del sys.modules[spec.name]
-        if isinstance(error, OnebodyError) or not isinstance(error, Exception):
+    except Exception as error:
+        if isinstance(error, OnebodyError):
             raise
         words = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise OnebodyError(f"{file} cannot be run: {words}") from error
+    finally:
+        del sys.modules[spec.name]  # no other process could import it by this name, so none is to be told of it
