@@ -7,7 +7,7 @@ import numpy as np
 from onebody.algorithms import omni
 from onebody.learning.ensemble import EnsembleConfig
 from onebody.learning.first_order import FirstOrderConfig
-from onebody.runs import evaluate, policy_file, presets
+from onebody.runs import evaluate, presets
 from onebody.tasks import registry
 from onebody.worlds.simulator import Simulator
 
@@ -48,19 +48,6 @@ def test_one_policy_goes_to_every_goal_without_a_sample_of_it():
     assert reached > -4.0
     assert adapted.samples == 0 and algorithm.simulator.samples == 3 * 10 * FAMILY.horizon
     np.testing.assert_allclose(adapted.predicted_return.mean(), reached, atol=1.0)
-
-
-def test_the_saved_policy_is_the_conditioned_one(tmp_path):
-    algorithm = make()
-    state, _ = train(algorithm)
-    tasks = FAMILY.space.held_out(3)
-    policies = next(algorithm.adapt(state, tasks, jax.random.key(0))).policies
-    observation = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)
-    for i in range(3):
-        one = jax.tree.map(lambda x, i=i: x[i : i + 1], policies)
-        act = policy_file.load(policy_file.save(one, tasks[i], tmp_path / "policy.npz"))
-        own = state.agent.policy(jnp.asarray(observation), tasks[i], (), jnp.zeros((20, 2)))[0]
-        np.testing.assert_allclose(act(observation), own, atol=1e-5)
 
 
 def test_each_episode_has_a_task_of_its_own():

@@ -1,10 +1,7 @@
 import dataclasses
 import json
-import subprocess
-import sys
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -12,7 +9,7 @@ import pytest
 import onebody
 from onebody.algorithms.smt import SMT
 from onebody.core.errors import OnebodyError
-from onebody.runs import folder, log, loop, policy_file, presets, statistics
+from onebody.runs import folder, log, loop, presets, statistics
 
 
 def test_samples_end_training_at_the_first_iteration_that_reaches_them(tmp_path):
@@ -125,28 +122,6 @@ def test_evaluate_writes_the_meta_test(tmp_path):
     stage = result["stages"][0]
     assert stage["mean"] == pytest.approx(np.mean(stage["returns"])) and stage["worst"] <= stage["iqm"]
     assert stage["interval"][0] < stage["mean"] < stage["interval"][1]
-
-
-def test_a_saved_policy_is_the_policy_and_needs_numpy_alone(tmp_path):
-    run = loop.train("smt", "point", preset="smoke", samples=80, out=tmp_path / "run", quiet=True)
-    adapted = onebody.adapt(run, [0.5, -0.5])
-    path = adapted.save(tmp_path / "policy.npz")
-    observation = np.random.default_rng(0).normal(size=(5, 2)).astype(np.float32)
-    own = jax.vmap(lambda policy, x: policy.distribution(x).mean)(adapted.policies, jnp.asarray(observation)[None])[0]
-    np.testing.assert_allclose(onebody.load_policy(path)(observation), np.clip(own, -1, 1), atol=1e-5)
-    np.testing.assert_array_equal(adapted(observation[0]), onebody.load_policy(path)(observation[0]))
-    code = f"import sys, onebody; onebody.load_policy({str(path)!r})([0.0, 0.0]); sys.exit('jax' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
-
-
-def test_a_file_that_is_no_policy_is_refused(tmp_path):
-    (tmp_path / "a.npz").write_bytes(b"nothing")
-    np.savez(tmp_path / "b.npz", x=np.zeros(1))
-    (tmp_path / "d.npz").write_bytes(b"")
-    np.save(tmp_path / "e.npy", np.zeros(1))
-    for name in ("a.npz", "b.npz", "c.npz", "d.npz", "e.npy"):
-        with pytest.raises(OnebodyError, match="no saved policy"):
-            policy_file.load(tmp_path / name)
 
 
 def test_configurations_survive_json():

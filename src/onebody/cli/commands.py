@@ -174,7 +174,7 @@ class Adapt:
     refine: float = 0.0
     """seconds of practice inside the model for each task alone, without a real sample (omni)"""
     save: Path | None = None
-    """write the policy as .npz; with several tasks the name of each gets its task"""
+    """write the policy as .npz or .onnx; with several tasks the name of each gets its task"""
     video: Path | None = None
     """film an episode as .webp or .mp4; with several tasks the name of each gets its task"""
     extrapolate: bool = False
@@ -186,7 +186,7 @@ class Adapt:
         tasks = [_task(text) for text in self.task] or self._only_task()
         if repeated := [text for text in self.task if self.task.count(text) > 1]:
             raise OnebodyError(f"task {repeated[0]} is given twice")
-        _writable("save", self.save, ".npz")
+        _writable("save", self.save, ".npz", ".onnx")
         _writable("video", self.video, ".webp", ".mp4")
 
         from onebody.runs import evaluate, folder
@@ -301,8 +301,12 @@ def _writable(option: str, path: Path | None, *suffixes: str) -> None:
         raise OnebodyError(f"--{option} {path}: there is no folder {path.parent}")
     if path is not None and path.is_dir():
         raise OnebodyError(f"--{option} {path} is a folder; give the name of a file")
-    if path is not None and path.suffix == ".mp4" and importlib.util.find_spec("imageio_ffmpeg") is None:
-        raise OnebodyError(f"--{option} {path} needs: pip install 'onebody[video]'; .webp needs nothing more")
+    for suffix, package, extra, other in (
+        (".mp4", "imageio_ffmpeg", "video", ".webp"),
+        (".onnx", "onnx", "onnx", ".npz"),
+    ):
+        if path is not None and path.suffix == suffix and importlib.util.find_spec(package) is None:
+            raise OnebodyError(f"--{option} {path} needs: pip install 'onebody[{extra}]'; {other} needs nothing more")
 
 
 def _source(kind: type) -> str:

@@ -1,4 +1,4 @@
-"""A policy as data: an .npz file that acts with NumPy alone."""
+"""A policy as data: an .npz file that acts with NumPy alone, or an .onnx file for other runtimes."""
 
 import zipfile
 from collections.abc import Callable, Mapping
@@ -9,10 +9,13 @@ import numpy as np
 
 from onebody.core.errors import OnebodyError
 
+NORM_EPSILON = 1e-6
+"""added to the variance of a layer's units (`core.nets.normed_silu`)"""
+
 
 def _normed_silu(x: np.ndarray) -> np.ndarray:
     centred = x - x.mean(-1, keepdims=True)
-    y = centred / np.sqrt(np.mean(centred**2, axis=-1, keepdims=True) + 1e-6)
+    y = centred / np.sqrt(np.mean(centred**2, axis=-1, keepdims=True) + NORM_EPSILON)
     return y / (1.0 + np.exp(-y))
 
 
@@ -38,25 +41,70 @@ def arrays(policies: Any, task: Any) -> dict[str, np.ndarray]:
 def act(policy: Mapping[str, np.ndarray], observation: np.ndarray) -> np.ndarray:
     """The deterministic action [..., action] in [-1, 1] for observations [..., observation]."""
     x = (np.asarray(observation, np.float32) - policy["observation_mean"]) / policy["observation_std"]
-    activation, last = ACTIVATIONS[str(policy["activation"])], sum(name.startswith("weight") for name in policy) - 1
+    activation, last = ACTIVATIONS[str(policy["activation"])], _layers(policy) - 1
     for i in range(last):
         x = activation(x @ policy[f"weight{i}"] + policy[f"bias{i}"])
     return LIMITS[str(policy["limit"])](x @ policy[f"weight{last}"] + policy[f"bias{last}"])
 
 
 def save(policies: Any, task: Any, path: Path) -> Path:
-    """Write the first of stacked policies, for a task [feature].
+    """Write the first of stacked policies, for a task [feature]: `.npz` for `load`, `.onnx` for an ONNX runtime.
 
     Raises:
-        OnebodyError: the name does not end in .npz, or the folder refuses.
+        OnebodyError: the name ends otherwise, the package onnx is not there, or the folder refuses.
     """
-    if path.suffix != ".npz":
-        raise OnebodyError(f"a policy is saved as .npz, not as {path}")
+    if path.suffix not in (".npz", ".onnx"):
+        raise OnebodyError(f"a policy is saved as .npz or .onnx, not as {path}")
+    policy = arrays(policies, task)
     try:
-        np.savez(path, **arrays(policies, task))  # pyright: ignore[reportArgumentType]
+        if path.suffix == ".npz":
+            np.savez(path, **policy)  # pyright: ignore[reportArgumentType]
+        else:
+            path.write_bytes(_graph(policy))
     except OSError as error:
         raise OnebodyError(f"cannot write {path}: {error.strerror}") from error
     return path
+
+
+def _graph(policy: Mapping[str, np.ndarray]) -> bytes:
+    """`act` in ONNX: `observation` [batch, observation] -> `action` [batch, action], float32."""
+    try:
+        from onnx import TensorProto, helper, numpy_helper
+    except ImportError as error:
+        raise OnebodyError("an .onnx file needs a package more: pip install 'onebody[onnx]'") from error
+    last = _layers(policy) - 1
+    nodes: list[Any] = []
+
+    def then(operator: str, *inputs: str, **attributes: Any) -> str:
+        nodes.append(helper.make_node(operator, inputs, [f"x{len(nodes)}"], **attributes))
+        return nodes[-1].output[0]
+
+    def normed_silu(x: str) -> str:
+        y = then("LayerNormalization", x, "one", epsilon=NORM_EPSILON)
+        return then("Mul", y, then("Sigmoid", y))
+
+    functions: dict[str, Callable[[str], str]] = {
+        "tanh": lambda x: then("Tanh", x),
+        "clip": lambda x: then("Clip", x, "low", "high"),
+        "normed_silu": normed_silu,
+    }
+    x = then("Div", then("Sub", "observation", "observation_mean"), "observation_std")
+    for i in range(last):
+        x = functions[str(policy["activation"])](then("Gemm", x, f"weight{i}", f"bias{i}"))
+    then("Identity", functions[str(policy["limit"])](then("Gemm", x, f"weight{last}", f"bias{last}")))
+    nodes[-1].output[0] = "action"
+    constants = {name: value for name, value in policy.items() if value.dtype == np.float32}
+    constants |= {"one": np.ones(1, np.float32), "low": np.float32(-1), "high": np.float32(1)}
+    ends = {"observation": len(policy["observation_mean"]), "action": len(policy[f"bias{last}"])}
+    first, final = (helper.make_tensor_value_info(k, TensorProto.FLOAT, ["batch", n]) for k, n in ends.items())
+    initializers = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "policy", [first], [final], initializers)
+    opset = helper.make_opsetid("", 17)  # the first with LayerNormalization
+    return helper.make_model(graph, opset_imports=[opset], ir_version=8).SerializeToString()
+
+
+def _layers(policy: Mapping[str, np.ndarray]) -> int:
+    return sum(name.startswith("weight") for name in policy)
 
 
 def load(path: Path | str) -> Callable[[np.ndarray], np.ndarray]:
@@ -70,7 +118,7 @@ def load(path: Path | str) -> Callable[[np.ndarray], np.ndarray]:
             policy = dict(file)
     except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise OnebodyError(f"{path} is no saved policy: {error}") from error
-    layers = sum(name.startswith("weight") for name in policy)
+    layers = _layers(policy)
     names = {f"{kind}{i}" for kind in ("weight", "bias") for i in range(layers)}
     if not layers or policy.keys() != names | {"observation_mean", "observation_std", "activation", "limit"}:
         raise OnebodyError(f"{path} is no saved policy; write one with: onebody adapt RUN --task ... --save policy.npz")

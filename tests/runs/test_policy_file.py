@@ -1,0 +1,99 @@
+import builtins
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import onebody
+from onebody.core.errors import OnebodyError
+from onebody.core.nets import Normalizer
+from onebody.learning.policies import ConditionedPolicy, GaussianPolicy
+from onebody.runs import policy_file
+
+OBSERVATION = np.random.default_rng(0).normal(2.0, 3.0, size=(20, 4)).astype(np.float32)
+SEEN = Normalizer(4).update(jnp.asarray(OBSERVATION))
+
+
+def gaussian(key):
+    policy = GaussianPolicy(key, (32, 32), SEEN, 3)
+    return large(policy), jnp.zeros(0)
+
+
+def conditioned(key):
+    policy = ConditionedPolicy(key, (16, 24), SEEN, Normalizer(2).update(jnp.array([[1.0, 2.0], [3.0, -1.0]])), 3)
+    return large(policy), jnp.array([0.5, -1.5])
+
+
+def large(policy):
+    """With biases and with actions at their limits."""
+    return jax.tree.map(lambda x: 100 * x + 0.1 if x.shape[-1:] in ((3,), (6,)) else x + 0.1, policy)
+
+
+def own_actions(policy, task):
+    return np.clip(policy(jnp.asarray(OBSERVATION), task, (), jnp.zeros((20, policy.noise_size)))[0], -1, 1)
+
+
+@pytest.fixture(params=[gaussian, conditioned])
+def policy_and_task(request):
+    return request.param(jax.random.key(0))
+
+
+def saved(policy, task, path):
+    return policy_file.save(jax.tree.map(lambda x: x[None], policy), task, path)
+
+
+def test_a_saved_policy_acts_as_the_policy(policy_and_task, tmp_path):
+    act, own = policy_file.load(saved(*policy_and_task, tmp_path / "policy.npz")), own_actions(*policy_and_task)
+    assert np.abs(own).max() > 0.9 and own.std() > 0.2
+    np.testing.assert_allclose(act(OBSERVATION), own, atol=1e-5)
+    np.testing.assert_allclose(act(OBSERVATION[3]), own[3], atol=1e-5)
+
+
+def test_an_onnx_file_acts_as_the_policy(policy_and_task, tmp_path):
+    runtime = pytest.importorskip("onnxruntime")
+    path = saved(*policy_and_task, tmp_path / "policy.onnx")
+    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    for rows in (slice(0, 20), slice(3, 4)):
+        (action,) = session.run(["action"], {"observation": OBSERVATION[rows]})
+        np.testing.assert_allclose(action, own_actions(*policy_and_task)[rows], atol=1e-5)
+
+
+def test_without_its_package_an_onnx_file_is_refused(monkeypatch, tmp_path):
+    found = builtins.__import__
+
+    def without(name, *rest):
+        if name == "onnx":
+            raise ImportError(name)
+        return found(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(OnebodyError, match=r"onebody\[onnx\]"):
+        saved(*gaussian(jax.random.key(0)), tmp_path / "policy.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_saved_needs_numpy_alone(tmp_path):
+    run = onebody.train("smt", "point", preset="smoke", samples=80, out=tmp_path / "run", quiet=True)
+    adapted = onebody.adapt(run, [0.5, -0.5])
+    path = adapted.save(tmp_path / "policy.npz")
+    np.testing.assert_array_equal(adapted(np.zeros(2)), onebody.load_policy(path)(np.zeros(2)))
+    code = f"import sys, onebody; onebody.load_policy({str(path)!r})([0.0, 0.0]); sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_another_name_is_refused(policy_and_task, tmp_path):
+    with pytest.raises(OnebodyError, match=r"\.npz or \.onnx"):
+        saved(*policy_and_task, tmp_path / "policy.pkl")
+
+
+def test_a_file_that_is_no_policy_is_refused(tmp_path):
+    (tmp_path / "a.npz").write_bytes(b"nothing")
+    np.savez(tmp_path / "b.npz", x=np.zeros(1))
+    (tmp_path / "d.npz").write_bytes(b"")
+    np.save(tmp_path / "e.npy", np.zeros(1))
+    for name in ("a.npz", "b.npz", "c.npz", "d.npz", "e.npy"):
+        with pytest.raises(OnebodyError, match="no saved policy"):
+            policy_file.load(tmp_path / name)
