@@ -27,6 +27,11 @@ def backward(rows: int, sizes: tuple[int, ...], inputs: bool = False) -> list[Sh
     return [(a, rows, b) for rows, a, b in passed] + [(rows, b, a) for rows, a, b in passed[0 if inputs else 1 :]]
 
 
+def through(rows: int, sizes: tuple[int, ...]) -> list[Shape]:
+    """Products of the pass back to the inputs alone, weights being fixed."""
+    return [(rows, b, a) for rows, a, b in forward(rows, sizes)]
+
+
 def best_seconds(products: list[Shape]) -> float:
     """Seconds that all the products need, each shape by the faster of XLA (in a loop) and NumPy's BLAS."""
     return sum(count * _best(shape) for shape, count in Counter(products).items())

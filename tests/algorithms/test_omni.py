@@ -3,6 +3,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from onebody.algorithms import omni
 from onebody.learning.ensemble import EnsembleConfig
@@ -82,6 +83,25 @@ def test_refinement_and_stages_go_on_from_the_conditioned_policy():
     assert stages[2].predicted_interval.shape == (2, 2) and stages[2].policies.net.biases[0].shape[0] == 2
     for old, new in zip(before, jax.tree.leaves(state), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+def test_a_refined_policy_is_the_best_predicted_so_far():
+    algorithm = make()
+    state, _ = train(algorithm)
+    refined = (a for _, a in zip(range(6), algorithm.refine(state, jnp.array([0.9, -0.9]), jax.random.key(0))))
+    predicted = [float(a.predicted_return[0]) for a in refined]
+    assert predicted == sorted(predicted) and predicted[0] < predicted[-1]
+
+
+@pytest.mark.parametrize(("collect", "worst"), [("disagreement", False), ("worst", True)])
+def test_tasks_to_collect_can_be_chosen(collect, worst):
+    """The worst goals of a policy that hardly moves are the far ones."""
+    algorithm = make(dataclasses.replace(SMOKE, collect=collect, real_episodes=8))
+    state, _ = algorithm.step(algorithm.init(jax.random.key(0)), jax.random.key(1))
+    chosen, drawn = algorithm._tasks(state, jax.random.key(2)), FAMILY.space.sample(jax.random.key(2), 40)
+    assert chosen.shape == (8, 2) and {tuple(t) for t in chosen.tolist()} <= {tuple(t) for t in drawn.tolist()}
+    far = np.linalg.norm(chosen, axis=1).mean() / np.linalg.norm(drawn, axis=1).mean()
+    assert (far > 1.2) if worst else (far > 0.5)
 
 
 def test_a_task_does_not_depend_on_the_tasks_beside_it():

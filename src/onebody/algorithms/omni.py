@@ -2,7 +2,7 @@
 
     1: initialise the ensemble, the policy π(a | s, ψ) and its values; D ← ∅
     2: for n_iterations                                                                      `step`
-    3:     collect real episodes, each with a task of its own, with exploration noise; D ← D ∪ them
+    3:     predict the returns of some tasks, collect a real episode of each, with exploration noise; D ← D ∪ them
     4:     n_model gradient steps of each member on D
     5:     n_updates pathwise updates of the policy in random members, from states of D, for tasks drawn afresh
     6: a new ψ: the policy as it is, a forward pass                                          `adapt`, stage 0
@@ -16,34 +16,36 @@ import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from onebody.algorithms import practice
 from onebody.algorithms.protocol import Adapted, Metrics
-from onebody.core.errors import OnebodyError, at_least
+from onebody.core.errors import at_least
 from onebody.core.nets import Normalizer, trainable
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key, Transitions
 from onebody.learning import ensemble, first_order
 from onebody.learning.ensemble import Ensemble, EnsembleConfig
 from onebody.learning.first_order import Agent, FirstOrderConfig
-from onebody.learning.policies import ConditionedPolicy, Exploring
+from onebody.learning.policies import ConditionedPolicy, Exploring, Policy
 from onebody.learning.replay import Replay
 from onebody.tasks.family import TaskFamily
-from onebody.worlds.imagination import Imagination
 from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
 
 LAST_RATE = 0.1
 """share of the policy's learning rate at the end of a practice; it falls linearly, so that the policy settles"""
-REFINE = 50
-"""updates between two policies of `refine`"""
-INTERVAL = 2.0
-"""standard deviations of the members' predictions on either side of a promise"""
+REFINE_RATE = 0.2
+"""share of it in a practice for a single task"""
+COVERAGE = 0.9
+"""share of the newest real episodes that the interval of a promise would have held"""
+CANDIDATES = 5
+"""tasks drawn for each one that is chosen"""
 
 
 @dataclass(frozen=True)
@@ -54,12 +56,13 @@ class Config:
     """iterations of training"""
     real_episodes: int = 20
     """real episodes an iteration, each of its own task"""
+    collect: Literal["uniform", "disagreement", "worst"] = "uniform"
+    """their tasks: draws from p(ψ), or those of five times as many draws where the members disagree most along the
+    policy's way, or whose predicted return is lowest"""
     n_model: int = 800
     """gradient steps of each member an iteration"""
     n_updates: int = 1000
     """updates of the policy an iteration"""
-    from_start: float = 0.1
-    """share of the imagined windows that begin at p0; the others at states of the data"""
     refine_episodes: int = 5
     """real episodes a task and stage of adaptation"""
     n_refine: int = 200
@@ -75,9 +78,7 @@ class Config:
         at_least(
             1, self, "n_iterations", "real_episodes", "n_model", "n_updates", "refine_episodes", "predicted_episodes"
         )
-        at_least(0, self, "from_start", "n_refine", "n_refine_model")
-        if self.from_start > 1:
-            raise OnebodyError(f"omni configuration: from-start must be at most 1, not {self.from_start}")
+        at_least(0, self, "n_refine", "n_refine_model")
 
 
 class State(eqx.Module):
@@ -88,6 +89,9 @@ class State(eqx.Module):
     data: Replay
     starts: Float[Array, "start observation"]
     agent: Agent
+    errors: Float[Array, " episode"]
+    """|real − predicted return| of the newest real episodes, in standard deviations of the members' predictions; NaN
+    before there are any"""
 
 
 @dataclass(frozen=True)
@@ -114,21 +118,16 @@ class OMNI:
         capacity = config.n_iterations * config.real_episodes * family.horizon
         task = Normalizer(family.space.size).update(family.space.sample(jax.random.key(0), 1024))
         agent = first_order.new_agent(agent_key, model.observation, task, sizes[1], config.policy)
-        return State(model, optimizer, Replay.empty(capacity, *sizes), self.simulator.starts(start_key), agent)
+        errors = jnp.full(2 * config.real_episodes, jnp.nan)
+        return State(model, optimizer, Replay.empty(capacity, *sizes), self.simulator.starts(start_key), agent, errors)
 
     def step(self, state: State, key: Key) -> tuple[State, Metrics]:
         task_key, collect_key, model_key, policy_key = jax.random.split(key, 4)
-        tasks = self.family.space.sample(task_key, self.config.real_episodes)
-        seen = rollout(self.simulator, Exploring(_for_each(state.agent.policy, tasks)), tasks, collect_key, episodes=1)
-        state, error = _learn_from(state, seen)
-        state, loss = _fit(state, model_key, self.config.n_model, self.config.model)
-        state, metrics = _practise(state, policy_key, self.family, None, self.config.n_updates, self.config)
-        real = first_episode_return(seen.reward, seen.done).mean()
-        policies = _for_each(state.agent.policy, tasks)
-        imagined, _ = _predict(state, policies, tasks, collect_key, self.family, 1)
-        metrics |= {"real/return": real, "imagined/return": imagined.mean()}
-        metrics |= {"model/validation_error": error, "model/loss": loss}
-        return state, {name: float(value) for name, value in metrics.items()}
+        state, metrics = self._collect(state, self._tasks(state, task_key), 1, collect_key)
+        state, metrics["model/loss"] = _fit(state, model_key, self.config.n_model, self.config.model)
+        rates = jnp.linspace(1.0, LAST_RATE, self.config.n_updates)
+        state, practised = self._practise(state, None, rates, policy_key)
+        return state, {name: float(value) for name, value in (metrics | practised).items()}
 
     def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
         """Stage 0 is a forward pass. Then each task goes on in its own copy of everything, with its own samples."""
@@ -144,35 +143,69 @@ class OMNI:
             yield self._promise(learners, tasks, stage, predict_key, samples)
 
     def refine(self, state: State, task: Float[Array, " feature"], key: Key) -> Iterator[Adapted]:
-        """Practice for one task alone inside the model, without a real sample; better and better, without end."""
+        """Practice for one task alone inside the model, without a real sample and without end: the policy with the best
+        prediction so far."""
+        predict_key, key = jax.random.split(key)
+        best = self._promise([state], task[None], 0, predict_key)
         for i in itertools.count():
-            practise_key, predict_key = jax.random.split(jax.random.fold_in(key, i))
-            if i > 0:
-                state, _ = _practise(state, practise_key, self.family, task[None], REFINE, self.config)
-            yield self._promise([state], task[None], 0, predict_key)
+            yield best
+            rates = jnp.full(practice.REFRESH, REFINE_RATE)
+            state, _ = self._practise(state, task[None], rates, jax.random.fold_in(key, i))
+            new = self._promise([state], task[None], 0, predict_key)
+            best = max(best, new, key=lambda each: float(each.predicted_return[0]))
+
+    def _tasks(self, state: State, key: Key) -> Float[Array, "task feature"]:
+        """Tasks of the next real episodes."""
+        n = self.config.real_episodes
+        if self.config.collect == "uniform":
+            return self.family.space.sample(key, n)
+        tasks = self.family.space.sample(key, CANDIDATES * n)
+        returns, novelty = self._predict(state, _for_each(state.agent.policy, tasks), tasks, 1, key)
+        wanted = novelty if self.config.collect == "disagreement" else -returns.mean(0)
+        return tasks[jnp.argsort(-wanted)[:n]]
+
+    def _collect(self, state: State, tasks: Array, episodes: int, key: Key) -> tuple[State, dict[str, Array]]:
+        """Line 3: how far predictions are off is learned from the very episodes that are collected."""
+        policies = Exploring(_for_each(state.agent.policy, tasks))
+        imagined, _ = self._predict(state, policies, tasks, self.config.predicted_episodes, key, deterministic=False)
+        seen = rollout(self.simulator, policies, tasks, key, episodes=episodes)
+        real = first_episode_return(seen.reward, seen.done)
+        surprise = jnp.abs(real - imagined.mean(0)[:, None]) / imagined.std(0)[:, None]
+        state, error = _learn_from(state, seen, surprise)
+        metrics = {"real/return": real.mean(), "imagined/return": imagined.mean(), "model/validation_error": error}
+        return state, metrics
 
     def _stage(self, state: State, task: Float[Array, "1 feature"], key: Key) -> State:
         """Line 7."""
         collect_key, model_key, policy_key = jax.random.split(key, 3)
-        policy = Exploring(_for_each(state.agent.policy, task))
-        seen = rollout(self.simulator, policy, task, collect_key, episodes=self.config.refine_episodes)
-        state, _ = _learn_from(state, seen)
+        state, _ = self._collect(state, task, self.config.refine_episodes, collect_key)
         state, _ = _fit(state, model_key, self.config.n_refine_model, self.config.model)
-        return _practise(state, policy_key, self.family, task, self.config.n_refine, self.config)[0]
+        return self._practise(state, task, jnp.full(self.config.n_refine, REFINE_RATE), policy_key)[0]
+
+    def _practise(self, state: State, tasks: Array | None, rates: Array, key: Key) -> tuple[State, dict[str, Array]]:
+        """Line 5."""
+        agent, metrics = practice.practise(
+            state.agent, state.model, state.starts, state.data, tasks, rates, key, self.family, self.config.policy
+        )
+        return eqx.tree_at(lambda s: s.agent, state, agent), metrics
+
+    def _predict(
+        self, state: State, policies: Policy, tasks: Array, episodes: int, key: Key, deterministic: bool = True
+    ) -> tuple[Float[Array, "member task"], Float[Array, " task"]]:
+        return practice.predict(
+            policies, state.model, state.starts, state.data, tasks, key, self.family, episodes, deterministic
+        )
 
     def _promise(self, states: Sequence[State], tasks: Array, stage: int, key: Key, samples: int = 0) -> Adapted:
         """Policies of several tasks, and what their models say of them."""
-        policies, returns, novelty = [], [], []
+        policies, promises = [], []
         for state, rows in _together(states, tasks):
             policies.append(_for_each(state.agent.policy, rows))
-            found = _predict(state, policies[-1], rows, key, self.family, self.config.predicted_episodes)
-            returns.append(found[0])
-            novelty.append(found[1])
-        by_member = jnp.concatenate(returns, axis=1)
-        mean, spread = by_member.mean(0), INTERVAL * by_member.std(0)
-        stacked = jax.tree.map(lambda *x: jnp.concatenate(x), *policies)
-        interval = jnp.stack([mean - spread, mean + spread], axis=1)
-        return Adapted(stage, stacked, samples, mean, interval, jnp.concatenate(novelty))
+            returns, novelty = self._predict(state, policies[-1], rows, self.config.predicted_episodes, key)
+            mean, away = returns.mean(0), jnp.nanquantile(state.errors, COVERAGE) * returns.std(0)
+            promises.append((mean, jnp.stack([mean - away, mean + away], axis=1), novelty))
+        stacked, promised = (jax.tree.map(lambda *x: jnp.concatenate(x), *each) for each in (policies, promises))
+        return Adapted(stage, stacked, samples, *promised)
 
 
 def _together(states: Sequence[State], tasks: Array) -> list[tuple[State, Array]]:
@@ -188,66 +221,18 @@ def _for_each(policy: ConditionedPolicy, tasks: Array) -> ConditionedPolicy:
 
 
 @jax.jit
-def _learn_from(state: State, seen: Transitions) -> tuple[State, Array]:
+def _learn_from(state: State, seen: Transitions, surprise: Array) -> tuple[State, Array]:
     """Line 3: real transitions into data and normalisers; also the model's error on them before it is fitted."""
     predicted = state.model.predict(seen.observation, seen.action).mean(0)
     error = jnp.sqrt(jnp.mean(((predicted - seen.next_observation) / state.model.difference.std) ** 2))
     model = state.model.renormalize(seen)
     agent = first_order.renormalize(state.agent, model.observation)
-    return State(model, state.optimizer, state.data.add(seen), state.starts, agent), error
+    errors = jnp.concatenate([state.errors, surprise.reshape(-1)])[-len(state.errors) :]
+    return State(model, state.optimizer, state.data.add(seen), state.starts, agent, errors), error
 
 
 @functools.partial(jax.jit, static_argnames=("steps", "config"))
 def _fit(state: State, key: Key, steps: int, config: EnsembleConfig) -> tuple[State, Array]:
     """Line 4."""
     model, optimizer, loss = ensemble.fit(state.model, state.optimizer, state.data, key, steps, config)
-    return State(model, optimizer, state.data, state.starts, state.agent), loss
-
-
-@functools.partial(jax.jit, static_argnames=("family", "updates", "config"))
-def _practise(
-    state: State, key: Key, family: TaskFamily, tasks: Array | None, updates: int, config: Config
-) -> tuple[State, dict[str, Array]]:
-    """Line 5, for `tasks` [task, feature], by default for draws from p(ψ)."""
-    n = config.policy.batch
-    n_start = round(config.from_start * n)
-
-    def judge(observation: Array, action: Array, following: Array, tasks: Array) -> tuple[Array, Array]:
-        reward, ended = family.outcome(observation[:, None], action[:, None], following[:, None], tasks)
-        return reward[:, 0], ended[:, 0]
-
-    def improve(agent: Agent, row: tuple[Key, Array]) -> tuple[Agent, dict[str, Array]]:
-        key, rate = row
-        member_key, start_key, row_key, task_key, update_key = jax.random.split(key, 5)
-        model = state.model.member(jax.random.randint(member_key, (), 0, state.model.size))
-        starts = state.starts[jax.random.randint(start_key, (n_start,), 0, len(state.starts))]
-        rows = jax.random.randint(row_key, (n - n_start,), 0, state.data.size)
-        begin = jnp.concatenate([starts, state.data.observation[rows]])
-        if tasks is None:
-            drawn = family.space.sample(task_key, n)
-        else:
-            drawn = tasks[jax.random.randint(task_key, (n,), 0, len(tasks))]
-        return first_order.update(agent, model, judge, begin, drawn, update_key, config.policy, rate)
-
-    rates = jnp.linspace(1.0, LAST_RATE, updates)
-    agent, metrics = jax.lax.scan(improve, state.agent, (jax.random.split(key, updates), rates))
-    last = jax.tree.map(lambda x: x[-max(updates // 10, 1) :].mean(), metrics)
-    return State(state.model, state.optimizer, state.data, state.starts, agent), last
-
-
-@functools.partial(jax.jit, static_argnames=("family", "episodes"))
-def _predict(
-    state: State, policies: ConditionedPolicy, tasks: Array, key: Key, family: TaskFamily, episodes: int
-) -> tuple[Float[Array, "member task"], Float[Array, " task"]]:
-    """Mean imagined returns of deterministic policies in each member, and how new the states are where they go."""
-
-    def imagined(index: Array) -> tuple[Array, Array]:
-        world = Imagination(family, state.model.member(index), state.starts)
-        seen = rollout(world, policies, tasks, key, episodes=episodes, deterministic=True)
-        away = state.model.disagreement(seen.observation, seen.action).mean(axis=(1, 2))
-        return first_episode_return(seen.reward, seen.done).mean(-1), away
-
-    returns, away = jax.lax.map(imagined, jnp.arange(state.model.size))
-    rows = jax.random.randint(key, (1024,), 0, jnp.maximum(state.data.size, 1))
-    usual = state.model.disagreement(state.data.observation[rows], state.data.action[rows]).mean()
-    return returns, away.mean(0) / usual
+    return State(model, optimizer, state.data, state.starts, state.agent, state.errors), loss

@@ -77,6 +77,9 @@ class Ensemble(eqx.Module):
         """One network as a model: (observation, action) -> mean next observation."""
         return Member(jax.tree.map(lambda x: x[index], self.nets), self.observation, self.difference)
 
+    def random_member(self, key: Key) -> "Member":
+        return self.member(jax.random.randint(key, (), 0, self.size))
+
     def predict(
         self, observation: Float[Array, "*axes observation"], action: Float[Array, "*axes action"]
     ) -> Float[Array, "member *axes observation"]:

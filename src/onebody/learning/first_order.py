@@ -34,6 +34,12 @@ class FirstOrderConfig:
     """windows an update"""
     window: int = 10
     """imagined steps of a window (H)"""
+    value_steps: int = 3
+    """steps of a window, drawn anew each update, whose states the values are fitted on"""
+    from_start: float = 0.1
+    """share of the windows that begins at p0"""
+    from_data: float = 0.4
+    """share that begins at states of the data, in any task; the rest begins where the policy comes in the model"""
     learning_rate: float = 5e-4
     """of the policy's Adam"""
     value_rate: float = 1e-3
@@ -50,11 +56,15 @@ class FirstOrderConfig:
     """share of the new values in the target values an update"""
 
     def __post_init__(self) -> None:
-        at_least(1, self, "hidden", "batch", "window")
-        at_least(0, self, "discount", "trace", "entropy")
+        at_least(1, self, "hidden", "batch", "window", "value_steps")
+        at_least(0, self, "discount", "trace", "entropy", "from_start", "from_data")
         positive(self, "learning_rate", "value_rate", "clip_norm", "target_rate")
         if max(self.discount, self.trace, self.target_rate) > 1:
             raise OnebodyError("discount, trace and target_rate must be at most 1")
+        if self.from_start + self.from_data > 1:
+            raise OnebodyError("from_start and from_data are shares that must not be more than 1 together")
+        if self.value_steps > self.window:
+            raise OnebodyError(f"value_steps {self.value_steps} are more than the {self.window} steps of a window")
 
 
 class Values(eqx.Module):
@@ -192,7 +202,8 @@ def update(
     """
     policy_optimizer, value_optimizer = _optimizers(config)
     parameters, fixed = eqx.partition(agent.policy.net, trainable(agent.policy.net))
-    noise = jax.random.normal(key, (config.window, len(start), agent.policy.noise_size))
+    noise_key, pick_key = jax.random.split(key)
+    noise = jax.random.normal(noise_key, (config.window, len(start), agent.policy.noise_size))
 
     def objective(parameters: PyTree) -> tuple[Array, Windows]:
         policy = eqx.tree_at(lambda p: p.net, agent.policy, eqx.combine(parameters, fixed))
@@ -207,13 +218,15 @@ def update(
 
     windows = jax.lax.stop_gradient(windows)
     wanted = td_lambda(windows, agent.targets, tasks, config)
+    steps = jax.random.permutation(pick_key, config.window)[: config.value_steps]
+    observation, wanted, alive = (x[steps] for x in (windows.observation, wanted, windows.alive))
     value_parameters, value_fixed = eqx.partition(agent.values.nets, trainable(agent.values.nets))
-    rows = jnp.broadcast_to(tasks, (*windows.reward.shape, tasks.shape[-1]))
+    rows = jnp.broadcast_to(tasks, (*wanted.shape, tasks.shape[-1]))
 
     def value_error(parameters: PyTree) -> Array:
         values = eqx.tree_at(lambda v: v.nets, agent.values, eqx.combine(parameters, value_fixed))
-        errors = jnp.square(values(windows.observation, rows) - wanted)
-        return jnp.sum(errors * windows.alive) / jnp.maximum(windows.alive.sum(), 1.0)
+        errors = jnp.square(values(observation, rows) - wanted)
+        return jnp.sum(errors * alive) / jnp.maximum(alive.sum(), 1.0)
 
     value_cost, value_gradient = jax.value_and_grad(value_error)(value_parameters)
     updates, value_state = value_optimizer.update(value_gradient, agent.value_optimizer)

@@ -250,7 +250,7 @@ def _interval(adapted: Adapted, i: int) -> tuple[float, float] | None:
     if adapted.predicted_interval is None:
         return None
     low, high = adapted.predicted_interval[i].tolist()
-    return low, high
+    return (low, high) if math.isfinite(high - low) else None
 
 
 def _warning(family: TaskFamily, task: Array, adapted: Adapted, i: int) -> str:

@@ -1,0 +1,69 @@
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from onebody.algorithms import omni, practice
+from onebody.core.errors import OnebodyError
+from onebody.learning.first_order import FirstOrderConfig
+from onebody.runs import presets
+from onebody.tasks import registry
+from onebody.worlds.simulator import Simulator
+
+FAMILY = registry.make("point/goal")
+CONFIG = presets.preset("omni", "smoke")
+
+
+@pytest.fixture(scope="module")
+def state():
+    algorithm = omni.OMNI(FAMILY, CONFIG, Simulator(FAMILY))
+    return algorithm.step(algorithm.init(jax.random.key(0)), jax.random.key(1))[0]
+
+
+def practise(state, rates, tasks=None):
+    world = state.model, state.starts, state.data
+    return practice.practise(state.agent, *world, tasks, rates, jax.random.key(2), FAMILY, CONFIG.policy)
+
+
+def same(a, b):
+    return all(bool((x == y).all()) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+
+
+@pytest.mark.parametrize("updates", [20, practice.REFRESH, practice.REFRESH + 20])
+def test_there_is_an_update_for_each_rate(state, updates):
+    """With rates of zero but for one update the policy moves if that update comes, be it the first or the last."""
+    still, metrics = practise(state, jnp.zeros(updates))
+    assert same(still.policy, state.agent.policy) and not same(still.values, state.agent.values)
+    assert int(still.value_optimizer[1][0].count) - int(state.agent.value_optimizer[1][0].count) == updates
+    assert np.isfinite(list(metrics.values())).all()
+    for one in (0, updates - 1):
+        assert not same(practise(state, jnp.zeros(updates).at[one].set(1.0))[0].policy, state.agent.policy)
+
+
+def test_states_after_the_end_of_an_episode_are_never_drawn():
+    alive = np.random.default_rng(0).random(500) < 0.3
+    alive[:3] = [True, False, False]
+    visited = practice.Visited(jnp.arange(500.0)[:, None], jnp.zeros((500, 1)), jnp.cumsum(alive.astype(np.float32)))
+    drawn = np.asarray(visited.draw(jax.random.key(0), 20_000)[0])[:, 0].astype(int)
+    assert alive[drawn].all()
+    share = np.bincount(drawn, minlength=500)[alive] * alive.sum() / 20_000
+    assert share.min() > 0.5 and share.max() < 1.6
+
+
+def test_practice_for_one_task_does_not_begin_at_the_data(state):
+    """Where other tasks led says little about where this one will."""
+    spoiled = eqx.tree_at(lambda s: s.data.observation, state, jnp.full_like(state.data.observation, jnp.nan))
+    rates = jnp.ones(5)
+    finite = [
+        all(np.isfinite(x).all() for x in jax.tree.leaves(eqx.filter(practise(spoiled, rates, tasks)[0], eqx.is_array)))
+        for tasks in (jnp.array([[0.5, 0.5]]), None)
+    ]
+    assert finite == [True, False]
+
+
+def test_shares_of_windows_beyond_one_are_refused():
+    with pytest.raises(OnebodyError, match="not be more than 1 together"):
+        FirstOrderConfig(from_start=0.6, from_data=0.6)
+    with pytest.raises(OnebodyError, match="value_steps 3"):
+        FirstOrderConfig(window=2)
