@@ -90,8 +90,8 @@ class State(eqx.Module):
     starts: Float[Array, "start observation"]
     agent: Agent
     errors: Float[Array, " episode"]
-    """|real − predicted return| of the newest real episodes, in standard deviations of the members' predictions; NaN
-    before there are any"""
+    """|real − predicted return| of the newest real episodes, in standard deviations of the members' predictions; below
+    zero where there is none"""
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class OMNI:
         capacity = config.n_iterations * config.real_episodes * family.horizon
         task = Normalizer(family.space.size).update(family.space.sample(jax.random.key(0), 1024))
         agent = first_order.new_agent(agent_key, model.observation, task, sizes[1], config.policy)
-        errors = jnp.full(2 * config.real_episodes, jnp.nan)
+        errors = jnp.full(2 * config.real_episodes, -1.0)
         return State(model, optimizer, Replay.empty(capacity, *sizes), self.simulator.starts(start_key), agent, errors)
 
     def step(self, state: State, key: Key) -> tuple[State, Metrics]:
@@ -170,8 +170,7 @@ class OMNI:
         imagined, _ = self._predict(state, policies, tasks, self.config.predicted_episodes, key, deterministic=False)
         seen = rollout(self.simulator, policies, tasks, key, episodes=episodes)
         real = first_episode_return(seen.reward, seen.done)
-        surprise = jnp.abs(real - imagined.mean(0)[:, None]) / imagined.std(0)[:, None]
-        state, error = _learn_from(state, seen, surprise)
+        state, error = _learn_from(state, seen, jnp.abs(real - imagined.mean(0)[:, None]), imagined.std(0)[:, None])
         metrics = {"real/return": real.mean(), "imagined/return": imagined.mean(), "model/validation_error": error}
         return state, metrics
 
@@ -202,7 +201,8 @@ class OMNI:
         for state, rows in _together(states, tasks):
             policies.append(_for_each(state.agent.policy, rows))
             returns, novelty = self._predict(state, policies[-1], rows, self.config.predicted_episodes, key)
-            mean, away = returns.mean(0), jnp.nanquantile(state.errors, COVERAGE) * returns.std(0)
+            known = jnp.where(state.errors < 0, jnp.nan, state.errors)
+            mean, away = returns.mean(0), jnp.nanquantile(known, COVERAGE) * returns.std(0)
             promises.append((mean, jnp.stack([mean - away, mean + away], axis=1), novelty))
         stacked, promised = (jax.tree.map(lambda *x: jnp.concatenate(x), *each) for each in (policies, promises))
         return Adapted(stage, stacked, samples, *promised)
@@ -221,13 +221,14 @@ def _for_each(policy: ConditionedPolicy, tasks: Array) -> ConditionedPolicy:
 
 
 @jax.jit
-def _learn_from(state: State, seen: Transitions, surprise: Array) -> tuple[State, Array]:
+def _learn_from(state: State, seen: Transitions, missed: Array, spread: Array) -> tuple[State, Array]:
     """Line 3: real transitions into data and normalisers; also the model's error on them before it is fitted."""
     predicted = state.model.predict(seen.observation, seen.action).mean(0)
     error = jnp.sqrt(jnp.mean(((predicted - seen.next_observation) / state.model.difference.std) ** 2))
     model = state.model.renormalize(seen)
     agent = first_order.renormalize(state.agent, model.observation)
-    errors = jnp.concatenate([state.errors, surprise.reshape(-1)])[-len(state.errors) :]
+    errors = jnp.where(spread > 0, missed / jnp.maximum(spread, 1e-6), -1.0).reshape(-1)
+    errors = jnp.concatenate([state.errors, errors])[-len(state.errors) :]
     return State(model, state.optimizer, state.data.add(seen), state.starts, agent, errors), error
 
 
