@@ -88,7 +88,7 @@ def new_policy(state: omni.State) -> None:
         saved = policy_file.load(policy_file.save(policies, np.ones(1, np.float32), Path(folder) / "policy.npz"))
 
     def adapt() -> np.ndarray:
-        return policy_file.act(policy_file.arrays(policies, next(tasks)), observation)
+        return policy_file.actor(policy_file.arrays(policies, next(tasks)))(observation)
 
     def act() -> None:
         for _ in range(1000):

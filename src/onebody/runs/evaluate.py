@@ -6,10 +6,11 @@ not real samples of the algorithm.
 """
 
 import dataclasses
+import functools
 import itertools
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,7 +125,11 @@ class AdaptedPolicy:
 
     def __call__(self, observation: np.ndarray) -> np.ndarray:
         """The deterministic action [..., action] in [-1, 1] for observations [..., observation]."""
-        return policy_file.act(policy_file.arrays(self.policies, self.task), observation)
+        return self._actor(observation)
+
+    @functools.cached_property
+    def _actor(self) -> Callable[[Any], np.ndarray]:
+        return policy_file.actor(policy_file.arrays(self.policies, self.task))
 
     def save(self, path: Path | str) -> Path:
         """Write it for `onebody.load_policy`, which needs NumPy alone."""

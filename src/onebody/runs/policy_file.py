@@ -38,13 +38,20 @@ def arrays(policies: Any, task: Any) -> dict[str, np.ndarray]:
     }
 
 
-def act(policy: Mapping[str, np.ndarray], observation: np.ndarray) -> np.ndarray:
-    """The deterministic action [..., action] in [-1, 1] for observations [..., observation]."""
-    x = (np.asarray(observation, np.float32) - policy["observation_mean"]) / policy["observation_std"]
-    activation, last = ACTIVATIONS[str(policy["activation"])], _layers(policy) - 1
-    for i in range(last):
-        x = activation(x @ policy[f"weight{i}"] + policy[f"bias{i}"])
-    return LIMITS[str(policy["limit"])](x @ policy[f"weight{last}"] + policy[f"bias{last}"])
+def actor(policy: Mapping[str, np.ndarray]) -> Callable[[Any], np.ndarray]:
+    """Observations [..., observation] -> deterministic actions [..., action] in [-1, 1]."""
+    mean, std, last = policy["observation_mean"], policy["observation_std"], _layers(policy) - 1
+    hidden = [(policy[f"weight{i}"], policy[f"bias{i}"]) for i in range(last)]
+    weight, bias = policy[f"weight{last}"], policy[f"bias{last}"]
+    activation, limit = ACTIVATIONS[str(policy["activation"])], LIMITS[str(policy["limit"])]
+
+    def act(observation: Any) -> np.ndarray:
+        x = (np.asarray(observation, np.float32) - mean) / std
+        for w, b in hidden:
+            x = activation(x @ w + b)
+        return limit(x @ weight + bias)
+
+    return act
 
 
 def save(policies: Any, task: Any, path: Path) -> Path:
@@ -67,7 +74,7 @@ def save(policies: Any, task: Any, path: Path) -> Path:
 
 
 def _graph(policy: Mapping[str, np.ndarray]) -> bytes:
-    """`act` in ONNX: `observation` [batch, observation] -> `action` [batch, action], float32."""
+    """`actor` in ONNX: `observation` [batch, observation] -> `action` [batch, action], float32."""
     try:
         from onnx import TensorProto, helper, numpy_helper
     except ImportError as error:
@@ -107,7 +114,7 @@ def _layers(policy: Mapping[str, np.ndarray]) -> int:
     return sum(name.startswith("weight") for name in policy)
 
 
-def load(path: Path | str) -> Callable[[np.ndarray], np.ndarray]:
+def load(path: Path | str) -> Callable[[Any], np.ndarray]:
     """The saved policy as a function: observations [..., observation] -> actions [..., action] in [-1, 1].
 
     Raises:
@@ -122,4 +129,4 @@ def load(path: Path | str) -> Callable[[np.ndarray], np.ndarray]:
     names = {f"{kind}{i}" for kind in ("weight", "bias") for i in range(layers)}
     if not layers or policy.keys() != names | {"observation_mean", "observation_std", "activation", "limit"}:
         raise OnebodyError(f"{path} is no saved policy; write one with: onebody adapt RUN --task ... --save policy.npz")
-    return lambda observation: act(policy, observation)
+    return actor(policy)
