@@ -31,7 +31,7 @@ def test_fisher_product_is_the_hessian_of_the_kl():
     parameters, distribution = flat(policy, observation)
     old = distribution(parameters)
     hessian = jax.hessian(lambda p: old.kl(distribution(p)).mean())(parameters)
-    product = trpo.fisher_product(distribution, parameters, len(observation))
+    product = trpo.fisher_product(distribution, parameters)
     for seed in range(3):
         v = jax.random.normal(jax.random.key(seed), parameters.shape)
         np.testing.assert_allclose(product(v), hessian @ v, rtol=1e-3, atol=1e-4)

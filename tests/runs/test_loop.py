@@ -9,7 +9,7 @@ import pytest
 import onebody
 from onebody.algorithms.smt import SMT
 from onebody.core.errors import OnebodyError
-from onebody.runs import folder, log, loop, presets, statistics
+from onebody.runs import folder, log, loop, presets
 
 
 def test_samples_end_training_at_the_first_iteration_that_reaches_them(tmp_path):
@@ -156,11 +156,3 @@ def test_settings_that_cannot_work_are_refused_before_anything_is_written(tmp_pa
     with pytest.raises(OnebodyError, match="window 21"):
         loop.train("smt", "point", config=too_long, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
-
-
-def test_summary_by_hand():
-    found = statistics.summary(np.arange(20.0))
-    assert (found["mean"], found["iqm"], found["worst"], found["cvar10"]) == (9.5, 9.5, 0.0, 0.5)
-    low, high = found["interval"]
-    half = 1.96 * np.std(np.arange(20.0)) / np.sqrt(20)
-    assert low == pytest.approx(9.5 - half, abs=0.3) and high == pytest.approx(9.5 + half, abs=0.3)

@@ -42,8 +42,10 @@ LAST_RATE = 0.1
 """share of the policy's learning rate at the end of a practice; it falls linearly, so that the policy settles"""
 REFINE_RATE = 0.2
 """share of it in a practice for a single task"""
-COVERAGE = 0.9
-"""share of the newest real episodes that the interval of a promise would have held"""
+COVERAGE = (0.05, 0.95)
+"""quantiles of the newest errors of prediction that the interval of a promise takes in"""
+DEVIATIONS = 2.0
+"""standard deviations of the members' predictions that it takes in"""
 CANDIDATES = 5
 """tasks drawn for each one that is chosen"""
 
@@ -90,8 +92,7 @@ class State(eqx.Module):
     starts: Float[Array, "start observation"]
     agent: Agent
     errors: Float[Array, " episode"]
-    """|real − predicted return| of the newest real episodes, in standard deviations of the members' predictions; below
-    zero where there is none"""
+    """real minus predicted return of the newest real episodes; zeros before there are any"""
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class OMNI:
         capacity = config.n_iterations * config.real_episodes * family.horizon
         task = Normalizer(family.space.size).update(family.space.sample(jax.random.key(0), 1024))
         agent = first_order.new_agent(agent_key, model.observation, task, sizes[1], config.policy)
-        errors = jnp.full(2 * config.real_episodes, -1.0)
+        errors = jnp.zeros(2 * config.real_episodes)
         return State(model, optimizer, Replay.empty(capacity, *sizes), self.simulator.starts(start_key), agent, errors)
 
     def step(self, state: State, key: Key) -> tuple[State, Metrics]:
@@ -154,6 +155,11 @@ class OMNI:
             new = self._promise([state], task[None], 0, predict_key)
             best = max(best, new, key=lambda each: float(each.predicted_return[0]))
 
+    def rewarded(self, state: State, family: TaskFamily) -> tuple["OMNI", State]:
+        """The same body with another reward, of whose returns past errors of prediction say nothing."""
+        forgotten = eqx.tree_at(lambda s: s.errors, state, jnp.zeros_like(state.errors))
+        return OMNI(family, self.config, Simulator(family)), forgotten
+
     def _tasks(self, state: State, key: Key) -> Float[Array, "task feature"]:
         """Tasks of the next real episodes."""
         n = self.config.real_episodes
@@ -170,7 +176,7 @@ class OMNI:
         imagined, _ = self._predict(state, policies, tasks, self.config.predicted_episodes, key, deterministic=False)
         seen = rollout(self.simulator, policies, tasks, key, episodes=episodes)
         real = first_episode_return(seen.reward, seen.done)
-        state, error = _learn_from(state, seen, jnp.abs(real - imagined.mean(0)[:, None]), imagined.std(0)[:, None])
+        state, error = _learn_from(state, seen, real - imagined.mean(0)[:, None])
         metrics = {"real/return": real.mean(), "imagined/return": imagined.mean(), "model/validation_error": error}
         return state, metrics
 
@@ -201,11 +207,17 @@ class OMNI:
         for state, rows in _together(states, tasks):
             policies.append(_for_each(state.agent.policy, rows))
             returns, novelty = self._predict(state, policies[-1], rows, self.config.predicted_episodes, key)
-            known = jnp.where(state.errors < 0, jnp.nan, state.errors)
-            mean, away = returns.mean(0), jnp.nanquantile(known, COVERAGE) * returns.std(0)
-            promises.append((mean, jnp.stack([mean - away, mean + away], axis=1), novelty))
+            promises.append((returns.mean(0), _interval(returns, state.errors), novelty))
         stacked, promised = (jax.tree.map(lambda *x: jnp.concatenate(x), *each) for each in (policies, promises))
         return Adapted(stage, stacked, samples, *promised)
+
+
+def _interval(returns: Float[Array, "member task"], errors: Float[Array, " episode"]) -> Float[Array, "task 2"]:
+    """Where real returns are expected: what predictions missed of late, and what the members do not agree on."""
+    low, high = jnp.quantile(errors, jnp.array(COVERAGE))
+    mean, spread = returns.mean(0), DEVIATIONS * returns.std(0)
+    away = jnp.hypot(jnp.minimum(low, 0.0), spread), jnp.hypot(jnp.maximum(high, 0.0), spread)
+    return jnp.stack([mean - away[0], mean + away[1]], axis=1)
 
 
 def _together(states: Sequence[State], tasks: Array) -> list[tuple[State, Array]]:
@@ -221,14 +233,13 @@ def _for_each(policy: ConditionedPolicy, tasks: Array) -> ConditionedPolicy:
 
 
 @jax.jit
-def _learn_from(state: State, seen: Transitions, missed: Array, spread: Array) -> tuple[State, Array]:
+def _learn_from(state: State, seen: Transitions, missed: Array) -> tuple[State, Array]:
     """Line 3: real transitions into data and normalisers; also the model's error on them before it is fitted."""
     predicted = state.model.predict(seen.observation, seen.action).mean(0)
     error = jnp.sqrt(jnp.mean(((predicted - seen.next_observation) / state.model.difference.std) ** 2))
     model = state.model.renormalize(seen)
     agent = first_order.renormalize(state.agent, model.observation)
-    errors = jnp.where(spread > 0, missed / jnp.maximum(spread, 1e-6), -1.0).reshape(-1)
-    errors = jnp.concatenate([state.errors, errors])[-len(state.errors) :]
+    errors = jnp.concatenate([state.errors, missed.reshape(-1)])[-len(state.errors) :]
     return State(model, state.optimizer, state.data.add(seen), state.starts, agent, errors), error
 
 

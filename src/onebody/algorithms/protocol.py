@@ -61,7 +61,11 @@ class Algorithm(Protocol[State]):
 
 @runtime_checkable
 class Refining(Protocol):
-    """An algorithm that improves a policy for one task inside its model."""
+    """An algorithm that improves a policy for one task inside its model, whatever the reward."""
+
+    def rewarded(self, state: Any, family: TaskFamily) -> tuple["Refining", Any]:
+        """The algorithm and its state for a family that differs by its reward."""
+        ...
 
     def refine(self, state: Any, task: Float[Array, " feature"], key: Key) -> Iterator[Adapted]:
         """Better and better policies for the task, without a real sample and without end."""

@@ -80,6 +80,33 @@ class GaussianPolicy(eqx.Module):
         return Deployed(self.net.weights, self.net.biases, self.observation, "tanh", "clip")
 
 
+class ConditionedGaussian(GaussianPolicy):
+    """The same, of observation and task as one vector; so is its normaliser."""
+
+    def __call__(self, observation: Array, task: Array, memory: Any, noise: Array) -> tuple[Array, Any]:
+        return super().__call__(with_task(observation, task), task, memory, noise)
+
+    def deployed(self, task: Float[Array, " feature"]) -> Deployed:
+        return _with_task_in_bias(super().deployed(task), task)
+
+
+def with_task(
+    observation: Float[Array, "*axes observation"], task: Float[Array, "*#axes feature"]
+) -> Float[Array, "*axes both"]:
+    return jnp.concatenate([observation, jnp.broadcast_to(task, (*observation.shape[:-1], task.shape[-1]))], axis=-1)
+
+
+def _with_task_in_bias(policy: Deployed, task: Float[Array, " feature"]) -> Deployed:
+    """A policy of both as one of observations: a task that does not change is part of the first layer's bias."""
+    n = policy.observation.mean.shape[-1] - task.shape[-1]
+    seen = policy.observation
+    first, bias = policy.weights[0], policy.biases[0]
+    own = Normalizer(n)
+    own = eqx.tree_at(lambda s: (s.count, s.mean, s.std), own, (seen.count, seen.mean[:n], seen.std[:n]))
+    bias = bias + (task - seen.mean[n:]) / seen.std[n:] @ first[n:]
+    return policy._replace(weights=[first[:n], *policy.weights[1:]], biases=[bias, *policy.biases[1:]], observation=own)
+
+
 class ConditionedPolicy(eqx.Module):
     """A squashed Gaussian that sees the task: tanh of a Gaussian whose mean and deviation are a network's."""
 

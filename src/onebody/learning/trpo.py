@@ -37,7 +37,7 @@ class TRPOConfig:
 
 
 def surrogate(
-    new: Gaussian, old: Gaussian, action: Float[Array, "row action"], advantage: Float[Array, " row"], entropy: float
+    new: Gaussian, old: Gaussian, action: Float[Array, "*axes action"], advantage: Float[Array, "*axes"], entropy: float
 ) -> Float[Array, ""]:
     """Mean likelihood ratio times advantage (Schulman et al. 2015, Eq. 14), plus the entropy bonus."""
     ratio = jnp.exp(new.log_prob(action) - old.log_prob(action))
@@ -63,19 +63,21 @@ def conjugate_gradient(
 
 
 def fisher_product(
-    distribution: Callable[[Array], Gaussian], parameters: Float[Array, " n"], rows: int
+    distribution: Callable[[Array], Gaussian], parameters: Float[Array, " n"]
 ) -> Callable[[Float[Array, " n"]], Float[Array, " n"]]:
     """v -> F v: the Gauss-Newton product Jᵀ M J v, M the Fisher matrix of the Gaussian in (mean, log_std).
 
-    It equals the Hessian of the mean KL at `parameters`, at the price of one pass forward and one back.
+    It equals the Hessian of the mean KL at `parameters`, at the price of one pass forward and one back. Rows may share
+    a log_std, each as many rows as any other.
     """
     at, forward = jax.linearize(distribution, parameters)
     backward = jax.linear_transpose(forward, parameters)
     variance = jnp.exp(2 * at.log_std)
+    rows, shared = (x.size // x.shape[-1] for x in at)
 
     def product(v: Array) -> Array:
         tangent = forward(v)
-        return backward(Gaussian(tangent.mean / variance / rows, 2 * tangent.log_std))[0]
+        return backward(Gaussian(tangent.mean / variance / rows, 2 * tangent.log_std / shared))[0]
 
     return product
 
@@ -87,23 +89,39 @@ def update(
     advantage: Float[Array, " row"],
     config: TRPOConfig,
 ) -> tuple[GaussianPolicy, dict[str, Float[Array, ""]]]:
-    """One step: the natural gradient to the edge of the trust region, halved until KL ≤ δ and the surrogate grows.
-
-    Advantages are normalised here. If no step is accepted the policy stays as it is.
-    """
+    """One `step` of a policy. Advantages are normalised here."""
     advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
     free, fixed = eqx.partition(policy, trainable(policy))
     parameters, unravel = ravel_pytree(free)
-    old = policy.distribution(observation)
 
     def distribution(parameters: Array) -> Gaussian:
         return eqx.combine(unravel(parameters), fixed).distribution(observation)
+
+    parameters, metrics = step(distribution, parameters, action, advantage, config)
+    return eqx.combine(unravel(parameters), fixed), metrics
+
+
+def step(
+    distribution: Callable[[Array], Gaussian],
+    parameters: Float[Array, " n"],
+    action: Float[Array, "*axes action"],
+    advantage: Float[Array, "*axes"],
+    config: TRPOConfig,
+) -> tuple[Float[Array, " n"], dict[str, Float[Array, ""]]]:
+    """The natural gradient to the edge of the trust region, halved until KL ≤ δ and the surrogate grows.
+
+    If no step is accepted the parameters stay as they are.
+
+    Args:
+        distribution: of all actions, as a function of the parameters.
+    """
+    old = distribution(parameters)
 
     def objective(parameters: Array) -> Array:
         return surrogate(distribution(parameters), old, action, advantage, config.entropy)
 
     before, gradient = jax.value_and_grad(objective)(parameters)
-    fisher = fisher_product(distribution, parameters, len(action))
+    fisher = fisher_product(distribution, parameters)
     damped = lambda v: fisher(v) + config.damping * v  # noqa: E731
     direction = conjugate_gradient(damped, gradient, config.cg_iterations)
     length = jnp.sqrt(2 * config.max_kl / jnp.maximum(direction @ damped(direction), 1e-20))
@@ -124,5 +142,5 @@ def update(
     first = jnp.zeros(())
     halvings, accepted, kl, gain = jax.lax.while_loop(unfinished, backtrack, (first, *measure(first)))
     stepped = parameters + length * 0.5**halvings * direction
-    policy = eqx.combine(unravel(jnp.where(accepted, stepped, parameters)), fixed)
-    return policy, {"policy/kl": jnp.where(accepted, kl, 0.0), "policy/gain": jnp.where(accepted, gain, 0.0)}
+    metrics = {"policy/kl": jnp.where(accepted, kl, 0.0), "policy/gain": jnp.where(accepted, gain, 0.0)}
+    return jnp.where(accepted, stepped, parameters), metrics

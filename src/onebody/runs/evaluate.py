@@ -161,21 +161,21 @@ def adapt_many(
         raise OnebodyError(f"--stages and --refine are at least 0, and one of them is 0, not {stages} and {refine}")
     run = Path(run)
     record = folder.read_config(run)
-    algorithm = folder.build(record, tested=True)
+    algorithm: Any = folder.build(record, tested=True)
     if (refine or reward is not None) and not isinstance(algorithm, Refining):
         raise OnebodyError(f"{record['algorithm']} cannot refine a policy inside its model: use stages, or train omni")
-    if reward is not None:
-        algorithm = _with_reward(algorithm, reward)
-    family = algorithm.family
+    family = algorithm.family if reward is None else _rewarded(algorithm.family, reward)
     values = jnp.stack([family.parse(task, extrapolate) for task in tasks])
-    found = _last(run, record, algorithm)
+    state = _last(run, record, algorithm).state
+    if reward is not None:
+        algorithm, state = algorithm.rewarded(state, family)
     key = _key(record["seed"])
     (untrained,) = _stages(algorithm, folder.initial_state(record, algorithm), values, 0, record["seed"])
     if refine:
-        each = [_refined(algorithm, found.state, value, key, refine) for value in values]
+        each = [_refined(algorithm, state, value, key, refine) for value in values]
         adapted = _beside(each)
     else:
-        *_, adapted = _stages(algorithm, found.state, values, stages, record["seed"])
+        *_, adapted = _stages(algorithm, state, values, stages, record["seed"])
     untrained_return, reached = (real_return(family, each.policies, values).mean(1) for each in (untrained, adapted))
     return [
         AdaptedPolicy(
@@ -215,23 +215,25 @@ def adapt(
     return adapt_many(run, [task], stages=stages, refine=refine, reward=reward, extrapolate=extrapolate)[0]
 
 
-def _with_reward(algorithm: Any, reward: Reward) -> Any:
-    """The algorithm where its family's reward is another.
+def _rewarded(family: TaskFamily, reward: Reward) -> TaskFamily:
+    """The family where its reward is another.
 
     Raises:
         OnebodyError: the reward is wrong; it says how.
     """
-    asked = dataclasses.replace(algorithm.family, id=f"{algorithm.family.id}-rewarded", reward=reward, test=None)
+    asked = dataclasses.replace(family, id=f"{family.id}-rewarded", reward=reward, test=None)
     check(asked)
-    return dataclasses.replace(algorithm, family=asked, simulator=Simulator(asked))
+    return asked
 
 
 def _nearest(run: Path, reward: Reward) -> Array:
     """The held-out task whose policy has most of a reward in the model."""
     record = folder.read_config(run)
-    algorithm = _with_reward(folder.build(record, tested=True), reward)
-    tasks = algorithm.family.space.held_out(N_TASKS)
-    (adapted,) = _stages(algorithm, _last(run, record, algorithm).state, tasks, 0, record["seed"])
+    algorithm: Any = folder.build(record, tested=True)
+    asked = _rewarded(algorithm.family, reward)
+    algorithm, state = algorithm.rewarded(_last(run, record, algorithm).state, asked)
+    tasks = asked.space.held_out(N_TASKS)
+    (adapted,) = _stages(algorithm, state, tasks, 0, record["seed"])
     return tasks[jnp.argmax(adapted.predicted_return)]
 
 
@@ -255,7 +257,7 @@ def _interval(adapted: Adapted, i: int) -> tuple[float, float] | None:
     if adapted.predicted_interval is None:
         return None
     low, high = adapted.predicted_interval[i].tolist()
-    return (low, high) if math.isfinite(high - low) else None
+    return low, high
 
 
 def _warning(family: TaskFamily, task: Array, adapted: Adapted, i: int) -> str:

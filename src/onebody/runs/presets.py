@@ -5,7 +5,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from onebody.algorithms import omni, slbo, smt
+from onebody.algorithms import maml, omni, oracle, promp, slbo, smt, trpo_baseline
 from onebody.algorithms.stage import StageConfig
 from onebody.core.errors import OnebodyError, did_you_mean
 from onebody.learning.dynamics import DynamicsConfig
@@ -14,7 +14,15 @@ from onebody.learning.first_order import FirstOrderConfig
 from onebody.learning.policies import ValueConfig
 from onebody.learning.trpo import TRPOConfig
 
-ALGORITHMS: dict[str, type[Any]] = {"omni": omni.OMNI, "smt": smt.SMT, "slbo": slbo.SLBO}
+ALGORITHMS: dict[str, type[Any]] = {
+    "omni": omni.OMNI,
+    "smt": smt.SMT,
+    "slbo": slbo.SLBO,
+    "maml": maml.MAML,
+    "promp": promp.ProMP,
+    "oracle": oracle.Oracle,
+    "trpo": trpo_baseline.TRPO,
+}
 PRESETS = ("paper", "laptop", "smoke")
 
 _LAPTOP = StageConfig(
@@ -48,6 +56,18 @@ _CONFIGS: dict[tuple[str, str], Any] = {
         model=EnsembleConfig(members=2, hidden=(32, 32), batch=32),
         policy=FirstOrderConfig(hidden=(16, 16), batch=32, window=5),
     ),
+    ("maml", "paper"): maml.Config(),
+    ("maml", "laptop"): maml.Config(n_iterations=100, meta_batch=20),
+    ("maml", "smoke"): maml.Config(n_iterations=2, meta_batch=3, episodes=3, hidden=(16, 16)),
+    ("promp", "paper"): promp.Config(),
+    ("promp", "laptop"): promp.Config(n_iterations=100, meta_batch=20),
+    ("promp", "smoke"): promp.Config(n_iterations=2, meta_batch=3, episodes=3, hidden=(16, 16)),
+    ("oracle", "paper"): trpo_baseline.Config(),
+    ("oracle", "laptop"): trpo_baseline.Config(n_iterations=200),
+    ("oracle", "smoke"): trpo_baseline.Config(n_iterations=2, episodes=4, refine_episodes=2, hidden=(16, 16)),
+    ("trpo", "paper"): trpo_baseline.Config(),
+    ("trpo", "laptop"): trpo_baseline.Config(n_iterations=200),
+    ("trpo", "smoke"): trpo_baseline.Config(n_iterations=2, episodes=4, refine_episodes=2, hidden=(16, 16)),
     ("slbo", "paper"): slbo.Config(),
     ("slbo", "laptop"): slbo.Config(n_outer=10, stage=_LAPTOP),
     ("slbo", "smoke"): slbo.Config(n_outer=2, stage=_SMOKE),

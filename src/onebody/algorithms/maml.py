@@ -1,0 +1,221 @@
+"""MAML: model-agnostic meta-learning (Finn, Abbeel, Levine 2017), Algorithm 3, with TRPO as its outer step.
+
+    1: initialise the policy θ
+    2: for n_iterations                                                                   `step`
+    3:     draw a meta-batch of tasks ψ_i from p(ψ)
+    4:     for each: K real episodes with π_θ                                             `explore`
+    5:         θ'_i = θ - α ∇ L_i(θ), L the policy gradient's loss on them                `inner_step`
+    6:         K real episodes with π_θ'_i
+    7:     θ ← one step of TRPO on Σ_i L_i(θ'_i), through line 5                          `outer_step`
+    8: a new ψ: stage 0 is π_θ; each stage lines 4-5 once more, with α, then α/2     `adaptation`
+
+The task is hidden: the policy sees ψ only through rewards. The second derivatives of line 5 are exact. As in later code
+(Rothfuss et al. 2019): two layers of 64 tanh units; advantages of mean 0 and deviation 1 for each task, from a linear
+feature baseline. Unlike there, actions are not scaled by 10, so the first policy explores their whole range.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import ClassVar, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
+
+from onebody.algorithms.protocol import Adapted, Metrics
+from onebody.core.errors import OnebodyError, at_least, positive
+from onebody.core.gaussian import Gaussian
+from onebody.core.nets import Normalizer, trainable
+from onebody.core.returns import first_episode_return
+from onebody.core.types import Key, Transitions
+from onebody.learning import linear_baseline, trpo
+from onebody.learning.policies import GaussianPolicy
+from onebody.learning.trpo import TRPOConfig
+from onebody.tasks.family import TaskFamily
+from onebody.worlds.rollout import rollout
+from onebody.worlds.simulator import Simulator
+
+
+@dataclass(frozen=True)
+class Meta:
+    """What MAML and its variants share."""
+
+    n_iterations: int = 500
+    """meta-iterations"""
+    meta_batch: int = 40
+    """tasks of one"""
+    episodes: int = 20
+    """real episodes a task, before and after the inner step (K); as many a stage of adaptation"""
+    inner_rate: float = 0.1
+    """α"""
+    hidden: tuple[int, ...] = (64, 64)
+    """units of each hidden layer of the policy"""
+    discount: float = 0.99
+    """γ"""
+    trace: float = 1.0
+    """λ of the advantages"""
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "n_iterations", "meta_batch", "episodes", "hidden")
+        at_least(0, self, "discount", "trace")
+        positive(self, "inner_rate")
+        if max(self.discount, self.trace) > 1:
+            raise OnebodyError("discount and trace must be at most 1")
+
+
+@dataclass(frozen=True)
+class Config(Meta):
+    """MAML's reinforcement learning experiments, with the meta-iterations of its comparison in SMT."""
+
+    second_order: bool = True
+    """differentiate through the inner step; else its gradient counts as a constant (first-order MAML)"""
+    trpo: TRPOConfig = field(default_factory=partial(TRPOConfig, entropy=0.0, damping=1e-5))
+    """of the outer step"""
+
+
+class Seen(NamedTuple):
+    """Real steps of each task, with advantages of mean 0 and deviation 1, and the policy that took them."""
+
+    observation: Float[Array, "task row observation"]
+    action: Float[Array, "task row action"]
+    advantage: Float[Array, "task row"]
+    taken: Gaussian
+    """the distribution of each action when it was taken"""
+
+
+Loss = Callable[[Gaussian, Seen], Array]
+"""(distribution of the actions now, what was seen) -> L of one task; `Seen` without its axis of tasks"""
+
+
+def likelihood(now: Gaussian, seen: Seen) -> Float[Array, ""]:
+    """The policy gradient's loss: its gradient is REINFORCE's."""
+    return -jnp.mean(now.log_prob(seen.action) * seen.advantage)
+
+
+def inner_step(
+    policy: GaussianPolicy, seen: Seen, rate: Float[Array, ""] | float, loss: Loss, second_order: bool = True
+) -> GaussianPolicy:
+    """Line 5, for one task: no axis of tasks."""
+    free, fixed = eqx.partition(policy, trainable(policy))
+    gradient = jax.grad(lambda free: loss(eqx.combine(free, fixed).distribution(seen.observation), seen))(free)
+    gradient = gradient if second_order else jax.lax.stop_gradient(gradient)
+    return eqx.combine(jax.tree.map(lambda x, g: x - rate * g, free, gradient), fixed)
+
+
+@partial(jax.jit, static_argnames=("loss",))
+def inner_steps(policies: GaussianPolicy, seen: Seen, rate: Float[Array, ""] | float, loss: Loss) -> GaussianPolicy:
+    """Line 5, each task with its own policy."""
+    return jax.vmap(lambda policy, seen: inner_step(policy, seen, rate, loss))(policies, seen)
+
+
+def explore(
+    simulator: Simulator, policies: GaussianPolicy, tasks: Float[Array, "task feature"], key: Key, config: Meta
+) -> tuple[Seen, Array]:
+    """Line 4: what each task's policy saw, and its mean return [task]."""
+    found = rollout(simulator, policies, tasks, key, episodes=config.episodes)
+    return _seen(policies, found, config), first_episode_return(found.reward, found.done).mean(axis=1)
+
+
+@partial(jax.jit, static_argnames=("config",))
+def _seen(policies: GaussianPolicy, found: Transitions, config: Meta) -> Seen:
+    def one(policy: GaussianPolicy, found: Transitions) -> Seen:
+        advantage = linear_baseline.advantages(found, config.discount, config.trace)
+        observation, action = (x.reshape(-1, x.shape[-1]) for x in (found.observation, found.action))
+        return Seen(observation, action, advantage.reshape(-1), policy.distribution(observation))
+
+    return jax.vmap(one)(policies, found)
+
+
+def meta_batch(
+    simulator: Simulator, policy: GaussianPolicy, key: Key, config: Meta, loss: Loss
+) -> tuple[Seen, Seen, Metrics]:
+    """Lines 3-6: what was seen before and after the inner step."""
+    task_key, before_key, after_key = jax.random.split(key, 3)
+    tasks = simulator.family.space.sample(task_key, config.meta_batch)
+    policies = for_each(policy, tasks)
+    before, first = explore(simulator, policies, tasks, before_key, config)
+    adapted = inner_steps(policies, before, config.inner_rate, loss)
+    after, then = explore(simulator, adapted, tasks, after_key, config)
+    return before, after, {"real/return": float(first.mean()), "real/adapted_return": float(then.mean())}
+
+
+def adaptation(
+    simulator: Simulator, policy: GaussianPolicy, tasks: Array, key: Key, config: Meta, loss: Loss
+) -> Iterator[Adapted]:
+    """Line 8."""
+    policies, used, unknown = for_each(policy, tasks), 0, jnp.full(len(tasks), jnp.nan)
+    stage, rate = 0, config.inner_rate
+    while True:
+        yield Adapted(stage, policies, used, unknown)
+        before = simulator.samples
+        seen, _ = explore(simulator, policies, tasks, jax.random.fold_in(key, stage), config)
+        policies = inner_steps(policies, seen, rate, loss)
+        used += (simulator.samples - before) // len(tasks)
+        stage, rate = stage + 1, config.inner_rate / 2
+
+
+def for_each(policy: GaussianPolicy, tasks: Array) -> GaussianPolicy:
+    """The policy, once for each task."""
+    return jax.tree.map(lambda x: jnp.broadcast_to(x, (len(tasks), *x.shape)), policy)
+
+
+def new_policy(family: TaskFamily, key: Key, config: Meta) -> GaussianPolicy:
+    """Observations are not normalised."""
+    return GaussianPolicy(key, config.hidden, Normalizer(family.body.observation_size), family.body.action_size)
+
+
+def adapted_distribution(
+    policy: GaussianPolicy, before: Seen, after: Seen, rate: float, loss: Loss, second_order: bool = True
+) -> Gaussian:
+    """What the adapted policies would do in the states of `after`, [task, row, action], as a function of the policy."""
+
+    def one(before: Seen, after: Seen) -> Gaussian:
+        return inner_step(policy, before, rate, loss, second_order).distribution(after.observation)
+
+    found = jax.vmap(one)(before, after)
+    return Gaussian(found.mean, found.log_std[:, None])
+
+
+@partial(jax.jit, static_argnames=("config",))
+def outer_step(
+    policy: GaussianPolicy, before: Seen, after: Seen, config: Config
+) -> tuple[GaussianPolicy, dict[str, Array]]:
+    """Line 7."""
+    free, fixed = eqx.partition(policy, trainable(policy))
+    parameters, unravel = ravel_pytree(free)
+
+    def distribution(parameters: Array) -> Gaussian:
+        policy = eqx.combine(unravel(parameters), fixed)
+        return adapted_distribution(policy, before, after, config.inner_rate, likelihood, config.second_order)
+
+    parameters, metrics = trpo.step(distribution, parameters, after.action, after.advantage, config.trpo)
+    return eqx.combine(unravel(parameters), fixed), metrics
+
+
+@dataclass(frozen=True)
+class MAML:
+    """Model-agnostic meta-learning."""
+
+    family: TaskFamily
+    config: Config
+    simulator: Simulator
+    Config: ClassVar[type] = Config
+    task_is_known: ClassVar[bool] = False
+
+    @property
+    def iterations(self) -> int:
+        return self.config.n_iterations
+
+    def init(self, key: Key) -> GaussianPolicy:
+        return new_policy(self.family, key, self.config)
+
+    def step(self, state: GaussianPolicy, key: Key) -> tuple[GaussianPolicy, Metrics]:
+        before, after, metrics = meta_batch(self.simulator, state, key, self.config, likelihood)
+        state, found = outer_step(state, before, after, self.config)
+        return state, metrics | {name: float(value) for name, value in found.items()}
+
+    def adapt(self, state: GaussianPolicy, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
+        return adaptation(self.simulator, state, tasks, key, self.config, likelihood)

@@ -1,0 +1,57 @@
+"""The oracle of MAML and SMT: one policy that sees ψ, trained by TRPO on the real simulator.
+
+    1: as `trpo_baseline`, lines 1-4, each episode with its own task, which the policy sees
+    2: a new ψ: a forward pass; there are no stages                                        `adapt`
+
+It says what a policy of this kind can reach with samples without end; none of its samples are of the new task.
+"""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from onebody.algorithms.protocol import Adapted, Metrics
+from onebody.algorithms.trpo_baseline import Agent, Config, collect, improve, new_agent
+from onebody.core.types import Key
+from onebody.learning.policies import ConditionedGaussian, with_task
+from onebody.tasks.family import TaskFamily
+from onebody.worlds.simulator import Simulator
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """A task-conditioned policy by TRPO."""
+
+    family: TaskFamily
+    config: Config
+    simulator: Simulator
+    Config: ClassVar[type] = Config
+    task_is_known: ClassVar[bool] = True
+
+    @property
+    def iterations(self) -> int:
+        return self.config.n_iterations
+
+    def init(self, key: Key) -> Agent:
+        body = self.family.body
+        size = body.observation_size + self.family.space.size
+        return new_agent(key, ConditionedGaussian, size, body.action_size, self.config)
+
+    def step(self, state: Agent, key: Key) -> tuple[Agent, Metrics]:
+        task_key, collect_key, improve_key = jax.random.split(key, 3)
+        tasks = self.family.space.sample(task_key, self.config.episodes)
+        seen, metrics = collect(self.simulator, state.policy, tasks, 1, collect_key)
+        now, then = (with_task(x, tasks[:, None, None]) for x in (seen.observation, seen.next_observation))
+        state, found = improve(state, seen._replace(observation=now, next_observation=then), improve_key, self.config)
+        return state, metrics | {name: float(value) for name, value in found.items()}
+
+    def adapt(self, state: Agent, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
+        """The same policy at every stage: it does not learn from single tasks."""
+        policies = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(tasks), *x.shape)), state.policy)
+        for stage in itertools.count():
+            yield Adapted(stage, policies, 0, jnp.full(len(tasks), jnp.nan))

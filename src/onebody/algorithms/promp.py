@@ -1,0 +1,122 @@
+"""ProMP: proximal meta-policy search (Rothfuss, Lee, Clavera, Asfour, Abbeel 2019), Algorithm 1.
+
+    1: initialise the policy θ
+    2: for n_iterations                                                                  `step`
+    3:     a meta-batch as MAML's (its lines 3-6), the inner loss a likelihood ratio     `ratio`
+    4:     for n_epochs: one step of Adam on Σ_i clipped surrogate of θ'_i(θ) + η KL(π_θo ‖ π_θ)   `outer_loss`
+    5: adaptation as MAML's
+
+θo is the policy that collected line 3; θ' is differentiated through as in MAML. The ratio's value is no estimate of
+anything at θ = θo, but its second derivative is that of the expected return with little variance (their §5).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, PyTree
+
+from onebody.algorithms.maml import Meta, Seen, adaptation, adapted_distribution, meta_batch, new_policy
+from onebody.algorithms.protocol import Adapted, Metrics
+from onebody.core.errors import at_least, positive
+from onebody.core.gaussian import Gaussian
+from onebody.core.nets import trainable
+from onebody.core.types import Key
+from onebody.learning.policies import GaussianPolicy
+from onebody.tasks.family import TaskFamily
+from onebody.worlds.simulator import Simulator
+
+
+@dataclass(frozen=True)
+class Config(Meta):
+    """ProMP, appendix and released configuration."""
+
+    n_iterations: int = 1001
+    """meta-iterations"""
+    n_epochs: int = 5
+    """steps of Adam a meta-iteration, each on the whole meta-batch"""
+    learning_rate: float = 1e-3
+    """of Adam"""
+    clip: float = 0.3
+    """ε: how far the outer likelihood ratio may gain from 1"""
+    inner_kl: float = 5e-4
+    """η"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(1, self, "n_epochs")
+        at_least(0, self, "inner_kl")
+        positive(self, "learning_rate", "clip")
+
+
+class State(eqx.Module):
+    """A policy and what its optimiser remembers."""
+
+    policy: GaussianPolicy
+    optimizer: PyTree
+
+
+def ratio(now: Gaussian, seen: Seen) -> Float[Array, ""]:
+    """The inner loss (their Eq. 9's term of one task)."""
+    return -jnp.mean(jnp.exp(now.log_prob(seen.action) - seen.taken.log_prob(seen.action)) * seen.advantage)
+
+
+def outer_loss(policy: GaussianPolicy, before: Seen, after: Seen, config: Config) -> tuple[Array, dict[str, Array]]:
+    """Line 4's objective (their Eq. 11), to be made small."""
+    now = adapted_distribution(policy, before, after, config.inner_rate, ratio)
+    taken = Gaussian(after.taken.mean, after.taken.log_std[:, None])
+    gain = jnp.exp(now.log_prob(after.action) - taken.log_prob(after.action))
+    clipped = jnp.clip(gain, 1 - config.clip, 1 + config.clip)
+    surrogate = jnp.minimum(gain * after.advantage, clipped * after.advantage).mean()
+    inner = (
+        Gaussian(before.taken.mean, before.taken.log_std[:, None]).kl(policy.distribution(before.observation)).mean()
+    )
+    metrics = {"policy/kl": taken.kl(now).mean(), "policy/inner_kl": inner, "policy/gain": surrogate}
+    return config.inner_kl * inner - surrogate, metrics
+
+
+@partial(jax.jit, static_argnames=("config",))
+def outer_steps(state: State, before: Seen, after: Seen, config: Config) -> tuple[State, dict[str, Array]]:
+    free, fixed = eqx.partition(state.policy, trainable(state.policy))
+
+    def step(carry: PyTree, _: None) -> tuple[PyTree, dict[str, Array]]:
+        free, optimizer = carry
+        loss = lambda free: outer_loss(eqx.combine(free, fixed), before, after, config)  # noqa: E731
+        gradient, metrics = jax.grad(loss, has_aux=True)(free)
+        updates, optimizer = optax.adam(config.learning_rate).update(gradient, optimizer)
+        return (optax.apply_updates(free, updates), optimizer), metrics
+
+    (free, optimizer), metrics = jax.lax.scan(step, (free, state.optimizer), None, length=config.n_epochs)
+    return State(eqx.combine(free, fixed), optimizer), jax.tree.map(lambda x: x[-1], metrics)
+
+
+@dataclass(frozen=True)
+class ProMP:
+    """Proximal meta-policy search."""
+
+    family: TaskFamily
+    config: Config
+    simulator: Simulator
+    Config: ClassVar[type] = Config
+    task_is_known: ClassVar[bool] = False
+
+    @property
+    def iterations(self) -> int:
+        return self.config.n_iterations
+
+    def init(self, key: Key) -> State:
+        policy = new_policy(self.family, key, self.config)
+        return State(policy, optax.adam(self.config.learning_rate).init(eqx.filter(policy, trainable(policy))))
+
+    def step(self, state: State, key: Key) -> tuple[State, Metrics]:
+        before, after, metrics = meta_batch(self.simulator, state.policy, key, self.config, ratio)
+        state, found = outer_steps(state, before, after, self.config)
+        return state, metrics | {name: float(value) for name, value in found.items()}
+
+    def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
+        return adaptation(self.simulator, state.policy, tasks, key, self.config, ratio)

@@ -1,0 +1,144 @@
+"""TRPO on the real simulator (Schulman, Levine, Abbeel, Jordan, Moritz 2015), for one task or for the mean of all.
+
+    1: initialise the policy and its value
+    2: for n_iterations                                                                    `step`
+    3:     real episodes, each of its own task                                             `collect`
+    4:     one step of TRPO along generalised advantages; the value is fitted to them      `improve`
+    5: a new ψ: stage 0 is the policy as it is; each stage lines 3-4 for ψ alone           `adapt`
+
+The policy does not see ψ: untrained (`--samples 0`) and adapted in stages it is the usual single-task baseline. The
+oracle (`oracle.py`) is the same with a policy that sees ψ.
+"""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, PyTree
+
+from onebody.algorithms.protocol import Adapted, Metrics
+from onebody.core.errors import OnebodyError, at_least
+from onebody.core.nets import Normalizer, trainable
+from onebody.core.returns import first_episode_return, gae
+from onebody.core.types import Key, Transitions
+from onebody.learning import trpo
+from onebody.learning.policies import GaussianPolicy, ValueConfig, ValueFunction, fit_value
+from onebody.learning.trpo import TRPOConfig
+from onebody.tasks.family import TaskFamily
+from onebody.worlds.rollout import rollout
+from onebody.worlds.simulator import Simulator
+
+
+@dataclass(frozen=True)
+class Config:
+    """20,000 steps of half-cheetah an iteration, as the oracle of MAML's experiments."""
+
+    n_iterations: int = 1000
+    """iterations of training"""
+    episodes: int = 100
+    """real episodes of one, each of its own task"""
+    refine_episodes: int = 20
+    """real episodes a task and stage of adaptation"""
+    hidden: tuple[int, ...] = (64, 64)
+    """units of each hidden layer of the policy"""
+    discount: float = 0.99
+    """γ"""
+    trace: float = 0.95
+    """λ of the advantages"""
+    value: ValueConfig = field(default_factory=partial(ValueConfig, batch=256))
+    """of V"""
+    trpo: TRPOConfig = field(default_factory=partial(TRPOConfig, entropy=0.0))
+    """of a policy step"""
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "n_iterations", "episodes", "refine_episodes", "hidden")
+        at_least(0, self, "discount", "trace")
+        if max(self.discount, self.trace) > 1:
+            raise OnebodyError("discount and trace must be at most 1")
+
+
+class Agent(eqx.Module):
+    """A policy, its value and what its optimiser remembers."""
+
+    policy: GaussianPolicy
+    value: ValueFunction
+    optimizer: PyTree
+
+
+def new_agent(key: Key, kind: type[GaussianPolicy], input_size: int, action_size: int, config: Config) -> Agent:
+    policy_key, value_key = jax.random.split(key)
+    policy = kind(policy_key, config.hidden, Normalizer(input_size), action_size)
+    value = ValueFunction(value_key, config.value.hidden, policy.observation)
+    optimizer = optax.adam(config.value.learning_rate).init(eqx.filter(value.net, trainable(value.net)))
+    return Agent(policy, value, optimizer)
+
+
+def collect(
+    simulator: Simulator, policy: GaussianPolicy, tasks: Float[Array, "task feature"], episodes: int, key: Key
+) -> tuple[Transitions, Metrics]:
+    """Line 3."""
+    policies = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(tasks), *x.shape)), policy)
+    seen = rollout(simulator, policies, tasks, key, episodes=episodes)
+    return seen, {"real/return": float(first_episode_return(seen.reward, seen.done).mean())}
+
+
+@partial(jax.jit, static_argnames=("config",))
+def improve(agent: Agent, seen: Transitions, key: Key, config: Config) -> tuple[Agent, dict[str, Array]]:
+    """Line 4, of `[task, time, episode]` transitions whose observations are what the policy sees."""
+    seen = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0).reshape(x.shape[1], -1, *x.shape[3:]), seen)
+    value = agent.value(seen.observation)
+    advantage = gae(seen, value, agent.value(seen.next_observation), config.discount, config.trace)
+    observation, action = (x.reshape(-1, x.shape[-1]) for x in (seen.observation, seen.action))
+    policy, metrics = trpo.update(agent.policy, observation, action, advantage.reshape(-1), config.trpo)
+    target = (advantage + value).reshape(-1)
+    fitted, optimizer = fit_value(agent.value, agent.optimizer, observation, target, key, config.value)
+    normalizer = policy.observation.update(observation)
+    policy, fitted = (eqx.tree_at(lambda x: x.observation, each, normalizer) for each in (policy, fitted))
+    return Agent(policy, fitted, optimizer), metrics
+
+
+@dataclass(frozen=True)
+class TRPO:
+    """Trust region policy optimisation."""
+
+    family: TaskFamily
+    config: Config
+    simulator: Simulator
+    Config: ClassVar[type] = Config
+    task_is_known: ClassVar[bool] = False
+
+    @property
+    def iterations(self) -> int:
+        return self.config.n_iterations
+
+    def init(self, key: Key) -> Agent:
+        body = self.family.body
+        return new_agent(key, GaussianPolicy, body.observation_size, body.action_size, self.config)
+
+    def step(self, state: Agent, key: Key) -> tuple[Agent, Metrics]:
+        task_key, key = jax.random.split(key)
+        return self._improved(state, self.family.space.sample(task_key, self.config.episodes), 1, key)
+
+    def adapt(self, state: Agent, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
+        agents, used, unknown = [state] * len(tasks), 0, jnp.full(len(tasks), jnp.nan)
+        keys = jax.random.split(key, len(tasks))
+        for stage in itertools.count():
+            yield Adapted(stage, jax.tree.map(lambda *x: jnp.stack(x), *(a.policy for a in agents)), used, unknown)
+            before = self.simulator.samples
+            agents = [
+                self._improved(agent, task[None], self.config.refine_episodes, jax.random.fold_in(k, stage))[0]
+                for agent, task, k in zip(agents, tasks, keys, strict=True)
+            ]
+            used += (self.simulator.samples - before) // len(tasks)
+
+    def _improved(self, state: Agent, tasks: Array, episodes: int, key: Key) -> tuple[Agent, Metrics]:
+        collect_key, improve_key = jax.random.split(key)
+        seen, metrics = collect(self.simulator, state.policy, tasks, episodes, collect_key)
+        state, found = improve(state, seen, improve_key, self.config)
+        return state, metrics | {name: float(value) for name, value in found.items()}

@@ -1,0 +1,164 @@
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+
+from onebody.algorithms import maml, oracle, promp, trpo_baseline
+from onebody.core.gaussian import Gaussian
+from onebody.core.nets import Normalizer
+from onebody.learning.policies import GaussianPolicy, ValueConfig
+from onebody.runs import evaluate, policy_file, presets
+from onebody.tasks import registry
+from onebody.worlds.simulator import Simulator
+
+FAMILY = registry.make("point/goal")
+
+
+def seen(key, tasks=3, rows=40):
+    keys = jax.random.split(key, 4)
+    observation, action = jax.random.normal(keys[0], (tasks, rows, 2)), jax.random.normal(keys[1], (tasks, rows, 2))
+    taken = Gaussian(0.3 * jax.random.normal(keys[2], (tasks, rows, 2)), jnp.zeros((tasks, 2)))
+    return maml.Seen(observation, action, jax.random.normal(keys[3], (tasks, rows)), taken)
+
+
+@pytest.fixture
+def problem():
+    """The outer objective of a small policy, as a function of its flat parameters."""
+    policy = GaussianPolicy(jax.random.key(0), (8,), Normalizer(2), 2)
+    before, after = seen(jax.random.key(1)), seen(jax.random.key(2))
+    flat, unravel = ravel_pytree((policy.net, policy.log_std))
+
+    def objective(flat, loss=maml.likelihood, second_order=True):
+        moved = eqx.tree_at(lambda p: (p.net, p.log_std), policy, unravel(flat))
+        now = maml.adapted_distribution(moved, before, after, 0.3, loss, second_order)
+        return jnp.mean(now.log_prob(after.action) * after.advantage)
+
+    return objective, flat
+
+
+@pytest.mark.parametrize("loss", [maml.likelihood, promp.ratio])
+def test_the_meta_gradient_is_that_of_finite_differences(problem, loss):
+    objective, flat = problem
+    exact, plain = jax.grad(objective)(flat, loss), jax.grad(objective)(flat, loss, False)
+    direction = exact - plain  # where the second order matters most
+    direction = direction / jnp.linalg.norm(direction)
+    with jax.enable_x64(True):
+        wide = flat.astype(jnp.float64)
+        up, down = (objective(wide + s * 1e-3 * direction.astype(jnp.float64), loss) for s in (1, -1))
+        numeric = float(up - down) / 2e-3
+    np.testing.assert_allclose(exact @ direction, numeric, rtol=1e-2, atol=1e-4)
+    assert abs(float(plain @ direction) - numeric) > 0.05 * abs(numeric)
+
+
+def test_the_two_inner_losses_agree_in_their_gradient_alone(problem):
+    """At the policy that took the actions the ratio's gradient is the likelihood's; their second derivatives differ."""
+    policy = GaussianPolicy(jax.random.key(0), (8,), Normalizer(2), 2)
+    batch = jax.tree.map(lambda x: x[0], seen(jax.random.key(1)))
+    batch = batch._replace(taken=policy.distribution(batch.observation))
+
+    def one(mean, loss):
+        return loss(Gaussian(mean, batch.taken.log_std), batch)
+
+    first, second = (jax.grad(one)(batch.taken.mean, loss) for loss in (maml.likelihood, promp.ratio))
+    np.testing.assert_allclose(first, second, atol=1e-6)
+
+    def curvature(loss):
+        return jax.jvp(lambda mean: jax.grad(one)(mean, loss), (batch.taken.mean,), (first,))[1]
+
+    assert jnp.abs(curvature(maml.likelihood) - curvature(promp.ratio)).max() > 1e-6
+
+
+def test_a_batch_of_tasks_is_a_loop_of_tasks():
+    policy = GaussianPolicy(jax.random.key(0), (8,), Normalizer(2), 2)
+    batch = seen(jax.random.key(1))
+    together = maml.inner_steps(maml.for_each(policy, batch.observation), batch, 0.3, maml.likelihood)
+    for i in range(3):
+        alone = maml.inner_step(policy, jax.tree.map(lambda x, i=i: x[i], batch), 0.3, maml.likelihood)
+        np.testing.assert_allclose(together.net.weights[0][i], alone.net.weights[0], atol=1e-6)
+        np.testing.assert_allclose(together.log_std[i], alone.log_std, atol=1e-6)
+
+
+def train(kind, config):
+    algorithm = kind(FAMILY, config, Simulator(FAMILY))
+    state = algorithm.init(jax.random.key(0))
+    for i in range(algorithm.iterations):
+        state, metrics = algorithm.step(state, jax.random.key(i + 1))
+    assert np.isfinite(list(metrics.values())).all()
+    return algorithm, state
+
+
+def reached(algorithm, state, stages, n=20):
+    tasks = FAMILY.space.held_out(n)
+    found = [a for _, a in zip(range(stages + 1), algorithm.adapt(state, tasks, jax.random.key(0)))]
+    return [float(evaluate.real_return(FAMILY, a.policies, tasks).mean()) for a in found], [a.samples for a in found]
+
+
+@pytest.mark.parametrize(
+    ("kind", "config"),
+    [
+        (maml.MAML, maml.Config(n_iterations=15, meta_batch=20, inner_rate=0.5, hidden=(32, 32))),
+        (promp.ProMP, promp.Config(30, meta_batch=20, inner_rate=0.5, hidden=(32, 32), learning_rate=5e-3)),
+    ],
+)
+def test_one_step_adapts_to_unseen_goals(kind, config):
+    """Standing still has -16.4 over these goals, going straight there -2.6."""
+    algorithm, state = train(kind, config)
+    (before, after), samples = reached(algorithm, state, 1)
+    assert samples == [0, config.episodes * FAMILY.horizon]
+    assert before < -12 and after > -8.5
+    untrained, _ = reached(algorithm, algorithm.init(jax.random.key(0)), 1)
+    assert untrained[1] < after - 2
+
+
+def test_later_stages_take_half_the_first_step():
+    config = dataclasses.replace(presets.preset("maml", "smoke"), inner_rate=0.2)
+    algorithm = maml.MAML(FAMILY, config, Simulator(FAMILY))
+    state, tasks, key = algorithm.init(jax.random.key(0)), FAMILY.space.held_out(2), jax.random.key(0)
+    stages = [a for _, a in zip(range(3), algorithm.adapt(state, tasks, key))]
+    for i, rate in ((0, 0.2), (1, 0.1)):
+        batch, _ = maml.explore(algorithm.simulator, stages[i].policies, tasks, jax.random.fold_in(key, i), config)
+        wanted = maml.inner_steps(stages[i].policies, batch, rate, maml.likelihood)
+        np.testing.assert_allclose(wanted.net.weights[0], stages[i + 1].policies.net.weights[0], atol=1e-6)
+
+
+def best_return(tasks, starts):
+    """Both axes at full speed until there: the optimum, since rewards fall with the distance on each axis."""
+    total = 0.0
+    for task, start in zip(tasks, starts, strict=True):
+        place = np.array(start)
+        for _ in range(FAMILY.horizon):
+            place = place + np.clip(task - place, -0.1, 0.1)
+            total -= np.linalg.norm(place - task)
+    return total / len(tasks)
+
+
+def test_the_oracle_reaches_the_optimum_of_the_point():
+    config = trpo_baseline.Config(n_iterations=100, hidden=(32, 32), value=ValueConfig(batch=256, learning_rate=3e-3))
+    algorithm, state = train(oracle.Oracle, config)
+    (found,), samples = reached(algorithm, state, 0)
+    tasks = np.asarray(FAMILY.space.held_out(20))
+    best = best_return(tasks, np.zeros_like(tasks))
+    assert -3.2 < best < -2.2 and samples == [0]
+    assert found > 1.1 * best
+
+
+def test_trpo_learns_a_task_in_stages():
+    config = trpo_baseline.Config(1, episodes=2, refine_episodes=40, hidden=(16, 16))
+    algorithm = trpo_baseline.TRPO(FAMILY, config, Simulator(FAMILY))
+    returns, samples = reached(algorithm, algorithm.init(jax.random.key(0)), 8, n=2)
+    assert returns[-1] > returns[0] + 3
+    assert samples == [i * 40 * FAMILY.horizon for i in range(9)]
+
+
+def test_a_saved_oracle_acts_as_it_does(tmp_path):
+    algorithm, state = train(oracle.Oracle, presets.preset("oracle", "smoke"))
+    tasks = FAMILY.space.held_out(2)
+    policies = next(algorithm.adapt(state, tasks, jax.random.key(0))).policies
+    act = policy_file.load(policy_file.save(policies, tasks[0], tmp_path / "policy.npz"))
+    observation = np.random.default_rng(0).normal(size=(5, 2)).astype(np.float32)
+    own = state.policy(jnp.asarray(observation), tasks[0], (), jnp.zeros((5, 2)))[0]
+    np.testing.assert_allclose(act(observation), np.clip(own, -1, 1), atol=1e-5)
