@@ -60,7 +60,7 @@ class Algorithm(Protocol[State]):
 
 
 @runtime_checkable
-class Refining(Protocol):
+class Refining(Algorithm[Any], Protocol):
     """An algorithm that improves a policy for one task inside its model, whatever the reward."""
 
     def rewarded(self, state: Any, family: TaskFamily) -> tuple["Refining", Any]:

@@ -161,13 +161,11 @@ def adapt_many(
         raise OnebodyError(f"--stages and --refine are at least 0, and one of them is 0, not {stages} and {refine}")
     run = Path(run)
     record = folder.read_config(run)
-    algorithm: Any = folder.build(record, tested=True)
-    if (refine or reward is not None) and not isinstance(algorithm, Refining):
-        raise OnebodyError(f"{record['algorithm']} cannot refine a policy inside its model: use stages, or train omni")
+    algorithm = _refining(record) if refine or reward is not None else folder.build(record, tested=True)
     family = algorithm.family if reward is None else _rewarded(algorithm.family, reward)
     values = jnp.stack([family.parse(task, extrapolate) for task in tasks])
     state = _last(run, record, algorithm).state
-    if reward is not None:
+    if isinstance(algorithm, Refining) and reward is not None:
         algorithm, state = algorithm.rewarded(state, family)
     key = _key(record["seed"])
     (untrained,) = _stages(algorithm, folder.initial_state(record, algorithm), values, 0, record["seed"])
@@ -215,6 +213,13 @@ def adapt(
     return adapt_many(run, [task], stages=stages, refine=refine, reward=reward, extrapolate=extrapolate)[0]
 
 
+def _refining(record: dict[str, Any]) -> Refining:
+    algorithm = folder.build(record, tested=True)
+    if not isinstance(algorithm, Refining):
+        raise OnebodyError(f"{record['algorithm']} cannot refine a policy inside its model: use stages, or train omni")
+    return algorithm
+
+
 def _rewarded(family: TaskFamily, reward: Reward) -> TaskFamily:
     """The family where its reward is another.
 
@@ -229,7 +234,7 @@ def _rewarded(family: TaskFamily, reward: Reward) -> TaskFamily:
 def _nearest(run: Path, reward: Reward) -> Array:
     """The held-out task whose policy has most of a reward in the model."""
     record = folder.read_config(run)
-    algorithm: Any = folder.build(record, tested=True)
+    algorithm = _refining(record)
     asked = _rewarded(algorithm.family, reward)
     algorithm, state = algorithm.rewarded(_last(run, record, algorithm).state, asked)
     tasks = asked.space.held_out(N_TASKS)
