@@ -6,10 +6,9 @@ What is slow to import is imported when a command is called, so that --help is q
 import dataclasses
 import importlib.util
 import itertools
-import json as jsonlib
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +16,8 @@ from typing import Annotated, Any
 import tyro
 
 from onebody.cli import options
+from onebody.cli.compare import Compare
+from onebody.cli.printing import cell, print_json, print_table
 from onebody.core.errors import OnebodyError
 
 Run = Annotated[Path, tyro.conf.arg(metavar="RUN")]
@@ -50,7 +51,7 @@ class List:
                 for family in registry.families().values()
             ]
         if self.json:
-            return _print_json(found)
+            return print_json(found)
         for row in found.get("algorithms", []):
             print(f"{row['id']:<8} {'known task ' if row['task_is_known'] else 'hidden task'}  {row['source']}")
         for source, rows in itertools.groupby(found.get("families", []), lambda row: row["source"]):
@@ -216,10 +217,10 @@ class Adapt:
                     video.film(family, policy.policies, policy.task, path)
                     row["video"] = str(path)
         finally:  # what was found is shown, even if the machine cannot film it
-            _print_json(rows) if self.json else _print_table(rows)
+            print_json(rows) if self.json else print_table(rows)
             for row, policy in zip(rows, found, strict=True):
                 if policy.warning:
-                    print(f"onebody: task {_cell(row['task'])}: {policy.warning}", file=sys.stderr)
+                    print(f"onebody: task {cell(row['task'])}: {policy.warning}", file=sys.stderr)
 
     def _only_task(self) -> list[list[float]]:
         """Of a family that is a single task."""
@@ -252,14 +253,14 @@ class Evaluate:
 
         result = evaluate.evaluate(self.run, n_tasks=self.tasks, stages=self.stages)
         if self.json:
-            return _print_json(result)
+            return print_json(result)
         known = "known task" if result["task_is_known"] else "hidden task"
         print(f"{result['algorithm']} on {result['family']}, seed {result['seed']}, {known}")
         samples, n = result["training_samples"], len(result["stages"][0]["tasks"])
         where = "" if result["tested_on"] == result["family"] else f" of {result['tested_on']}"
         print(f"after {samples:,} real samples of training, on {n} held-out task{'s' if n > 1 else ''}{where}:")
         columns = ("stage", "adaptation_samples", "mean", "interval", "iqm", "worst")
-        _print_table([{name: stage[name] for name in columns} for stage in result["stages"]])
+        print_table([{name: stage[name] for name in columns} for stage in result["stages"]])
 
 
 @dataclass(frozen=True)
@@ -279,7 +280,9 @@ class Demo:
         demo.demo(self.out, self.quiet, self.algorithm)
 
 
-COMMANDS: dict[str, type[Any]] = {kind.__name__.lower(): kind for kind in (List, Train, Resume, Adapt, Evaluate, Demo)}
+COMMANDS: dict[str, type[Any]] = {
+    kind.__name__.lower(): kind for kind in (List, Train, Resume, Adapt, Evaluate, Compare, Demo)
+}
 
 
 def _at_least(option: str, value: int, least: int) -> None:
@@ -323,25 +326,4 @@ def _print_trained(run: Path, json: bool) -> None:
 
     from onebody.runs import log
 
-    _print_json({"run": str(run)} | {key: value for last in log.read(run)[-1:] for key, value in last.items()})
-
-
-def _print_json(value: Any) -> None:
-    """JSON on stdout; a number that is not finite becomes null, for JSON has no other word for it."""
-    print(jsonlib.dumps(jsonlib.loads(jsonlib.dumps(value), parse_constant=lambda _: None), ensure_ascii=False))
-
-
-def _print_table(rows: Sequence[Mapping[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*(name.replace("_", " ") for name in rows[0]), box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*map(_cell, row.values()))
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_cell, value))
-    return f"{value:,.1f}" if isinstance(value, float) else f"{value}"
+    print_json({"run": str(run)} | {key: value for last in log.read(run)[-1:] for key, value in last.items()})

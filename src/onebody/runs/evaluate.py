@@ -103,6 +103,12 @@ def evaluate(run: Path | str, *, n_tasks: int = N_TASKS, stages: int = 3) -> dic
     return result
 
 
+def trained(run: Path) -> int:
+    """Real samples of a run's last checkpoint."""
+    record = folder.read_config(run)
+    return _last(run, record, folder.build(record)).facts["samples"]
+
+
 @dataclass(frozen=True)
 class AdaptedPolicy:
     """A policy for one task, what it is expected to reach, and what it reaches."""

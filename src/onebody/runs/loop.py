@@ -32,6 +32,10 @@ class Stopped(Exception):
         self.signum, self.run = signum, run
 
 
+class Diverged(OnebodyError):
+    """A value that is not finite ended a training; its last good checkpoint is there."""
+
+
 class _Signal(BaseException):
     """Raised by a signal where the iteration under way may be dropped."""
 
@@ -147,13 +151,13 @@ def _step(algorithm: Algorithm[Any], state: Any, key: Key, run: Path, done: int)
     try:
         state, metrics = algorithm.step(state, key)
     except OnebodyError as error:
-        raise OnebodyError(f"{error}, in {place}") from error
+        raise Diverged(f"{error}, in {place}") from error
     for name, value in metrics.items():
         if not math.isfinite(value):
-            raise OnebodyError(f"{algorithm.family.id}: {name} is {value} in {place}")
+            raise Diverged(f"{algorithm.family.id}: {name} is {value} in {place}")
     for path, leaf in jax.tree_util.tree_leaves_with_path(eqx.filter(state, eqx.is_inexact_array)):
         if not jnp.isfinite(leaf).all():
-            raise OnebodyError(f"{algorithm.family.id}: state{jax.tree_util.keystr(path)} is not finite in {place}")
+            raise Diverged(f"{algorithm.family.id}: state{jax.tree_util.keystr(path)} is not finite in {place}")
     return state, metrics
 
 

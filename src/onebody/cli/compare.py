@@ -1,0 +1,112 @@
+"""`onebody compare`."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from onebody.cli.printing import print_json, print_table
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Train several algorithms on a family with several seeds, test all alike, and say which is better, and how surely.
+    The same command again does only what is missing.
+    """
+
+    family: Annotated[str, tyro.conf.arg(metavar="FAMILY")]
+    """onebody list --families; or FILE.py:ID, a family that a Python file of yours registers"""
+    algorithms: Annotated[tuple[str, ...], tyro.conf.arg(metavar="ALGORITHM")]
+    """onebody list --algorithms"""
+    seeds: int = 3
+    """trainings of each algorithm; from three on there are intervals"""
+    preset: str = "laptop"
+    """paper, laptop or smoke, for all of them"""
+    samples: int | None = None
+    """end each training at this many real samples; None: as long as its preset says"""
+    stages: int = 3
+    """stages of adaptation after stage 0, which has no real sample of a task"""
+    tasks: int = 40
+    """number of held-out tasks"""
+    out: Path | None = None
+    """folder of the run folders; None: runs/compare-FAMILY"""
+    json: bool = False
+    """print JSON"""
+    quiet: bool = False
+    """show no progress"""
+
+    def __call__(self) -> None:
+        from onebody.runs import compare
+        from onebody.tasks import registry
+
+        family = registry.make(self.family).id
+        out = self.out or Path("runs") / f"compare-{family.replace('/', '-')}"
+        found = compare.compare(
+            self.algorithms,
+            family,
+            out=out,
+            seeds=self.seeds,
+            preset=self.preset,
+            samples=self.samples,
+            stages=self.stages,
+            n_tasks=self.tasks,
+            quiet=self.quiet,
+        )
+        if self.json:
+            return print_json(found)
+        for known in (True, False):
+            shown = {name: each for name, each in found["algorithms"].items() if each["task_is_known"] is known}
+            if shown:
+                print(
+                    f"{found['family']}, {'known' if known else 'hidden'} task: returns on {self.tasks} held-out tasks"
+                )
+                print_table([row for name, each in shown.items() for row in _compared(name, each)])
+        print_table([_improved(row) for row in found["improvement"]])
+        for name, each in found["algorithms"].items():
+            for run, why in each["diverged"].items():
+                print(
+                    f"onebody: {name} diverged in {run}, its last good checkpoint is compared: {why}", file=sys.stderr
+                )
+            if len(each["seeds"]) < 3:
+                print(
+                    f"onebody: {name} has {len(each['seeds'])} of the 3 seeds that an interval needs", file=sys.stderr
+                )
+
+
+def _compared(name: str, found: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A row for each stage of an algorithm."""
+    samples = sum(found["training_samples"]) / len(found["training_samples"])
+    for stage in found["stages"]:
+        yield {
+            "algorithm": name,
+            "seeds": len(found["seeds"]),
+            "training_samples": f"{samples:,.0f}",
+            "stage": stage["stage"],
+            "samples_of_the_task": f"{stage['adaptation_samples']:,}",
+            "mean": _estimate(stage["mean"], ".1f"),
+            "iqm": _estimate(stage["iqm"], ".1f"),
+            "worst_task": _estimate(stage["worst"], ".1f"),
+        }
+
+
+def _improved(found: dict[str, Any]) -> dict[str, Any]:
+    interval = found["interval"]
+    sure = "" if interval is None else "yes" if interval[0] > 0.5 else "no" if interval[1] < 0.5 else "not sure"
+    probability = _estimate(found, ".2f")
+    return {
+        "stage": found["stage"],
+        "better": found["algorithm"],
+        "than": found["over"],
+        "P": probability,
+        "sure": sure,
+    }
+
+
+def _estimate(found: dict[str, Any], form: str) -> str:
+    if found["interval"] is None:
+        return format(found["value"], form)
+    low, high = (format(x, form) for x in found["interval"])
+    return f"{found['value']:{form}} [{low}, {high}]"

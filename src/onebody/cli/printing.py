@@ -1,0 +1,28 @@
+"""What the commands print on stdout."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def print_json(value: Any) -> None:
+    """A number that is not finite becomes null, for JSON has no other word for it."""
+    print(json.dumps(json.loads(json.dumps(value), parse_constant=lambda _: None), ensure_ascii=False))
+
+
+def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
+    """A column for each key of the first row."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*(name.replace("_", " ") for name in rows[0]), box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*map(cell, row.values()))
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def cell(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(cell, value))
+    return f"{value:,.1f}" if isinstance(value, float) else f"{value}"

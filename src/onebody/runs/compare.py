@@ -1,0 +1,154 @@
+"""Several algorithms on one family with several seeds: train what is missing, test all alike, compare.
+
+What is done is not done again: trainings go on where they stopped, tests are kept beside them. A training that diverges
+stays in, with its last good checkpoint, and is named.
+"""
+
+import itertools
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onebody.core.errors import OnebodyError
+from onebody.runs import evaluate, folder, loop, presets, statistics
+from onebody.tasks import registry
+
+DIVERGED = "diverged.txt"
+"""in a run folder: what stopped its training for good"""
+
+
+def compare(
+    algorithms: Sequence[str],
+    family: str,
+    *,
+    out: Path | str,
+    seeds: int = 3,
+    preset: str = "laptop",
+    samples: int | None = None,
+    stages: int = 3,
+    n_tasks: int = evaluate.N_TASKS,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Train each algorithm with seeds 0 … seeds - 1 into `out/ALGORITHM-sSEED`, test each, and compare them.
+
+    Args:
+        samples: real samples that end each training; by default each trains as long as its preset says.
+
+    Raises: as `loop.train`, `evaluate.evaluate` and `summary`; all names are checked before the first training.
+    """
+    if seeds < 1 or not algorithms:
+        raise OnebodyError("a comparison needs at least one algorithm and one seed")
+    if repeated := [name for name in algorithms if algorithms.count(name) > 1]:
+        raise OnebodyError(f"{repeated[0]} is given twice")
+    registry.make(family)
+    for name in algorithms:
+        presets.preset(name, preset)
+    runs = []
+    for seed, name in itertools.product(range(seeds), algorithms):  # seed by seed, so that there is something early
+        run = Path(out) / f"{name}-s{seed}"
+        options: dict[str, Any] = {"preset": preset, "samples": samples, "seed": seed, "quiet": quiet}
+        _train(name, family, run, options)
+        _test(run, stages, n_tasks)
+        runs.append(run)
+    return summary(runs)
+
+
+def _train(name: str, family: str, run: Path, options: dict[str, Any]) -> None:
+    if (run / DIVERGED).exists():
+        return
+    try:
+        loop.train(name, family, out=run, **options)
+    except loop.Diverged as error:
+        (run / DIVERGED).write_text(f"{error}\n")
+        print(f"onebody: {error}", file=sys.stderr)
+
+
+def _test(run: Path, stages: int, n_tasks: int) -> None:
+    """Unless the last checkpoint has been tested so already."""
+    path = run / "evaluation.json"
+    if path.exists():
+        there = json.loads(path.read_text())
+        asked = stages + 1, n_tasks, evaluate.trained(run)
+        if (len(there["stages"]), len(there["stages"][0]["tasks"]), there["training_samples"]) == asked:
+            return
+    evaluate.evaluate(run, n_tasks=n_tasks, stages=stages)
+
+
+def summary(runs: Sequence[Path | str]) -> dict[str, Any]:
+    """What the tests of several runs say: aggregates with intervals, and how probably one algorithm beats another.
+
+    Raises:
+        OnebodyError: a run is missing or was not tested; they are of other families, versions, tests or settings.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
+    paths = [Path(run) for run in runs]
+    records = [folder.read_config(run) for run in paths]
+    for run, record in zip(paths, records, strict=True):
+        test = _tested(run)
+        _same("family", paths[0], records[0]["family"], run, record["family"])
+        _same("version of the family", paths[0], records[0]["family_version"], run, record["family_version"])
+        alike = found.setdefault(record["algorithm"], [])
+        if alike:
+            _same("configuration", alike[0]["run"], alike[0]["config"], run, record["config"])
+        diverged = (run / DIVERGED).read_text().strip() if (run / DIVERGED).exists() else None
+        alike.append(
+            {"run": run, "config": record["config"], "seed": record["seed"], "test": test, "diverged": diverged}
+        )
+    first = found[records[0]["algorithm"]][0]["test"]
+    for each in itertools.chain.from_iterable(found.values()):
+        tasks = [stage["tasks"] for stage in each["test"]["stages"]]
+        _same("tests", paths[0], [stage["tasks"] for stage in first["stages"]], each["run"], tasks)
+    pairs = itertools.combinations(found, 2)
+    n_stages = len(first["stages"])
+    return {
+        "family": records[0]["family"],
+        "algorithms": {name: _aggregates(each) for name, each in found.items()},
+        "improvement": [
+            {"algorithm": a, "over": b, "stage": i, **_improvement(found[a], found[b], i)}
+            for a, b in pairs
+            for i in range(n_stages)
+        ],
+    }
+
+
+def _tested(run: Path) -> dict[str, Any]:
+    path = run / "evaluation.json"
+    if not path.is_file():
+        raise OnebodyError(f"{run} was not tested yet: onebody evaluate {run}")
+    return json.loads(path.read_text())
+
+
+def _same(what: str, there: Path, wanted: Any, here: Path, given: Any) -> None:
+    if wanted != given:
+        shown = f" ({wanted} and {given})" if len(str(wanted) + str(given)) < 80 else ""
+        raise OnebodyError(f"{there} and {here} cannot be compared: they differ in their {what}{shown}")
+
+
+def _scores(each: Sequence[dict[str, Any]], stage: int) -> np.ndarray:
+    """Mean return of each task, [seed, task]."""
+    return np.array([np.mean(one["test"]["stages"][stage]["returns"], axis=1) for one in each])
+
+
+def _aggregates(each: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    stages = []
+    for i, stage in enumerate(each[0]["test"]["stages"]):
+        estimates = {
+            name: statistics.estimate(statistic, _scores(each, i))._asdict()
+            for name, statistic in statistics.AGGREGATES.items()
+        }
+        stages.append({"stage": i, "adaptation_samples": stage["adaptation_samples"], **estimates})
+    return {
+        "task_is_known": each[0]["test"]["task_is_known"],
+        "seeds": [one["seed"] for one in each],
+        "training_samples": [one["test"]["training_samples"] for one in each],
+        "diverged": {str(one["run"]): one["diverged"] for one in each if one["diverged"]},
+        "stages": stages,
+    }
+
+
+def _improvement(ours: Sequence[dict[str, Any]], theirs: Sequence[dict[str, Any]], stage: int) -> dict[str, Any]:
+    return statistics.estimate(statistics.improvement, _scores(ours, stage), _scores(theirs, stage))._asdict()

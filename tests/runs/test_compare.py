@@ -1,0 +1,121 @@
+import json
+
+import numpy as np
+import pytest
+
+from onebody.core.errors import OnebodyError
+from onebody.runs import compare, loop
+from onebody.runs.compare import summary
+
+TASKS = [[0.1], [0.2], [0.3], [0.4]]
+
+
+def fake(place, algorithm, seed, returns, **changes):
+    """A run folder with a test of two stages; the second has one more everywhere."""
+    run = place / f"{algorithm}-{seed}-{len(changes)}"
+    run.mkdir()
+    record = {"algorithm": algorithm, "family": "point/goal", "family_version": 1, "seed": seed, "config": {"a": 1}}
+    record |= {"preset": "smoke", "samples": None, "evaluate_every": 0, "versions": {}, **changes}
+    (run / "config.json").write_text(json.dumps(record))
+    stages = [
+        {"stage": i, "adaptation_samples": 100 * i, "tasks": TASKS, "returns": [[x + i, x + i] for x in returns]}
+        for i in (0, 1)
+    ]
+    test = {"task_is_known": True, "training_samples": 500 + seed, "stages": stages}
+    (run / "evaluation.json").write_text(json.dumps(test))
+    return run
+
+
+def three(place, algorithm, offset):
+    return [fake(place, algorithm, seed, np.arange(4.0) + offset + seed) for seed in range(3)]
+
+
+def test_a_comparison_by_hand(tmp_path):
+    found = summary([*three(tmp_path, "omni", 10), *three(tmp_path, "smt", 0)])
+    omni = found["algorithms"]["omni"]
+    assert omni["seeds"] == [0, 1, 2] and omni["training_samples"] == [500, 501, 502]
+    assert [stage["mean"]["value"] for stage in omni["stages"]] == [12.5, 13.5]
+    assert omni["stages"][0]["worst"]["value"] == 11.0 and omni["stages"][1]["adaptation_samples"] == 100
+    low, high = omni["stages"][0]["mean"]["interval"]
+    assert 10.5 < low < 12.5 < high < 14.5
+    assert [
+        (row["algorithm"], row["over"], row["stage"], row["value"], row["interval"]) for row in found["improvement"]
+    ] == [
+        ("omni", "smt", 0, 1.0, (1.0, 1.0)),
+        ("omni", "smt", 1, 1.0, (1.0, 1.0)),
+    ]
+    json.dumps(found)
+
+
+def test_two_seeds_have_no_interval(tmp_path):
+    found = summary(three(tmp_path, "omni", 0)[:2])
+    assert found["algorithms"]["omni"]["stages"][0]["mean"] == {"value": 2.0, "interval": None}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"family": "maml/point"}, "family (point/goal and maml/point)"),
+        ({"family_version": 2}, "version of the family (1 and 2)"),
+        ({"config": {"a": 2}}, "configuration"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(tmp_path, changes, said):
+    runs = [fake(tmp_path, "omni", 0, range(4)), fake(tmp_path, "omni", 1, range(4), **changes)]
+    with pytest.raises(OnebodyError) as caught:
+        summary(runs)
+    assert said in str(caught.value) and str(runs[1]) in str(caught.value)
+
+
+def test_other_tests_are_refused(tmp_path):
+    runs = three(tmp_path, "omni", 0)
+    test = json.loads((runs[1] / "evaluation.json").read_text())
+    test["stages"] = test["stages"][:1]
+    (runs[1] / "evaluation.json").write_text(json.dumps(test))
+    with pytest.raises(OnebodyError, match="differ in their tests"):
+        summary(runs)
+
+
+def test_a_missing_or_untested_run_is_named(tmp_path):
+    run = fake(tmp_path, "omni", 0, range(4))
+    with pytest.raises(OnebodyError, match="nowhere is no run folder"):
+        summary([run, "nowhere"])
+    (run / "evaluation.json").unlink()
+    with pytest.raises(OnebodyError, match=f"was not tested yet: onebody evaluate {run}"):
+        summary([run])
+
+
+def test_what_is_done_is_not_done_again(tmp_path, monkeypatch):
+    options = {"out": tmp_path / "all", "preset": "smoke", "stages": 0, "n_tasks": 2, "quiet": True}
+    first = compare.compare(["trpo"], "point/goal", seeds=1, **options)
+
+    def never(*_, **__):
+        raise AssertionError("done again")
+
+    monkeypatch.setattr(compare.evaluate, "evaluate", never)
+    assert compare.compare(["trpo"], "point/goal", seeds=1, **options) == first
+
+
+def test_a_diverged_training_stays_in_and_is_named(tmp_path, monkeypatch):
+    trained = loop.train
+
+    def diverges(name, family, *, out, samples, **options):
+        trained(name, family, out=out, samples=0, **options)
+        raise loop.Diverged("state.policy is not finite in iteration 1")
+
+    monkeypatch.setattr(compare.loop, "train", diverges)
+    options = {"out": tmp_path / "all", "preset": "smoke", "stages": 0, "n_tasks": 2, "quiet": True}
+    found = compare.compare(["trpo"], "point/goal", seeds=1, **options)["algorithms"]["trpo"]
+    assert list(found["diverged"].values()) == ["state.policy is not finite in iteration 1"]
+    assert found["training_samples"] == [0] and np.isfinite(found["stages"][0]["mean"]["value"])
+
+
+def test_wrong_names_are_refused_before_any_training(tmp_path):
+    for algorithms, family, said in (
+        (["omni", "mamml"], "point/goal", "maml"),
+        (["omni"], "point/goall", "point/goal"),
+        (["omni", "omni"], "point/goal", "twice"),
+    ):
+        with pytest.raises(OnebodyError, match=said):
+            compare.compare(algorithms, family, out=tmp_path / "all", preset="smoke")
+    assert not (tmp_path / "all").exists()
