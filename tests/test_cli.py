@@ -71,7 +71,10 @@ def help_of(capsys, *arguments) -> str:
 def test_overview_names_every_command(arguments, capsys):
     assert main(arguments) == 0
     out = capsys.readouterr().out
-    assert all(f"\n  {name} " in out for name in ("list", "train", "resume", "adapt", "evaluate", "demo", "--version"))
+    assert all(
+        f"\n  {name} " in out
+        for name in ("list", "train", "resume", "adapt", "evaluate", "compare", "demo", "--version")
+    )
 
 
 def test_version(capsys):
@@ -369,3 +372,30 @@ def test_a_reader_that_leaves_is_no_error():
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 0
+
+
+def test_compare_prints_a_table_and_says_what_an_interval_needs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    typed = [
+        "compare",
+        "point",
+        "trpo",
+        "oracle",
+        "--preset",
+        "smoke",
+        "--seeds",
+        "1",
+        "--stages",
+        "0",
+        "--tasks",
+        "2",
+        "--quiet",
+    ]
+    assert main(typed) == 0
+    out, err = capsys.readouterr()
+    assert out.index("known task") < out.index("oracle  ") < out.index("hidden task") < out.index("trpo  ")
+    assert "trpo has 1 of the 3 seeds that an interval needs" in err
+    assert main([*typed, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["family"] == "point/goal" and 0 <= found["improvement"][0]["value"] <= 1
+    assert (tmp_path / "runs" / "compare-point-goal" / "oracle-s0" / "evaluation.json").exists()
