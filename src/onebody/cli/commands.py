@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import tyro
 
 from onebody.cli import options
-from onebody.cli.compare import Compare
+from onebody.cli.compare import Compare, Report
 from onebody.cli.printing import cell, print_json, print_table
 from onebody.core.errors import OnebodyError
 
@@ -281,7 +281,7 @@ class Demo:
 
 
 COMMANDS: dict[str, type[Any]] = {
-    kind.__name__.lower(): kind for kind in (List, Train, Resume, Adapt, Evaluate, Compare, Demo)
+    kind.__name__.lower(): kind for kind in (List, Train, Resume, Adapt, Evaluate, Compare, Report, Demo)
 }
 
 

@@ -76,6 +76,24 @@ class Compare:
                 )
 
 
+@dataclass(frozen=True)
+class Report:
+    """Show runs of one family that were tested (compare, evaluate) in one HTML file: curves, tables, intervals."""
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUN")]
+    """folders of the trainings"""
+    out: Path = Path("report.html")
+    """the file to write"""
+    json: bool = False
+    """print JSON"""
+
+    def __call__(self) -> None:
+        from onebody.reports import comparison
+
+        path = comparison.write(self.runs, self.out)
+        print_json({"report": str(path)}) if self.json else print(f"report: {path}")
+
+
 def _compared(name: str, found: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """A row for each stage of an algorithm."""
     samples = sum(found["training_samples"]) / len(found["training_samples"])

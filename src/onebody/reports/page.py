@@ -16,7 +16,7 @@ from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter
 
 INK, GRID, LINES = "#010101", "#020202", ("#030303", "#040404", "#050505", "#060606")
 """stand-ins in a figure for the page's own colours, which follow light and dark"""
@@ -129,26 +129,38 @@ def meta_test_curve(evaluations: Sequence[Mapping[str, Any]]) -> str:
     return chart("Return on held-out tasks", lines, "real samples of training", "mean return")
 
 
-def chart(title: str, lines: Sequence[Line], x: str, y: str) -> str:
-    """Lines over a common axis as inline SVG; values that are not finite are gaps. A note where there is no value."""
+def chart(title: str, lines: Sequence[Line], x: str, y: str, log_x: bool = False) -> str:
+    """Lines over a common axis as inline SVG; values that are not finite are gaps. A note where there is no value.
+
+    Lines of the same label have one colour and one entry in the legend.
+    """
     lines = [line for line in lines if any(map(math.isfinite, line.y))]
     if not lines:
         return paragraph(f"{title}: nothing recorded yet.", "note")
     with matplotlib.rc_context({**_RC, "svg.hashsalt": title}):
         figure = Figure(figsize=(4.8, 3.1), layout="constrained")
         axes = figure.add_subplot()
-        for line, color in zip(lines, LINES * len(lines), strict=False):
-            marker = "o" if len(line.x) < 30 else None
-            axes.plot(line.x, line.y, color=color, label=line.label, linewidth=1.8, marker=marker, markersize=4)
+        colors = dict(zip(dict.fromkeys(line.label for line in lines), LINES * len(lines), strict=False))
+        drawn: set[str] = set()
+        for line in lines:
+            color, marker = colors[line.label], "o" if len(line.x) < 30 else None
+            label = None if line.label in drawn else line.label
+            drawn.add(line.label)
+            axes.plot(line.x, line.y, color=color, label=label, linewidth=1.8, marker=marker, markersize=4)
             if line.low:
                 axes.fill_between(line.x, line.low, line.high, color=color, alpha=0.18, linewidth=0)
         axes.set_xlabel(x)
         axes.set_ylabel(y)
         axes.grid(axis="y", color=GRID, linewidth=0.8)
         axes.spines[["top", "right", "left"]].set_visible(False)
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-        if len(lines) > 1:
+        if log_x:
+            axes.set_xscale("log")
+            axes.xaxis.set_minor_formatter(NullFormatter())
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(5))
+        if max(map(max, (line.x for line in lines))) >= 1000:
+            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        if len(colors) > 1:
             figure.legend(
                 loc="outside upper left", ncols=4, frameon=False, borderpad=0.2, handlelength=1, columnspacing=1.3
             )
@@ -204,6 +216,7 @@ p { margin: .5rem 0; max-width: 44rem; text-wrap: pretty; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: .5rem 0 .5rem 1rem; text-align: right; border-bottom: 1px solid var(--grid); }
 th:first-child, td:first-child { padding-left: 0; text-align: left; }
+td { white-space: nowrap; }
 thead th { vertical-align: bottom; color: var(--muted); font-size: .9rem; font-weight: 500; line-height: 1.3; }
 tbody th { font-weight: 600; white-space: nowrap; }
 .figures { display: grid; gap: 1.5rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 18rem), 1fr)); }

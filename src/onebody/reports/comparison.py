@@ -1,0 +1,158 @@
+"""The page of `onebody report`: what several runs of one family reach, with how many samples, and how surely."""
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onebody.reports import page
+from onebody.reports.page import Line, Section
+from onebody.runs import compare, folder, log
+
+
+def write(runs: Sequence[Path], path: Path) -> Path:
+    """One HTML file that needs nothing else, from runs that were tested (`onebody evaluate`, `onebody compare`).
+
+    Raises:
+        OnebodyError: as `compare.summary`.
+    """
+    found = compare.summary(runs)
+    names = list(found["algorithms"])
+    tests = [json.loads((run / "evaluation.json").read_text()) for run in runs]
+    n_tasks = len(tests[0]["stages"][0]["tasks"])
+    kinds = {True: "told the task", False: "seeing rewards only"}
+    known = "; ".join(
+        f"{', '.join(name for name in names if found['algorithms'][name]['task_is_known'] is kind)}: {text}"
+        for kind, text in kinds.items()
+        if any(each["task_is_known"] is kind for each in found["algorithms"].values())
+    )
+    lead = f"Mean returns of deterministic policies on {n_tasks} held-out tasks, the same for all. {known}."
+    sections = [
+        Section("Adaptation", page.figures(_adaptation(found), _training(runs)) + _failures(found)),
+        Section("In numbers", _numbers(found)),
+        *([Section("Which is better", _improvement(found))] if len(names) > 1 else []),
+        *_by_task(runs, tests),
+        Section("What was run", _provenance(runs)),
+    ]
+    return page.write(path, f"{found['family']}: {', '.join(names)}", lead, sections)
+
+
+def _adaptation(found: dict[str, Any]) -> tuple[str, str]:
+    """Return against real samples of the new task; stage 0 has none."""
+    lines = []
+    for name, each in found["algorithms"].items():
+        stages, estimates = each["stages"], [stage["mean"] for stage in each["stages"]]
+        band = [estimate["interval"] for estimate in estimates]
+        low, high = map(list, zip(*band, strict=True)) if all(band) else ([], [])
+        samples = [stage["adaptation_samples"] for stage in stages]
+        lines.append(Line(name, samples, [estimate["value"] for estimate in estimates], low, high))
+    chart = page.chart("Return after adaptation", lines, "real samples of the new task", "mean return")
+    return chart, "Return against real samples of the new task, zero-shot at 0; bands are 95% intervals."
+
+
+def _training(runs: Sequence[Path]) -> tuple[str, str]:
+    """Return of training against real samples, a line a run, of at most forty points that average what is between."""
+    lines = []
+    for run in runs:
+        record, rows = folder.read_config(run), log.read(run)
+        parts = np.array_split(np.arange(len(rows)), min(len(rows), 40)) if rows else []
+        samples = [float(rows[part[-1]]["real/samples"]) for part in parts]
+        returns = [float(np.mean([rows[i].get("real/return", math.nan) for i in part])) for part in parts]
+        lines.append(Line(record["algorithm"], samples, returns))
+    chart = page.chart("Return in training", lines, "real samples of training", "return an episode", log_x=True)
+    return chart, "Return of the episodes of training, with exploration, a line a training."
+
+
+def _failures(found: dict[str, Any]) -> str:
+    notes = [
+        f"{name} diverged in {run}; its last good checkpoint stays in the comparison: {why}"
+        for name, each in found["algorithms"].items()
+        for run, why in each["diverged"].items()
+    ]
+    for name, each in found["algorithms"].items():
+        if each["stages"][0]["mean"]["interval"] is None:
+            notes.append(f"{name}: no interval is drawn below three seeds; there are {len(each['seeds'])}.")
+    return "".join(page.paragraph(note, "note") for note in notes)
+
+
+def _numbers(found: dict[str, Any]) -> str:
+    header = [
+        "algorithm, stage",
+        "seeds",
+        "training samples",
+        "samples of the task",
+        "mean",
+        "IQM",
+        "worst",
+        "worst 10%",
+    ]
+    rows = [
+        [
+            f"{name}, {stage['stage']}",
+            f"{len(each['seeds'])}",
+            f"{np.mean(each['training_samples']):,.0f}",
+            f"{stage['adaptation_samples']:,}",
+            *(_estimate(stage[key], ".1f") for key in ("mean", "iqm", "worst", "cvar10")),
+        ]
+        for name, each in found["algorithms"].items()
+        for stage in each["stages"]
+    ]
+    note = "95% bootstrap intervals over seeds and tasks. Worst: of the tasks of a training, mean over trainings."
+    return page.table(header, rows) + page.paragraph(note, "note")
+
+
+def _improvement(found: dict[str, Any]) -> str:
+    rows = [
+        [f"{row['algorithm']} over {row['over']}", f"{row['stage']}", _estimate(row, ".2f"), _verdict(row)]
+        for row in found["improvement"]
+    ]
+    note = "How probably a training of one has a higher return on a held-out task than a training of the other."
+    return page.table(["", "stage", "probability", "better"], rows) + page.paragraph(note, "note")
+
+
+def _verdict(row: dict[str, Any]) -> str:
+    """Only an interval that excludes one half is a claim."""
+    if row["interval"] is None:
+        return "too few seeds to say"
+    low, high = row["interval"]
+    return row["algorithm"] if low > 0.5 else row["over"] if high < 0.5 else "not sure"
+
+
+def _by_task(runs: Sequence[Path], tests: Sequence[dict[str, Any]]) -> Iterator[Section]:
+    """Zero-shot and last stage against a one-dimensional task."""
+    tasks = np.array(tests[0]["stages"][0]["tasks"])
+    if tasks.shape[1] != 1 or len(tasks) < 3:
+        return
+    order, pieces = np.argsort(tasks[:, 0]), []
+    label = folder.family_of(folder.read_config(runs[0])).task_labels[0]
+    for stage in sorted({0, len(tests[0]["stages"]) - 1}):
+        lines = []
+        for name in dict.fromkeys(test["algorithm"] for test in tests):
+            same = [test["stages"][stage]["returns"] for test in tests if test["algorithm"] == name]
+            means = np.mean(same, axis=(0, 2))[order]
+            lines.append(Line(name, tasks[order, 0].tolist(), means.tolist()))
+        chart = page.chart(f"Return by task, stage {stage}", lines, label, "mean return")
+        pieces.append((chart, f"Stage {stage}, mean over seeds."))
+    yield Section("By task", page.figures(*pieces))
+
+
+def _provenance(runs: Sequence[Path]) -> str:
+    records = [folder.read_config(run) for run in runs]
+    lines = [
+        f"onebody train {r['algorithm']} {r['family']} --preset {r['preset']} --seed {r['seed']}"
+        + (f" --samples {r['samples']}" if r["samples"] is not None else "")
+        for r in records
+    ]
+    versions = [page.facts(dict(each)) for each in sorted({tuple(r["versions"].items()) for r in records})]
+    note = "Settings that differ from their preset are in each run's config.json."
+    return page.command(*lines) + page.paragraph(note, "note") + "".join(versions)
+
+
+def _estimate(found: dict[str, Any], form: str) -> str:
+    if found["interval"] is None:
+        return format(found["value"], form)
+    low, high = (format(x, form) for x in found["interval"])
+    return f"{found['value']:{form}} ({low} to {high})"

@@ -1,0 +1,58 @@
+import json
+import re
+
+import pytest
+
+from onebody.reports import comparison
+from onebody.runs import compare
+
+OPTIONS = {"preset": "smoke", "stages": 1, "quiet": True}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two algorithms with three seeds on a family with a one-dimensional task."""
+    place = tmp_path_factory.mktemp("all")
+    compare.compare(["trpo", "oracle"], "smt/cheetah-vel", out=place, seeds=3, n_tasks=4, **OPTIONS)
+    return sorted(place.iterdir())
+
+
+def test_the_page_says_what_the_tests_say(runs, tmp_path):
+    text = comparison.write(runs, tmp_path / "report.html").read_text()
+    found = compare.summary(runs)
+    for name, each in found["algorithms"].items():
+        for stage in each["stages"]:
+            low, high = stage["mean"]["interval"]
+            assert f"{stage['mean']['value']:.1f} ({low:.1f} to {high:.1f})" in text
+        assert f"onebody train {name} smt/cheetah-vel --preset smoke --seed 2" in text
+    assert text.count("<svg") == 4 and "forward velocity (m/s)" in text
+    assert "oracle: told the task; trpo: seeing rewards only" in text
+    assert not re.findall(r"(?:src|href)=.?http", text)
+
+
+def test_few_seeds_and_diverged_ones_are_stated(runs, tmp_path):
+    (runs[0] / compare.DIVERGED).write_text("state.policy is not finite")
+    try:
+        text = comparison.write(runs[:2], tmp_path / "report.html").read_text()
+    finally:
+        (runs[0] / compare.DIVERGED).unlink()
+    assert "state.policy is not finite" in text and "no interval is drawn below three seeds; there are 2" in text
+    assert "Which is better" not in text
+
+
+def test_a_verdict_needs_an_interval_beside_one_half():
+    row = {"algorithm": "a", "over": "b", "value": 0.9}
+    wanted = [((0.6, 1.0), "a"), ((0.4, 1.0), "not sure"), ((0.1, 0.4), "b"), (None, "too few seeds to say")]
+    assert [comparison._verdict({**row, "interval": interval}) for interval, _ in wanted] == [
+        word for _, word in wanted
+    ]
+
+
+def test_the_command(runs, tmp_path, capsys):
+    from onebody.cli import main
+
+    out = tmp_path / "r.html"
+    assert main(["report", *map(str, runs), "--out", str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"report": str(out)} and out.stat().st_size > 10_000
+    assert main(["report", str(tmp_path / "nowhere"), "--out", str(out)]) == 2
+    assert "is no run folder" in capsys.readouterr().err
