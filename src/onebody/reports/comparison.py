@@ -47,7 +47,7 @@ def _adaptation(found: dict[str, Any]) -> tuple[str, str]:
         stages, estimates = each["stages"], [stage["mean"] for stage in each["stages"]]
         band = [estimate["interval"] for estimate in estimates]
         low, high = map(list, zip(*band, strict=True)) if all(band) else ([], [])
-        samples = [stage["adaptation_samples"] for stage in stages]
+        samples = [float(stage["adaptation_samples"]) for stage in stages]
         lines.append(Line(name, samples, [estimate["value"] for estimate in estimates], low, high))
     chart = page.chart("Return after adaptation", lines, "real samples of the new task", "mean return")
     return chart, "Return against real samples of the new task, zero-shot at 0; bands are 95% intervals."
