@@ -1,3 +1,4 @@
+import csv
 import json
 import re
 
@@ -25,6 +26,10 @@ def test_the_page_says_what_the_tests_say(runs, tmp_path):
             low, high = stage["mean"]["interval"]
             assert f"{stage['mean']['value']:.1f} ({low:.1f} to {high:.1f})" in text
         assert f"onebody train {name} smt/cheetah-vel --preset smoke --seed 2" in text
+    rows = list(csv.DictReader((tmp_path / "report.csv").read_text().splitlines()))
+    assert len(rows) == 2 * 3 * 2 * 4 * 10
+    ours = [float(row["return"]) for row in rows if (row["algorithm"], row["stage"]) == ("oracle", "0")]
+    assert sum(ours) / len(ours) == pytest.approx(found["algorithms"]["oracle"]["stages"][0]["mean"]["value"])
     assert text.count("<svg") == 4 and "forward velocity (m/s)" in text
     assert "oracle: told the task; trpo: seeing rewards only" in text
     assert not re.findall(r"(?:src|href)=.?http", text)

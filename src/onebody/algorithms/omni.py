@@ -4,9 +4,10 @@
     2: for n_iterations                                                                      `step`
     3:     predict the returns of some tasks, collect a real episode of each, with exploration noise; D ← D ∪ them
     4:     n_model gradient steps of each member on D
-    5:     n_updates pathwise updates of the policy in random members, from states of D, for tasks drawn afresh
+    5:     n_updates pathwise updates of the policy in random members: from where it comes in them, in the task it has
+           there; and from states of D and p0, in tasks drawn afresh (`practice.py`)
     6: a new ψ: the policy as it is, a forward pass                                          `adapt`, stage 0
-    7: stages 1, 2, …: real episodes of ψ; lines 4 and 5 for ψ alone, n_refine updates
+    7: stages 1, 2, …: real episodes of ψ; line 4; n_refine updates for ψ alone, from where it comes and from p0
 
 Ours. The parts: ensembles of probabilistic networks (Chua et al. 2018), policy gradients through them with a short
 horizon and a terminal value (Heess et al. 2015, Xu et al. 2022), values of all tasks at once (Schaul et al. 2015).

@@ -1,5 +1,6 @@
 """The page of `onebody report`: what several runs of one family reach, with how many samples, and how surely."""
 
+import csv
 import json
 import math
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,8 @@ from onebody.runs import compare, folder, log
 
 def write(runs: Sequence[Path], path: Path) -> Path:
     """One HTML file that needs nothing else, from runs that were tested (`onebody evaluate`, `onebody compare`).
+
+    Every return that it is made of is written beside it as CSV, a line an episode.
 
     Raises:
         OnebodyError: as `compare.summary`.
@@ -37,7 +40,23 @@ def write(runs: Sequence[Path], path: Path) -> Path:
         *_by_task(runs, tests),
         Section("What was run", _provenance(runs)),
     ]
-    return page.write(path, f"{found['family']}: {', '.join(names)}", lead, sections)
+    written = page.write(path, f"{found['family']}: {', '.join(names)}", lead, sections)
+    _write_returns(tests, path.with_suffix(".csv"))
+    return written
+
+
+def _write_returns(tests: Sequence[dict[str, Any]], path: Path) -> None:
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(
+            ["algorithm", "seed", "training_samples", "stage", "adaptation_samples", "task", "episode", "return"]
+        )
+        for test in tests:
+            run = test["algorithm"], test["seed"], test["training_samples"]
+            for stage in test["stages"]:
+                for task, returns in zip(stage["tasks"], stage["returns"], strict=True):
+                    place = *run, stage["stage"], stage["adaptation_samples"], " ".join(f"{x:g}" for x in task)
+                    rows.writerows([*place, i, value] for i, value in enumerate(returns))
 
 
 def _adaptation(found: dict[str, Any]) -> tuple[str, str]:
