@@ -16,7 +16,7 @@ import onebody
 from onebody.cli import commands, main, options
 from onebody.core.errors import OnebodyError
 from onebody.reports import video
-from onebody.runs import evaluate, log, loop
+from onebody.runs import compare, evaluate, log, loop
 
 MAIN = "import sys; from onebody.cli import main; sys.exit(main())"
 SMOKE = ("train", "smt", "point/goal", "--preset", "smoke")
@@ -399,3 +399,21 @@ def test_compare_prints_a_table_and_says_what_an_interval_needs(tmp_path, monkey
     found = json.loads(capsys.readouterr().out)
     assert found["family"] == "point/goal" and 0 <= found["improvement"][0]["value"] <= 1
     assert (tmp_path / "runs" / "compare-point-goal" / "oracle-s0" / "evaluation.json").exists()
+
+
+def test_a_figure_says_what_is_compared(monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(
+        compare, "compare", lambda algorithms, family, **_: asked.append((family, tuple(algorithms))) or {}
+    )
+    for name, family in compare.FIGURES.items():
+        assert main(["compare", "--figure", name, "--json"]) == 0
+        assert asked.pop() == (family, "smt", "omni", "maml", "oracle")
+    for typed, said in (
+        (["--figure", "smt-1z"], "did you mean 'smt-1"),
+        (["point", "omni", "--figure", "smt-1a"], "leave point out"),
+        (["point"], "needs a family and algorithms"),
+    ):
+        capsys.readouterr()
+        assert main(["compare", *typed]) == 2
+        assert said in capsys.readouterr().err

@@ -1,7 +1,7 @@
 """`onebody compare`."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import tyro
 
 from onebody.cli.printing import print_json, print_table
+from onebody.core.errors import OnebodyError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -17,10 +18,12 @@ class Compare:
     The same command again does only what is missing.
     """
 
-    family: Annotated[str, tyro.conf.arg(metavar="FAMILY")]
+    family: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="FAMILY")]] = ""
     """onebody list --families; or FILE.py:ID, a family that a Python file of yours registers"""
-    algorithms: Annotated[tuple[str, ...], tyro.conf.arg(metavar="ALGORITHM")]
+    algorithms: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="ALGORITHM")]] = ()
     """onebody list --algorithms"""
+    figure: str = ""
+    """in place of a family and algorithms: a panel of SMT's Figures 1 and 2, smt-1a to smt-1h and smt-2a to smt-2d"""
     seeds: int = 3
     """trainings of each algorithm; from three on there are intervals"""
     preset: str = "laptop"
@@ -42,10 +45,11 @@ class Compare:
         from onebody.runs import compare
         from onebody.tasks import registry
 
-        family = registry.make(self.family).id
+        family, algorithms = self._asked(compare.FIGURES, compare.COMPARED)
+        family = registry.make(family).id
         out = self.out or Path("runs") / f"compare-{family.replace('/', '-')}"
         found = compare.compare(
-            self.algorithms,
+            algorithms,
             family,
             out=out,
             seeds=self.seeds,
@@ -74,6 +78,18 @@ class Compare:
                 print(
                     f"onebody: {name} has {len(each['seeds'])} of the 3 seeds that an interval needs", file=sys.stderr
                 )
+
+    def _asked(self, figures: Mapping[str, str], compared: Sequence[str]) -> tuple[str, Sequence[str]]:
+        """The family and the algorithms, typed or those of a figure."""
+        if not self.figure:
+            if not self.family or not self.algorithms:
+                raise OnebodyError("compare needs a family and algorithms, as in: onebody compare cheetah-vel omni smt")
+            return self.family, self.algorithms
+        if self.family:
+            raise OnebodyError(f"--figure {self.figure} says what is compared; leave {self.family} out")
+        if self.figure not in figures:
+            raise OnebodyError(f"no figure {self.figure!r}{did_you_mean(self.figure, figures)}")
+        return figures[self.figure], compared
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,23 @@ from onebody.core.errors import OnebodyError
 from onebody.runs import evaluate, folder, loop, presets, statistics
 from onebody.tasks import registry
 
+FIGURES = {
+    "smt-1a": "smt/cheetah-vel",
+    "smt-1b": "smt/cheetah-vel-wide",
+    "smt-1c": "smt/cheetah-dir",
+    "smt-1d": "smt/ant-vel",
+    "smt-1e": "smt/ant-vel-wide",
+    "smt-1f": "smt/ant-dir",
+    "smt-1g": "smt/humanoid-vel",
+    "smt-1h": "smt/humanoid-vel-wide",
+    "smt-2a": "smt/cheetah-pos-to-neg",
+    "smt-2b": "smt/ant-pos-to-neg",
+    "smt-2c": "smt/ant-low-friction",
+    "smt-2d": "smt/ant-crippled",
+}
+"""families of the panels of Landolfi, Thomas, Ma 2019: Figure 1, and Figure 2 with shifts; the letters are ours"""
+COMPARED = ("smt", "omni", "maml", "oracle")
+"""what the panels compare, and OMNI"""
 DIVERGED = "diverged.txt"
 """in a run folder: what stopped its training for good"""
 
