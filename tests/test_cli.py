@@ -403,9 +403,7 @@ def test_compare_prints_a_table_and_says_what_an_interval_needs(tmp_path, monkey
 
 def test_a_figure_says_what_is_compared(monkeypatch, capsys):
     asked = []
-    monkeypatch.setattr(
-        compare, "compare", lambda algorithms, family, **_: asked.append((family, tuple(algorithms))) or {}
-    )
+    monkeypatch.setattr(compare, "compare", lambda algorithms, family, **_: asked.append((family, *algorithms)) or {})
     for name, family in compare.FIGURES.items():
         assert main(["compare", "--figure", name, "--json"]) == 0
         assert asked.pop() == (family, "smt", "omni", "maml", "oracle")
