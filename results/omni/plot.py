@@ -30,8 +30,7 @@ def tests(folder):
 def trainings(family, name):
     found = [tests(folder) for folder in sorted((HERE / family).glob(f"{name}-s*"))]
     if (family, name) == ("cheetah-vel", "smt"):
-        long = [tests(folder) for folder in sorted(SMT_LONG.glob("smt-s*"))]  # of other trainings with the same preset
-        found = [{**a, **b} for a, b in zip(found, long)] if found else long
+        found += [tests(folder) for folder in sorted(SMT_LONG.glob("smt-s*"))]  # other trainings with the same preset
     return found
 
 
