@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from onebody.core.errors import OnebodyError
+    from onebody.runs.compare import compare
     from onebody.runs.evaluate import adapt, evaluate
     from onebody.runs.loop import resume, train
     from onebody.runs.policy_file import load as load_policy
@@ -34,6 +35,7 @@ _PUBLIC = {
     "TaskFamily": ("onebody.tasks.family", "TaskFamily"),
     "Uniform": ("onebody.tasks.body", "Uniform"),
     "adapt": ("onebody.runs.evaluate", "adapt"),
+    "compare": ("onebody.runs.compare", "compare"),
     "evaluate": ("onebody.runs.evaluate", "evaluate"),
     "from_gymnasium": ("onebody.worlds.custom", "from_gymnasium"),
     "gym": ("onebody.worlds.gym", ""),
@@ -58,6 +60,7 @@ __all__ = [
     "TaskFamily",
     "Uniform",
     "adapt",
+    "compare",
     "evaluate",
     "from_gymnasium",
     "gym",

@@ -10,7 +10,7 @@ from jax.flatten_util import ravel_pytree
 from onebody.algorithms import maml, oracle, promp, trpo_baseline
 from onebody.core.gaussian import Gaussian
 from onebody.core.nets import Normalizer
-from onebody.learning.policies import GaussianPolicy, ValueConfig
+from onebody.learning.policies import GaussianPolicy, ValueConfig, for_each
 from onebody.runs import evaluate, policy_file, presets
 from onebody.tasks import registry
 from onebody.worlds.simulator import Simulator
@@ -75,7 +75,7 @@ def test_the_two_inner_losses_agree_in_their_gradient_alone(problem):
 def test_a_batch_of_tasks_is_a_loop_of_tasks():
     policy = GaussianPolicy(jax.random.key(0), (8,), Normalizer(2), 2)
     batch = seen(jax.random.key(1))
-    together = maml.inner_steps(maml.for_each(policy, batch.observation), batch, 0.3, maml.likelihood)
+    together = maml.inner_steps(for_each(policy, batch.observation), batch, 0.3, maml.likelihood)
     for i in range(3):
         alone = maml.inner_step(policy, jax.tree.map(lambda x, i=i: x[i], batch), 0.3, maml.likelihood)
         np.testing.assert_allclose(together.net.weights[0][i], alone.net.weights[0], atol=1e-6)

@@ -114,6 +114,23 @@ def test_a_task_does_not_depend_on_the_tasks_beside_it():
     np.testing.assert_allclose(alone.policies.net.weights[0][0], together.policies.net.weights[0][0], atol=1e-6)
 
 
+def test_an_interval_takes_in_the_members_and_past_errors():
+    """Members at 8 and 12: 2 deviations are 4; of errors from -10 to 0 the 5% quantile is -9.5."""
+    returns, errors = jnp.array([[8.0, 10.0], [12.0, 10.0]]), jnp.linspace(-10.0, 0.0, 41)
+    found = omni._interval(returns, errors)
+    np.testing.assert_allclose(found, [[10 - np.hypot(9.5, 4), 14], [0.5, 10]], atol=1e-4)
+    np.testing.assert_allclose(omni._interval(returns, jnp.zeros(4)), [[6, 14], [10, 10]], atol=1e-4)
+
+
+def test_past_errors_are_remembered_until_the_reward_is_another():
+    algorithm = make()
+    state, metrics = train(algorithm)
+    newest = state.errors[-SMOKE.real_episodes :]
+    np.testing.assert_allclose(newest.mean(), metrics["real/return"] - metrics["imagined/return"], atol=1e-3)
+    asked, forgotten = algorithm.rewarded(state, FAMILY)
+    assert (state.errors != 0).all() and (forgotten.errors == 0).all() and asked.simulator.samples == 0
+
+
 def test_the_promise_holds_the_members_and_warns_of_the_unknown():
     algorithm = make(LEARNER)
     state, _ = train(algorithm)

@@ -32,7 +32,7 @@ from onebody.core.nets import Normalizer, trainable
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key, Transitions
 from onebody.learning import linear_baseline, trpo
-from onebody.learning.policies import GaussianPolicy
+from onebody.learning.policies import GaussianPolicy, for_each
 from onebody.learning.trpo import TRPOConfig
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.rollout import rollout
@@ -155,11 +155,6 @@ def adaptation(
         policies = inner_steps(policies, seen, rate, loss)
         used += (simulator.samples - before) // len(tasks)
         stage, rate = stage + 1, config.inner_rate / 2
-
-
-def for_each(policy: GaussianPolicy, tasks: Array) -> GaussianPolicy:
-    """The policy, once for each task."""
-    return jax.tree.map(lambda x: jnp.broadcast_to(x, (len(tasks), *x.shape)), policy)
 
 
 def new_policy(family: TaskFamily, key: Key, config: Meta) -> GaussianPolicy:

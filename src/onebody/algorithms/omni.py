@@ -33,7 +33,7 @@ from onebody.core.types import Key, Transitions
 from onebody.learning import ensemble, first_order
 from onebody.learning.ensemble import Ensemble, EnsembleConfig
 from onebody.learning.first_order import Agent, FirstOrderConfig
-from onebody.learning.policies import ConditionedPolicy, Exploring, Policy
+from onebody.learning.policies import Exploring, Policy, for_each
 from onebody.learning.replay import Replay
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.rollout import rollout
@@ -167,13 +167,13 @@ class OMNI:
         if self.config.collect == "uniform":
             return self.family.space.sample(key, n)
         tasks = self.family.space.sample(key, CANDIDATES * n)
-        returns, novelty = self._predict(state, _for_each(state.agent.policy, tasks), tasks, 1, key)
+        returns, novelty = self._predict(state, for_each(state.agent.policy, tasks), tasks, 1, key)
         wanted = novelty if self.config.collect == "disagreement" else -returns.mean(0)
         return tasks[jnp.argsort(-wanted)[:n]]
 
     def _collect(self, state: State, tasks: Array, episodes: int, key: Key) -> tuple[State, dict[str, Array]]:
         """Line 3: how far predictions are off is learned from the very episodes that are collected."""
-        policies = Exploring(_for_each(state.agent.policy, tasks))
+        policies = Exploring(for_each(state.agent.policy, tasks))
         imagined, _ = self._predict(state, policies, tasks, self.config.predicted_episodes, key, deterministic=False)
         seen = rollout(self.simulator, policies, tasks, key, episodes=episodes)
         real = first_episode_return(seen.reward, seen.done)
@@ -206,7 +206,7 @@ class OMNI:
         """Policies of several tasks, and what their models say of them."""
         policies, promises = [], []
         for state, rows in _together(states, tasks):
-            policies.append(_for_each(state.agent.policy, rows))
+            policies.append(for_each(state.agent.policy, rows))
             returns, novelty = self._predict(state, policies[-1], rows, self.config.predicted_episodes, key)
             promises.append((returns.mean(0), _interval(returns, state.errors), novelty))
         stacked, promised = (jax.tree.map(lambda *x: jnp.concatenate(x), *each) for each in (policies, promises))
@@ -226,11 +226,6 @@ def _together(states: Sequence[State], tasks: Array) -> list[tuple[State, Array]
     if all(state is states[0] for state in states):
         return [(states[0], tasks)]
     return [(state, task[None]) for state, task in zip(states, tasks, strict=True)]
-
-
-def _for_each(policy: ConditionedPolicy, tasks: Array) -> ConditionedPolicy:
-    """The policy, once for each task."""
-    return jax.tree.map(lambda x: jnp.broadcast_to(x, (len(tasks), *x.shape)), policy)
 
 
 @jax.jit

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 from onebody.algorithms.protocol import Adapted, Metrics
 from onebody.algorithms.trpo_baseline import Agent, Config, collect, improve, new_agent
 from onebody.core.types import Key
-from onebody.learning.policies import ConditionedGaussian, with_task
+from onebody.learning.policies import ConditionedGaussian, for_each, with_task
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.simulator import Simulator
 
@@ -52,6 +52,6 @@ class Oracle:
 
     def adapt(self, state: Agent, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
         """The same policy at every stage: it does not learn from single tasks."""
-        policies = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(tasks), *x.shape)), state.policy)
+        policies = for_each(state.policy, tasks)
         for stage in itertools.count():
             yield Adapted(stage, policies, 0, jnp.full(len(tasks), jnp.nan))

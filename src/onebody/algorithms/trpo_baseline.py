@@ -28,7 +28,7 @@ from onebody.core.nets import Normalizer, trainable
 from onebody.core.returns import first_episode_return, gae
 from onebody.core.types import Key, Transitions
 from onebody.learning import trpo
-from onebody.learning.policies import GaussianPolicy, ValueConfig, ValueFunction, fit_value
+from onebody.learning.policies import GaussianPolicy, ValueConfig, ValueFunction, fit_value, for_each
 from onebody.learning.trpo import TRPOConfig
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.rollout import rollout
@@ -83,8 +83,7 @@ def collect(
     simulator: Simulator, policy: GaussianPolicy, tasks: Float[Array, "task feature"], episodes: int, key: Key
 ) -> tuple[Transitions, Metrics]:
     """Line 3."""
-    policies = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(tasks), *x.shape)), policy)
-    seen = rollout(simulator, policies, tasks, key, episodes=episodes)
+    seen = rollout(simulator, for_each(policy, tasks), tasks, key, episodes=episodes)
     return seen, {"real/return": float(first_episode_return(seen.reward, seen.done).mean())}
 
 

@@ -74,7 +74,7 @@ class Compare:
                 print(
                     f"onebody: {name} diverged in {run}, its last good checkpoint is compared: {why}", file=sys.stderr
                 )
-            if len(each["seeds"]) < 3:
+            if each["stages"][0]["mean"]["interval"] is None:
                 print(
                     f"onebody: {name} has {len(each['seeds'])} of the 3 seeds that an interval needs", file=sys.stderr
                 )

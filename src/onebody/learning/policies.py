@@ -1,7 +1,7 @@
 """What acts, and what values states."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -46,6 +46,14 @@ class Policy(Protocol):
     def __call__(self, observation: Array, task: Array, memory: Any, noise: Array) -> tuple[Array, Any]:
         """action and memory; observation, memory and noise share leading axes, the task has none"""
         ...
+
+
+P = TypeVar("P", bound=eqx.Module)
+
+
+def for_each(policy: P, tasks: Float[Array, "task ..."]) -> P:
+    """The same policy once for each task, stacked, as a rollout takes them."""
+    return jax.tree.map(lambda x: jnp.broadcast_to(x, (len(tasks), *x.shape)), policy)
 
 
 class GaussianPolicy(eqx.Module):
