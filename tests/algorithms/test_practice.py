@@ -6,7 +6,7 @@ import pytest
 
 from onebody.algorithms import omni, practice
 from onebody.core.errors import OnebodyError
-from onebody.learning.first_order import FirstOrderConfig
+from onebody.learning.first_order import FirstOrderConfig, Windows
 from onebody.runs import presets
 from onebody.tasks import registry
 from onebody.worlds.simulator import Simulator
@@ -42,12 +42,15 @@ def test_there_is_an_update_for_each_rate(state, updates):
 
 
 def test_states_after_the_end_of_an_episode_are_never_drawn():
-    alive = np.random.default_rng(0).random(500) < 0.3
-    alive[:3] = [True, False, False]
-    visited = practice.Visited(jnp.arange(500.0)[:, None], jnp.zeros((500, 1)), jnp.cumsum(alive.astype(np.float32)))
-    drawn = np.asarray(visited.draw(jax.random.key(0), 20_000)[0])[:, 0].astype(int)
-    assert alive[drawn].all()
-    share = np.bincount(drawn, minlength=500)[alive] * alive.sum() / 20_000
+    """Episode i of 25 runs for i + 1 of 20 steps; its states say which it is, and its task, too."""
+    alive = np.arange(20)[:, None] <= np.arange(25)
+    place = jnp.stack(jnp.meshgrid(jnp.arange(20.0), jnp.arange(25.0), indexing="ij"), axis=-1)
+    zero = jnp.zeros((20, 25))
+    seen = Windows(place, place, zero, zero, jnp.asarray(alive, jnp.float32), zero)
+    visited = practice.Visited.along(seen, jnp.arange(25.0)[:, None])
+    drawn, tasks = (np.asarray(x).astype(int) for x in visited.draw(jax.random.key(0), 20_000))
+    assert alive[drawn[:, 0], drawn[:, 1]].all() and (tasks[:, 0] == drawn[:, 1]).all()
+    share = np.bincount(drawn[:, 0] * 25 + drawn[:, 1], minlength=500)[alive.reshape(-1)] * alive.sum() / 20_000
     assert share.min() > 0.5 and share.max() < 1.6
 
 

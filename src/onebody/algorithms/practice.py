@@ -16,7 +16,7 @@ from onebody.core.returns import first_episode_return
 from onebody.core.types import Key
 from onebody.learning import first_order
 from onebody.learning.ensemble import Ensemble
-from onebody.learning.first_order import Agent, FirstOrderConfig
+from onebody.learning.first_order import Agent, FirstOrderConfig, Windows
 from onebody.learning.policies import Policy
 from onebody.learning.replay import Replay
 from onebody.tasks.family import TaskFamily
@@ -36,6 +36,14 @@ class Visited(NamedTuple):
     task: Float[Array, "row feature"]
     counted: Float[Array, " row"]
     """how many rows up to this one belong to an episode; those after its end do not"""
+
+    @staticmethod
+    def along(seen: Windows, tasks: Float[Array, "row feature"]) -> "Visited":
+        """States of imagined episodes, each in its own task."""
+        time, episodes = seen.alive.shape
+        rows = seen.observation, jnp.broadcast_to(tasks, (time, *tasks.shape)), seen.alive
+        observation, task, alive = (x.reshape(time * episodes, *x.shape[2:]) for x in rows)
+        return Visited(observation, task, jnp.cumsum(alive))
 
     def draw(self, key: Key, n: int) -> tuple[Float[Array, "n observation"], Float[Array, "n feature"]]:
         row = jnp.searchsorted(self.counted, self.counted[-1] * jax.random.uniform(key, (n,)))
@@ -79,10 +87,8 @@ def practise(
         task = draw(task_key, EPISODES)
         noise = jax.random.normal(noise_key, (family.horizon, EPISODES, agent.policy.noise_size))
         member = model.random_member(member_key)
-        seen = first_order.imagine(agent.policy, member, judge, start(start_key, EPISODES), task, noise)
-        rows = seen.observation, jnp.broadcast_to(task, (family.horizon, *task.shape)), seen.alive
-        observation, task, alive = (x.reshape(family.horizon * EPISODES, *x.shape[2:]) for x in rows)
-        return Visited(observation, task, jnp.cumsum(alive))
+        begin = start(start_key, EPISODES)
+        return Visited.along(first_order.imagine(agent.policy, member, judge, begin, task, noise), task)
 
     def improve(agent: Agent, visited: Visited, key: Key, rate: Array) -> tuple[Agent, dict[str, Array]]:
         member_key, visit_key, start_key, data_key, task_key, update_key = jax.random.split(key, 6)
