@@ -33,6 +33,23 @@ def test_the_page_says_what_the_tests_say(runs, tmp_path):
     assert text.count("<svg") == 4 and "forward velocity (m/s)" in text
     assert "oracle: told the task; trpo: seeing rewards only" in text
     assert not re.findall(r"(?:src|href)=.?http", text)
+    names = "return-after-adaptation", "return-in-training", "return-by-task-stage-0", "return-by-task-stage-1"
+    assert {path.name for path in (tmp_path / "report").iterdir()} == {
+        f"{n}.{k}" for n in names for k in ("csv", "png")
+    }
+
+
+def test_tasks_of_two_dimensions_are_maps_of_one_scale():
+    tasks = [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]
+    tests = [
+        {"algorithm": name, "stages": [{"tasks": tasks, "returns": [[low, low + 2.0]] * 2 + [[9.0, 9.0]]}]}
+        for name, low in (("omni", 1.0), ("omni", 3.0), ("smt", -4.0))
+    ]
+    maps = [drawing for drawing, _ in comparison._by_task(("speed", "angle"), tests)]
+    assert [(each.title, each.values, each.limits) for each in maps] == [
+        ("Return by task, stage 0, omni", [3.0, 3.0, 9.0], (-3.0, 9.0)),
+        ("Return by task, stage 0, smt", [-3.0, -3.0, 9.0], (-3.0, 9.0)),
+    ]
 
 
 def test_few_seeds_and_diverged_ones_are_stated(runs, tmp_path):

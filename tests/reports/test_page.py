@@ -6,16 +6,13 @@ from html.parser import HTMLParser
 
 import pytest
 
-from onebody.reports import page
+from onebody.reports import charts, page
+from onebody.reports.charts import Chart, HeatMap, Line
 
 ROWS = [
     {"iteration": i, "real/samples": 4000 * i, "real/return": -300.0 / i, "imagined/return": -250.0 / i}
     | {"model/validation_error": 1.0 / i}
     for i in range(1, 6)
-]
-EVALUATIONS = [
-    {"training_samples": n, "stages": [{"stage": s, "mean": s - 9.0, "interval": [s - 9.5, s - 8.0]} for s in range(4)]}
-    for n in (8000, 0, 4000)
 ]
 
 
@@ -45,9 +42,9 @@ class Reader(HTMLParser):
 
 
 def whole(tmp_path):
-    charts = (page.learning_curve(ROWS), page.model_error(ROWS), page.meta_test_curve(EVALUATIONS))
+    drawn = charts.svg(charts.learning_curve(ROWS)), charts.svg(charts.model_error(ROWS)), charts.svg(heat_map())
     body = (
-        page.figures(*((chart, "caption") for chart in charts), (page.picture(b"webp", "moves"), "a picture"))
+        page.figures(*((chart, "caption") for chart in drawn), (page.picture(b"webp", "moves"), "a picture"))
         + page.table(("task", "return"), [("0.4", "-1.0")])
         + page.command("onebody list")
         + page.facts({"jax": "1"})
@@ -60,7 +57,7 @@ def test_needs_nothing_else(tmp_path):
     text = whole(tmp_path)
     reader = Reader(text)
     assert not reader.open
-    assert all(source.startswith(("#", "data:image/webp;base64,")) for source in reader.fetched)
+    assert all(source.startswith(("#", "data:image/webp;base64,", "data:image/png;base64,")) for source in reader.fetched)
     assert not re.search(r"https?://|url\((?!#)|@import|<script", text)
     assert len([name for name in tmp_path.rglob("*") if name.is_file()]) == 1
 
@@ -87,8 +84,8 @@ def test_the_same_data_give_the_same_bytes(tmp_path):
         lambda text: page.figures(("", text)),
         lambda text: page.picture(b"", text),
         lambda text: page.paragraph(text),
-        lambda text: page.chart(text, [page.Line(text, [0.0], [1.0]), page.Line("b", [0.0], [1.0])], text, text),
-        lambda text: page.chart(text, [], text, text),
+        lambda text: charts.svg(Chart(text, [Line(text, [0.0], [1.0]), Line("b", [0.0], [1.0])], text, text)),
+        lambda text: charts.svg(Chart(text, [], text, text)),
     ],
 )
 def test_text_is_escaped(piece):
@@ -98,24 +95,23 @@ def test_text_is_escaped(piece):
     assert 'alert("1")</' not in written
 
 
-@pytest.mark.parametrize("draw", [page.learning_curve, page.model_error])
+@pytest.mark.parametrize("draw", [charts.learning_curve, charts.model_error])
 def test_a_curve_of_nothing_is_a_note(draw):
     nothing = [{"iteration": 1, "real/samples": 4000}, {"iteration": 2, "real/samples": 8000, "real/return": math.nan}]
     for rows in ([], nothing):
-        assert draw(rows).startswith("<p class=note>")
-    assert page.meta_test_curve([]).startswith("<p class=note>")
+        assert charts.svg(draw(rows)).startswith("<p class=note>")
 
 
-@pytest.mark.parametrize("draw", [page.learning_curve, page.model_error])
+@pytest.mark.parametrize("draw", [charts.learning_curve, charts.model_error])
 def test_a_curve_of_one_row_shows_it(draw):
-    svg = draw(ROWS[:1])
+    svg = charts.svg(draw(ROWS[:1]))
     assert svg.startswith("<svg") and svg.endswith("</svg>")
     assert "<use" in svg  # a marker: a line of one point has no length
     assert ">4k<" in svg
 
 
 def test_a_curve_names_its_lines_and_axes_and_takes_the_colors_of_the_page():
-    svg = page.learning_curve(ROWS)
+    svg = charts.svg(charts.learning_curve(ROWS))
     for text in ("real", "imagined", "real samples", "return an episode", "20k"):
         assert f">{text}<" in svg
     assert "var(--line-0)" in svg and "var(--line-1)" in svg
@@ -124,10 +120,29 @@ def test_a_curve_names_its_lines_and_axes_and_takes_the_colors_of_the_page():
 
 def test_values_that_are_missing_are_gaps():
     rows = [*ROWS, {"iteration": 6, "real/samples": 24000, "real/return": None, "imagined/return": math.nan}]
-    assert ">24k<" not in page.learning_curve(ROWS)
-    assert "nan" not in page.learning_curve(rows).lower()
+    assert ">24k<" not in charts.svg(charts.learning_curve(ROWS))
+    assert "nan" not in charts.svg(charts.learning_curve(rows)).lower()
 
 
-def test_evaluations_may_come_in_any_order():
-    assert page.meta_test_curve(EVALUATIONS) == page.meta_test_curve(EVALUATIONS[::-1])
-    assert all(f">stage {i}<" in page.meta_test_curve(EVALUATIONS) for i in range(4))
+def heat_map(points=((0.0, 0.0), (1.0, 0.0), (0.0, 2.0), (1.0, 3.0))):
+    return HeatMap("map", points, [1.0, 2.0, 3.0, 4.0][: len(points)], "speed", "angle", "return", (1.0, 4.0))
+
+
+def test_a_heat_map_shows_every_point_with_or_without_triangles_between():
+    for points in (heat_map().points, ((0.0, 0.0), (1.0, 1.0), (2.0, 2.0)), ((0.0, 0.0),)):
+        text = charts.svg(heat_map(points))
+        assert all(f">{label}<" in text for label in ("speed", "angle", "return"))
+        assert text.count("<use") >= len(points)
+    assert charts.svg(heat_map(())).startswith("<p class=note>")
+
+
+@pytest.mark.parametrize("drawing", [heat_map(), charts.learning_curve(ROWS)])
+def test_a_drawing_is_saved_as_a_picture_and_its_numbers(drawing, tmp_path):
+    charts.save(drawing, tmp_path / "new" / "figure")
+    assert (tmp_path / "new" / "figure.png").read_bytes().startswith(b"\x89PNG")
+    header, *rows = (tmp_path / "new" / "figure.csv").read_text().splitlines()
+    assert len(rows) == (4 if isinstance(drawing, HeatMap) else 2 * len(ROWS))
+    assert header == (
+        "speed,angle,return" if isinstance(drawing, HeatMap) else "line,real samples,return an episode,low,high"
+    )
+    assert rows[1] == ("1.0,0.0,2.0" if isinstance(drawing, HeatMap) else "real,8000.0,-150.0,,")

@@ -9,15 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from onebody.reports import page
-from onebody.reports.page import Line, Section
+from onebody.reports import charts, page
+from onebody.reports.charts import Chart, HeatMap, Line
+from onebody.reports.page import Section
 from onebody.runs import compare, folder, log
+
+Captioned = tuple[Chart | HeatMap, str]
+"""a drawing and its caption"""
 
 
 def write(runs: Sequence[Path], path: Path) -> Path:
     """One HTML file that needs nothing else, from runs that were tested (`onebody evaluate`, `onebody compare`).
 
-    Every return that it is made of is written beside it as CSV, a line an episode.
+    Beside it: every return that it is made of as CSV, a line an episode; each figure as PNG and CSV, in a folder of the
+    page's name.
 
     Raises:
         OnebodyError: as `compare.summary`.
@@ -33,16 +38,24 @@ def write(runs: Sequence[Path], path: Path) -> Path:
         if any(each["task_is_known"] is kind for each in found["algorithms"].values())
     )
     lead = f"Mean returns of deterministic policies on {n_tasks} held-out tasks, the same for all. {known}."
+    labels = folder.family_of(folder.read_config(runs[0])).task_labels
+    curves, by_task = [_adaptation(found), _training(runs)], list(_by_task(labels, tests))
     sections = [
-        Section("Adaptation", page.figures(_adaptation(found), _training(runs)) + _failures(found)),
+        Section("Adaptation", _figures(curves) + _failures(found)),
         Section("In numbers", _numbers(found)),
         *([Section("Which is better", _improvement(found))] if len(names) > 1 else []),
-        *_by_task(runs, tests),
+        *([Section("By task", _figures(by_task))] if by_task else []),
         Section("What was run", _provenance(runs)),
     ]
     written = page.write(path, f"{found['family']}: {', '.join(names)}", lead, sections)
     _write_returns(tests, path.with_suffix(".csv"))
+    for drawing, _ in [*curves, *by_task]:
+        charts.save(drawing, path.with_suffix("") / drawing.title.lower().replace(",", "").replace(" ", "-"))
     return written
+
+
+def _figures(drawn: Sequence[Captioned]) -> str:
+    return page.figures(*((charts.svg(drawing), caption) for drawing, caption in drawn))
 
 
 def _write_returns(tests: Sequence[dict[str, Any]], path: Path) -> None:
@@ -59,7 +72,7 @@ def _write_returns(tests: Sequence[dict[str, Any]], path: Path) -> None:
                     rows.writerows([*place, i, value] for i, value in enumerate(returns))
 
 
-def _adaptation(found: dict[str, Any]) -> tuple[str, str]:
+def _adaptation(found: dict[str, Any]) -> Captioned:
     """Return against real samples of the new task; stage 0 has none."""
     lines = []
     for name, each in found["algorithms"].items():
@@ -68,11 +81,11 @@ def _adaptation(found: dict[str, Any]) -> tuple[str, str]:
         low, high = map(list, zip(*band, strict=True)) if all(band) else ([], [])
         samples = [float(stage["adaptation_samples"]) for stage in stages]
         lines.append(Line(name, samples, [estimate["value"] for estimate in estimates], low, high))
-    chart = page.chart("Return after adaptation", lines, "real samples of the new task", "mean return")
+    chart = Chart("Return after adaptation", lines, "real samples of the new task", "mean return")
     return chart, "Return against real samples of the new task, zero-shot at 0; bands are 95% intervals."
 
 
-def _training(runs: Sequence[Path]) -> tuple[str, str]:
+def _training(runs: Sequence[Path]) -> Captioned:
     """Return of training against real samples, a line a run, of at most forty points that average what is between."""
     lines = []
     for run in runs:
@@ -81,7 +94,7 @@ def _training(runs: Sequence[Path]) -> tuple[str, str]:
         samples = [float(rows[part[-1]]["real/samples"]) for part in parts]
         returns = [float(np.mean([rows[i].get("real/return", math.nan) for i in part])) for part in parts]
         lines.append(Line(record["algorithm"], samples, returns))
-    chart = page.chart("Return in training", lines, "real samples of training", "return an episode", log_x=True)
+    chart = Chart("Return in training", lines, "real samples of training", "return an episode", log_x=True)
     return chart, "Return of the episodes of training, with exploration, a line a training."
 
 
@@ -140,22 +153,27 @@ def _verdict(row: dict[str, Any]) -> str:
     return row["algorithm"] if low > 0.5 else row["over"] if high < 0.5 else "not sure"
 
 
-def _by_task(runs: Sequence[Path], tests: Sequence[dict[str, Any]]) -> Iterator[Section]:
-    """Zero-shot and last stage against a one-dimensional task."""
+def _by_task(labels: Sequence[str], tests: Sequence[dict[str, Any]]) -> Iterator[Captioned]:
+    """Zero-shot and last stage against a task of one or two dimensions, mean over seeds."""
     tasks = np.array(tests[0]["stages"][0]["tasks"])
-    if tasks.shape[1] != 1 or len(tasks) < 3:
+    if tasks.shape[1] > 2 or len(tasks) < 3:
         return
-    order, pieces = np.argsort(tasks[:, 0]), []
-    label = folder.family_of(folder.read_config(runs[0])).task_labels[0]
+    names = list(dict.fromkeys(test["algorithm"] for test in tests))
     for stage in sorted({0, len(tests[0]["stages"]) - 1}):
-        lines = []
-        for name in dict.fromkeys(test["algorithm"] for test in tests):
-            same = [test["stages"][stage]["returns"] for test in tests if test["algorithm"] == name]
-            means = np.mean(same, axis=(0, 2))[order]
-            lines.append(Line(name, tasks[order, 0].tolist(), means.tolist()))
-        chart = page.chart(f"Return by task, stage {stage}", lines, label, "mean return")
-        pieces.append((chart, f"Stage {stage}, mean over seeds."))
-    yield Section("By task", page.figures(*pieces))
+        means = {
+            name: np.mean([t["stages"][stage]["returns"] for t in tests if t["algorithm"] == name], axis=(0, 2))
+            for name in names
+        }
+        if tasks.shape[1] == 1:
+            order = np.argsort(tasks[:, 0])
+            lines = [Line(name, tasks[order, 0].tolist(), mean[order].tolist()) for name, mean in means.items()]
+            yield Chart(f"Return by task, stage {stage}", lines, labels[0], "mean return"), f"Stage {stage}."
+            continue
+        limits = min(map(np.min, means.values())), max(map(np.max, means.values()))
+        points = [(float(a), float(b)) for a, b in tasks]
+        for name, mean in means.items():
+            title, (x, y) = f"Return by task, stage {stage}, {name}", labels
+            yield HeatMap(title, points, mean.tolist(), x, y, "mean return", limits), f"{name}, stage {stage}."
 
 
 def _provenance(runs: Sequence[Path]) -> str:

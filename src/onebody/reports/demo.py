@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from onebody.core.errors import OnebodyError, did_you_mean
-from onebody.reports import page, video
+from onebody.reports import charts, page, video
 from onebody.runs import evaluate, folder, log, loop
 from onebody.runs.evaluate import AdaptedPolicy
 from onebody.runs.presets import preset
@@ -91,11 +91,14 @@ def write_report(
         sections.append(page.Section("How they move", page.figures(*pictures)))
     curves = page.figures(
         (
-            page.learning_curve(rows),
+            charts.svg(charts.learning_curve(rows)),
             "Each point is an iteration, on velocities drawn at random, some harder than others. Real: the episodes "
             "its samples come from, with exploration noise. Imagined: in the model, after more practice there.",
         ),
-        (page.model_error(rows), "How wrong the model is on each iteration's new samples, before it learns from them."),
+        (
+            charts.svg(charts.model_error(rows)),
+            "How wrong the model is on each iteration's new samples, before it learns from them.",
+        ),
     )
     again = page.command(f"onebody demo --out {run}", next_command(run))
     made_with = {name: str(config[name]) for name in ("algorithm", "family", "preset", "seed")} | config["versions"]

@@ -5,21 +5,10 @@ Every function but `write` returns a piece of HTML; texts given to them are esca
 
 import base64
 import html
-import io
-import math
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import matplotlib
-from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter
-
-INK, GRID, LINES = "#010101", "#020202", ("#030303", "#040404", "#050505", "#060606")
-"""stand-ins in a figure for the page's own colours, which follow light and dark"""
 
 
 @dataclass(frozen=True)
@@ -28,17 +17,6 @@ class Section:
 
     title: str
     body: str
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of a chart; `low` and `high` bound the band around it, where there is one."""
-
-    label: str
-    x: Sequence[float]
-    y: Sequence[float]
-    low: Sequence[float] = ()
-    high: Sequence[float] = ()
 
 
 def write(path: Path, title: str, lead: str, sections: Sequence[Section]) -> Path:
@@ -98,107 +76,6 @@ def picture(webp: bytes, description: str) -> str:
     return f'<img src="data:image/webp;base64,{data}" alt="{html.escape(description)}">'
 
 
-def learning_curve(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Real and imagined return a training iteration against real samples; `rows` of `metrics.jsonl`."""
-    samples = _column(rows, "real/samples")
-    lines = [
-        Line("real", samples, _column(rows, "real/return")),
-        Line("imagined", samples, _column(rows, "imagined/return")),
-    ]
-    return chart("Return of training", lines, "real samples", "return an episode")
-
-
-def model_error(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The model's error on samples it has not been fitted to, against real samples; `rows` of `metrics.jsonl`."""
-    line = Line("model", _column(rows, "real/samples"), _column(rows, "model/validation_error"))
-    return chart("Error of the model", [line], "real samples", "validation error")
-
-
-def meta_test_curve(evaluations: Sequence[Mapping[str, Any]]) -> str:
-    """Mean return on held-out tasks against samples of training, a line a stage, with its interval.
-
-    `evaluations` are results of `onebody evaluate`, in any order.
-    """
-    stages: dict[int, list[tuple[float, float, float, float]]] = {}
-    for evaluation in evaluations:
-        for stage in evaluation["stages"]:
-            points = stages.setdefault(stage["stage"], [])
-            low, high = stage["interval"]
-            points.append((float(evaluation["training_samples"]), stage["mean"], low, high))
-    lines = [Line(f"stage {stage}", *map(list, zip(*sorted(points)))) for stage, points in sorted(stages.items())]
-    return chart("Return on held-out tasks", lines, "real samples of training", "mean return")
-
-
-def chart(title: str, lines: Sequence[Line], x: str, y: str, log_x: bool = False) -> str:
-    """Lines over a common axis as inline SVG; values that are not finite are gaps. A note where there is no value.
-
-    Lines of the same label have one colour and one entry in the legend.
-    """
-    lines = [line for line in lines if any(map(math.isfinite, line.y))]
-    if not lines:
-        return paragraph(f"{title}: nothing recorded yet.", "note")
-    with matplotlib.rc_context({**_RC, "svg.hashsalt": title}):
-        figure = Figure(figsize=(4.8, 3.1), layout="constrained")
-        axes = figure.add_subplot()
-        colors = dict(zip(dict.fromkeys(line.label for line in lines), LINES * len(lines), strict=False))
-        drawn: set[str] = set()
-        for line in lines:
-            color, marker = colors[line.label], "o" if len(line.x) < 30 else None
-            label = None if line.label in drawn else line.label
-            drawn.add(line.label)
-            axes.plot(line.x, line.y, color=color, label=label, linewidth=1.8, marker=marker, markersize=4)
-            if line.low:
-                axes.fill_between(line.x, line.low, line.high, color=color, alpha=0.18, linewidth=0)
-        axes.set_xlabel(x)
-        axes.set_ylabel(y)
-        axes.grid(axis="y", color=GRID, linewidth=0.8)
-        axes.spines[["top", "right", "left"]].set_visible(False)
-        if log_x:
-            axes.set_xscale("log")
-            axes.xaxis.set_minor_formatter(NullFormatter())
-        else:
-            axes.xaxis.set_major_locator(MaxNLocator(5))
-        if max(map(max, (line.x for line in lines))) >= 1000:
-            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-        if len(colors) > 1:
-            figure.legend(
-                loc="outside upper left", ncols=4, frameon=False, borderpad=0.2, handlelength=1, columnspacing=1.3
-            )
-        file = io.StringIO()
-        figure.savefig(file, format="svg", transparent=True)
-    return _inline(file.getvalue(), title)
-
-
-def _inline(svg: str, title: str) -> str:
-    """Matplotlib's SVG as a piece of HTML: no prologue, names or addresses; the page's colours and font."""
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    svg = svg.replace("xlink:href", "href").replace(f"stroke: {GRID}", "stroke: var(--grid)")
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
-    for color, name in ((INK, "var(--muted)"), *((c, f"var(--line-{i})") for i, c in enumerate(LINES))):
-        svg = svg.replace(color, name)
-    view = re.search(r'viewBox="[^"]*"', svg)
-    assert view is not None, "matplotlib gives each SVG its view box"
-    name = html.escape(title)
-    return f'<svg role="img" aria-label="{name}" {view[0]}>' + svg[svg.index(">") + 1 :].strip()
-
-
-def _column(rows: Sequence[Mapping[str, Any]], name: str) -> list[float]:
-    """NaN where a row has no such number."""
-    values = (row.get(name) for row in rows)
-    return [math.nan if value is None else float(value) for value in values]
-
-
-_RC: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "font.size": 10.5,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": GRID,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-}
 _STYLE = """
 :root { color-scheme: light dark; --paper: #fff; --ink: #1c2430; --muted: #5a6573; --grid: #e2e6eb; --soft: #f4f6f8;
   --line-0: #1f6fb5; --line-1: #c2571a; --line-2: #2a8a5c; --line-3: #8a4fa8; }

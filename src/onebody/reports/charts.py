@@ -1,0 +1,205 @@
+"""What a page draws: data in; SVG in the page's own colours, or PNG and CSV files, out."""
+
+import csv
+import html
+import io
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter
+
+from onebody.reports.page import paragraph
+
+
+class Palette(NamedTuple):
+    """Colours of text, of what is behind the data, and of lines."""
+
+    ink: str
+    grid: str
+    lines: tuple[str, ...]
+
+
+STAND_INS = Palette("#010101", "#020202", ("#030303", "#040404", "#050505", "#060606"))
+"""for the page's own colours, which follow light and dark"""
+ON_PAPER = Palette("#1c2430", "#e2e6eb", ("#1f6fb5", "#c2571a", "#2a8a5c", "#8a4fa8"))
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a chart; `low` and `high` bound the band around it, where there is one."""
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Lines over a common axis; values that are not finite are gaps.
+
+    Lines of the same label have one colour and one entry in the legend.
+    """
+
+    title: str
+    lines: Sequence[Line]
+    x: str
+    y: str
+    log_x: bool = False
+
+    def is_empty(self) -> bool:
+        return not any(math.isfinite(y) for line in self.lines for y in line.y)
+
+    def draw(self, figure: Figure, colors: Palette) -> None:
+        axes = figure.add_subplot()
+        lines = [line for line in self.lines if any(map(math.isfinite, line.y))]
+        given = dict(zip(dict.fromkeys(line.label for line in lines), colors.lines * len(lines), strict=False))
+        drawn: set[str] = set()
+        for line in lines:
+            color, marker = given[line.label], "o" if len(line.x) < 30 else None
+            label = None if line.label in drawn else line.label
+            drawn.add(line.label)
+            axes.plot(line.x, line.y, color=color, label=label, linewidth=1.8, marker=marker, markersize=4)
+            if line.low:
+                axes.fill_between(line.x, line.low, line.high, color=color, alpha=0.18, linewidth=0)
+        _frame(axes, self.x, self.y)
+        axes.grid(axis="y", color=colors.grid, linewidth=0.8)
+        if self.log_x:
+            axes.set_xscale("log")
+            axes.xaxis.set_minor_formatter(NullFormatter())
+        if max(map(max, (line.x for line in lines))) >= 1000:
+            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        if len(given) > 1:
+            figure.legend(
+                loc="outside upper left", ncols=4, frameon=False, borderpad=0.2, handlelength=1, columnspacing=1.3
+            )
+
+    def rows(self) -> Iterator[Sequence[Any]]:
+        """The data, with a header."""
+        yield "line", self.x, self.y, "low", "high"
+        for line in self.lines:
+            low, high = (band or [""] * len(line.x) for band in (line.low, line.high))
+            yield from ((line.label, *row) for row in zip(line.x, line.y, low, high, strict=True))
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """Values at points of a plane, and between them by triangles."""
+
+    title: str
+    points: Sequence[tuple[float, float]]
+    values: Sequence[float]
+    x: str
+    y: str
+    label: str
+    limits: tuple[float, float]
+    """values of the darkest and of the lightest colour"""
+
+    def is_empty(self) -> bool:
+        return not self.points
+
+    def draw(self, figure: Figure, colors: Palette) -> None:
+        axes = figure.add_subplot()
+        x, y = zip(*self.points, strict=True)
+        style: dict[str, Any] = {"vmin": self.limits[0], "vmax": self.limits[1], "cmap": "viridis"}
+        if np.linalg.matrix_rank(np.subtract(self.points, self.points[0])) == 2:  # or there is no triangle
+            axes.tricontourf(x, y, self.values, levels=12, alpha=0.7, **style)
+        dots = axes.scatter(x, y, c=self.values, s=26, edgecolors=colors.ink, linewidths=0.6, **style)
+        _frame(axes, self.x, self.y)
+        bar = figure.colorbar(dots, ax=axes, label=self.label)
+        bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
+
+    def rows(self) -> Iterator[Sequence[Any]]:
+        """The data, with a header."""
+        yield self.x, self.y, self.label
+        yield from ((*point, value) for point, value in zip(self.points, self.values, strict=True))
+
+
+def _frame(axes: Axes, x: str, y: str) -> None:
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+
+
+def svg(drawing: Chart | HeatMap) -> str:
+    """A piece of HTML; a note where there is no value."""
+    if drawing.is_empty():
+        return paragraph(f"{drawing.title}: nothing recorded yet.", "note")
+    file = io.StringIO()
+    _save(drawing, file, STAND_INS, "svg")
+    return _inline(file.getvalue(), drawing.title)
+
+
+def save(drawing: Chart | HeatMap, path: Path) -> None:
+    """Write `path.csv`, and `path.png` where there is a value."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".csv").open("w", newline="") as file:
+        csv.writer(file).writerows(drawing.rows())
+    if not drawing.is_empty():
+        _save(drawing, path.with_suffix(".png"), ON_PAPER, "png")
+
+
+def learning_curve(rows: Sequence[Mapping[str, Any]]) -> Chart:
+    """Real and imagined return a training iteration against real samples; `rows` of `metrics.jsonl`."""
+    samples = _column(rows, "real/samples")
+    lines = [
+        Line("real", samples, _column(rows, "real/return")),
+        Line("imagined", samples, _column(rows, "imagined/return")),
+    ]
+    return Chart("Return of training", lines, "real samples", "return an episode")
+
+
+def model_error(rows: Sequence[Mapping[str, Any]]) -> Chart:
+    """The model's error on samples it has not been fitted to, against real samples; `rows` of `metrics.jsonl`."""
+    line = Line("model", _column(rows, "real/samples"), _column(rows, "model/validation_error"))
+    return Chart("Error of the model", [line], "real samples", "validation error")
+
+
+def _column(rows: Sequence[Mapping[str, Any]], name: str) -> list[float]:
+    """NaN where a row has no such number."""
+    values = (row.get(name) for row in rows)
+    return [math.nan if value is None else float(value) for value in values]
+
+
+def _save(drawing: Chart | HeatMap, file: Any, colors: Palette, kind: str) -> None:
+    style: dict[Any, Any] = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": drawing.title,
+        "font.size": 10.5,
+        "text.color": colors.ink,
+        "axes.labelcolor": colors.ink,
+        "axes.edgecolor": colors.grid,
+        "xtick.color": colors.ink,
+        "ytick.color": colors.ink,
+        "xtick.major.size": 0,
+        "ytick.major.size": 0,
+    }
+    with matplotlib.rc_context(style):
+        figure = Figure(figsize=(4.8, 3.1), layout="constrained")
+        drawing.draw(figure, colors)
+        figure.savefig(file, format=kind, transparent=kind == "svg", dpi=200)
+
+
+def _inline(text: str, title: str) -> str:
+    """Matplotlib's SVG as a piece of HTML: no prologue, names or addresses; the page's colours and font."""
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = text.replace("xlink:href", "href").replace(f"stroke: {STAND_INS.grid}", "stroke: var(--grid)")
+    text = re.sub(r'<g id="[^"]*"', "<g", text)
+    for color, name in (
+        (STAND_INS.ink, "var(--muted)"),
+        *((c, f"var(--line-{i})") for i, c in enumerate(STAND_INS.lines)),
+    ):
+        text = text.replace(color, name)
+    view = re.search(r'viewBox="[^"]*"', text)
+    assert view is not None, "matplotlib gives each SVG its view box"
+    return f'<svg role="img" aria-label="{html.escape(title)}" {view[0]}>' + text[text.index(">") + 1 :].strip()
