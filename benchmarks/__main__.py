@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from mujoco.batch import Batch
 
-from benchmarks import omni
+from benchmarks import maml, omni
 from benchmarks.products import Shape, backward, best_seconds, forward
 from benchmarks.timing import report, seconds
 from onebody.algorithms import smt, stage
@@ -188,6 +188,7 @@ def main() -> None:
     imagined_rollout(shared, agents)
     virtual_training(shared, agents)
     omni.main()
+    maml.main()
     with tempfile.TemporaryDirectory() as folder:
         gymnasium_beside_ours(folder)
     for name in ("pearl/cheetah-vel", "pearl/ant-dir", "pearl/humanoid-dir", "smt/ant-vel", "smt/humanoid-vel"):

@@ -57,7 +57,9 @@ def test_needs_nothing_else(tmp_path):
     text = whole(tmp_path)
     reader = Reader(text)
     assert not reader.open
-    assert all(source.startswith(("#", "data:image/webp;base64,", "data:image/png;base64,")) for source in reader.fetched)
+    assert all(
+        source.startswith(("#", "data:image/webp;base64,", "data:image/png;base64,")) for source in reader.fetched
+    )
     assert not re.search(r"https?://|url\((?!#)|@import|<script", text)
     assert len([name for name in tmp_path.rglob("*") if name.is_file()]) == 1
 

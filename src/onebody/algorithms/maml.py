@@ -38,6 +38,9 @@ from onebody.tasks.family import TaskFamily
 from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
 
+CURVATURE = 20
+"""one row of so many goes into the Fisher matrix of the outer step"""
+
 
 @dataclass(frozen=True)
 class Meta:
@@ -85,6 +88,13 @@ class Seen(NamedTuple):
     taken: Gaussian
     """the distribution of each action when it was taken"""
 
+    def some(self, every: int) -> "Seen":
+        """One row of so many, of each task."""
+        mean, log_std = self.taken
+        rows = (x[:, ::every] for x in (self.observation, self.action, self.advantage, mean))
+        observation, action, advantage, mean = rows
+        return Seen(observation, action, advantage, Gaussian(mean, log_std))
+
 
 Loss = Callable[[Gaussian, Seen], Array]
 """(distribution of the actions now, what was seen) -> L of one task; `Seen` without its axis of tasks"""
@@ -107,8 +117,8 @@ def inner_step(
 
 @partial(jax.jit, static_argnames=("loss",))
 def inner_steps(policies: GaussianPolicy, seen: Seen, rate: Float[Array, ""] | float, loss: Loss) -> GaussianPolicy:
-    """Line 5, each task with its own policy."""
-    return jax.vmap(lambda policy, seen: inner_step(policy, seen, rate, loss))(policies, seen)
+    """Line 5, each task with its own policy, one task after the other as in `adapted_distribution`."""
+    return jax.lax.map(lambda task: inner_step(task[0], task[1], rate, loss), (policies, seen))
 
 
 def explore(
@@ -165,12 +175,17 @@ def new_policy(family: TaskFamily, key: Key, config: Meta) -> GaussianPolicy:
 def adapted_distribution(
     policy: GaussianPolicy, before: Seen, after: Seen, rate: float, loss: Loss, second_order: bool = True
 ) -> Gaussian:
-    """What the adapted policies would do in the states of `after`, [task, row, action], as a function of the policy."""
+    """What the adapted policies would do in the states of `after`, [task, row, action], as a function of the policy.
 
-    def one(before: Seen, after: Seen) -> Gaussian:
+    One task after the other, computed anew for the gradient: the rows of one stay in the processor's cache.
+    """
+
+    @jax.checkpoint
+    def one(task: tuple[Seen, Seen]) -> Gaussian:
+        before, after = task
         return inner_step(policy, before, rate, loss, second_order).distribution(after.observation)
 
-    found = jax.vmap(one)(before, after)
+    found = jax.lax.map(one, (before, after))
     return Gaussian(found.mean, found.log_std[:, None])
 
 
@@ -182,11 +197,12 @@ def outer_step(
     free, fixed = eqx.partition(policy, trainable(policy))
     parameters, unravel = ravel_pytree(free)
 
-    def distribution(parameters: Array) -> Gaussian:
-        policy = eqx.combine(unravel(parameters), fixed)
-        return adapted_distribution(policy, before, after, config.inner_rate, likelihood, config.second_order)
+    def distribution(parameters: Array, every: int = 1) -> Gaussian:
+        policy, some = eqx.combine(unravel(parameters), fixed), (before.some(every), after.some(every))
+        return adapted_distribution(policy, *some, config.inner_rate, likelihood, config.second_order)
 
-    parameters, metrics = trpo.step(distribution, parameters, after.action, after.advantage, config.trpo)
+    curvature = partial(distribution, every=CURVATURE)
+    parameters, metrics = trpo.step(distribution, parameters, after.action, after.advantage, config.trpo, curvature)
     return eqx.combine(unravel(parameters), fixed), metrics
 
 

@@ -107,6 +107,7 @@ def step(
     action: Float[Array, "*axes action"],
     advantage: Float[Array, "*axes"],
     config: TRPOConfig,
+    curvature: Callable[[Array], Gaussian] | None = None,
 ) -> tuple[Float[Array, " n"], dict[str, Float[Array, ""]]]:
     """The natural gradient to the edge of the trust region, halved until KL ≤ δ and the surrogate grows.
 
@@ -114,6 +115,7 @@ def step(
 
     Args:
         distribution: of all actions, as a function of the parameters.
+        curvature: of some of them, for the Fisher matrix alone (ibid., Appendix C); by default of all.
     """
     old = distribution(parameters)
 
@@ -121,7 +123,7 @@ def step(
         return surrogate(distribution(parameters), old, action, advantage, config.entropy)
 
     before, gradient = jax.value_and_grad(objective)(parameters)
-    fisher = fisher_product(distribution, parameters)
+    fisher = fisher_product(curvature or distribution, parameters)
     damped = lambda v: fisher(v) + config.damping * v  # noqa: E731
     direction = conjugate_gradient(damped, gradient, config.cg_iterations)
     length = jnp.sqrt(2 * config.max_kl / jnp.maximum(direction @ damped(direction), 1e-20))
