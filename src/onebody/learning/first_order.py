@@ -42,7 +42,7 @@ class FirstOrderConfig:
     """share that begins at states of the data, in any task; the rest begins where the policy comes in the model"""
     learning_rate: float = 5e-4
     """of the policy's Adam"""
-    value_rate: float = 1e-3
+    value_rate: float = 1e-2
     """of the values' Adam"""
     discount: float = 0.99
     """γ"""
