@@ -5,6 +5,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar, runtime_checkab
 
 from jaxtyping import Array, Float
 
+from onebody.core.gaussian import Gaussian
 from onebody.core.types import Key
 from onebody.learning.policies import Policy
 from onebody.tasks.family import TaskFamily
@@ -28,6 +29,8 @@ class Adapted(NamedTuple):
     """what the models of an ensemble agree on; None of a single model"""
     novelty: Float[Array, " task"] | None = None
     """disagreement of the ensemble where the policy goes, over what is usual where it has data: 1 is usual"""
+    belief: Gaussian | None = None
+    """what a latent for the hidden task is believed to be, of each task; None of an algorithm without one"""
 
 
 @runtime_checkable

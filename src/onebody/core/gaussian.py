@@ -3,10 +3,16 @@
 from typing import NamedTuple
 
 import jax.numpy as jnp
+from jax.nn import softplus
 from jax.scipy.special import erf
 from jaxtyping import Array, Float
 
 _HALF_LOG_2PI = 0.5 * jnp.log(2 * jnp.pi).item()
+
+
+def log_tanh_slope(x: Float[Array, "*axes feature"]) -> Float[Array, "*axes"]:
+    """Σ log(1 - tanh² x) without its cancellation: by how much tanh makes a density larger."""
+    return (2 * (jnp.log(2.0) - x - softplus(-2 * x))).sum(-1)
 
 
 class Gaussian(NamedTuple):

@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, Float, PyTree
 
 from onebody.core.errors import at_least, positive
-from onebody.core.gaussian import Gaussian
+from onebody.core.gaussian import Gaussian, log_tanh_slope
 from onebody.core.nets import MLP, Normalizer, fan_in, normalized_columns, normed_silu, trainable
 from onebody.core.types import Key
 
@@ -146,8 +146,7 @@ class ConditionedPolicy(eqx.Module):
         """An action, and minus its log-density: one sample of the entropy."""
         before = self.distribution(observation, task)
         x = before.sample(noise)
-        log_slope = 2 * (jnp.log(2.0) - x - jax.nn.softplus(-2 * x))  # log(1 - tanh²)
-        return jnp.tanh(x), log_slope.sum(-1) - before.log_prob(x)
+        return jnp.tanh(x), log_tanh_slope(x) - before.log_prob(x)
 
     def __call__(self, observation: Array, task: Array, memory: Any, noise: Array) -> tuple[Array, Any]:
         return jnp.tanh(self.distribution(observation, task).sample(noise)), memory

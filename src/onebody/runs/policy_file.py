@@ -19,7 +19,7 @@ def _normed_silu(x: np.ndarray) -> np.ndarray:
     return y / (1.0 + np.exp(-y))
 
 
-ACTIVATIONS = {"tanh": np.tanh, "normed_silu": _normed_silu}
+ACTIVATIONS = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0.0), "normed_silu": _normed_silu}
 LIMITS = {"tanh": np.tanh, "clip": lambda x: np.clip(x, -1.0, 1.0)}
 
 
@@ -92,6 +92,7 @@ def _graph(policy: Mapping[str, np.ndarray]) -> bytes:
 
     functions: dict[str, Callable[[str], str]] = {
         "tanh": lambda x: then("Tanh", x),
+        "relu": lambda x: then("Relu", x),
         "clip": lambda x: then("Clip", x, "low", "high"),
         "normed_silu": normed_silu,
     }

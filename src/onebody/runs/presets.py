@@ -5,7 +5,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from onebody.algorithms import maml, omni, oracle, promp, slbo, smt, trpo_baseline
+from onebody.algorithms import maml, omni, oracle, pearl, promp, slbo, smt, trpo_baseline
 from onebody.algorithms.stage import StageConfig
 from onebody.core.errors import OnebodyError, did_you_mean
 from onebody.learning.dynamics import DynamicsConfig
@@ -18,6 +18,7 @@ ALGORITHMS: dict[str, type[Any]] = {
     "omni": omni.OMNI,
     "smt": smt.SMT,
     "slbo": slbo.SLBO,
+    "pearl": pearl.PEARL,
     "maml": maml.MAML,
     "promp": promp.ProMP,
     "oracle": oracle.Oracle,
@@ -55,6 +56,21 @@ _CONFIGS: dict[tuple[str, str], Any] = {
         n_refine_model=10,
         model=EnsembleConfig(members=2, hidden=(32, 32), batch=32),
         policy=FirstOrderConfig(hidden=(16, 16), batch=32, window=5),
+    ),
+    ("pearl", "paper"): pearl.Config(),
+    ("pearl", "laptop"): pearl.Config(n_iterations=100, n_gradient=500),
+    ("pearl", "smoke"): pearl.Config(
+        n_iterations=2,
+        n_tasks=4,
+        initial_episodes=2,
+        visited=2,
+        posterior_episodes=2,
+        n_gradient=5,
+        meta_batch=3,
+        batch=8,
+        context_rows=8,
+        hidden=(16, 16),
+        encoder=(16, 16),
     ),
     ("maml", "paper"): maml.Config(),
     ("maml", "laptop"): maml.Config(n_iterations=100, meta_batch=20),

@@ -242,3 +242,10 @@ class Split:
     @property
     def split(self) -> str:
         return f"uniform on {len(self.train)} training tasks, tested on {len(self.test)} others; {self.drawn}"
+
+
+def training_set(space: TaskSpace, key: Key, n: int) -> Float[Array, "task feature"]:
+    """Tasks for a method that keeps the data of each apart: those of a space that has a fixed set, else n draws."""
+    if isinstance(space, Split):
+        return jnp.array(space.train)
+    return jnp.array(space.tasks) if isinstance(space, FiniteSet) else space.sample(key, n)

@@ -1,0 +1,83 @@
+"""Speed and memory of PEARL with the paper's sizes on the half-cheetah's velocities: 100 tasks, 16 × 256 transitions."""
+
+import dataclasses
+import resource
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks.products import Shape, backward, best_seconds, forward, through
+from benchmarks.timing import report, seconds
+from onebody.algorithms import pearl
+from onebody.runs import presets
+from onebody.tasks import registry
+from onebody.worlds.simulator import Simulator
+
+FAMILY = registry.make("pearl/cheetah-vel")
+PAPER: pearl.Config = presets.preset("pearl", "paper")
+OBSERVATION, ACTION = FAMILY.body.observation_size, FAMILY.body.action_size
+STEPS = 10
+
+
+def products() -> list[Shape]:
+    """A gradient step: encoder; both critics, also back to z; target value; policy; both critics of its actions, back to
+    these; value."""
+    rows, seen = PAPER.meta_batch * PAPER.batch, PAPER.meta_batch * PAPER.context_rows
+    encoder = (OBSERVATION + ACTION + 1, *PAPER.encoder, 2 * PAPER.latent)
+    critic = (OBSERVATION + ACTION + PAPER.latent, *PAPER.hidden, 1)
+    judged = (OBSERVATION + PAPER.latent, *PAPER.hidden, 1)
+    actor = (*judged[:-1], 2 * ACTION)
+    inferred = forward(seen, encoder) + backward(seen, encoder)
+    learned = (forward(rows, critic) + backward(rows, critic, inputs=True)) * 2
+    acted = forward(rows, actor) + backward(rows, actor) + (forward(rows, critic) + through(rows, critic)) * 2
+    return inferred + learned + acted + forward(rows, judged) * 2 + backward(rows, judged)
+
+
+def full(n_iterations: int) -> tuple[pearl.PEARL, pearl.State]:
+    """A state whose replay holds numbers for the beginning and all visits of so many iterations."""
+    config = dataclasses.replace(PAPER, n_iterations=n_iterations, n_gradient=STEPS)
+    algorithm = pearl.PEARL(FAMILY, config, Simulator(FAMILY))
+    state = algorithm.init(jax.random.key(0))
+    drawn = jax.tree.map(lambda x: jax.random.normal(jax.random.key(1), x.shape), state.replay.rows)
+    replay = dataclasses.replace(state.replay, rows=drawn._replace(terminated=jnp.zeros_like(drawn.terminated)))
+    return algorithm, dataclasses.replace(state, replay=replay)
+
+
+def gradient_step() -> None:
+    """Beside its matrix products alone."""
+    algorithm, state = full(5)
+
+    def improve() -> object:
+        return pearl.improve(state.learner, state.replay, jax.random.key(0), algorithm.config, False)[0]
+
+    taken = seconds({"step": improve}, 5)["step"] / STEPS
+    alone = best_seconds(products())
+    detail = f"{taken * 1e3:.0f} ms a gradient step, drawn from replay; its matrix products alone {alone * 1e3:.0f} ms"
+    report("pearl/gradient-step", taken / alone, 1.6, "lower", detail)
+
+
+def memory() -> None:
+    """A process that holds the replay of a whole training, fills an iteration's rows in, and learns."""
+    code = (
+        "import jax; from benchmarks import pearl; from onebody.algorithms.pearl import improve, _add; "
+        f"a, s = pearl.full({PAPER.n_iterations}); "
+        "rows, _ = a._visit(s.learner.nets, s.tasks[:5], jax.random.key(0)); "
+        "r = _add(s.replay, jax.numpy.arange(5), rows); "
+        "jax.block_until_ready(improve(s.learner, r, jax.random.key(0), a.config, False))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    gibibytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+    rows = len(full(1)[1].tasks) * PAPER.initial_episodes * FAMILY.horizon
+    rows += PAPER.n_iterations * PAPER.visited * 5 * FAMILY.horizon
+    report("pearl/memory", gibibytes / 4, 1.0, "lower", f"{gibibytes:.2f} GiB at the most, of 4 GiB, {rows:,} rows")
+
+
+def main() -> None:
+    memory()
+    gradient_step()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,352 @@
+"""PEARL: probabilistic embeddings for actor-critic meta-RL (Rakelly et al. 2019), Algorithms 1 and 2.
+
+    1: initialise encoder q_φ, policy π_θ, critics; real episodes of every training task with z ~ N(0, I)   `_begin`
+    2: for n_iterations                                                                                     `step`
+    3:     some training tasks, each: forget its recent data; episodes with z ~ N(0, I), then with
+           z ~ q_φ(z | recent data), into replay and recent data; then more of both, into replay alone    `_visit`
+    4:     n_gradient times, for a meta-batch of tasks                                                    `update`
+    5:         z ~ q_φ(z | c), c from recent data; transitions from replay
+    6:         φ, Q: down L_Q + λ KL(q_φ(z | c) ‖ N(0, I)); V towards min Q - log π; θ: down log π - min Q
+    7: a new ψ: episodes with z ~ N(0, I), then with z ~ q_φ(z | all of them)                             `adapt`
+
+The task is hidden: rewards alone tell of it. SAC is its first form (Haarnoja et al. 2018a); the encoder learns from the
+critics' loss and the KL alone; the KL is summed over tasks and latent features, the critics' loss a mean. Sparse
+rewards: replay has the dense ones, and context those of the family that is tested. As in the released code, z is
+drawn from the posterior when acting, too.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, PyTree
+
+from onebody.algorithms.protocol import Adapted, Metrics
+from onebody.core.errors import OnebodyError, at_least, positive
+from onebody.core.gaussian import Gaussian
+from onebody.core.nets import MLP
+from onebody.core.types import Key
+from onebody.learning.policies import for_each
+from onebody.learning.sac import LatentPolicy, network, value
+from onebody.learning.task_replay import Rows, TaskReplay
+from onebody.tasks.family import TaskFamily
+from onebody.tasks.space import training_set
+from onebody.worlds.rollout import rollout
+from onebody.worlds.simulator import Simulator
+
+
+@dataclass(frozen=True)
+class Config:
+    """The released settings for the half-cheetah's velocities."""
+
+    n_iterations: int = 500
+    """iterations of training"""
+    n_tasks: int = 100
+    """training tasks, drawn once, of a family that has no fixed set of them"""
+    initial_episodes: int = 10
+    """real episodes of each of them before the first iteration"""
+    visited: int = 5
+    """training tasks, drawn with replacement, that an iteration collects"""
+    prior_episodes: int = 2
+    """real episodes a visit with z ~ N(0, I), into replay and recent data"""
+    posterior_episodes: int = 0
+    """then as many with z ~ q, into replay and recent data; the first of them has z ~ N(0, I)"""
+    extra_episodes: int = 3
+    """then as many with z ~ q, into replay alone; the first of them has z ~ N(0, I)"""
+    n_gradient: int = 2000
+    """gradient steps an iteration"""
+    meta_batch: int = 16
+    """tasks of one, drawn with replacement"""
+    batch: int = 256
+    """transitions a task of one, from replay"""
+    context_rows: int = 100
+    """transitions a task that z is inferred from in training"""
+    exploration_episodes: int = 2
+    """real episodes of a new task with z ~ N(0, I)"""
+    latent: int = 5
+    """features of z"""
+    hidden: tuple[int, ...] = (300, 300, 300)
+    """units of each hidden layer of policy, critics and value"""
+    encoder: tuple[int, ...] = (200, 200, 200)
+    """units of each hidden layer of the encoder"""
+    learning_rate: float = 3e-4
+    """of every Adam"""
+    reward_scale: float = 5.0
+    """what rewards are multiplied by in the critics' targets: the inverse of a temperature"""
+    kl: float = 0.1
+    """λ"""
+    discount: float = 0.99
+    """γ"""
+    target_rate: float = 0.005
+    """share of the new value in the target value a gradient step"""
+    regularization: float = 1e-3
+    """coefficient of the policy's squared means, and of its squared log deviations"""
+
+    def __post_init__(self) -> None:
+        positives = "n_iterations", "n_tasks", "initial_episodes", "visited", "prior_episodes", "meta_batch", "batch"
+        at_least(1, self, *positives, "context_rows", "exploration_episodes", "latent", "hidden", "encoder")
+        at_least(0, self, "posterior_episodes", "extra_episodes", "n_gradient", "kl", "discount", "regularization")
+        positive(self, "learning_rate", "reward_scale", "target_rate")
+        if max(self.discount, self.target_rate) > 1:
+            raise OnebodyError("discount and target_rate must be at most 1")
+
+
+class Nets(eqx.Module):
+    """What learns."""
+
+    encoder: MLP
+    actor: LatentPolicy
+    critics: tuple[MLP, MLP]
+    value: MLP
+    target: MLP
+
+
+class Learner(eqx.Module):
+    """The same, and what the optimisers of encoder and critics, of the value, and of the policy remember."""
+
+    nets: Nets
+    optimizers: tuple[PyTree, PyTree, PyTree]
+
+
+class State(eqx.Module):
+    """Everything of a training."""
+
+    learner: Learner
+    replay: TaskReplay
+    tasks: Float[Array, "task feature"]
+    """the training tasks"""
+
+
+def posterior(encoder: MLP, context: Float[Array, "task row feature"]) -> Gaussian:
+    """q_φ(z | c) of each task: the product of a Gaussian for each transition of its context."""
+    mean, raw = jnp.split(encoder(context), 2, axis=-1)
+    precision = 1 / jnp.maximum(jax.nn.softplus(raw), 1e-7)
+    total = precision.sum(1)
+    return Gaussian((mean * precision).sum(1) / total, -0.5 * jnp.log(total))
+
+
+def prior(tasks: int, latent: int) -> Gaussian:
+    return Gaussian(jnp.zeros((tasks, latent)), jnp.zeros((tasks, latent)))
+
+
+def context(rows: Rows, dynamics_vary: bool) -> Float[Array, "*axes feature"]:
+    """What the encoder sees of transitions: the next state only where dynamics tell of the task, too."""
+    last = (rows.next_observation,) if dynamics_vary else ()
+    return jnp.concatenate([rows.observation, rows.action, rows.signal[..., None], *last], axis=-1)
+
+
+def update(
+    learner: Learner, replay: TaskReplay, key: Key, config: Config, dynamics_vary: bool
+) -> tuple[Learner, dict[str, Array]]:
+    """Lines 5-6."""
+    nets, optimizer = learner.nets, optax.adam(config.learning_rate)
+    task_key, context_key, batch_key, latent_key, action_key = jax.random.split(key, 5)
+    tasks = jax.random.randint(task_key, (config.meta_batch,), 0, len(replay.n_visits))
+    seen = context(replay.draw_recent(context_key, tasks, config.context_rows), dynamics_vary)
+    rows = replay.draw(batch_key, tasks, config.batch)
+    latent_noise = jax.random.normal(latent_key, (config.meta_batch, config.latent))
+    noise = jax.random.normal(action_key, rows.action.shape)
+
+    def critic_loss(parts: tuple[MLP, tuple[MLP, MLP]]) -> tuple[Array, tuple[Array, dict[str, Array]]]:
+        encoder, critics = parts
+        belief = posterior(encoder, seen)
+        z = jnp.repeat(belief.sample(latent_noise)[:, None], config.batch, axis=1)
+        following = value(nets.target, rows.next_observation, jax.lax.stop_gradient(z))
+        wanted = config.reward_scale * rows.reward + config.discount * (1 - rows.terminated) * following
+        errors = [jnp.mean((value(q, rows.observation, rows.action, z) - wanted) ** 2) for q in critics]
+        kl = belief.kl(prior(*belief.mean.shape)).sum()
+        metrics = {"critic/error": jnp.sqrt(sum(errors) / 2), "encoder/kl": kl / len(tasks)}
+        return sum(errors) + config.kl * kl, (z, metrics)
+
+    parts = nets.encoder, nets.critics
+    (_, (z, metrics)), gradient = _value_and_grad(critic_loss)(parts)
+    (encoder, critics), critic_state = _descend(optimizer, parts, gradient, learner.optimizers[0])
+    z = jax.lax.stop_gradient(z)
+
+    def policy_loss(net: MLP) -> tuple[Array, tuple[Array, Array]]:
+        actor = eqx.tree_at(lambda a: (a.net, a.latent), nets.actor, (net, z))
+        action, log_prob, before = actor.sample(rows.observation, noise)
+        smallest = jnp.minimum(*(value(q, rows.observation, action, z) for q in critics))
+        settled = jnp.mean(before.mean**2) + jnp.mean(before.log_std**2)
+        return jnp.mean(log_prob - smallest) + config.regularization * settled, (smallest, log_prob)
+
+    (_, (smallest, log_prob)), gradient = _value_and_grad(policy_loss)(nets.actor.net)
+    net, policy_state = _descend(optimizer, nets.actor.net, gradient, learner.optimizers[2])
+
+    def value_loss(net: MLP) -> tuple[Array, None]:
+        return jnp.mean((value(net, rows.observation, z) - (smallest - log_prob)) ** 2), None
+
+    _, gradient = _value_and_grad(value_loss)(nets.value)
+    judged, value_state = _descend(optimizer, nets.value, gradient, learner.optimizers[1])
+    share = config.target_rate
+    target = jax.tree.map(
+        lambda old, new: (1 - share) * old + share * new if eqx.is_array(old) else old, nets.target, judged
+    )
+    actor = eqx.tree_at(lambda a: a.net, nets.actor, net)
+    metrics |= {"policy/entropy": -log_prob.mean(), "critic/value": smallest.mean()}
+    return Learner(Nets(encoder, actor, critics, judged, target), (critic_state, value_state, policy_state)), metrics
+
+
+def _value_and_grad(loss: Any) -> Any:
+    return eqx.filter_value_and_grad(loss, has_aux=True)
+
+
+def _descend(optimizer: optax.GradientTransformation, nets: Any, gradient: Any, state: PyTree) -> tuple[Any, PyTree]:
+    updates, state = optimizer.update(gradient, state)
+    return eqx.apply_updates(nets, updates), state
+
+
+@partial(jax.jit, static_argnames=("config", "dynamics_vary"))
+def improve(
+    learner: Learner, replay: TaskReplay, key: Key, config: Config, dynamics_vary: bool
+) -> tuple[Learner, dict[str, Array]]:
+    """Line 4."""
+    arrays, fixed = eqx.partition(learner, eqx.is_array)
+
+    def step(arrays: PyTree, key: Key) -> tuple[PyTree, dict[str, Array]]:
+        learner, metrics = update(eqx.combine(arrays, fixed), replay, key, config, dynamics_vary)
+        return eqx.filter(learner, eqx.is_array), metrics
+
+    arrays, metrics = jax.lax.scan(step, arrays, jax.random.split(key, config.n_gradient))
+    return eqx.combine(arrays, fixed), jax.tree.map(lambda x: x[-len(x) // 10 :].mean(), metrics)
+
+
+_posterior = eqx.filter_jit(posterior)
+
+
+@dataclass(frozen=True)
+class PEARL:
+    """Probabilistic embeddings for actor-critic reinforcement learning."""
+
+    family: TaskFamily
+    config: Config
+    simulator: Simulator
+    Config: ClassVar[type] = Config
+    task_is_known: ClassVar[bool] = False
+
+    @property
+    def iterations(self) -> int:
+        return self.config.n_iterations
+
+    @property
+    def _dynamics_vary(self) -> bool:
+        return self.family.physics is not None
+
+    def init(self, key: Key) -> State:
+        config, body, steps = self.config, self.family.body, self.family.horizon
+        task_key, *keys = jax.random.split(key, 6)
+        tasks = training_set(self.family.space, task_key, config.n_tasks)
+        kept = (config.prior_episodes + config.posterior_episodes) * steps
+        self._check(len(tasks), kept)
+        seen, z = body.observation_size, config.latent
+        features = seen + body.action_size + 1 + (seen if self._dynamics_vary else 0)
+        judged = network(keys[0], (seen + z, *config.hidden, 1))
+        critic = lambda key: network(key, (seen + body.action_size + z, *config.hidden, 1))  # noqa: E731
+        nets = Nets(
+            network(keys[1], (features, *config.encoder, 2 * z)),
+            LatentPolicy(keys[2], seen, z, body.action_size, config.hidden),
+            (critic(keys[3]), critic(keys[4])),
+            judged,
+            judged,
+        )
+        new = lambda nets: optax.adam(config.learning_rate).init(eqx.filter(nets, eqx.is_inexact_array))  # noqa: E731
+        optimizers = new((nets.encoder, nets.critics)), new(nets.value), new(nets.actor.net)
+        length = kept + config.extra_episodes * steps
+        visits = config.n_iterations * config.visited
+        initial = config.initial_episodes * steps
+        replay = TaskReplay.empty(len(tasks), visits, initial, length, kept, seen, body.action_size)
+        return State(Learner(nets, optimizers), replay, tasks)
+
+    def step(self, state: State, key: Key) -> tuple[State, Metrics]:
+        begin_key, task_key, visit_key, learn_key = jax.random.split(key, 4)
+        replay = state.replay
+        if not replay.n:
+            replay = _begin(replay, self._begin(state, begin_key))
+        chosen = jax.random.randint(task_key, (self.config.visited,), 0, len(state.tasks))
+        rows, metrics = self._visit(state.learner.nets, state.tasks[chosen], visit_key)
+        replay = _add(replay, chosen, rows)
+        learner, found = improve(state.learner, replay, learn_key, self.config, self._dynamics_vary)
+        metrics |= {name: float(x) for name, x in found.items()}
+        return State(learner, replay, state.tasks), metrics
+
+    def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
+        """Line 7, an episode a stage. Stage 0, z ~ N(0, I), is the control that does not adapt."""
+        config, nets = self.config, state.learner.nets
+        unknown, seen = jnp.full(len(tasks), jnp.nan), []
+        belief, before = prior(len(tasks), config.latent), self.simulator.samples
+        for stage in itertools.count():
+            z_key, explore_key, episode_key = jax.random.split(jax.random.fold_in(key, stage), 3)
+            z = _draw(belief, z_key)
+            used = (self.simulator.samples - before) // len(tasks)
+            yield Adapted(stage, _with(nets.actor, z), used, unknown, belief=belief)
+            if stage < config.exploration_episodes:
+                z = _draw(prior(*z.shape), explore_key)
+            seen.append(self._episode(nets.actor, z, tasks, episode_key, deterministic=True))
+            belief = _posterior(nets.encoder, context(_beside(seen), self._dynamics_vary))
+
+    def _check(self, tasks: int, kept: int) -> None:
+        if tasks < 2:
+            raise OnebodyError(
+                f"PEARL tells tasks apart, and {self.family.id} has {tasks} to train on: use sac for a single task"
+            )
+        if self.config.context_rows > min(kept, self.config.initial_episodes * self.family.horizon):
+            raise OnebodyError(
+                f"a context of {self.config.context_rows} transitions is longer than the {kept} that a visit collects "
+                "for it: take a smaller --config.context-rows or more --config.prior-episodes"
+            )
+
+    def _begin(self, state: State, key: Key) -> Rows:
+        """Line 1, [task, row, ...]."""
+        episodes = []
+        for k in jax.random.split(key, self.config.initial_episodes):
+            z_key, episode_key = jax.random.split(k)
+            z = _draw(prior(len(state.tasks), self.config.latent), z_key)
+            episodes.append(self._episode(state.learner.nets.actor, z, state.tasks, episode_key))
+        return _beside(episodes)
+
+    def _visit(self, nets: Nets, tasks: Float[Array, "task feature"], key: Key) -> tuple[Rows, Metrics]:
+        """Line 3 for tasks that go side by side, [task, row, ...]."""
+        config, episodes = self.config, []
+        kept = config.prior_episodes + config.posterior_episodes
+        from_prior = {*range(config.prior_episodes), config.prior_episodes, kept}
+        for i, k in enumerate(jax.random.split(key, kept + config.extra_episodes)):
+            z_key, context_key, episode_key = jax.random.split(k, 3)
+            belief = prior(len(tasks), config.latent)
+            if i not in from_prior:
+                recent = context(_beside(episodes[:kept]), self._dynamics_vary)
+                some = jax.random.randint(context_key, (config.context_rows,), 0, recent.shape[1])
+                belief = _posterior(nets.encoder, recent[:, some])
+            episodes.append(self._episode(nets.actor, _draw(belief, z_key), tasks, episode_key))
+        returns = [float(each.reward.sum(1).mean()) for each in episodes]
+        return _beside(episodes), {"real/return": returns[-1], "real/prior_return": returns[0]}
+
+    def _episode(self, actor: LatentPolicy, z: Array, tasks: Array, key: Key, deterministic: bool = False) -> Rows:
+        """A horizon of real steps of each task, [task, row, ...]."""
+        found = rollout(self.simulator, _with(actor, z), tasks, key, episodes=1, deterministic=deterministic)
+        observation, action, reward, following, terminated, _ = (x[:, :, 0] for x in found)
+        signal, _ = self.family.tested.outcome(observation, action, following, tasks)
+        return Rows(observation, action, reward, signal, following, terminated.astype(jnp.float32))
+
+
+def _draw(belief: Gaussian, key: Key) -> Float[Array, "task latent"]:
+    return belief.sample(jax.random.normal(key, belief.mean.shape))
+
+
+def _with(actor: LatentPolicy, z: Float[Array, "task latent"]) -> LatentPolicy:
+    """The policy of each task."""
+    return eqx.tree_at(lambda a: a.latent, for_each(actor, z), z)
+
+
+def _beside(episodes: Sequence[Rows]) -> Rows:
+    """Episodes of the same tasks, one after the other."""
+    return jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), *episodes)
+
+
+_begin = jax.jit(TaskReplay.begin)
+_add = jax.jit(TaskReplay.visit)
