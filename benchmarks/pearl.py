@@ -1,4 +1,4 @@
-"""Speed and memory of PEARL with the paper's sizes on the half-cheetah's velocities: 100 tasks, 16 × 256 transitions."""
+"""Speed and memory of PEARL with the released sizes for the half-cheetah's velocities: 100 tasks, 16 × 256 rows."""
 
 import dataclasses
 import resource
@@ -16,14 +16,14 @@ from onebody.tasks import registry
 from onebody.worlds.simulator import Simulator
 
 FAMILY = registry.make("pearl/cheetah-vel")
-PAPER: pearl.Config = presets.preset("pearl", "paper")
+PAPER: pearl.Config = presets.preset("pearl", "released")
 OBSERVATION, ACTION = FAMILY.body.observation_size, FAMILY.body.action_size
 STEPS = 10
 
 
 def products() -> list[Shape]:
-    """A gradient step: encoder; both critics, also back to z; target value; policy; both critics of its actions, back to
-    these; value."""
+    """A gradient step: encoder; both critics, also back to z; target value; policy; both critics of its actions, back
+    to these; value."""
     rows, seen = PAPER.meta_batch * PAPER.batch, PAPER.meta_batch * PAPER.context_rows
     encoder = (OBSERVATION + ACTION + 1, *PAPER.encoder, 2 * PAPER.latent)
     critic = (OBSERVATION + ACTION + PAPER.latent, *PAPER.hidden, 1)

@@ -62,9 +62,9 @@ class Config:
     collect: Literal["uniform", "disagreement", "worst"] = "uniform"
     """their tasks: draws from p(ψ), or those of five times as many draws where the members disagree most along the
     policy's way, or whose predicted return is lowest"""
-    n_model: int = 500
+    n_model: int = 1000
     """gradient steps of each member an iteration"""
-    n_updates: int = 800
+    n_updates: int = 700
     """updates of the policy an iteration"""
     refine_episodes: int = 5
     """real episodes a task and stage of adaptation"""

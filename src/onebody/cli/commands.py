@@ -79,7 +79,8 @@ class Train:
     seed: int = 0
     """of everything random"""
     preset: str = "laptop"
-    """paper (as published), laptop (learns something real on two cores in minutes) or smoke (seconds)"""
+    """paper (as published), released (later code of its authors, where it differs), laptop (learns something real on
+    two cores in minutes) or smoke (seconds)"""
     samples: int | None = None
     """end at the first iteration that reaches this many real samples; None: at the end of the preset"""
     out: Path | None = None
@@ -124,6 +125,7 @@ def with_config(arguments: Sequence[str]) -> type[Train]:
         return Train  # --help, or too few arguments
 
     from onebody.runs import presets
+    from onebody.tasks import registry
 
     flags = ("--json", "--quiet", "--help")
     name = next(
@@ -138,7 +140,9 @@ def with_config(arguments: Sequence[str]) -> type[Train]:
         general = list(itertools.takewhile(lambda argument: not argument.startswith("--config"), arguments))
         name = options.parse(Train, "train", general).algorithm
     chosen = re.findall(r"--preset[ =](\S+)", " ".join(arguments))
-    config = presets.preset(name, chosen[-1] if chosen else Train.preset)
+    ids = {**{family: family for family in registry.families()}, **registry.aliases()}
+    family = next((ids[argument] for argument in arguments if argument in ids), "")
+    config = presets.preset(name, chosen[-1] if chosen else Train.preset, family)
     field = ("config", type(config), dataclasses.field(default=config))
     return dataclasses.make_dataclass(
         "Train", [field], bases=(Train,), namespace={"__doc__": Train.__doc__}, frozen=True

@@ -71,7 +71,7 @@ def train(
         raise OnebodyError(f"samples must be at least 0, not {samples}")
     if not 0 <= seed < 2**32:
         raise OnebodyError(f"the seed must be at least 0 and below 2**32, not {seed}")
-    config = presets.preset(algorithm, preset) if config is None else config
+    config = presets.preset(algorithm, preset, made.id) if config is None else config
     record = {
         "algorithm": algorithm,
         "family": made.id,

@@ -1,4 +1,5 @@
-"""The algorithms by name, and their settings: `paper`, `laptop` (two cores, minutes), `smoke` (seconds)."""
+"""The algorithms by name, and their settings: `paper`, `released` (later code of the paper's authors, where it
+differs), `laptop` (two cores, minutes), `smoke` (seconds)."""
 
 import dataclasses
 import typing
@@ -24,7 +25,6 @@ ALGORITHMS: dict[str, type[Any]] = {
     "oracle": oracle.Oracle,
     "trpo": trpo_baseline.TRPO,
 }
-PRESETS = ("paper", "laptop", "smoke")
 
 _LAPTOP = StageConfig(
     n_inner=10,
@@ -57,8 +57,9 @@ _CONFIGS: dict[tuple[str, str], Any] = {
         model=EnsembleConfig(members=2, hidden=(32, 32), batch=32),
         policy=FirstOrderConfig(hidden=(16, 16), batch=32, window=5),
     ),
-    ("pearl", "paper"): pearl.Config(),
-    ("pearl", "laptop"): pearl.Config(n_iterations=100, n_gradient=500),
+    ("pearl", "paper"): pearl.Config(meta_batch=10, extra_episodes=2),
+    ("pearl", "released"): pearl.Config(),
+    ("pearl", "laptop"): pearl.Config(n_iterations=20),
     ("pearl", "smoke"): pearl.Config(
         n_iterations=2,
         n_tasks=4,
@@ -92,6 +93,39 @@ _CONFIGS: dict[tuple[str, str], Any] = {
     ("smt", "smoke"): smt.Config(n_tasks=3, n_warmup=2, slbo=_SMOKE),
     ("smt", "demo"): smt.Config(n_tasks=16, n_warmup=8, slbo=_LAPTOP_TASK),
 }
+_POINT: dict[str, Any] = {"n_gradient": 1000, "reward_scale": 100.0}
+_SPARSE = _POINT | {
+    "visited": 10,
+    "prior_episodes": 5,
+    "posterior_episodes": 45,
+    "extra_episodes": 0,
+    "context_rows": 1000,
+    "exploration_episodes": 5,
+    "kl": 1.0,
+    "discount": 0.9,
+}
+_DIRECTION = {"prior_episodes": 5, "extra_episodes": 5, "meta_batch": 4, "context_rows": 256}
+_PARAMETERS = {"n_gradient": 4000, "meta_batch": 10}
+_FOR_FAMILY: dict[tuple[str, str, str], dict[str, Any]] = {
+    ("pearl", "paper", "pearl/cheetah-dir"): _DIRECTION,
+    ("pearl", "paper", "pearl/ant-dir"): {"n_gradient": 4000, "meta_batch": 4, "context_rows": 256},
+    ("pearl", "paper", "pearl/ant-goal"): _DIRECTION
+    | {"n_gradient": 1000, "meta_batch": 10, "context_rows": 32, "kl": 5.0},
+    ("pearl", "paper", "pearl/humanoid-dir"): {"n_gradient": 4000, "context_rows": 256},
+    ("pearl", "paper", "pearl/sparse-point"): _SPARSE | {"meta_batch": 16},
+    ("pearl", "released", "pearl/cheetah-dir"): _DIRECTION,
+    ("pearl", "released", "pearl/ant-dir"): {"n_gradient": 4000, "meta_batch": 4, "context_rows": 256},
+    ("pearl", "released", "pearl/ant-goal"): {"n_gradient": 4000, "meta_batch": 10, "context_rows": 256, "kl": 1.0},
+    ("pearl", "released", "pearl/humanoid-dir"): {"n_gradient": 4000, "context_rows": 256},
+    ("pearl", "released", "pearl/walker-params"): _PARAMETERS,
+    ("pearl", "released", "pearl/hopper-params"): _PARAMETERS,
+    ("pearl", "released", "pearl/point"): _POINT | {"prior_episodes": 10, "extra_episodes": 10, "context_rows": 64},
+    ("pearl", "released", "pearl/sparse-point"): _SPARSE,
+    ("pearl", "laptop", "pearl/cheetah-dir"): _DIRECTION,
+    ("pearl", "laptop", "pearl/point"): _POINT | {"prior_episodes": 10, "extra_episodes": 10, "context_rows": 64},
+    ("pearl", "laptop", "pearl/sparse-point"): _SPARSE | {"n_gradient": 500},
+}
+"""what differs for a family"""
 
 
 def algorithm(name: str) -> type[Any]:
@@ -105,8 +139,8 @@ def algorithm(name: str) -> type[Any]:
     return ALGORITHMS[name]
 
 
-def preset(name: str, preset: str) -> Any:
-    """The `Config` of an algorithm under a preset.
+def preset(name: str, preset: str, family: str = "") -> Any:
+    """The `Config` of an algorithm under a preset, for a family (by its id) where settings of its own are known.
 
     Raises:
         OnebodyError: no such algorithm or preset; names the nearest ones.
@@ -115,7 +149,7 @@ def preset(name: str, preset: str) -> Any:
     if (name, preset) not in _CONFIGS:
         known = [p for n, p in _CONFIGS if n == name]
         raise OnebodyError(f"no preset {preset!r} of {name}{did_you_mean(preset, known)}")
-    return _CONFIGS[name, preset]
+    return dataclasses.replace(_CONFIGS[name, preset], **_FOR_FAMILY.get((name, preset, family), {}))
 
 
 def from_json(config: type[Any], values: Mapping[str, Any]) -> Any:
