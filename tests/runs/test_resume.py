@@ -60,7 +60,8 @@ def test_kills_at_random_moments_change_no_byte(whole, tmp_path, family, seed):
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "signum"), [("smt", signal.SIGINT), ("smt", signal.SIGTERM), ("omni", signal.SIGINT)]
+    ("algorithm", "signum"),
+    [("smt", signal.SIGINT), ("smt", signal.SIGTERM), ("omni", signal.SIGINT), ("pearl", signal.SIGINT)],
 )
 def test_a_signal_saves_and_the_run_goes_on_to_the_same_bytes(tmp_path, algorithm, signum):
     def stop_after_first(place, *arguments):

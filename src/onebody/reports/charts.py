@@ -93,7 +93,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class HeatMap:
-    """Values at points of a plane, and between them by triangles."""
+    """Values at points of a plane, and between them by triangles unless it is told not to."""
 
     title: str
     points: Sequence[tuple[float, float]]
@@ -103,6 +103,9 @@ class HeatMap:
     label: str
     limits: tuple[float, float]
     """values of the darkest and of the lightest colour"""
+    between: bool = True
+    extent: tuple[float, float, float, float] | None = None
+    """least and largest x and y of the axes; by default those of the points"""
 
     def is_empty(self) -> bool:
         return not self.points
@@ -111,9 +114,13 @@ class HeatMap:
         axes = figure.add_subplot()
         x, y = zip(*self.points, strict=True)
         style: dict[str, Any] = {"vmin": self.limits[0], "vmax": self.limits[1], "cmap": "viridis"}
-        if np.linalg.matrix_rank(np.subtract(self.points, self.points[0])) == 2:  # or there is no triangle
+        if (
+            self.between and np.linalg.matrix_rank(np.subtract(self.points, self.points[0])) == 2
+        ):  # or there is no triangle
             axes.tricontourf(x, y, self.values, levels=12, alpha=0.7, **style)
         dots = axes.scatter(x, y, c=self.values, s=26, edgecolors=colors.ink, linewidths=0.6, **style)
+        if self.extent:
+            axes.axis(self.extent)
         _frame(axes, self.x, self.y)
         bar = figure.colorbar(dots, ax=axes, label=self.label)
         bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
@@ -122,6 +129,10 @@ class HeatMap:
         """The data, with a header."""
         yield self.x, self.y, self.label
         yield from ((*point, value) for point, value in zip(self.points, self.values, strict=True))
+
+
+Captioned = tuple[Chart | HeatMap, str]
+"""a drawing and its caption"""
 
 
 def _frame(axes: Axes, x: str, y: str) -> None:

@@ -9,13 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from onebody.reports import charts, page
-from onebody.reports.charts import Chart, HeatMap, Line
+from onebody.reports import charts, hypotheses, page
+from onebody.reports.charts import Captioned, Chart, HeatMap, Line
 from onebody.reports.page import Section
 from onebody.runs import compare, folder, log
-
-Captioned = tuple[Chart | HeatMap, str]
-"""a drawing and its caption"""
 
 
 def write(runs: Sequence[Path], path: Path) -> Path:
@@ -40,16 +37,18 @@ def write(runs: Sequence[Path], path: Path) -> Path:
     lead = f"Mean returns of deterministic policies on {n_tasks} held-out tasks, the same for all. {known}."
     labels = folder.family_of(folder.read_config(runs[0])).task_labels
     curves, by_task = [_adaptation(found), _training(runs)], list(_by_task(labels, tests))
+    believed = list(hypotheses.drawings(labels, tests))
     sections = [
         Section("Adaptation", _figures(curves) + _failures(found)),
         Section("In numbers", _numbers(found)),
         *([Section("Which is better", _improvement(found))] if len(names) > 1 else []),
         *([Section("By task", _figures(by_task))] if by_task else []),
+        *([Section("What was believed of the task", _figures(believed))] if believed else []),
         Section("What was run", _provenance(runs)),
     ]
     written = page.write(path, f"{found['family']}: {', '.join(names)}", lead, sections)
     _write_returns(tests, path.with_suffix(".csv"))
-    for drawing, _ in [*curves, *by_task]:
+    for drawing, _ in [*curves, *by_task, *believed]:
         charts.save(drawing, path.with_suffix("") / drawing.title.lower().replace(",", "").replace(" ", "-"))
     return written
 

@@ -23,7 +23,7 @@ from jaxtyping import Array, Float
 from onebody.algorithms.protocol import Adapted, Algorithm, Refining
 from onebody.core.errors import OnebodyError
 from onebody.core.returns import first_episode_return
-from onebody.core.types import Key
+from onebody.core.types import Key, Transitions
 from onebody.learning.policies import Policy
 from onebody.runs import checkpoint, folder, policy_file
 from onebody.runs.statistics import summary
@@ -44,8 +44,13 @@ def real_return(
     family: TaskFamily, policies: Policy, tasks: Float[Array, "task feature"]
 ) -> Float[np.ndarray, "task episode"]:
     """Returns of deterministic policies in the simulator, from initial states that are always the same."""
-    seen = rollout(Simulator(family), policies, tasks, jax.random.key(2019), episodes=EPISODES, deterministic=True)
+    seen = _tried(family, policies, tasks)
     return np.asarray(first_episode_return(seen.reward, seen.done))
+
+
+def _tried(family: TaskFamily, policies: Policy, tasks: Float[Array, "task feature"]) -> Transitions:
+    key = jax.random.key(2019)
+    return rollout(Simulator(family), policies, tasks, key, episodes=EPISODES, deterministic=True)
 
 
 def meta_test(
@@ -55,7 +60,8 @@ def meta_test(
     family, tasks = algorithm.family, algorithm.family.space.held_out(n_tasks)
     results = []
     for adapted in _stages(algorithm, state, tasks, stages, record["seed"]):
-        returns = real_return(family, adapted.policies, tasks)
+        seen = _tried(family, adapted.policies, tasks)
+        returns = np.asarray(first_episode_return(seen.reward, seen.done))
         results.append(
             {
                 "stage": adapted.stage,
@@ -64,6 +70,8 @@ def meta_test(
                 "returns": returns.tolist(),
                 "predicted": [x if math.isfinite(x) else None for x in np.asarray(adapted.predicted_return).tolist()],
                 "predicted_intervals": [_interval(adapted, i) for i in range(len(tasks))],
+                **({"beliefs": adapted.belief.mean.tolist()} if adapted.belief else {}),
+                **({"paths": _paths(seen)} if family.body.observation_size == 2 else {}),
                 **summary(returns.mean(axis=1)),
             }
         )
@@ -76,6 +84,11 @@ def meta_test(
         "seed": record["seed"],
         "stages": results,
     }
+
+
+def _paths(seen: Transitions) -> list[list[list[float]]]:
+    """Where the first episode of each task went in a plane, [task, time, 2]."""
+    return np.round(np.asarray(seen.observation)[:, :, 0], 3).tolist()
 
 
 def during_training(run: Path, record: dict[str, Any], algorithm: Algorithm[Any], state: Any, iteration: int) -> None:

@@ -1,0 +1,65 @@
+"""What algorithms that are not told the task believe of it, and where that leads them: pictures from their tests."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from onebody.reports.charts import Captioned, Chart, HeatMap, Line
+
+GOALS, STAGES = 2, 4
+"""held-out tasks whose paths are shown, and stages of each"""
+MARGIN = 0.1
+"""around the latents"""
+
+
+def drawings(labels: Sequence[str], tests: Sequence[dict[str, Any]]) -> Iterator[Captioned]:
+    """Of the first training of each algorithm, where its tests have beliefs or paths."""
+    first = {test["algorithm"]: test for test in reversed(tests) if not test["task_is_known"]}
+    for test in reversed(first.values()):
+        if "beliefs" in test["stages"][0]:
+            yield from _beliefs(labels, test)
+        if "paths" in test["stages"][0]:
+            yield from _paths(test)
+
+
+def _beliefs(labels: Sequence[str], test: dict[str, Any]) -> Iterator[Captioned]:
+    """The mean latent of each held-out task as its context grows, in the plane of most variance over all stages.
+
+    Coloured by the task; by its angle where it has two dimensions.
+    """
+    tasks, name = np.array(test["stages"][0]["tasks"]), test["algorithm"]
+    shade, label = tasks[:, 0], labels[0]
+    if tasks.shape[1] == 2:
+        shade, label = np.degrees(np.arctan2(tasks[:, 1], tasks[:, 0])), "angle of the task (°)"
+    means = np.array([stage["beliefs"] for stage in test["stages"]])
+    flat = means.reshape(-1, means.shape[-1])
+    plane = np.linalg.svd(flat - flat.mean(0), full_matrices=False)[2][:2]
+    places = (means - flat.mean(0)) @ plane.T
+    (left, low), (right, high) = places.min((0, 1)) - MARGIN, places.max((0, 1)) + MARGIN
+    for i in sorted({1, 2, len(places) - 1} & set(range(len(places)))):
+        drawing = HeatMap(
+            f"Latents after {i}, {name}",
+            [(float(a), float(b)) for a, b in places[i]],
+            shade.tolist(),
+            "first component",
+            "second component",
+            label,
+            (float(shade.min()), float(shade.max())),
+            between=False,
+            extent=(float(left), float(right), float(low), float(high)),
+        )
+        yield drawing, f"{name}, seed {test['seed']}: mean latent of each held-out task after stage {i}."
+
+
+def _paths(test: dict[str, Any]) -> Iterator[Captioned]:
+    """Where the policies of successive stages went in a plane, for some held-out tasks."""
+    name, tasks = test["algorithm"], test["stages"][0]["tasks"]
+    for i in sorted(set(np.linspace(0, len(tasks) - 1, GOALS, dtype=int).tolist())):
+        lines = []
+        for stage in test["stages"][:STAGES]:
+            x, y = zip(*stage["paths"][i], strict=True)
+            lines.append(Line(f"stage {stage['stage']}", x, y))
+        goal = ", ".join(f"{value:.2f}" for value in tasks[i])
+        chart = Chart(f"Paths to goal {i + 1}, {name}", lines, "x (m)", "y (m)")
+        yield chart, f"{name}, seed {test['seed']}: the ways of its policies, stage by stage; the goal is at ({goal})."
