@@ -19,12 +19,11 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float, PyTree
 
 from onebody.algorithms.protocol import Adapted, Metrics
@@ -33,7 +32,7 @@ from onebody.core.gaussian import Gaussian
 from onebody.core.nets import MLP
 from onebody.core.types import Key
 from onebody.learning.policies import for_each
-from onebody.learning.sac import LatentPolicy, network, value
+from onebody.learning.sac import LatentPolicy, averaged, descend, network, new_optimizer, repeated, value
 from onebody.learning.task_replay import Rows, TaskReplay
 from onebody.tasks.family import TaskFamily
 from onebody.tasks.space import training_set
@@ -89,9 +88,20 @@ class Config:
     """coefficient of the policy's squared means, and of its squared log deviations"""
 
     def __post_init__(self) -> None:
-        positives = "n_iterations", "n_tasks", "initial_episodes", "visited", "prior_episodes", "meta_batch", "batch"
-        at_least(1, self, *positives, "context_rows", "exploration_episodes", "latent", "hidden", "encoder")
-        at_least(0, self, "posterior_episodes", "extra_episodes", "n_gradient", "kl", "discount", "regularization")
+        positives = "n_iterations", "n_tasks", "initial_episodes", "visited", "prior_episodes", "n_gradient"
+        at_least(
+            1,
+            self,
+            *positives,
+            "meta_batch",
+            "batch",
+            "context_rows",
+            "exploration_episodes",
+            "latent",
+            "hidden",
+            "encoder",
+        )
+        at_least(0, self, "posterior_episodes", "extra_episodes", "kl", "discount", "regularization")
         positive(self, "learning_rate", "reward_scale", "target_rate")
         if max(self.discount, self.target_rate) > 1:
             raise OnebodyError("discount and target_rate must be at most 1")
@@ -145,7 +155,7 @@ def update(
     learner: Learner, replay: TaskReplay, key: Key, config: Config, dynamics_vary: bool
 ) -> tuple[Learner, dict[str, Array]]:
     """Lines 5-6."""
-    nets, optimizer = learner.nets, optax.adam(config.learning_rate)
+    nets = learner.nets
     task_key, context_key, batch_key, latent_key, action_key = jax.random.split(key, 5)
     tasks = jax.random.randint(task_key, (config.meta_batch,), 0, len(replay.n_visits))
     seen = context(replay.draw_recent(context_key, tasks, config.context_rows), dynamics_vary)
@@ -165,8 +175,8 @@ def update(
         return sum(errors) + config.kl * kl, (z, metrics)
 
     parts = nets.encoder, nets.critics
-    (_, (z, metrics)), gradient = _value_and_grad(critic_loss)(parts)
-    (encoder, critics), critic_state = _descend(optimizer, parts, gradient, learner.optimizers[0])
+    (_, (z, metrics)), gradient = eqx.filter_value_and_grad(critic_loss, has_aux=True)(parts)
+    (encoder, critics), critic_state = descend(config.learning_rate, parts, gradient, learner.optimizers[0])
     z = jax.lax.stop_gradient(z)
 
     def policy_loss(net: MLP) -> tuple[Array, tuple[Array, Array]]:
@@ -176,30 +186,18 @@ def update(
         settled = jnp.mean(before.mean**2) + jnp.mean(before.log_std**2)
         return jnp.mean(log_prob - smallest) + config.regularization * settled, (smallest, log_prob)
 
-    (_, (smallest, log_prob)), gradient = _value_and_grad(policy_loss)(nets.actor.net)
-    net, policy_state = _descend(optimizer, nets.actor.net, gradient, learner.optimizers[2])
+    (_, (smallest, log_prob)), gradient = eqx.filter_value_and_grad(policy_loss, has_aux=True)(nets.actor.net)
+    net, policy_state = descend(config.learning_rate, nets.actor.net, gradient, learner.optimizers[2])
 
-    def value_loss(net: MLP) -> tuple[Array, None]:
-        return jnp.mean((value(net, rows.observation, z) - (smallest - log_prob)) ** 2), None
+    def value_loss(net: MLP) -> Array:
+        return jnp.mean((value(net, rows.observation, z) - (smallest - log_prob)) ** 2)
 
-    _, gradient = _value_and_grad(value_loss)(nets.value)
-    judged, value_state = _descend(optimizer, nets.value, gradient, learner.optimizers[1])
-    share = config.target_rate
-    target = jax.tree.map(
-        lambda old, new: (1 - share) * old + share * new if eqx.is_array(old) else old, nets.target, judged
-    )
+    gradient = eqx.filter_grad(value_loss)(nets.value)
+    judged, value_state = descend(config.learning_rate, nets.value, gradient, learner.optimizers[1])
+    target = averaged(nets.target, judged, config.target_rate)
     actor = eqx.tree_at(lambda a: a.net, nets.actor, net)
     metrics |= {"policy/entropy": -log_prob.mean(), "critic/value": smallest.mean()}
     return Learner(Nets(encoder, actor, critics, judged, target), (critic_state, value_state, policy_state)), metrics
-
-
-def _value_and_grad(loss: Any) -> Any:
-    return eqx.filter_value_and_grad(loss, has_aux=True)
-
-
-def _descend(optimizer: optax.GradientTransformation, nets: Any, gradient: Any, state: PyTree) -> tuple[Any, PyTree]:
-    updates, state = optimizer.update(gradient, state)
-    return eqx.apply_updates(nets, updates), state
 
 
 @partial(jax.jit, static_argnames=("config", "dynamics_vary"))
@@ -207,14 +205,8 @@ def improve(
     learner: Learner, replay: TaskReplay, key: Key, config: Config, dynamics_vary: bool
 ) -> tuple[Learner, dict[str, Array]]:
     """Line 4."""
-    arrays, fixed = eqx.partition(learner, eqx.is_array)
-
-    def step(arrays: PyTree, key: Key) -> tuple[PyTree, dict[str, Array]]:
-        learner, metrics = update(eqx.combine(arrays, fixed), replay, key, config, dynamics_vary)
-        return eqx.filter(learner, eqx.is_array), metrics
-
-    arrays, metrics = jax.lax.scan(step, arrays, jax.random.split(key, config.n_gradient))
-    return eqx.combine(arrays, fixed), jax.tree.map(lambda x: x[-len(x) // 10 :].mean(), metrics)
+    step = lambda learner, key: update(learner, replay, key, config, dynamics_vary)  # noqa: E731
+    return repeated(step, learner, key, config.n_gradient)
 
 
 _posterior = eqx.filter_jit(posterior)
@@ -255,7 +247,7 @@ class PEARL:
             judged,
             judged,
         )
-        new = lambda nets: optax.adam(config.learning_rate).init(eqx.filter(nets, eqx.is_inexact_array))  # noqa: E731
+        new = partial(new_optimizer, config.learning_rate)
         optimizers = new((nets.encoder, nets.critics)), new(nets.value), new(nets.actor.net)
         length = kept + config.extra_episodes * steps
         visits = config.n_iterations * config.visited

@@ -1,15 +1,17 @@
-"""Soft actor-critic: its networks, and its losses in two forms.
+"""The parts of soft actor-critic (Haarnoja et al. 2018) that its forms share: networks, policy, steps of Adam, targets.
 
-With a value function and a scaled reward in place of a temperature (Haarnoja et al. 2018a), as PEARL has it; with a
-temperature that is learned (Haarnoja et al. 2018b), for single tasks.
+`algorithms/pearl.py` has the first form (a value function, a scaled reward in place of a temperature),
+`algorithms/sac_baseline.py` the second (a temperature that is learned).
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import optax
+from jaxtyping import Array, Float, PyTree
 
 from onebody.core.gaussian import Gaussian, log_tanh_slope
 from onebody.core.nets import MLP, Initializer, Normalizer
@@ -40,6 +42,41 @@ def network(key: Key, sizes: tuple[int, ...], last: float = 3e-3) -> MLP:
 def value(net: MLP, *inputs: Float[Array, "*axes _"]) -> Float[Array, "*axes"]:
     """V or Q: one number of several inputs."""
     return net(jnp.concatenate(inputs, axis=-1))[..., 0]
+
+
+Nets = TypeVar("Nets")
+Learner = TypeVar("Learner")
+
+
+def new_optimizer(learning_rate: float, nets: Any) -> PyTree:
+    """What Adam remembers before its first step."""
+    return optax.adam(learning_rate).init(eqx.filter(nets, eqx.is_inexact_array))
+
+
+def descend(learning_rate: float, nets: Nets, gradient: Any, state: PyTree) -> tuple[Nets, PyTree]:
+    """A step of Adam."""
+    updates, state = optax.adam(learning_rate).update(gradient, state)
+    return eqx.apply_updates(nets, updates), state
+
+
+def averaged(targets: Nets, nets: Nets, share: float) -> Nets:
+    """Targets with this share of the networks."""
+    mix = lambda old, new: (1 - share) * old + share * new if eqx.is_array(old) else old  # noqa: E731
+    return jax.tree.map(mix, targets, nets)
+
+
+def repeated(
+    update: Callable[[Learner, Key], tuple[Learner, dict[str, Array]]], learner: Learner, key: Key, times: int
+) -> tuple[Learner, dict[str, Array]]:
+    """So many updates in a compiled loop; their metrics are means over the last tenth."""
+    arrays, fixed = eqx.partition(learner, eqx.is_array)
+
+    def step(arrays: PyTree, key: Key) -> tuple[PyTree, dict[str, Array]]:
+        learner, metrics = update(eqx.combine(arrays, fixed), key)
+        return eqx.filter(learner, eqx.is_array), metrics
+
+    arrays, metrics = jax.lax.scan(step, arrays, jax.random.split(key, times))
+    return eqx.combine(arrays, fixed), {name: x[9 * times // 10 :].mean() for name, x in metrics.items()}
 
 
 class LatentPolicy(eqx.Module):

@@ -6,7 +6,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from onebody.algorithms import maml, omni, oracle, pearl, promp, slbo, smt, trpo_baseline
+from onebody.algorithms import maml, omni, oracle, pearl, promp, sac_baseline, slbo, smt, trpo_baseline
 from onebody.algorithms.stage import StageConfig
 from onebody.core.errors import OnebodyError, did_you_mean
 from onebody.learning.dynamics import DynamicsConfig
@@ -24,6 +24,7 @@ ALGORITHMS: dict[str, type[Any]] = {
     "promp": promp.ProMP,
     "oracle": oracle.Oracle,
     "trpo": trpo_baseline.TRPO,
+    "sac": sac_baseline.SAC,
 }
 
 _LAPTOP = StageConfig(
@@ -85,6 +86,9 @@ _CONFIGS: dict[tuple[str, str], Any] = {
     ("trpo", "paper"): trpo_baseline.Config(),
     ("trpo", "laptop"): trpo_baseline.Config(n_iterations=200),
     ("trpo", "smoke"): trpo_baseline.Config(n_iterations=2, episodes=4, refine_episodes=2, hidden=(16, 16)),
+    ("sac", "paper"): sac_baseline.Config(),
+    ("sac", "laptop"): sac_baseline.Config(n_iterations=40),
+    ("sac", "smoke"): sac_baseline.Config(n_iterations=2, episodes=2, n_gradient=5, batch=16, hidden=(16, 16)),
     ("slbo", "paper"): slbo.Config(),
     ("slbo", "laptop"): slbo.Config(n_outer=10, stage=_LAPTOP),
     ("slbo", "smoke"): slbo.Config(n_outer=2, stage=_SMOKE),

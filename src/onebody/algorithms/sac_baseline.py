@@ -1,0 +1,192 @@
+"""SAC on the real simulator, with a learned temperature (Haarnoja et al. 2018b), for one task or the mean of all.
+
+    1: initialise the policy, two critics and their targets, the temperature α; real episodes with the policy   `step`
+    2: for n_iterations
+    3:     real episodes, each of its own task, into replay
+    4:     n_gradient times, for a batch of transitions                                                     `update`
+    5:         Q₁, Q₂ towards r + γ (min Q̄ - α log π); π down α log π - min Q; α towards an entropy of -actions
+    6: a new ψ: stage 0 is the policy as it is; each stage lines 3-5 for ψ alone, with its own replay        `adapt`
+
+The policy does not see ψ: untrained (`--samples 0`) and adapted in stages it is the usual single-task baseline.
+"""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from onebody.algorithms.protocol import Adapted, Metrics
+from onebody.core.errors import OnebodyError, at_least, positive
+from onebody.core.nets import MLP
+from onebody.core.returns import first_episode_return
+from onebody.core.types import Key
+from onebody.learning.policies import for_each
+from onebody.learning.sac import LatentPolicy, averaged, descend, network, new_optimizer, repeated, value
+from onebody.learning.task_replay import Rows, TaskReplay
+from onebody.tasks.family import TaskFamily
+from onebody.worlds.rollout import rollout
+from onebody.worlds.simulator import Simulator
+
+
+@dataclass(frozen=True)
+class Config:
+    """Haarnoja et al. 2018b, Table 1, a gradient step a sample on the half-cheetah of 200 steps an episode."""
+
+    n_iterations: int = 1000
+    """iterations of training"""
+    episodes: int = 5
+    """real episodes of one, each of its own task; as many a task and stage of adaptation"""
+    initial_episodes: int = 5
+    """real episodes before the first iteration"""
+    n_gradient: int = 1000
+    """gradient steps an iteration, and a stage of adaptation"""
+    batch: int = 256
+    """transitions of one"""
+    hidden: tuple[int, ...] = (256, 256)
+    """units of each hidden layer of policy and critics"""
+    learning_rate: float = 3e-4
+    """of every Adam"""
+    discount: float = 0.99
+    """γ"""
+    target_rate: float = 0.005
+    """share of the new critics in their targets a gradient step"""
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "n_iterations", "episodes", "initial_episodes", "n_gradient", "batch", "hidden")
+        at_least(0, self, "discount")
+        positive(self, "learning_rate", "target_rate")
+        if max(self.discount, self.target_rate) > 1:
+            raise OnebodyError("discount and target_rate must be at most 1")
+
+
+class Learner(eqx.Module):
+    """What learns, and what its optimisers remember."""
+
+    actor: LatentPolicy
+    critics: tuple[MLP, MLP]
+    targets: tuple[MLP, MLP]
+    log_temperature: Float[Array, ""]
+    optimizers: tuple[PyTree, PyTree, PyTree]
+
+
+class State(eqx.Module):
+    """Everything of a training."""
+
+    learner: Learner
+    replay: TaskReplay
+
+
+def update(learner: Learner, replay: TaskReplay, key: Key, config: Config) -> tuple[Learner, dict[str, Array]]:
+    """Line 5."""
+    batch_key, next_key, action_key = jax.random.split(key, 3)
+    rows = jax.tree.map(lambda x: x[0], replay.draw(batch_key, jnp.zeros(1, jnp.int32), config.batch))
+    temperature = jnp.exp(learner.log_temperature)
+    action, log_prob, _ = learner.actor.sample(rows.next_observation, jax.random.normal(next_key, rows.action.shape))
+    following = jnp.minimum(*(value(q, rows.next_observation, action) for q in learner.targets))
+    soft = following - temperature * log_prob
+    wanted = rows.reward + config.discount * (1 - rows.terminated) * soft
+
+    def critic_loss(critics: tuple[MLP, MLP]) -> Array:
+        errors = [jnp.mean((value(q, rows.observation, rows.action) - wanted) ** 2) for q in critics]
+        return sum(errors, start=jnp.zeros(()))
+
+    loss, gradient = eqx.filter_value_and_grad(critic_loss)(learner.critics)
+    critics, critic_state = descend(config.learning_rate, learner.critics, gradient, learner.optimizers[0])
+    noise = jax.random.normal(action_key, rows.action.shape)
+
+    def policy_loss(net: MLP) -> tuple[Array, Array]:
+        actor = eqx.tree_at(lambda a: a.net, learner.actor, net)
+        action, log_prob, _ = actor.sample(rows.observation, noise)
+        smallest = jnp.minimum(*(value(q, rows.observation, action) for q in critics))
+        return jnp.mean(temperature * log_prob - smallest), log_prob.mean()
+
+    (_, log_prob), gradient = eqx.filter_value_and_grad(policy_loss, has_aux=True)(learner.actor.net)
+    net, policy_state = descend(config.learning_rate, learner.actor.net, gradient, learner.optimizers[1])
+    excess = -log_prob + rows.action.shape[-1]  # entropy above its target
+    log_temperature, temperature_state = descend(
+        config.learning_rate, learner.log_temperature, temperature * excess, learner.optimizers[2]
+    )
+    targets = averaged(learner.targets, critics, config.target_rate)
+    actor = eqx.tree_at(lambda a: a.net, learner.actor, net)
+    metrics = {"critic/error": jnp.sqrt(loss / 2), "policy/entropy": -log_prob, "policy/temperature": temperature}
+    optimizers = critic_state, policy_state, temperature_state
+    return Learner(actor, critics, targets, log_temperature, optimizers), metrics
+
+
+@partial(jax.jit, static_argnames=("config",))
+def improve(learner: Learner, replay: TaskReplay, key: Key, config: Config) -> tuple[Learner, dict[str, Array]]:
+    """Line 4."""
+    return repeated(lambda learner, key: update(learner, replay, key, config), learner, key, config.n_gradient)
+
+
+@dataclass(frozen=True)
+class SAC:
+    """Soft actor-critic."""
+
+    family: TaskFamily
+    config: Config
+    simulator: Simulator
+    Config: ClassVar[type] = Config
+    task_is_known: ClassVar[bool] = False
+
+    @property
+    def iterations(self) -> int:
+        return self.config.n_iterations
+
+    def init(self, key: Key) -> State:
+        config, body = self.config, self.family.body
+        seen, actions = body.observation_size, body.action_size
+        actor_key, *keys = jax.random.split(key, 3)
+        actor = LatentPolicy(actor_key, seen, 0, actions, config.hidden)
+        first, second = (network(k, (seen + actions, *config.hidden, 1)) for k in keys)
+        critics, temperature = (first, second), jnp.zeros(())
+        new = partial(new_optimizer, config.learning_rate)
+        optimizers = new(critics), new(actor.net), new(temperature)
+        learner = Learner(actor, critics, critics, temperature, optimizers)
+        return State(learner, self._replay(config.initial_episodes * self.family.horizon, config.n_iterations))
+
+    def step(self, state: State, key: Key) -> tuple[State, Metrics]:
+        begin_key, task_key, episode_key, learn_key = jax.random.split(key, 4)
+        config, replay, actor = self.config, state.replay, state.learner.actor
+        if not replay.n:
+            tasks = self.family.space.sample(begin_key, config.initial_episodes)
+            replay = replay.begin(self._episodes(actor, tasks, 1, begin_key)[0])
+        tasks = self.family.space.sample(task_key, config.episodes)
+        rows, metrics = self._episodes(actor, tasks, 1, episode_key)
+        replay = replay.visit(jnp.zeros(1, jnp.int32), rows)
+        learner, found = improve(state.learner, replay, learn_key, config)
+        return State(learner, replay), metrics | {name: float(x) for name, x in found.items()}
+
+    def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
+        """Line 6."""
+        learners, seen = [state.learner] * len(tasks), [[] for _ in tasks]
+        before, unknown = self.simulator.samples, jnp.full(len(tasks), jnp.nan)
+        for stage in itertools.count():
+            actors = jax.tree.map(lambda *x: jnp.stack(x), *(learner.actor for learner in learners))
+            yield Adapted(stage, actors, (self.simulator.samples - before) // len(tasks), unknown)
+            for i, task in enumerate(tasks):
+                episode_key, learn_key = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, stage), i))
+                rows, _ = self._episodes(learners[i].actor, task[None], self.config.episodes, episode_key)
+                seen[i].append(rows)
+                whole = jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), *seen[i])
+                replay = self._replay(whole.reward.shape[1], 1).begin(whole)
+                learners[i], _ = improve(learners[i], replay, learn_key, self.config)
+
+    def _replay(self, initial: int, visits: int) -> TaskReplay:
+        """Of all tasks as one."""
+        body, length = self.family.body, self.config.episodes * self.family.horizon
+        return TaskReplay.empty(1, visits, initial, length, length, body.observation_size, body.action_size)
+
+    def _episodes(self, actor: LatentPolicy, tasks: Array, episodes: int, key: Key) -> tuple[Rows, Metrics]:
+        """Line 3, as [1, row, ...]."""
+        seen = rollout(self.simulator, for_each(actor, tasks), tasks, key, episodes=episodes)
+        flat = lambda x: x.reshape(1, -1, *x.shape[3:])  # noqa: E731
+        observation, action, reward, following, terminated, _ = map(flat, seen)
+        rows = Rows(observation, action, reward, reward, following, terminated.astype(jnp.float32))
+        return rows, {"real/return": float(first_episode_return(seen.reward, seen.done).mean())}
