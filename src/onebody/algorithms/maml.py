@@ -201,8 +201,10 @@ def outer_step(
         policy, some = eqx.combine(unravel(parameters), fixed), (before.some(every), after.some(every))
         return adapted_distribution(policy, *some, config.inner_rate, likelihood, config.second_order)
 
+    taken = Gaussian(after.taken.mean, after.taken.log_std[:, None])
+    rows = after.action, after.advantage
     curvature = partial(distribution, every=CURVATURE)
-    parameters, metrics = trpo.step(distribution, parameters, after.action, after.advantage, config.trpo, curvature)
+    parameters, metrics = trpo.step(distribution, parameters, *rows, config.trpo, taken, curvature)
     return eqx.combine(unravel(parameters), fixed), metrics
 
 

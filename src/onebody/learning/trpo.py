@@ -107,6 +107,7 @@ def step(
     action: Float[Array, "*axes action"],
     advantage: Float[Array, "*axes"],
     config: TRPOConfig,
+    old: Gaussian | None = None,
     curvature: Callable[[Array], Gaussian] | None = None,
 ) -> tuple[Float[Array, " n"], dict[str, Float[Array, ""]]]:
     """The natural gradient to the edge of the trust region, halved until KL ≤ δ and the surrogate grows.
@@ -115,14 +116,15 @@ def step(
 
     Args:
         distribution: of all actions, as a function of the parameters.
+        old: the same at `parameters`, where it is known.
         curvature: of some of them, for the Fisher matrix alone (ibid., Appendix C); by default of all.
     """
-    old = distribution(parameters)
+    old = distribution(parameters) if old is None else old
 
     def objective(parameters: Array) -> Array:
         return surrogate(distribution(parameters), old, action, advantage, config.entropy)
 
-    before, gradient = jax.value_and_grad(objective)(parameters)
+    before, gradient = surrogate(old, old, action, advantage, config.entropy), jax.grad(objective)(parameters)
     fisher = fisher_product(curvature or distribution, parameters)
     damped = lambda v: fisher(v) + config.damping * v  # noqa: E731
     direction = conjugate_gradient(damped, gradient, config.cg_iterations)
