@@ -40,9 +40,9 @@ from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
 
 LAST_RATE = 0.1
-"""share of the policy's learning rate at the end of a practice; it falls linearly, so that the policy settles"""
+"""share of the learning rates at the end of a practice; they fall linearly, so that policy and values settle"""
 REFINE_RATE = 0.2
-"""share of it in a practice for a single task"""
+"""share of them in a practice for a single task"""
 COVERAGE = (0.05, 0.95)
 """quantiles of the newest errors of prediction that the interval of a promise takes in"""
 DEVIATIONS = 2.0

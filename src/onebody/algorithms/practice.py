@@ -67,7 +67,7 @@ def practise(
     Args:
         starts: draws from p0.
         tasks: those to practise; by default draws from p(ψ).
-        rates: share of the policy's learning rate, an update each.
+        rates: share of the learning rates of policy and values, an update each.
     """
     n_start = round(config.from_start * config.batch)
     n_data = round(config.from_data * config.batch) if tasks is None else 0

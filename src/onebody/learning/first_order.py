@@ -198,7 +198,7 @@ def update(
 ) -> tuple[Agent, dict[str, Array]]:
     """One step of the policy along the gradient of J, and one of the values towards TD(λ) of the same windows.
 
-    `rate`: share of the policy's learning rate.
+    `rate`: share of both learning rates.
     """
     policy_optimizer, value_optimizer = _optimizers(config)
     parameters, fixed = eqx.partition(agent.policy.net, trainable(agent.policy.net))
@@ -230,6 +230,7 @@ def update(
 
     value_cost, value_gradient = jax.value_and_grad(value_error)(value_parameters)
     updates, value_state = value_optimizer.update(value_gradient, agent.value_optimizer)
+    updates = jax.tree.map(lambda x: rate * x, updates)
     nets = eqx.combine(optax.apply_updates(value_parameters, updates), value_fixed)
 
     share = config.target_rate
