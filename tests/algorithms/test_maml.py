@@ -85,7 +85,7 @@ def test_a_batch_of_tasks_is_a_loop_of_tasks():
 def train(kind, config):
     algorithm = kind(FAMILY, config, Simulator(FAMILY))
     state = algorithm.init(jax.random.key(0))
-    for i in range(algorithm.iterations):
+    for i in range(algorithm.config.n_iterations):
         state, metrics = algorithm.step(state, jax.random.key(i + 1))
     assert np.isfinite(list(metrics.values())).all()
     return algorithm, state

@@ -31,7 +31,7 @@ def make(config=SMOKE, family=FAMILY):
 def train(algorithm, seed=0):
     state = algorithm.init(jax.random.key(seed))
     metrics = {}
-    for i in range(algorithm.iterations):
+    for i in range(algorithm.config.n_iterations):
         state, metrics = algorithm.step(state, jax.random.key(seed * 1000 + i + 1))
     return state, metrics
 

@@ -30,7 +30,7 @@ def make(**changes):
 
 def train(algorithm, seed=0):
     state = algorithm.init(jax.random.key(seed))
-    for i in range(algorithm.iterations):
+    for i in range(algorithm.config.n_iterations):
         state, metrics = algorithm.step(state, jax.random.key(seed * 1000 + i + 1))
     return state, metrics
 
@@ -102,7 +102,7 @@ def test_slbo_learns_its_own_task():
     algorithm = slbo.SLBO(FAMILY, config, Simulator(FAMILY))
     state = algorithm.init(jax.random.key(0))
     returns = []
-    for i in range(algorithm.iterations):
+    for i in range(algorithm.config.n_iterations):
         state, metrics = algorithm.step(state, jax.random.key(i + 1))
         returns.append(metrics["real/return"])
     assert returns[-1] > returns[0] + 3

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import onebody
-from onebody.algorithms.smt import SMT
+from onebody.algorithms import smt
 from onebody.core.errors import OnebodyError
 from onebody.runs import folder, log, loop, presets
 
@@ -37,13 +37,13 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_resumably(tmp_path, monkeypatch):
-    step = SMT.step
+    step = smt.SMT.step
 
     def diverge(self, state, key):
         state, metrics = step(self, state, key)
         return state, metrics | ({"model/loss": float("nan")} if int(state.data.size) == 160 else {})
 
-    monkeypatch.setattr(SMT, "step", diverge)
+    monkeypatch.setattr(smt.SMT, "step", diverge)
     run = tmp_path / "run"
     with pytest.raises(OnebodyError, match=r"point/goal: model/loss is nan in iteration 2; .*000001"):
         loop.train("smt", "point", preset="smoke", out=run, quiet=True)
@@ -53,13 +53,13 @@ def test_a_loss_that_is_not_finite_stops_the_run_resumably(tmp_path, monkeypatch
 
 
 def test_a_state_that_is_not_finite_is_never_saved(tmp_path, monkeypatch):
-    step = SMT.step
+    step = smt.SMT.step
 
     def diverge(self, state, key):
         state, metrics = step(self, state, key)
         return eqx.tree_at(lambda s: s.model.net.biases[0], state, replace_fn=lambda x: x * jnp.nan), metrics
 
-    monkeypatch.setattr(SMT, "step", diverge)
+    monkeypatch.setattr(smt.SMT, "step", diverge)
     with pytest.raises(OnebodyError, match=r"state\.model\.net\.biases\[0\] is not finite in iteration 1"):
         loop.train("smt", "point", preset="smoke", out=tmp_path / "run", quiet=True)
     assert [path.name for path in (tmp_path / "run/checkpoints").iterdir()] == ["000000"]
@@ -127,8 +127,8 @@ def test_evaluate_writes_the_meta_test(tmp_path):
 def test_configurations_survive_json():
     config = presets.preset("smt", "laptop")
     there = json.loads(json.dumps(dataclasses.asdict(config)))
-    assert presets.from_json(SMT.Config, there) == config
-    assert hash(presets.from_json(SMT.Config, there)) == hash(config)
+    assert presets.from_json(smt.Config, there) == config
+    assert hash(presets.from_json(smt.Config, there)) == hash(config)
 
 
 def test_a_kill_while_the_configuration_is_written_does_not_lock_the_folder(tmp_path):

@@ -26,7 +26,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from onebody.algorithms.protocol import Adapted, Metrics
-from onebody.core.errors import OnebodyError, at_least, positive
+from onebody.core.errors import at_least, at_most, positive
 from onebody.core.gaussian import Gaussian
 from onebody.core.nets import Normalizer, trainable
 from onebody.core.returns import first_episode_return
@@ -65,8 +65,7 @@ class Meta:
         at_least(1, self, "n_iterations", "meta_batch", "episodes", "hidden")
         at_least(0, self, "discount", "trace")
         positive(self, "inner_rate")
-        if max(self.discount, self.trace) > 1:
-            raise OnebodyError("discount and trace must be at most 1")
+        at_most(1, self, "discount", "trace")
 
 
 @dataclass(frozen=True)
@@ -215,12 +214,7 @@ class MAML:
     family: TaskFamily
     config: Config
     simulator: Simulator
-    Config: ClassVar[type] = Config
     task_is_known: ClassVar[bool] = False
-
-    @property
-    def iterations(self) -> int:
-        return self.config.n_iterations
 
     def init(self, key: Key) -> GaussianPolicy:
         return new_policy(self.family, key, self.config)

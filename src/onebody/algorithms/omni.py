@@ -103,12 +103,7 @@ class OMNI:
     family: TaskFamily
     config: Config
     simulator: Simulator
-    Config: ClassVar[type] = Config
     task_is_known: ClassVar[bool] = True
-
-    @property
-    def iterations(self) -> int:
-        return self.config.n_iterations
 
     def init(self, key: Key) -> State:
         family, config = self.family, self.config

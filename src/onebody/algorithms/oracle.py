@@ -30,12 +30,7 @@ class Oracle:
     family: TaskFamily
     config: Config
     simulator: Simulator
-    Config: ClassVar[type] = Config
     task_is_known: ClassVar[bool] = True
-
-    @property
-    def iterations(self) -> int:
-        return self.config.n_iterations
 
     def init(self, key: Key) -> Agent:
         body = self.family.body

@@ -27,7 +27,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from onebody.algorithms.protocol import Adapted, Metrics
-from onebody.core.errors import OnebodyError, at_least, positive
+from onebody.core.errors import OnebodyError, at_least, at_most, positive
 from onebody.core.gaussian import Gaussian
 from onebody.core.nets import MLP
 from onebody.core.types import Key
@@ -103,8 +103,7 @@ class Config:
         )
         at_least(0, self, "posterior_episodes", "extra_episodes", "kl", "discount", "regularization")
         positive(self, "learning_rate", "reward_scale", "target_rate")
-        if max(self.discount, self.target_rate) > 1:
-            raise OnebodyError("discount and target_rate must be at most 1")
+        at_most(1, self, "discount", "target_rate")
 
 
 class Nets(eqx.Module):
@@ -219,12 +218,7 @@ class PEARL:
     family: TaskFamily
     config: Config
     simulator: Simulator
-    Config: ClassVar[type] = Config
     task_is_known: ClassVar[bool] = False
-
-    @property
-    def iterations(self) -> int:
-        return self.config.n_iterations
 
     @property
     def _dynamics_vary(self) -> bool:

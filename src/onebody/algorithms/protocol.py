@@ -37,17 +37,12 @@ class Adapted(NamedTuple):
 class Algorithm(Protocol[State]):
     """An algorithm never sees paths, loggers or clocks; its simulator counts the real samples that it takes."""
 
-    Config: ClassVar[type]
     task_is_known: ClassVar[bool]
     """whether adaptation is told ψ, or sees only rewards"""
     family: TaskFamily
     config: Any
+    """a frozen dataclass; its `n_iterations` are the calls of `step` in a whole training"""
     simulator: Simulator
-
-    @property
-    def iterations(self) -> int:
-        """calls of `step` in a whole training"""
-        ...
 
     def init(self, key: Key) -> State:
         """The state before training: a pytree with everything in it."""

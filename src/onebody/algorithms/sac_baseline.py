@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from onebody.algorithms.protocol import Adapted, Metrics
-from onebody.core.errors import OnebodyError, at_least, positive
+from onebody.core.errors import at_least, at_most, positive
 from onebody.core.nets import MLP
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key
@@ -61,8 +61,7 @@ class Config:
         at_least(1, self, "n_iterations", "episodes", "initial_episodes", "n_gradient", "batch", "hidden")
         at_least(0, self, "discount")
         positive(self, "learning_rate", "target_rate")
-        if max(self.discount, self.target_rate) > 1:
-            raise OnebodyError("discount and target_rate must be at most 1")
+        at_most(1, self, "discount", "target_rate")
 
 
 class Learner(eqx.Module):
@@ -132,12 +131,7 @@ class SAC:
     family: TaskFamily
     config: Config
     simulator: Simulator
-    Config: ClassVar[type] = Config
     task_is_known: ClassVar[bool] = False
-
-    @property
-    def iterations(self) -> int:
-        return self.config.n_iterations
 
     def init(self, key: Key) -> State:
         config, body = self.config, self.family.body

@@ -51,6 +51,11 @@ class Config:
     def __post_init__(self) -> None:
         at_least(1, self, "n_outer")
 
+    @property
+    def n_iterations(self) -> int:
+        """calls of `step` in a whole training"""
+        return self.n_outer
+
 
 class State(eqx.Module):
     """Everything of the one task."""
@@ -70,12 +75,7 @@ class SLBO:
     family: TaskFamily
     config: Config
     simulator: Simulator
-    Config: ClassVar[type] = Config
     task_is_known: ClassVar[bool] = True
-
-    @property
-    def iterations(self) -> int:
-        return self.config.n_outer
 
     def init(self, key: Key) -> State:
         task_key, shared_key, agent_key = jax.random.split(key, 3)

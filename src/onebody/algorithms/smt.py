@@ -49,6 +49,11 @@ class Config:
         at_least(1, self, "n_tasks", "n_slbo")
         at_least(0, self, "n_warmup")
 
+    @property
+    def n_iterations(self) -> int:
+        """calls of `step` in a whole training"""
+        return self.n_tasks
+
 
 @dataclass(frozen=True)
 class SMT:
@@ -57,12 +62,7 @@ class SMT:
     family: TaskFamily
     config: Config
     simulator: Simulator
-    Config: ClassVar[type] = Config
     task_is_known: ClassVar[bool] = True
-
-    @property
-    def iterations(self) -> int:
-        return self.config.n_tasks
 
     def init(self, key: Key) -> Shared:
         self.family.needs_one_model()

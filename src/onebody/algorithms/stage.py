@@ -16,7 +16,7 @@ import optax
 from jaxtyping import Array, Float, PyTree
 
 from onebody.algorithms.protocol import Metrics
-from onebody.core.errors import OnebodyError, at_least
+from onebody.core.errors import OnebodyError, at_least, at_most
 from onebody.core.nets import Normalizer, trainable
 from onebody.core.returns import first_episode_return, gae
 from onebody.core.types import Key, Transitions
@@ -61,8 +61,7 @@ class StageConfig:
     def __post_init__(self) -> None:
         at_least(1, self, "n_inner", "n_model", "n_policy", "real_episodes", "imagined_episodes", "hidden")
         at_least(0, self, "discount", "trace")
-        if max(self.discount, self.trace) > 1:
-            raise OnebodyError(f"discount and trace must be at most 1, not {self.discount} and {self.trace}")
+        at_most(1, self, "discount", "trace")
 
 
 class Shared(eqx.Module):

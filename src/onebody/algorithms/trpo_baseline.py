@@ -23,7 +23,7 @@ import optax
 from jaxtyping import Array, Float, PyTree
 
 from onebody.algorithms.protocol import Adapted, Metrics
-from onebody.core.errors import OnebodyError, at_least
+from onebody.core.errors import at_least, at_most
 from onebody.core.nets import Normalizer, trainable
 from onebody.core.returns import first_episode_return, gae
 from onebody.core.types import Key, Transitions
@@ -59,8 +59,7 @@ class Config:
     def __post_init__(self) -> None:
         at_least(1, self, "n_iterations", "episodes", "refine_episodes", "hidden")
         at_least(0, self, "discount", "trace")
-        if max(self.discount, self.trace) > 1:
-            raise OnebodyError("discount and trace must be at most 1")
+        at_most(1, self, "discount", "trace")
 
 
 class Agent(eqx.Module):
@@ -109,12 +108,7 @@ class TRPO:
     family: TaskFamily
     config: Config
     simulator: Simulator
-    Config: ClassVar[type] = Config
     task_is_known: ClassVar[bool] = False
-
-    @property
-    def iterations(self) -> int:
-        return self.config.n_iterations
 
     def init(self, key: Key) -> Agent:
         body = self.family.body

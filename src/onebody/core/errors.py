@@ -32,6 +32,16 @@ def at_least(low: int, config: Any, *names: str) -> None:
         _check(config, name, lambda x: x >= low, f"at least {low}")
 
 
+def at_most(high: int, config: Any, *names: str) -> None:
+    """Check fields of a configuration.
+
+    Raises:
+        OnebodyError: one is above `high` or not finite.
+    """
+    for name in names:
+        _check(config, name, lambda x: x <= high, f"at most {high}")
+
+
 def positive(config: Any, *names: str) -> None:
     """Check fields of a configuration.
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PyTree
 
-from onebody.core.errors import OnebodyError, at_least, positive
+from onebody.core.errors import OnebodyError, at_least, at_most, positive
 from onebody.core.nets import MLP, Normalizer, fan_in, normed_silu, trainable
 from onebody.core.types import Key
 from onebody.learning.policies import ConditionedPolicy
@@ -59,8 +59,7 @@ class FirstOrderConfig:
         at_least(1, self, "hidden", "batch", "window", "value_steps")
         at_least(0, self, "discount", "trace", "entropy", "from_start", "from_data")
         positive(self, "learning_rate", "value_rate", "clip_norm", "target_rate")
-        if max(self.discount, self.trace, self.target_rate) > 1:
-            raise OnebodyError("discount, trace and target_rate must be at most 1")
+        at_most(1, self, "discount", "trace", "target_rate")
         if self.from_start + self.from_data > 1:
             raise OnebodyError("from_start and from_data are shares that must not be more than 1 together")
         if self.value_steps > self.window:

@@ -95,7 +95,10 @@ class ConditionedGaussian(GaussianPolicy):
         return super().__call__(with_task(observation, task), task, memory, noise)
 
     def deployed(self, task: Float[Array, " feature"]) -> Deployed:
-        return _with_task_in_bias(super().deployed(task), task)
+        n, seen = self.observation.mean.shape[-1] - len(task), self.observation
+        own = eqx.tree_at(lambda s: (s.count, s.mean, s.std), Normalizer(n), (seen.count, seen.mean[:n], seen.std[:n]))
+        weights, biases = fold(self.net, (task - seen.mean[n:]) / seen.std[n:])
+        return Deployed(weights, biases, own, "tanh", "clip")
 
 
 def with_task(
@@ -104,15 +107,20 @@ def with_task(
     return jnp.concatenate([observation, jnp.broadcast_to(task, (*observation.shape[:-1], task.shape[-1]))], axis=-1)
 
 
-def _with_task_in_bias(policy: Deployed, task: Float[Array, " feature"]) -> Deployed:
-    """A policy of both as one of observations: a task that does not change is part of the first layer's bias."""
-    n = policy.observation.mean.shape[-1] - task.shape[-1]
-    seen = policy.observation
-    first, bias = policy.weights[0], policy.biases[0]
-    own = Normalizer(n)
-    own = eqx.tree_at(lambda s: (s.count, s.mean, s.std), own, (seen.count, seen.mean[:n], seen.std[:n]))
-    bias = bias + (task - seen.mean[n:]) / seen.std[n:] @ first[n:]
-    return policy._replace(weights=[first[:n], *policy.weights[1:]], biases=[bias, *policy.biases[1:]], observation=own)
+def fold(net: MLP, constant: Float[Array, " constant"]) -> tuple[list[Array], list[Array]]:
+    """Weights and biases of the same network of its first inputs alone: the last ones never change, so that they are
+    part of the first layer's bias."""
+    n = len(net.weights[0]) - len(constant)
+    first, bias = net.weights[0][:n], net.biases[0] + constant @ net.weights[0][n:]
+    return [first, *net.weights[1:]], [bias, *net.biases[1:]]
+
+
+def deployed_mean(net: MLP, constant: Array, observation: Normalizer, activation: str) -> Deployed:
+    """tanh of the first half of the outputs: the mean of a squashed Gaussian; `constant` as in `fold`."""
+    weights, biases = fold(net, constant)
+    actions = biases[-1].shape[-1] // 2
+    weights[-1], biases[-1] = weights[-1][:, :actions], biases[-1][:actions]
+    return Deployed(weights, biases, observation, activation, "tanh")
 
 
 class ConditionedPolicy(eqx.Module):
@@ -152,13 +160,7 @@ class ConditionedPolicy(eqx.Module):
         return jnp.tanh(self.distribution(observation, task).sample(noise)), memory
 
     def deployed(self, task: Float[Array, " feature"]) -> Deployed:
-        """The task becomes part of the first layer's bias."""
-        n, actions = self.observation.mean.shape[-1], self.noise_size
-        first, *weights = self.net.weights
-        bias, *biases = self.net.biases
-        weights = [first[:n], *weights[:-1], weights[-1][:, :actions]]
-        biases = [bias + self.task(task) @ first[n:], *biases[:-1], biases[-1][:actions]]
-        return Deployed(weights, biases, self.observation, "normed_silu", "tanh")
+        return deployed_mean(self.net, self.task(task), self.observation, "normed_silu")
 
 
 class Exploring(eqx.Module):

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, PyTree
 from onebody.core.gaussian import Gaussian, log_tanh_slope
 from onebody.core.nets import MLP, Initializer, Normalizer
 from onebody.core.types import Key
-from onebody.learning.policies import Deployed
+from onebody.learning.policies import Deployed, deployed_mean
 
 HIDDEN_BIAS = 0.1
 """of every layer at the start"""
@@ -115,10 +115,5 @@ class LatentPolicy(eqx.Module):
         return jnp.tanh(self.distribution(observation).sample(noise)), memory
 
     def deployed(self, task: Array) -> Deployed:
-        """The latent becomes part of the first layer's bias."""
-        n, actions = len(self.net.weights[0]) - self.latent.shape[-1], self.noise_size
-        first, *weights = self.net.weights
-        bias, *biases = self.net.biases
-        weights = [first[:n], *weights[:-1], weights[-1][:, :actions]]
-        biases = [bias + self.latent @ first[n:], *biases[:-1], biases[-1][:actions]]
-        return Deployed(weights, biases, Normalizer(n), "relu", "tanh")
+        seen = Normalizer(len(self.net.weights[0]) - len(self.latent))
+        return deployed_mean(self.net, self.latent, seen, "relu")

@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import sys
+import typing
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
@@ -141,7 +142,7 @@ def build(record: dict[str, Any], *, tested: bool = False) -> Algorithm[Any]:
     kind, family = presets.algorithm(record["algorithm"]), family_of(record)
     family = family.tested if tested else family
     try:
-        config = presets.from_json(kind.Config, record["config"])
+        config = presets.from_json(typing.get_type_hints(kind)["config"], record["config"])
     except (KeyError, TypeError) as error:
         written = record["versions"]["onebody"]
         raise OnebodyError(f"the configuration was written by onebody {written}, with other fields: {error}") from error

@@ -124,14 +124,14 @@ def _run(
     log.truncate(run, done)
 
     limit = math.inf if record["samples"] is None else record["samples"]
-    if done >= algorithm.iterations or algorithm.simulator.samples >= limit:
+    if done >= algorithm.config.n_iterations or algorithm.simulator.samples >= limit:
         return None if quiet else print(f"{run} is complete: iteration {done}", file=sys.stderr)
     label = f"{record['algorithm']} on {record['family']}, seed {record['seed']}, in {run}"
-    progress = log.Progress(algorithm.iterations, "iteration", label, start=done, quiet=quiet)
+    progress = log.Progress(algorithm.config.n_iterations, "iteration", label, start=done, quiet=quiet)
     with _signals(run) as whole, log.Log(run) as lines, progress:
         if every and done == 0:
             evaluate.during_training(run, record, algorithm, state, 0)
-        while done < algorithm.iterations and algorithm.simulator.samples < limit:
+        while done < algorithm.config.n_iterations and algorithm.simulator.samples < limit:
             began = time.perf_counter()
             key = jax.random.fold_in(jax.random.key(record["seed"]), done + 1)
             state, metrics = _step(algorithm, state, key, run, done)

@@ -8,9 +8,9 @@ from jaxtyping import Array
 
 from onebody.tasks.body import Feature, MujocoBody
 from onebody.tasks.family import TaskFamily
-from onebody.tasks.pearl import hopper_falls, walker_falls
 from onebody.tasks.robots import GYM, height_outside, robot
 from onebody.tasks.space import Box
+from onebody.tasks.walkers import hopper_falls, walker_falls
 
 CHEETAH = MujocoBody(
     name="half-cheetah",

@@ -9,9 +9,9 @@ from jaxtyping import Array
 from onebody.tasks.arm import ARM
 from onebody.tasks.body import Feature, MujocoBody
 from onebody.tasks.family import TaskFamily
-from onebody.tasks.pearl import hopper_falls, hopper_forward, walker_falls, walker_forward
 from onebody.tasks.robots import RLLAB, RLLAB_ANT, height_outside, robot
 from onebody.tasks.space import ONE_TASK
+from onebody.tasks.walkers import hopper_falls, hopper_forward, walker_falls, walker_forward
 
 CHEETAH = MujocoBody(
     name="half-cheetah",

@@ -16,6 +16,7 @@ from onebody.tasks.body import Feature, MujocoBody, Start, Uniform
 from onebody.tasks.family import Physics, TaskFamily
 from onebody.tasks.robots import GYM, SMALL, height_outside, robot
 from onebody.tasks.space import Arc, Box, Disk, FiniteSet, Split
+from onebody.tasks.walkers import hopper_falls, hopper_forward, walker_falls, walker_forward
 
 SEED = 1337
 CHEETAH = MujocoBody(
@@ -84,24 +85,6 @@ def ant_goal(observation: Array, action: Array, next_observation: Array, task: A
 
 def humanoid_direction(observation: Array, action: Array, next_observation: Array, task: Array) -> Array:
     return 5.0 + 1.25 * next_observation[-2:] @ task - 0.1 * jnp.sum((0.4 * action) ** 2)
-
-
-def walker_forward(observation: Array, action: Array, next_observation: Array, task: Array) -> Array:
-    return 1.0 + next_observation[8] - 1e-3 * jnp.sum(action**2)
-
-
-def hopper_forward(observation: Array, action: Array, next_observation: Array, task: Array) -> Array:
-    return 1.0 + next_observation[5] - 1e-3 * jnp.sum(action**2)
-
-
-def walker_falls(next_observation: Array, task: Array) -> Array:
-    height, pitch = next_observation[0], next_observation[1]
-    return (height <= 0.8) | (height >= 2.0) | (jnp.abs(pitch) >= 1.0)
-
-
-def hopper_falls(next_observation: Array, task: Array) -> Array:
-    height, pitch = next_observation[0], next_observation[1]
-    return (height <= 0.7) | (jnp.abs(pitch) >= 0.2) | jnp.any(jnp.abs(next_observation) >= 100.0)
 
 
 _VARIED = (("body_mass", 1.5), ("body_inertia", 1.5), ("dof_damping", 1.3), ("geom_friction", 1.5))
