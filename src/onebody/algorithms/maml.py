@@ -17,7 +17,7 @@ feature baseline. Unlike there, actions are not scaled by 10, so the first polic
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -214,7 +214,7 @@ class MAML:
     family: TaskFamily
     config: Config
     simulator: Simulator
-    task_is_known: ClassVar[bool] = False
+    task_is_known = False
 
     def init(self, key: Key) -> GaussianPolicy:
         return new_policy(self.family, key, self.config)

@@ -17,7 +17,7 @@ import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Literal
 
 import equinox as eqx
 import jax
@@ -103,7 +103,7 @@ class OMNI:
     family: TaskFamily
     config: Config
     simulator: Simulator
-    task_is_known: ClassVar[bool] = True
+    task_is_known = True
 
     def init(self, key: Key) -> State:
         family, config = self.family, self.config

@@ -9,7 +9,6 @@ It says what a policy of this kind can reach with samples without end; none of i
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +29,7 @@ class Oracle:
     family: TaskFamily
     config: Config
     simulator: Simulator
-    task_is_known: ClassVar[bool] = True
+    task_is_known = True
 
     def init(self, key: Key) -> Agent:
         body = self.family.body

@@ -19,7 +19,6 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -218,7 +217,7 @@ class PEARL:
     family: TaskFamily
     config: Config
     simulator: Simulator
-    task_is_known: ClassVar[bool] = False
+    task_is_known = False
 
     @property
     def _dynamics_vary(self) -> bool:

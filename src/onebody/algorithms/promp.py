@@ -13,7 +13,6 @@ anything at θ = θo, but its second derivative is that of the expected return w
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -102,7 +101,7 @@ class ProMP:
     family: TaskFamily
     config: Config
     simulator: Simulator
-    task_is_known: ClassVar[bool] = False
+    task_is_known = False
 
     def init(self, key: Key) -> State:
         policy = new_policy(self.family, key, self.config)

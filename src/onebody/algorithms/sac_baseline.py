@@ -14,7 +14,6 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -131,7 +130,7 @@ class SAC:
     family: TaskFamily
     config: Config
     simulator: Simulator
-    task_is_known: ClassVar[bool] = False
+    task_is_known = False
 
     def init(self, key: Key) -> State:
         config, body = self.config, self.family.body

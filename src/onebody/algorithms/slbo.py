@@ -17,7 +17,7 @@ import functools
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -75,7 +75,7 @@ class SLBO:
     family: TaskFamily
     config: Config
     simulator: Simulator
-    task_is_known: ClassVar[bool] = True
+    task_is_known = True
 
     def init(self, key: Key) -> State:
         task_key, shared_key, agent_key = jax.random.split(key, 3)

@@ -18,7 +18,6 @@ SLBO; n_inner, never stated, is SLBO's 20. Differences from the paper are those 
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import jax
 from jaxtyping import Array, Float
@@ -62,7 +61,7 @@ class SMT:
     family: TaskFamily
     config: Config
     simulator: Simulator
-    task_is_known: ClassVar[bool] = True
+    task_is_known = True
 
     def init(self, key: Key) -> Shared:
         self.family.needs_one_model()

@@ -14,7 +14,6 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -108,7 +107,7 @@ class TRPO:
     family: TaskFamily
     config: Config
     simulator: Simulator
-    task_is_known: ClassVar[bool] = False
+    task_is_known = False
 
     def init(self, key: Key) -> Agent:
         body = self.family.body

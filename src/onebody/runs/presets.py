@@ -6,7 +6,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from onebody.algorithms import maml, omni, oracle, pearl, promp, sac_baseline, slbo, smt, trpo_baseline
+from onebody.algorithms import maml, omni, oracle, pearl, promp, random_search, sac_baseline, slbo, smt, trpo_baseline
 from onebody.algorithms.stage import StageConfig
 from onebody.core.errors import OnebodyError, did_you_mean
 from onebody.learning.dynamics import DynamicsConfig
@@ -25,6 +25,7 @@ ALGORITHMS: dict[str, type[Any]] = {
     "oracle": oracle.Oracle,
     "trpo": trpo_baseline.TRPO,
     "sac": sac_baseline.SAC,
+    "random-search": random_search.RandomSearch,
 }
 
 _LAPTOP = StageConfig(
@@ -89,6 +90,9 @@ _CONFIGS: dict[tuple[str, str], Any] = {
     ("sac", "paper"): sac_baseline.Config(),
     ("sac", "laptop"): sac_baseline.Config(n_iterations=40),
     ("sac", "smoke"): sac_baseline.Config(n_iterations=2, episodes=2, n_gradient=5, batch=16, hidden=(16, 16)),
+    ("random-search", "paper"): random_search.Config(),
+    ("random-search", "laptop"): random_search.Config(),
+    ("random-search", "smoke"): random_search.Config(n_iterations=2, directions=4),
     ("slbo", "paper"): slbo.Config(),
     ("slbo", "laptop"): slbo.Config(n_outer=10, stage=_LAPTOP),
     ("slbo", "smoke"): slbo.Config(n_outer=2, stage=_SMOKE),
