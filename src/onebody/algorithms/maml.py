@@ -125,11 +125,13 @@ def explore(
 ) -> tuple[Seen, Array]:
     """Line 4: what each task's policy saw, and its mean return [task]."""
     found = rollout(simulator, policies, tasks, key, episodes=config.episodes)
-    return _seen(policies, found, config), first_episode_return(found.reward, found.done).mean(axis=1)
+    return seen(policies, found, config), first_episode_return(found.reward, found.done).mean(axis=1)
 
 
 @partial(jax.jit, static_argnames=("config",))
-def _seen(policies: GaussianPolicy, found: Transitions, config: Meta) -> Seen:
+def seen(policies: GaussianPolicy, found: Transitions, config: Meta) -> Seen:
+    """Episodes `[task, time, episode]` of each task's policy, with their advantages."""
+
     def one(policy: GaussianPolicy, found: Transitions) -> Seen:
         advantage = linear_baseline.advantages(found, config.discount, config.trace)
         observation, action = (x.reshape(-1, x.shape[-1]) for x in (found.observation, found.action))
@@ -160,8 +162,8 @@ def adaptation(
     while True:
         yield Adapted(stage, policies, used, unknown)
         before = simulator.samples
-        seen, _ = explore(simulator, policies, tasks, jax.random.fold_in(key, stage), config)
-        policies = inner_steps(policies, seen, rate, loss)
+        found, _ = explore(simulator, policies, tasks, jax.random.fold_in(key, stage), config)
+        policies = inner_steps(policies, found, rate, loss)
         used += (simulator.samples - before) // len(tasks)
         stage, rate = stage + 1, config.inner_rate / 2
 

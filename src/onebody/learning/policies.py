@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, PyTree, Shaped
 
 from onebody.core.errors import at_least, positive
 from onebody.core.gaussian import Gaussian, log_tanh_slope
@@ -51,7 +51,7 @@ class Policy(Protocol):
 P = TypeVar("P", bound=eqx.Module)
 
 
-def for_each(policy: P, tasks: Float[Array, "task ..."]) -> P:
+def for_each(policy: P, tasks: Shaped[Array, "task ..."]) -> P:
     """The same policy once for each task, stacked, as a rollout takes them."""
     return jax.tree.map(lambda x: jnp.broadcast_to(x, (len(tasks), *x.shape)), policy)
 
@@ -86,6 +86,25 @@ class GaussianPolicy(eqx.Module):
 
     def deployed(self, task: Array) -> Deployed:
         return Deployed(self.net.weights, self.net.biases, self.observation, "tanh", "clip")
+
+
+class UniformPolicy(eqx.Module):
+    """Actions that are uniform in [-1, 1], whatever is observed."""
+
+    scale: Float[Array, " action"]
+
+    def __init__(self, action_size: int):
+        self.scale = jnp.ones(action_size)
+
+    @property
+    def noise_size(self) -> int:
+        return self.scale.shape[-1]
+
+    def memory(self, axes: tuple[int, ...]) -> tuple[()]:
+        return ()
+
+    def __call__(self, observation: Array, task: Array, memory: Any, noise: Array) -> tuple[Array, Any]:
+        return self.scale * (2 * jax.scipy.stats.norm.cdf(noise) - 1), memory
 
 
 class ConditionedGaussian(GaussianPolicy):

@@ -6,7 +6,19 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from onebody.algorithms import maml, omni, oracle, pearl, promp, random_search, sac_baseline, slbo, smt, trpo_baseline
+from onebody.algorithms import (
+    maml,
+    mb_mpo,
+    omni,
+    oracle,
+    pearl,
+    promp,
+    random_search,
+    sac_baseline,
+    slbo,
+    smt,
+    trpo_baseline,
+)
 from onebody.algorithms.stage import StageConfig
 from onebody.core.errors import OnebodyError, did_you_mean
 from onebody.learning.dynamics import DynamicsConfig
@@ -14,6 +26,7 @@ from onebody.learning.ensemble import EnsembleConfig
 from onebody.learning.first_order import FirstOrderConfig
 from onebody.learning.policies import ValueConfig
 from onebody.learning.trpo import TRPOConfig
+from onebody.learning.validated import ValidatedConfig
 
 ALGORITHMS: dict[str, type[Any]] = {
     "omni": omni.OMNI,
@@ -22,6 +35,7 @@ ALGORITHMS: dict[str, type[Any]] = {
     "pearl": pearl.PEARL,
     "maml": maml.MAML,
     "promp": promp.ProMP,
+    "mb-mpo": mb_mpo.MBMPO,
     "oracle": oracle.Oracle,
     "trpo": trpo_baseline.TRPO,
     "sac": sac_baseline.SAC,
@@ -78,6 +92,23 @@ _CONFIGS: dict[tuple[str, str], Any] = {
     ("maml", "paper"): maml.Config(),
     ("maml", "laptop"): maml.Config(n_iterations=100, meta_batch=20),
     ("maml", "smoke"): maml.Config(n_iterations=2, meta_batch=3, episodes=3, hidden=(16, 16)),
+    ("mb-mpo", "paper"): mb_mpo.Config(),
+    ("mb-mpo", "laptop"): mb_mpo.Config(
+        n_iterations=25,
+        episodes=20,
+        n_meta=15,
+        model=ValidatedConfig(hidden=(256, 256), epochs=40, persistence=0.9),
+    ),
+    ("mb-mpo", "smoke"): mb_mpo.Config(
+        n_iterations=2,
+        meta_batch=4,
+        episodes=4,
+        n_meta=2,
+        hidden=(16, 16),
+        real_episodes=4,
+        refine_episodes=4,
+        model=ValidatedConfig(members=2, hidden=(32, 32), batch=32, epochs=5),
+    ),
     ("promp", "paper"): promp.Config(),
     ("promp", "laptop"): promp.Config(n_iterations=100, meta_batch=20),
     ("promp", "smoke"): promp.Config(n_iterations=2, meta_batch=3, episodes=3, hidden=(16, 16)),

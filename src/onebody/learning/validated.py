@@ -1,0 +1,169 @@
+"""An ensemble of deterministic networks, each fitted until it no longer gets better on rows that it does not see.
+
+After Clavera et al. 2018 (MB-MPO) and Kurutach et al. 2018 (ME-TRPO): each member draws its own split of the data at
+every fit, which is what makes the members differ; weights are normalised (Salimans, Kingma 2016); a fit goes on from
+the one before.
+"""
+
+from dataclasses import dataclass
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, PyTree
+
+from onebody.core.errors import OnebodyError, at_least, at_most, positive
+from onebody.core.nets import MLP, Normalizer, fan_in
+from onebody.core.types import Key, Transitions
+from onebody.learning.ensemble import Member
+from onebody.learning.replay import Replay
+
+BEGIN = (1.5, 2.0)
+"""the rolling validation loss, and the one before it, at the start: times the first validation loss"""
+
+
+@dataclass(frozen=True)
+class ValidatedConfig:
+    """How the ensemble is built and fitted. MB-MPO's released code."""
+
+    members: int = 5
+    hidden: tuple[int, ...] = (512, 512)
+    """units of each hidden layer"""
+    batch: int = 500
+    """transitions a gradient step and member"""
+    learning_rate: float = 1e-3
+    """of Adam"""
+    epochs: int = 500
+    """passes over the data at most"""
+    held_out: float = 0.2
+    """share of the data that a member is validated on"""
+    persistence: float = 0.99
+    """of the rolling validation loss: a member's fit ends when it rises"""
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "members", "hidden", "batch", "epochs")
+        at_least(0, self, "persistence")
+        at_most(1, self, "persistence", "held_out")
+        positive(self, "learning_rate", "held_out")
+        if self.held_out == 1:
+            raise OnebodyError("held_out must be below 1: nothing would be left to fit")
+
+
+class WeightNormed(eqx.Module):
+    """A network whose weights are gain · direction / ‖direction‖, unit by unit."""
+
+    directions: list[Float[Array, "in out"]]
+    gains: list[Float[Array, " out"]]
+    biases: list[Float[Array, " out"]]
+
+    def __init__(self, key: Key, sizes: tuple[int, ...]):
+        net = MLP(key, sizes, jax.nn.relu, [fan_in(1.0)] * (len(sizes) - 1))
+        self.directions, self.biases = net.weights, net.biases
+        self.gains = [jnp.linalg.norm(weight, axis=0) for weight in net.weights]
+
+    def plain(self) -> MLP:
+        """The same network with its weights worked out."""
+        sizes = (len(self.directions[0]), *(weight.shape[1] for weight in self.directions))
+        net = MLP(jax.random.key(0), sizes, jax.nn.relu, [fan_in(1.0)] * len(self.directions))
+        pairs = zip(self.gains, self.directions, strict=True)
+        weights = [gain * direction / jnp.linalg.norm(direction, axis=0) for gain, direction in pairs]
+        return eqx.tree_at(lambda n: (n.weights, n.biases), net, (weights, self.biases))
+
+
+class Validated(eqx.Module):
+    """The members, what their optimisers remember, and the statistics of the data."""
+
+    nets: WeightNormed
+    """stacked along a leading axis of members"""
+    optimizer: PyTree
+    observation: Normalizer
+    difference: Normalizer
+
+    def __init__(self, key: Key, observation_size: int, action_size: int, config: ValidatedConfig):
+        sizes = (observation_size + action_size, *config.hidden, observation_size)
+        self.nets = jax.vmap(lambda k: WeightNormed(k, sizes))(jax.random.split(key, config.members))
+        self.optimizer = jax.vmap(optax.adam(config.learning_rate).init)(eqx.filter(self.nets, eqx.is_array))
+        self.observation, self.difference = Normalizer(observation_size), Normalizer(observation_size)
+
+    def models(self) -> Member:
+        """The members as models, (observation, action) -> next observation, stacked."""
+        size = len(self.nets.biases[0])
+        repeated = lambda x: jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (size, *leaf.shape)), x)  # noqa: E731
+        nets = jax.vmap(WeightNormed.plain)(self.nets)
+        return Member(nets, repeated(self.observation), repeated(self.difference))
+
+    def renormalize(self, transitions: Transitions) -> "Validated":
+        """With the statistics of new transitions merged in."""
+        difference = transitions.next_observation - transitions.observation
+        normalizers = (self.observation.update(transitions.observation), self.difference.update(difference))
+        return eqx.tree_at(lambda m: (m.observation, m.difference), self, normalizers)
+
+
+def fit(
+    model: Validated, data: Replay, key: Key, config: ValidatedConfig
+) -> tuple[Validated, dict[str, Float[Array, " member"]]]:
+    """Epochs of Adam on the squared error of normalised differences, for each member until its own end.
+
+    The metrics are the last validation loss of each member, and its epochs.
+    """
+    inputs = jnp.concatenate([model.observation(data.observation), jnp.clip(data.action, -1.0, 1.0)], axis=-1)
+    wanted = model.difference(data.next_observation - data.observation)
+    n_held_out = jnp.maximum((config.held_out * data.size).astype(jnp.int32), 1)
+    batches = jnp.maximum((data.size - n_held_out) // config.batch, 1)
+
+    def error(net: WeightNormed, rows: Array, counted: Array | float = 1.0) -> Float[Array, ""]:
+        errors = counted * jnp.mean((net.plain()(inputs[rows]) - wanted[rows]) ** 2, axis=-1)
+        return errors.sum() / jnp.maximum(jnp.broadcast_to(counted, errors.shape).sum(), 1.0)
+
+    def one(net: WeightNormed, optimizer: PyTree, key: Key) -> tuple[WeightNormed, PyTree, Array, Array]:
+        split_key, epoch_key = jax.random.split(key)
+        row = jnp.arange(data.capacity)
+        drawn = jnp.where(row < data.size, jax.random.uniform(split_key, (data.capacity,)), 2.0 + row)
+        order = jnp.argsort(drawn)  # the first rows are held out, rows that are not filled come last
+
+        def validate(net: WeightNormed) -> Float[Array, ""]:
+            """In pieces of a batch, so that it costs no more memory than a step."""
+
+            def add(i: Array, sums: tuple[Array, Array]) -> tuple[Array, Array]:
+                at = i * config.batch + jnp.arange(config.batch)
+                counted = (at < n_held_out).astype(jnp.float32)
+                total = error(net, order[jnp.minimum(at, data.capacity - 1)], counted) * jnp.maximum(counted.sum(), 1.0)
+                return sums[0] + total, sums[1] + counted.sum()
+
+            pieces = (n_held_out + config.batch - 1) // config.batch
+            total, count = jax.lax.fori_loop(0, pieces, add, (jnp.zeros(()), jnp.zeros(())))
+            return total / count
+
+        def epoch(carry: PyTree) -> PyTree:
+            net, optimizer, rolling, _, n, key = carry
+            key, offset_key = jax.random.split(key)
+            offset = jax.random.randint(offset_key, (), 0, data.size - n_held_out)
+
+            def step(i: Array, carry: tuple[WeightNormed, PyTree]) -> tuple[WeightNormed, PyTree]:
+                net, optimizer = carry
+                at = (offset + i * config.batch + jnp.arange(config.batch)) % (data.size - n_held_out)
+                gradient = jax.grad(error)(net, order[n_held_out + at])
+                updates, optimizer = optax.adam(config.learning_rate).update(gradient, optimizer)
+                return eqx.apply_updates(net, updates), optimizer
+
+            net, optimizer = jax.lax.fori_loop(0, batches, step, (net, optimizer))
+            loss = validate(net)
+            first = jnp.isinf(rolling)
+            before = jnp.where(first, BEGIN[1] * loss, rolling)
+            start = jnp.where(first, BEGIN[0] * loss, rolling)
+            rolling = config.persistence * start + (1 - config.persistence) * loss
+            return net, optimizer, rolling, jnp.stack([before, loss]), n + 1, key
+
+        def goes_on(carry: PyTree) -> Array:
+            _, _, rolling, (before, _), n, _ = carry
+            return (n < config.epochs) & ((n == 0) | (rolling <= before))
+
+        start = (net, optimizer, jnp.array(jnp.inf), jnp.zeros(2), jnp.zeros((), jnp.int32), epoch_key)
+        net, optimizer, _, (_, loss), n, _ = jax.lax.while_loop(goes_on, epoch, start)
+        return net, optimizer, loss, n
+
+    keys = jax.random.split(key, len(model.nets.biases[0]))
+    nets, optimizer, loss, epochs = jax.lax.map(lambda row: one(*row), (model.nets, model.optimizer, keys))
+    fitted = eqx.tree_at(lambda m: (m.nets, m.optimizer), model, (nets, optimizer))
+    return fitted, {"model/validation_error": jnp.sqrt(loss), "model/epochs": epochs}

@@ -1,0 +1,124 @@
+"""MB-MPO: its meta-step is MAML's in the models, data come from the adapted policies, and it learns."""
+
+import dataclasses
+import itertools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from onebody.algorithms import maml, mb_mpo
+from onebody.core.errors import OnebodyError
+from onebody.learning.policies import UniformPolicy
+from onebody.runs import evaluate, presets
+from onebody.tasks import registry
+from onebody.worlds.simulator import Simulator
+
+POINT = registry.make("mbmpo/point")
+SMOKE = presets.preset("mb-mpo", "smoke")
+
+
+def new(family=POINT, **change):
+    algorithm = mb_mpo.MBMPO(family, dataclasses.replace(SMOKE, **change), Simulator(family))
+    return algorithm, algorithm.init(jax.random.key(0))
+
+
+@pytest.fixture(scope="module")
+def trained():
+    algorithm, state = new()
+    return algorithm, algorithm.step(state, jax.random.key(1))[0]
+
+
+def test_first_real_actions_are_uniform():
+    noise = jax.random.normal(jax.random.key(0), (20_000, 2))
+    action, _ = UniformPolicy(2)(jnp.zeros((20_000, 3)), jnp.zeros(1), (), noise)
+    np.testing.assert_allclose(np.quantile(action, [0.1, 0.5, 0.9]), [-0.8, 0.0, 0.8], atol=0.03)
+
+
+def test_each_imaginary_task_is_imagined_in_its_own_model(trained):
+    """Tasks are dealt to models in turn; a policy's episodes follow its model's predictions."""
+    _, state = trained
+    models = state.model.models()
+    policies = maml.for_each(state.policy, jnp.arange(SMOKE.meta_batch))
+    found, _ = mb_mpo.imagine(state, models, policies, jax.random.key(3), POINT, SMOKE)
+    rows = found.observation.reshape(SMOKE.meta_batch, POINT.horizon, SMOKE.episodes, -1)
+    actions = found.action.reshape(SMOKE.meta_batch, POINT.horizon, SMOKE.episodes, -1)
+    moved = np.linalg.norm(rows[:, 1:] - rows[:, :-1], axis=-1) < 1.0  # not where a new episode begins
+    for task in range(SMOKE.meta_batch):
+        model = jax.tree.map(lambda x, i=task // 2: x[i], models)
+        following = np.clip(model(rows[task, :-1], actions[task, :-1]), -mb_mpo.LIMIT, mb_mpo.LIMIT)
+        error = np.abs(following - rows[task, 1:]).max(-1)
+        assert np.median(error[moved[task]]) < 1e-4
+
+
+def test_a_meta_step_is_mamls_with_models_for_tasks(trained):
+    _, state = trained
+    models, key = state.model.models(), jax.random.key(4)
+    moved, metrics = mb_mpo.meta_step(state, models, key, POINT, SMOKE)
+    before_key, after_key = jax.random.split(key)
+    policies = maml.for_each(state.policy, jnp.arange(SMOKE.meta_batch))
+    before, _ = mb_mpo.imagine(state, models, policies, before_key, POINT, SMOKE)
+    adapted = maml.inner_steps(policies, before, SMOKE.inner_rate, maml.likelihood)
+    after, _ = mb_mpo.imagine(state, models, adapted, after_key, POINT, SMOKE)
+    wanted, _ = maml.outer_step(state.policy, before, after, SMOKE)
+    np.testing.assert_allclose(moved.policy.net.weights[0], wanted.net.weights[0], atol=1e-6)
+    np.testing.assert_allclose(moved.adapted.net.weights[0], adapted.net.weights[0], atol=1e-6)
+    assert 0 < metrics["policy/kl"] <= SMOKE.trpo.max_kl
+
+
+def test_predictions_that_leave_the_range_are_cut_and_counted(trained):
+    _, state = trained
+    model = jax.tree.map(lambda x: x[0], state.model.models())
+    wild = eqx.tree_at(lambda m: m.difference.std, model, jnp.full(2, jnp.inf))
+    found = mb_mpo.Bounded(wild)(jnp.zeros((5, 2)), jnp.ones((5, 2)))
+    assert (jnp.abs(found) == mb_mpo.LIMIT).all()
+
+
+def test_real_data_come_from_the_adapted_policies_unless_told_otherwise(trained, monkeypatch):
+    algorithm, state = trained
+    asked = []
+    original = mb_mpo.rollout
+    monkeypatch.setattr(
+        mb_mpo,
+        "rollout",
+        lambda world, policies, *rest, **more: (asked.append(policies), original(world, policies, *rest, **more))[1],
+    )
+    algorithm._collect(state, jax.random.key(5))
+    np.testing.assert_array_equal(asked[-1].net.weights[0], state.adapted.net.weights[0])
+    plain, _ = new(tailored=False)
+    plain._collect(state, jax.random.key(5))
+    np.testing.assert_array_equal(asked[-1].net.weights[0][0], state.policy.net.weights[0])
+
+
+def test_adaptation_takes_real_policy_gradient_steps(trained):
+    algorithm, state = trained
+    before = algorithm.simulator.samples
+    stages = list(itertools.islice(algorithm.adapt(state, jnp.zeros((1, 0)), jax.random.key(6)), 3))
+    n = SMOKE.refine_episodes * POINT.horizon
+    assert [stage.samples for stage in stages] == [0, n, 2 * n] and algorithm.simulator.samples == before + 2 * n
+    np.testing.assert_array_equal(stages[0].policies.net.weights[0][0], state.policy.net.weights[0])
+
+
+def test_varying_dynamics_are_refused():
+    with pytest.raises(OnebodyError, match="dynamics of pearl/hopper-params vary"):
+        new(registry.make("pearl/hopper-params"))
+
+
+def test_it_learns_the_way_home():
+    """The guard that a later version still learns."""
+    algorithm, state = new(
+        meta_batch=10,
+        n_meta=10,
+        episodes=20,
+        real_episodes=20,
+        inner_rate=0.01,
+        hidden=(32, 32),
+        model=dataclasses.replace(SMOKE.model, members=5, hidden=(64, 64), batch=64, epochs=30),
+    )
+    for i in range(3):
+        state, _ = algorithm.step(state, jax.random.key(i))
+    policies = jax.tree.map(lambda x: x[None], state.policy)
+    assert algorithm.simulator.samples == 3 * 20 * POINT.horizon
+    assert float(evaluate.real_return(POINT, policies, jnp.zeros((1, 0))).mean()) > -11.0

@@ -1,0 +1,95 @@
+"""Fits that end when validation says so: splits, weight norm, early stopping."""
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from onebody.core.errors import OnebodyError
+from onebody.core.types import Transitions
+from onebody.learning import validated
+from onebody.learning.replay import Replay
+from onebody.learning.validated import Validated, ValidatedConfig, WeightNormed
+
+CONFIG = ValidatedConfig(members=3, hidden=(32,), batch=32, epochs=60, persistence=0.5)
+
+
+def moved(n, noise=0.0, seed=0):
+    """One task, one slot of n steps of a linear system."""
+    rng = np.random.default_rng(seed)
+    observation, action = (jnp.asarray(rng.uniform(-1, 1, (1, n, 1, size)), jnp.float32) for size in (2, 1))
+    change = 0.3 * observation[..., ::-1] + 0.5 * action
+    following = observation + change + noise * jnp.asarray(rng.normal(size=change.shape), jnp.float32)
+    ended = jnp.zeros((1, n, 1), bool)
+    return Transitions(observation, action, ended.astype(jnp.float32), following, ended, ended)
+
+
+def fitted(transitions, config=CONFIG, capacity=600):
+    data = Replay.empty(capacity, 2, 1).add(transitions)
+    model = Validated(jax.random.key(0), 2, 1, config).renormalize(transitions)
+    return validated.fit(model, data, jax.random.key(1), config)
+
+
+def test_weights_are_gains_times_unit_directions_and_only_gains_set_their_size():
+    net = WeightNormed(jax.random.key(0), (3, 8, 2))
+    plain = net.plain()
+    np.testing.assert_allclose(jnp.linalg.norm(plain.weights[0], axis=0), net.gains[0], rtol=1e-5)
+    longer = eqx.tree_at(lambda n: n.directions, net, [7 * direction for direction in net.directions])
+    np.testing.assert_allclose(longer.plain().weights[1], plain.weights[1], rtol=1e-4)
+
+
+def test_each_member_learns_the_system_beside_unfilled_rows():
+    model, metrics = fitted(moved(500))
+    assert (metrics["model/validation_error"] < 0.15).all()
+    seen = moved(50, seed=9)
+    models = model.models()
+    predicted = jax.vmap(lambda m: m(seen.observation, seen.action))(models)
+    error = (predicted - seen.next_observation) / model.difference.std
+    assert float(jnp.sqrt(jnp.mean(error**2))) < 0.2
+    assert float(jnp.abs(predicted[0] - predicted[1]).max()) > 1e-5  # members differ
+
+
+def test_a_member_stops_when_its_rolling_validation_loss_rises():
+    """Pure noise cannot be learned: validation rises long before the last epoch."""
+    noisy = moved(40, noise=5.0)
+    _, metrics = fitted(noisy, dataclasses.replace(CONFIG, epochs=400, hidden=(64, 64), batch=16))
+    assert (metrics["model/epochs"] < 200).all()
+    _, patient = fitted(noisy, dataclasses.replace(CONFIG, epochs=400, hidden=(64, 64), batch=16, persistence=0.95))
+    assert (patient["model/epochs"] > metrics["model/epochs"]).all()
+
+
+def test_no_more_epochs_than_allowed_and_a_fit_goes_on_from_the_one_before():
+    config = dataclasses.replace(CONFIG, epochs=3)
+    transitions = moved(200)
+    data = Replay.empty(600, 2, 1).add(transitions)
+    model = Validated(jax.random.key(0), 2, 1, config).renormalize(transitions)
+    once, first = validated.fit(model, data, jax.random.key(1), config)
+    _, second = validated.fit(once, data, jax.random.key(2), config)
+    assert (first["model/epochs"] == 3).all()
+    assert (second["model/validation_error"] < first["model/validation_error"]).all()
+    counts = jax.tree.leaves(once.optimizer)[0]
+    assert (counts == 3 * (160 // 32)).all()
+
+
+def test_held_out_rows_are_not_fitted():
+    """With rows that lie, a member whose split holds them out does not learn them."""
+    config = dataclasses.replace(
+        CONFIG, members=1, held_out=0.5, epochs=200, persistence=1.0, hidden=(64, 64), batch=20
+    )
+    noisy = moved(40, noise=1.0)
+    model, metrics = fitted(noisy, dataclasses.replace(config, batch=20))
+    error = metrics["model/validation_error"]
+    inputs = jnp.concatenate([model.observation(noisy.observation), noisy.action], -1)[0, :, 0]
+    wanted = model.difference(noisy.next_observation - noisy.observation)[0, :, 0]
+    net = jax.tree.map(lambda x: x[0], model.models().net)
+    rows = jnp.sqrt(jnp.mean((net(inputs) - wanted) ** 2, axis=-1))
+    known = jnp.sort(rows)[:20]
+    assert float(jnp.sqrt((known**2).mean())) < 0.5 * float(error[0])
+
+
+def test_nothing_left_to_fit_is_refused():
+    with pytest.raises(OnebodyError, match="nothing would be left"):
+        ValidatedConfig(held_out=1.0)
