@@ -17,7 +17,7 @@ demo: $(READY)   ## train on the half-cheetah, adapt to unseen tasks, write runs
 	@$(BIN)/onebody demo --out runs/demo
 
 test: lint types ## style, types, layers and tests (the slow ones: .venv/bin/pytest -m slow)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 bench: $(READY)  ## speed, one JSON object a line
 	@$(BIN)/python -m benchmarks

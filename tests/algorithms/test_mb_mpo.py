@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from onebody.algorithms import maml, mb_mpo
+from onebody.algorithms import maml, mb_mpo, models
 from onebody.core.errors import OnebodyError
 from onebody.learning.policies import UniformPolicy
 from onebody.runs import evaluate, presets
@@ -40,28 +40,28 @@ def test_first_real_actions_are_uniform():
 def test_each_imaginary_task_is_imagined_in_its_own_model(trained):
     """Tasks are dealt to models in turn; a policy's episodes follow its model's predictions."""
     _, state = trained
-    models = state.model.models()
+    members = state.models.members
     policies = maml.for_each(state.policy, jnp.arange(SMOKE.meta_batch))
-    found, _ = mb_mpo.imagine(state, models, policies, jax.random.key(3), POINT, SMOKE)
+    found, _ = mb_mpo.imagine(state.models, members, policies, jax.random.key(3), POINT, SMOKE)
     rows = found.observation.reshape(SMOKE.meta_batch, POINT.horizon, SMOKE.episodes, -1)
     actions = found.action.reshape(SMOKE.meta_batch, POINT.horizon, SMOKE.episodes, -1)
     moved = np.linalg.norm(rows[:, 1:] - rows[:, :-1], axis=-1) < 1.0  # not where a new episode begins
     for task in range(SMOKE.meta_batch):
-        model = jax.tree.map(lambda x, i=task // 2: x[i], models)
-        following = np.clip(model(rows[task, :-1], actions[task, :-1]), -mb_mpo.LIMIT, mb_mpo.LIMIT)
+        model = jax.tree.map(lambda x, i=task // 2: x[i], members)
+        following = np.clip(model(rows[task, :-1], actions[task, :-1]), -models.LIMIT, models.LIMIT)
         error = np.abs(following - rows[task, 1:]).max(-1)
         assert np.median(error[moved[task]]) < 1e-4
 
 
 def test_a_meta_step_is_mamls_with_models_for_tasks(trained):
     _, state = trained
-    models, key = state.model.models(), jax.random.key(4)
-    moved, metrics = mb_mpo.meta_step(state, models, key, POINT, SMOKE)
+    members, key = state.models.members, jax.random.key(4)
+    moved, metrics = mb_mpo.meta_step(state, members, key, POINT, SMOKE)
     before_key, after_key = jax.random.split(key)
     policies = maml.for_each(state.policy, jnp.arange(SMOKE.meta_batch))
-    before, _ = mb_mpo.imagine(state, models, policies, before_key, POINT, SMOKE)
+    before, _ = mb_mpo.imagine(state.models, members, policies, before_key, POINT, SMOKE)
     adapted = maml.inner_steps(policies, before, SMOKE.inner_rate, maml.likelihood)
-    after, _ = mb_mpo.imagine(state, models, adapted, after_key, POINT, SMOKE)
+    after, _ = mb_mpo.imagine(state.models, members, adapted, after_key, POINT, SMOKE)
     wanted, _ = maml.outer_step(state.policy, before, after, SMOKE)
     np.testing.assert_allclose(moved.policy.net.weights[0], wanted.net.weights[0], atol=1e-6)
     np.testing.assert_allclose(moved.adapted.net.weights[0], adapted.net.weights[0], atol=1e-6)
@@ -70,25 +70,25 @@ def test_a_meta_step_is_mamls_with_models_for_tasks(trained):
 
 def test_predictions_that_leave_the_range_are_cut_and_counted(trained):
     _, state = trained
-    model = jax.tree.map(lambda x: x[0], state.model.models())
+    model = jax.tree.map(lambda x: x[0], state.models.members)
     wild = eqx.tree_at(lambda m: m.difference.std, model, jnp.full(2, jnp.inf))
-    found = mb_mpo.Bounded(wild)(jnp.zeros((5, 2)), jnp.ones((5, 2)))
-    assert (jnp.abs(found) == mb_mpo.LIMIT).all()
+    found = models.Bounded(wild)(jnp.zeros((5, 2)), jnp.ones((5, 2)))
+    assert (jnp.abs(found) == models.LIMIT).all()
 
 
 def test_real_data_come_from_the_adapted_policies_unless_told_otherwise(trained, monkeypatch):
     algorithm, state = trained
     asked = []
-    original = mb_mpo.rollout
+    original = models.rollout
     monkeypatch.setattr(
-        mb_mpo,
+        models,
         "rollout",
         lambda world, policies, *rest, **more: (asked.append(policies), original(world, policies, *rest, **more))[1],
     )
-    algorithm._collect(state, jax.random.key(5))
+    models.collect(state.models, algorithm.simulator, algorithm._explorers(state), jax.random.key(5))
     np.testing.assert_array_equal(asked[-1].net.weights[0], state.adapted.net.weights[0])
     plain, _ = new(tailored=False)
-    plain._collect(state, jax.random.key(5))
+    models.collect(state.models, plain.simulator, plain._explorers(state), jax.random.key(5))
     np.testing.assert_array_equal(asked[-1].net.weights[0][0], state.policy.net.weights[0])
 
 

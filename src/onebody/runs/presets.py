@@ -9,6 +9,7 @@ from typing import Any
 from onebody.algorithms import (
     maml,
     mb_mpo,
+    me_trpo,
     omni,
     oracle,
     pearl,
@@ -36,6 +37,7 @@ ALGORITHMS: dict[str, type[Any]] = {
     "maml": maml.MAML,
     "promp": promp.ProMP,
     "mb-mpo": mb_mpo.MBMPO,
+    "me-trpo": me_trpo.METRPO,
     "oracle": oracle.Oracle,
     "trpo": trpo_baseline.TRPO,
     "sac": sac_baseline.SAC,
@@ -60,6 +62,8 @@ _SMOKE = StageConfig(
     model=DynamicsConfig(hidden=(32, 32), batch=32),
     value=ValueConfig(hidden=(16, 16), batch=64, epochs=2),
 )
+_LAPTOP_MODELS = ValidatedConfig(hidden=(256, 256), epochs=40, persistence=0.9)
+_SMOKE_MODELS = ValidatedConfig(members=2, hidden=(32, 32), batch=32, epochs=5)
 _CONFIGS: dict[tuple[str, str], Any] = {
     ("omni", "laptop"): omni.Config(),
     ("omni", "demo"): omni.Config(n_iterations=10),
@@ -97,7 +101,7 @@ _CONFIGS: dict[tuple[str, str], Any] = {
         n_iterations=25,
         episodes=20,
         n_meta=15,
-        model=ValidatedConfig(hidden=(256, 256), epochs=40, persistence=0.9),
+        model=_LAPTOP_MODELS,
     ),
     ("mb-mpo", "smoke"): mb_mpo.Config(
         n_iterations=2,
@@ -107,7 +111,12 @@ _CONFIGS: dict[tuple[str, str], Any] = {
         hidden=(16, 16),
         real_episodes=4,
         refine_episodes=4,
-        model=ValidatedConfig(members=2, hidden=(32, 32), batch=32, epochs=5),
+        model=_SMOKE_MODELS,
+    ),
+    ("me-trpo", "paper"): me_trpo.Config(),
+    ("me-trpo", "laptop"): me_trpo.Config(n_iterations=25, episodes=50, model=_LAPTOP_MODELS),
+    ("me-trpo", "smoke"): me_trpo.Config(
+        n_iterations=2, real_episodes=4, n_policy=5, episodes=4, hidden=(16, 16), model=_SMOKE_MODELS
     ),
     ("promp", "paper"): promp.Config(),
     ("promp", "laptop"): promp.Config(n_iterations=100, meta_batch=20),

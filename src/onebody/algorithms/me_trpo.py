@@ -1,0 +1,172 @@
+"""ME-TRPO: model-ensemble trust region policy optimisation (Kurutach et al. 2018).
+
+    1: initialise the policy θ and the models; D ← real episodes with random actions              `step`
+    2: for n_iterations
+    3:     D ← D ∪ real episodes with π_θ
+    4:     fit each model on its own split of D until its validation loss no longer falls         `models.fit`
+    5:     until fewer than 70% of the models say that it still gets better, n_policy steps at most    `improve`
+    6:         θ ← one step of TRPO on imagined episodes, each step of each in a random model
+    7: a new ψ: line 5 for ψ alone, without a real sample; then lines 3-5 for ψ                    `adapt`
+
+As MB-MPO's authors have it for their comparison: their models, policy and linear baseline; here the models' say in line
+5 is the original's. The baseline is fitted before the advantages are taken, as everywhere in onebody.
+"""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from onebody.algorithms.models import Models, collect, fit, imagination, new_models, returns_by_model
+from onebody.algorithms.protocol import Adapted, Metrics
+from onebody.core.errors import at_least, at_most
+from onebody.core.nets import Normalizer
+from onebody.core.types import Key
+from onebody.learning import linear_baseline, trpo
+from onebody.learning.ensemble import Member
+from onebody.learning.policies import GaussianPolicy, for_each
+from onebody.learning.trpo import TRPOConfig
+from onebody.learning.validated import ValidatedConfig
+from onebody.tasks.family import TaskFamily
+from onebody.worlds.rollout import rollout
+from onebody.worlds.simulator import Simulator
+
+CHECK = 5
+"""steps between two times that the models are asked whether it gets better"""
+IMPROVED = 0.7
+"""share of the models that must say so"""
+JUDGED = 10
+"""imagined episodes of each that say it"""
+
+
+@dataclass(frozen=True)
+class Config:
+    """The settings of MB-MPO's comparison."""
+
+    n_iterations: int = 100
+    """iterations of training"""
+    real_episodes: int = 20
+    """real episodes an iteration, and a stage of adaptation"""
+    n_policy: int = 30
+    """TRPO steps an iteration, and a stage of adaptation, at most"""
+    episodes: int = 250
+    """imagined episodes of one"""
+    hidden: tuple[int, ...] = (32, 32)
+    """units of each hidden layer of the policy"""
+    discount: float = 0.99
+    """γ"""
+    trace: float = 1.0
+    """λ of the advantages"""
+    task: tuple[float, ...] | None = None
+    """ψ to train on; None: a draw from p(ψ)"""
+    model: ValidatedConfig = field(default_factory=ValidatedConfig)
+    trpo: TRPOConfig = field(default_factory=partial(TRPOConfig, entropy=0.0, damping=1e-5))
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "n_iterations", "real_episodes", "n_policy", "episodes", "hidden")
+        at_least(0, self, "discount", "trace")
+        at_most(1, self, "discount", "trace")
+
+
+class State(eqx.Module):
+    """Everything of a training."""
+
+    policy: GaussianPolicy
+    models: Models
+
+
+class Mixed(eqx.Module):
+    """A model that is another member at each step of each episode; which one follows from the key and the state."""
+
+    members: Member
+    key: Key
+
+    def __call__(self, observation: Array, action: Array) -> Array:
+        predicted = jax.vmap(lambda member: member(observation, action))(self.members)
+        bits = jax.lax.bitcast_convert_type(observation.sum(-1), jnp.uint32)
+        keys = jax.vmap(partial(jax.random.fold_in, self.key))(bits.reshape(-1))
+        member = jax.vmap(lambda key: jax.random.randint(key, (), 0, len(predicted)))(keys).reshape(bits.shape)
+        return jnp.take_along_axis(predicted, member[None, ..., None], axis=0)[0]
+
+
+@partial(jax.jit, static_argnames=("family", "config"))
+def improve(state: State, key: Key, family: TaskFamily, config: Config) -> tuple[State, dict[str, Array]]:
+    """Line 5; `policy/steps` says how many steps it took."""
+    models, members, (judge_key, step_key) = state.models, state.models.members, jax.random.split(key)
+    judge = lambda policy: returns_by_model(policy, models, members, judge_key, family, JUDGED)  # noqa: E731
+
+    def step(policy: GaussianPolicy, key: Key) -> tuple[GaussianPolicy, Array]:
+        """Line 6."""
+        member_key, rollout_key = jax.random.split(key)
+        world, policies = imagination(models, Mixed(members, member_key), family), for_each(policy, models.task)
+        seen = rollout(world, policies, models.task, rollout_key, episodes=config.episodes)
+        seen = jax.tree.map(lambda x: x[0], seen)
+        advantage = linear_baseline.advantages(seen, config.discount, config.trace)
+        observation, action = (x.reshape(-1, x.shape[-1]) for x in (seen.observation, seen.action))
+        policy, metrics = trpo.update(policy, observation, action, advantage.reshape(-1), config.trpo)
+        return policy, metrics["policy/kl"]
+
+    def some(carry: Any) -> Any:
+        policy, before, _, n = carry
+        policy, kl = jax.lax.scan(step, policy, jax.random.split(jax.random.fold_in(step_key, n), CHECK))
+        now = judge(policy)
+        return policy, now, ((now > before).mean(), kl[-1]), n + CHECK
+
+    def goes_on(carry: Any) -> Array:
+        _, _, (improved, _), n = carry
+        return (improved >= IMPROVED) & (n < config.n_policy)
+
+    start = state.policy, judge(state.policy), (jnp.ones(()), jnp.zeros(())), jnp.zeros((), jnp.int32)
+    policy, now, (_, kl), n = jax.lax.while_loop(goes_on, some, start)
+    metrics = {"imagined/return": now.mean(), "policy/kl": kl, "policy/steps": n.astype(jnp.float32)}
+    return eqx.tree_at(lambda s: s.policy, state, policy), metrics
+
+
+@dataclass(frozen=True)
+class METRPO:
+    """Model-ensemble trust region policy optimisation."""
+
+    family: TaskFamily
+    config: Config
+    simulator: Simulator
+    task_is_known = True
+
+    def init(self, key: Key) -> State:
+        policy_key, model_key = jax.random.split(key)
+        models = new_models(self.simulator, model_key, self.config.model, self.config.task)
+        body = self.family.body
+        policy = GaussianPolicy(policy_key, self.config.hidden, Normalizer(body.observation_size), body.action_size)
+        return State(policy, models)
+
+    def step(self, state: State, key: Key) -> tuple[State, Metrics]:
+        collect_key, fit_key, improve_key = jax.random.split(key, 3)
+        explorers = for_each(state.policy, jnp.arange(self.config.real_episodes))
+        models, metrics = collect(state.models, self.simulator, explorers, collect_key)
+        models, fitted = fit(models, fit_key, self.config.model)
+        state, improved = improve(State(state.policy, models), improve_key, self.family, self.config)
+        return state, metrics | {name: float(x) for name, x in (fitted | improved).items()}
+
+    def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
+        """Line 7; each task goes on in its own copy of everything."""
+        keys, before = jax.random.split(key, len(tasks)), self.simulator.samples
+        learners = [eqx.tree_at(lambda s: s.models.task, state, task[None]) for task in tasks]
+        if state.models.data.size:
+            learners = [improve(own, k, self.family, self.config)[0] for own, k in zip(learners, keys, strict=True)]
+        for stage in itertools.count():
+            policies = jax.tree.map(lambda *x: jnp.stack(x), *(own.policy for own in learners))
+            predicted = jnp.stack([self._predict(own, key) for own in learners])
+            yield Adapted(stage, policies, (self.simulator.samples - before) // len(tasks), predicted)
+            learners = [self.step(own, jax.random.fold_in(k, stage))[0] for own, k in zip(learners, keys, strict=True)]
+
+    def _predict(self, state: State, key: Key) -> Float[Array, ""]:
+        """Mean over the models; NaN before there are data."""
+        if not state.models.data.size:
+            return jnp.array(jnp.nan)
+        members = state.models.members
+        return returns_by_model(state.policy, state.models, members, key, self.family, JUDGED).mean()
