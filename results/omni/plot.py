@@ -19,6 +19,8 @@ FAMILIES = {
     "ant-dir": (40_000, 200_000, 400_000),
 }
 COLORS = {"omni": "C3", "smt": "C0"}
+ABLATED = 40_000
+"""samples of an ablation on cheetah-vel"""
 
 
 def tests(folder):
@@ -89,7 +91,28 @@ def draw(axes, family, marks):
         each.legend(frameon=False, fontsize=7)
 
 
+def ablations():
+    """Mean and worst zero-shot return by seed, of each variant and of OMNI as it is with the same seeds."""
+    as_it_is = {folder.name.removeprefix("omni-"): tests(folder) for folder in (HERE / "cheetah-vel").glob("omni-s*")}
+    variants = {"as it is": as_it_is}
+    for folder in sorted((HERE / "ablations").glob("*-s[0-9]")):
+        name, _, seed = folder.name.rpartition("-")
+        variants.setdefault(name, {})[seed] = tests(folder)
+    for path in sorted((HERE / "ablations").glob("trpo-s[0-9].json")):
+        found = json.loads(path.read_text())
+        variants.setdefault("trpo", {})[path.stem.split("-")[1]] = {ABLATED: found}
+    for name, seeds in variants.items():
+        rows = {seed: scores([each], ABLATED)[0] for seed, each in sorted(seeds.items()) if ABLATED in each}
+        if rows:
+            means, worst = ([f"{statistic(x):.1f}" for x in rows.values()] for statistic in (np.mean, np.min))
+            mean = np.mean([np.mean(x) for x in rows.values()])
+            yield name, len(rows), f"{mean:.1f}", " ".join(rows), " ".join(means), " ".join(worst)
+
+
 def main():
+    with (HERE / "ablations.csv").open("w", newline="") as file:
+        head = ("variant", "seeds", "mean", "which", "mean by seed", "worst task by seed")
+        csv.writer(file).writerows([head, *ablations()])
     there = {family: marks for family, marks in FAMILIES.items() if (HERE / family).is_dir()}
     rows = [row(f, name, trainings(f, name), mark) for f, marks in there.items() for name in COLORS for mark in marks]
     head = ("family", "algorithm", "samples", "seeds", "mean", "95% interval", "by seed", "worst task", "predicted", "held")
