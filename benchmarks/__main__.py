@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from mujoco.batch import Batch
 
-from benchmarks import maml, omni
+from benchmarks import maml, mb_mpo, omni, pearl
 from benchmarks.products import Shape, backward, best_seconds, forward
 from benchmarks.timing import report, seconds
 from onebody.algorithms import smt, stage
@@ -189,6 +189,8 @@ def main() -> None:
     virtual_training(shared, agents)
     omni.main()
     maml.main()
+    pearl.main()
+    mb_mpo.main()
     with tempfile.TemporaryDirectory() as folder:
         gymnasium_beside_ours(folder)
     for name in ("pearl/cheetah-vel", "pearl/ant-dir", "pearl/humanoid-dir", "smt/ant-vel", "smt/humanoid-vel"):

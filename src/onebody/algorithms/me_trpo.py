@@ -23,13 +23,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from onebody.algorithms.models import Models, collect, fit, imagination, new_models, returns_by_model
+from onebody.algorithms.models import Mixed, Models, collect, fit, imagination, new_models, returns_by_model
 from onebody.algorithms.protocol import Adapted, Metrics
 from onebody.core.errors import at_least, at_most
 from onebody.core.nets import Normalizer
 from onebody.core.types import Key
 from onebody.learning import linear_baseline, trpo
-from onebody.learning.ensemble import Member
 from onebody.learning.policies import GaussianPolicy, for_each
 from onebody.learning.trpo import TRPOConfig
 from onebody.learning.validated import ValidatedConfig
@@ -79,20 +78,6 @@ class State(eqx.Module):
 
     policy: GaussianPolicy
     models: Models
-
-
-class Mixed(eqx.Module):
-    """A model that is another member at each step of each episode; which one follows from the key and the state."""
-
-    members: Member
-    key: Key
-
-    def __call__(self, observation: Array, action: Array) -> Array:
-        predicted = jax.vmap(lambda member: member(observation, action))(self.members)
-        bits = jax.lax.bitcast_convert_type(observation.sum(-1), jnp.uint32)
-        keys = jax.vmap(partial(jax.random.fold_in, self.key))(bits.reshape(-1))
-        member = jax.vmap(lambda key: jax.random.randint(key, (), 0, len(predicted)))(keys).reshape(bits.shape)
-        return jnp.take_along_axis(predicted, member[None, ..., None], axis=0)[0]
 
 
 @partial(jax.jit, static_argnames=("family", "config"))

@@ -50,6 +50,25 @@ class Bounded(eqx.Module):
         return jnp.clip(jnp.nan_to_num(self.model(observation, action), nan=LIMIT), -LIMIT, LIMIT)
 
 
+class Mixed(eqx.Module):
+    """A random member at each step of each row: rows are dealt to the members anew at each step, in equal shares.
+
+    How they are dealt follows from the key and from what is observed.
+    """
+
+    members: Member
+    key: Key
+
+    def __call__(self, observation: Array, action: Array) -> Array:
+        n, size = len(self.members.net.biases[0]), observation.shape[-1]
+        rows, acts = observation.reshape(-1, size), action.reshape(-1, action.shape[-1])
+        bits = jax.lax.bitcast_convert_type(observation.sum(), jnp.uint32)
+        order = jax.random.permutation(jax.random.fold_in(self.key, bits), len(rows))
+        dealt = jnp.resize(order, (n, -(-len(rows) // n)))  # the last share is filled up with the first rows again
+        found = jax.vmap(lambda member, at: member(rows[at], acts[at]))(self.members, dealt)
+        return jnp.zeros_like(rows).at[dealt.reshape(-1)].set(found.reshape(-1, size)).reshape(observation.shape)
+
+
 def new_models(simulator: Simulator, key: Key, config: ValidatedConfig, task: tuple[float, ...] | None) -> Models:
     """Before any data; the task is drawn from p(ψ) where none is given.
 

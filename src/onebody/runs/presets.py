@@ -8,6 +8,7 @@ from typing import Any
 
 from onebody.algorithms import (
     maml,
+    mb_mpc,
     mb_mpo,
     me_trpo,
     omni,
@@ -25,6 +26,7 @@ from onebody.core.errors import OnebodyError, did_you_mean
 from onebody.learning.dynamics import DynamicsConfig
 from onebody.learning.ensemble import EnsembleConfig
 from onebody.learning.first_order import FirstOrderConfig
+from onebody.learning.planning import PlanConfig
 from onebody.learning.policies import ValueConfig
 from onebody.learning.trpo import TRPOConfig
 from onebody.learning.validated import ValidatedConfig
@@ -38,6 +40,7 @@ ALGORITHMS: dict[str, type[Any]] = {
     "promp": promp.ProMP,
     "mb-mpo": mb_mpo.MBMPO,
     "me-trpo": me_trpo.METRPO,
+    "mb-mpc": mb_mpc.MBMPC,
     "oracle": oracle.Oracle,
     "trpo": trpo_baseline.TRPO,
     "sac": sac_baseline.SAC,
@@ -117,6 +120,13 @@ _CONFIGS: dict[tuple[str, str], Any] = {
     ("me-trpo", "laptop"): me_trpo.Config(n_iterations=25, episodes=50, model=_LAPTOP_MODELS),
     ("me-trpo", "smoke"): me_trpo.Config(
         n_iterations=2, real_episodes=4, n_policy=5, episodes=4, hidden=(16, 16), model=_SMOKE_MODELS
+    ),
+    ("mb-mpc", "paper"): mb_mpc.Config(),
+    ("mb-mpc", "laptop"): mb_mpc.Config(
+        n_iterations=10, real_episodes=5, plan=PlanConfig(method="icem", candidates=200), model=_LAPTOP_MODELS
+    ),
+    ("mb-mpc", "smoke"): mb_mpc.Config(
+        n_iterations=2, real_episodes=4, plan=PlanConfig(steps=4, candidates=20, elites=4), model=_SMOKE_MODELS
     ),
     ("promp", "paper"): promp.Config(),
     ("promp", "laptop"): promp.Config(n_iterations=100, meta_batch=20),

@@ -1,0 +1,83 @@
+"""Planning by sampling: of many sequences of actions, imagined at once, the best one (Rao 2009; Chua et al. 2018)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from onebody.core.errors import OnebodyError, at_least, at_most, positive
+from onebody.core.types import Key
+
+Score = Callable[[Float[Array, "candidate time action"]], Float[Array, " candidate"]]
+"""what sequences of actions are worth"""
+
+
+@dataclass(frozen=True)
+class PlanConfig:
+    """How a plan is found. Random shooting: Nagabandi et al. 2018, as MB-MPO's authors run it; `icem`: Pinneri et al.
+    2020."""
+
+    method: Literal["shooting", "icem"] = "shooting"
+    """uniform candidates, once; or rounds of candidates around the elites of the round before"""
+    steps: int = 10
+    """imagined steps of a plan"""
+    candidates: int = 1000
+    """plans that are imagined; `icem`: a round"""
+    rounds: int = 3
+    """of `icem`"""
+    elites: int = 10
+    """best candidates of a round that the next one is drawn around; three tenths of them stay candidates"""
+    deviation: float = 0.5
+    """of the first round's candidates"""
+    colour: float = 2.0
+    """β: the power of a candidate's noise falls as frequency^-β; 0 is white"""
+    momentum: float = 0.1
+    """share of the round before in mean and deviation"""
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "steps", "candidates", "rounds", "elites")
+        at_least(0, self, "colour", "momentum")
+        at_most(1, self, "momentum")
+        positive(self, "deviation")
+        if self.elites > self.candidates:
+            raise OnebodyError(f"{self.elites} elites cannot be among {self.candidates} candidates")
+
+
+def coloured(key: Key, rows: int, steps: int, actions: int, exponent: float) -> Float[Array, "row time action"]:
+    """Gaussian noise over time whose power falls as frequency^-exponent, of deviation 1 (Timmer, Koenig 1995)."""
+    frequency = jnp.fft.rfftfreq(steps)
+    inner = (frequency > 0) & (frequency < 0.5)  # the others have no phase
+    scale = jnp.maximum(frequency, 1 / steps) ** (-exponent / 2)
+    real, imaginary = jax.random.normal(key, (2, rows, actions, len(frequency)))
+    spectrum = scale * jnp.where(inner, real + 1j * imaginary, jnp.sqrt(2.0) * real)
+    deviation = jnp.sqrt((jnp.where(inner, 4.0, 2.0) * scale**2).sum()) / steps
+    return jnp.swapaxes(jnp.fft.irfft(spectrum, n=steps) / deviation, 1, 2)
+
+
+def plan(score: Score, mean: Float[Array, "time action"], key: Key, config: PlanConfig) -> Float[Array, "time action"]:
+    """The best sequence found, in [-1, 1]; `icem` begins at `mean`."""
+    shape = config.candidates, mean.shape[0], mean.shape[1]
+    if config.method == "shooting":
+        drawn = jax.random.uniform(key, shape, minval=-1.0, maxval=1.0)
+        return drawn[jnp.argmax(score(drawn))]
+    kept = max(1, round(0.3 * config.elites))
+
+    def one(carry: tuple[Array, ...], key: Key) -> tuple[tuple[Array, ...], None]:
+        mean, deviation, elites, best, worth = carry
+        noise = coloured(key, *shape, config.colour)
+        drawn = jnp.clip(mean + deviation * noise, -1.0, 1.0).at[:kept].set(elites)
+        values = score(drawn)
+        order = jnp.argsort(-values)[: config.elites]
+        chosen, share = drawn[order], config.momentum
+        mean = share * mean + (1 - share) * chosen.mean(0)
+        deviation = share * deviation + (1 - share) * chosen.std(0)
+        better = values[order[0]] > worth
+        best, worth = jnp.where(better, chosen[0], best), jnp.maximum(values[order[0]], worth)
+        return (mean, deviation, chosen[:kept], best, worth), None
+
+    elites = jnp.broadcast_to(mean, (kept, *mean.shape))
+    start = mean, jnp.full(mean.shape, config.deviation), elites, mean, jnp.array(-jnp.inf)
+    return jax.lax.scan(one, start, jax.random.split(key, config.rounds))[0][3]

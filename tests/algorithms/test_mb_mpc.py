@@ -1,0 +1,66 @@
+"""MB-MPC: what it plans is best in its models, it is a deterministic policy, and it learns."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from onebody.algorithms import mb_mpc
+from onebody.cli import main
+from onebody.learning.planning import PlanConfig
+from onebody.runs import evaluate, presets
+from onebody.tasks import registry
+from onebody.worlds.simulator import Simulator
+
+GOALS = registry.make("point/goal")
+SMOKE = presets.preset("mb-mpc", "smoke")
+LEARNS = dataclasses.replace(
+    SMOKE,
+    real_episodes=20,
+    task=(0.5, 0.5),
+    plan=PlanConfig(steps=4, candidates=100),
+    model=dataclasses.replace(SMOKE.model, members=3, hidden=(64, 64), batch=64, epochs=30),
+)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    algorithm = mb_mpc.MBMPC(GOALS, LEARNS, Simulator(GOALS))
+    state = algorithm.init(jax.random.key(0))
+    for i in range(2):
+        state, metrics = algorithm.step(state, jax.random.key(i))
+    return algorithm, state, metrics
+
+
+def test_it_learns_and_plans_for_another_task_without_a_sample(trained):
+    """The guard that a later version still learns: random actions have about -25."""
+    algorithm, state, metrics = trained
+    assert metrics["real/return"] > -9.0
+    tasks = jnp.array([[0.5, 0.5], [-0.7, 0.2]])
+    before, stages = algorithm.simulator.samples, algorithm.adapt(state, tasks, jax.random.key(5))
+    zero = next(stages)
+    assert zero.samples == 0 and algorithm.simulator.samples == before
+    assert (evaluate.real_return(GOALS, zero.policies, tasks).mean(1) > -9.0).all()
+    assert next(stages).samples == LEARNS.real_episodes * GOALS.horizon
+
+
+def test_without_noise_it_is_deterministic_and_noise_draws_other_candidates(trained):
+    algorithm, state, _ = trained
+    planner = algorithm._planner(state)
+    observation, task = jnp.zeros((3, 2)), jnp.array([0.5, 0.5])
+    act = lambda noise: planner(observation, task, planner.memory((3,)), noise)  # noqa: E731
+    (first, memory), (again, _) = act(jnp.zeros((3, 1))), act(jnp.zeros((3, 1)))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, act(jnp.ones((3, 1)))[0])
+    later, _ = planner(observation, task, memory, jnp.zeros((3, 1)))
+    assert not np.array_equal(first, later)
+    assert (np.abs(first) <= 1).all() and (first.mean(0) > 0.2).all()  # towards the goal
+
+
+def test_a_planner_is_no_file(trained, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main(["train", "mb-mpc", "point/goal", "--preset", "smoke", "--out", str(run), "--quiet"]) == 0
+    assert main(["adapt", str(run), "--task", "0.5,0.5", "--save", str(tmp_path / "p.npz")]) == 2
+    assert "no file of it" in capsys.readouterr().err
