@@ -25,12 +25,13 @@ MODEL = (OBSERVATION + ACTION, *PAPER.model.hidden, OBSERVATION)
 
 def products() -> list[Shape]:
     """Imagined episodes before and after the inner step; the inner step; the outer gradient, back through the inner
-    step's forward and backward passes; products of the Fisher matrix on one row in twenty; a step tried."""
+    step's forward and backward passes; products of the Fisher matrix on some rows; a step tried."""
     members, slots = PAPER.model.members, PAPER.meta_batch * PAPER.episodes
     imagined = forward(slots // members, MODEL) * members + forward(PAPER.episodes, POLICY) * PAPER.meta_batch
     rows = PAPER.episodes * FAMILY.horizon
     once = (forward(rows, POLICY) + backward(rows, POLICY)) * PAPER.meta_batch
-    some = (forward(rows // CURVATURE, POLICY) + backward(rows // CURVATURE, POLICY)) * PAPER.meta_batch
+    few = CURVATURE // PAPER.meta_batch
+    some = (forward(few, POLICY) + backward(few, POLICY)) * PAPER.meta_batch
     tried = once + forward(rows, POLICY) * PAPER.meta_batch
     return imagined * FAMILY.horizon * 2 + once + once * 4 + some * 4 * PAPER.trpo.cg_iterations + tried
 

@@ -61,10 +61,10 @@ def gradient_step() -> None:
 def memory() -> None:
     """A process that holds the replay of a whole training, fills an iteration's rows in, and learns."""
     code = (
-        "import jax; from benchmarks import pearl; from onebody.algorithms.pearl import improve, _add; "
+        "import jax; from benchmarks import pearl; from onebody.algorithms.pearl import improve, _visited; "
         f"a, s = pearl.full({PAPER.n_iterations}); "
         "rows, _ = a._visit(s.learner.nets, s.tasks[:5], jax.random.key(0)); "
-        "r = _add(s.replay, jax.numpy.arange(5), rows); "
+        "r = _visited(s.replay, jax.numpy.arange(5), rows); "
         "jax.block_until_ready(improve(s.learner, r, jax.random.key(0), a.config, False))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -162,3 +162,10 @@ def test_a_saved_oracle_acts_as_it_does(tmp_path):
     observation = np.random.default_rng(0).normal(size=(5, 2)).astype(np.float32)
     own = state.policy(jnp.asarray(observation), tasks[0], (), jnp.zeros((5, 2)))[0]
     np.testing.assert_allclose(act(observation), np.clip(own, -1, 1), atol=1e-5)
+
+
+def test_some_rows_are_of_all_episodes_and_times():
+    rows = jnp.arange(400.0)[None]  # [time, episode], flat: 20 x 20
+    seen = maml.Seen(rows[..., None], rows[..., None], rows, Gaussian(rows[..., None], jnp.zeros((1, 1))))
+    chosen = np.asarray(seen.some(20).advantage[0]).astype(int)
+    assert len(set(chosen)) == 20 and len(set(chosen % 20)) > 8 and len(set(chosen // 20)) > 8

@@ -47,7 +47,7 @@ def test_each_imaginary_task_is_imagined_in_its_own_model(trained):
     actions = found.action.reshape(SMOKE.meta_batch, POINT.horizon, SMOKE.episodes, -1)
     moved = np.linalg.norm(rows[:, 1:] - rows[:, :-1], axis=-1) < 1.0  # not where a new episode begins
     for task in range(SMOKE.meta_batch):
-        model = jax.tree.map(lambda x, i=task // 2: x[i], members)
+        model = jax.tree.map(lambda x, i=task % 2: x[i], members)
         following = np.clip(model(rows[task, :-1], actions[task, :-1]), -models.LIMIT, models.LIMIT)
         error = np.abs(following - rows[task, 1:]).max(-1)
         assert np.median(error[moved[task]]) < 1e-4
@@ -99,6 +99,25 @@ def test_adaptation_takes_real_policy_gradient_steps(trained):
     n = SMOKE.refine_episodes * POINT.horizon
     assert [stage.samples for stage in stages] == [0, n, 2 * n] and algorithm.simulator.samples == before + 2 * n
     np.testing.assert_array_equal(stages[0].policies.net.weights[0][0], state.policy.net.weights[0])
+
+
+def test_every_model_has_tasks_of_its_own_and_real_episodes_take_turns(trained):
+    """Three models and eight tasks: 0, 3, 6 | 1, 4, 7 | 2, 5."""
+    algorithm, state = new(meta_batch=8, n_meta=1, model=dataclasses.replace(SMOKE.model, members=3))
+    members = state.models.members
+    policies = maml.for_each(state.policy, jnp.arange(8))
+    found, _ = mb_mpo.imagine(state.models, members, policies, jax.random.key(3), POINT, algorithm.config)
+    rows, actions = (x.reshape(8, POINT.horizon, -1, 2) for x in (found.observation, found.action))
+    for task in range(8):
+        errors = [
+            np.median(
+                np.abs(jax.tree.map(lambda x, i=i: x[i], members)(rows[task, 0], actions[task, 0]) - rows[task, 1])
+            )
+            for i in range(3)
+        ]
+        assert np.argmin(errors) == task % 3
+    with pytest.raises(OnebodyError, match="2 imaginary tasks are fewer than the 3 models"):
+        new(meta_batch=2, model=dataclasses.replace(SMOKE.model, members=3))
 
 
 def test_varying_dynamics_are_refused():

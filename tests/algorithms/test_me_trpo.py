@@ -62,9 +62,12 @@ def test_practice_ends_when_the_models_no_longer_say_that_it_helps(trained, monk
     says = iter([0.0, 1.0, 1.0])
     monkeypatch.setattr(me_trpo, "returns_by_model", lambda *_: jnp.full(5, next(says)))
     jax.clear_caches()
-    step = dataclasses.replace(algorithm.config, n_policy=20, episodes=3)
+    config, short = (
+        dataclasses.replace(algorithm.config, n_policy=20, episodes=2),
+        dataclasses.replace(GOALS, horizon=2),
+    )
     with jax.disable_jit():
-        _, found = me_trpo.improve(state, jax.random.key(4), GOALS, step)
+        _, found = me_trpo.improve(state, jax.random.key(4), short, config)
     assert found["policy/steps"] == 10  # better after five steps, no better after ten
     jax.clear_caches()
 

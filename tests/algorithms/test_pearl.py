@@ -77,7 +77,7 @@ def test_the_kl_is_summed_over_tasks_and_the_critics_loss_is_a_mean(monkeypatch)
     monkeypatch.setattr(eqx, "filter_value_and_grad", observe)
     algorithm, state = new()
     replay = algorithm.init(jax.random.key(0)).replay
-    replay = pearl._begin(replay, algorithm._begin(state, jax.random.key(2)))
+    replay = pearl._filled(replay, algorithm._begin(state, jax.random.key(2)))
     one = jnp.zeros(1, jnp.int32)
 
     def losses(meta_batch, kl):
@@ -183,13 +183,21 @@ def test_the_latent_is_part_of_the_saved_policy(tmp_path):
     [
         ("mbmpo/point", {}, "PEARL tells tasks apart, and mbmpo/point has 1 to train on"),
         ("pearl/point", {"context_rows": 81}, "a context of 81 transitions is longer than the 80 that a visit"),
-        ("pearl/point", {"context_rows": 21, "initial_episodes": 1}, "longer than"),
     ],
 )
 def test_what_cannot_be_is_refused_before_a_sample(family, change, message):
     config = dataclasses.replace(SMOKE, **change)
     with pytest.raises(OnebodyError, match=message):
         new(registry.make(family), config)
+
+
+@pytest.mark.parametrize("preset", ["paper", "released", "laptop"])
+def test_published_settings_begin_on_every_family_of_theirs(preset):
+    for family in ("pearl/cheetah-vel", "pearl/cheetah-dir", "pearl/point", "pearl/sparse-point"):
+        config = dataclasses.replace(presets.preset("pearl", preset, family), n_iterations=1, hidden=(4,), encoder=(4,))
+        new(registry.make(family), config)
+    sparse = presets.preset("pearl", preset, "pearl/sparse-point")
+    assert (sparse.posterior_episodes, sparse.discount, sparse.exploration_episodes) == (45, 0.9, 5)
 
 
 def test_it_learns_to_tell_goals_apart():

@@ -9,7 +9,7 @@ import pytest
 import onebody
 from onebody.algorithms import smt
 from onebody.core.errors import OnebodyError
-from onebody.runs import folder, log, loop, presets
+from onebody.runs import evaluate, folder, log, loop, presets
 
 
 def test_samples_end_training_at_the_first_iteration_that_reaches_them(tmp_path):
@@ -156,3 +156,10 @@ def test_settings_that_cannot_work_are_refused_before_anything_is_written(tmp_pa
     with pytest.raises(OnebodyError, match="window 21"):
         loop.train("smt", "point", config=too_long, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_task_of_the_family_that_is_trained_on_may_lie_outside_the_one_that_is_tested(tmp_path):
+    config = dataclasses.replace(presets.preset("slbo", "smoke"), n_outer=1, task=(1.5,))
+    run = loop.train("slbo", "smt/cheetah-pos-to-neg", config=config, out=tmp_path / "run", quiet=True)
+    found = evaluate.evaluate(run, n_tasks=2, stages=0)
+    assert found["tested_on"] == "smt/cheetah-pos-to-neg-test"

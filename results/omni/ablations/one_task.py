@@ -24,7 +24,7 @@ def main():
     run = Path(sys.argv[1])
     record = folder.read_config(run)
     algorithm = folder.build(record, tested=True)
-    found = folder.latest(run, record, folder.initial_state(record, algorithm))
+    found = folder.latest(run, record, folder.initial_state(record))
     state, family = found.state, algorithm.family
     fresh = algorithm.init(jax.random.key(1000 + record["seed"])).agent
     fresh = eqx.tree_at(lambda s: s.agent, state, first_order.renormalize(fresh, state.model.observation))

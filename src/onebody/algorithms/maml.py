@@ -11,7 +11,8 @@
 
 The task is hidden: the policy sees ψ only through rewards. The second derivatives of line 5 are exact. As in later code
 (Rothfuss et al. 2019): two layers of 64 tanh units; advantages of mean 0 and deviation 1 for each task, from a linear
-feature baseline. Unlike there, actions are not scaled by 10, so the first policy explores their whole range.
+feature baseline. Unlike there, actions are not scaled by 10, so the first policy explores their whole range, and the
+Fisher matrix of line 7 is that of some rows.
 """
 
 from collections.abc import Callable, Iterator
@@ -38,8 +39,8 @@ from onebody.tasks.family import TaskFamily
 from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
 
-CURVATURE = 20
-"""one row of so many goes into the Fisher matrix of the outer step"""
+CURVATURE = 8000
+"""rows of all tasks together that go into the Fisher matrix of the outer step, before and after the inner one"""
 
 
 @dataclass(frozen=True)
@@ -87,10 +88,11 @@ class Seen(NamedTuple):
     taken: Gaussian
     """the distribution of each action when it was taken"""
 
-    def some(self, every: int) -> "Seen":
-        """One row of so many, of each task."""
+    def some(self, n: int) -> "Seen":
+        """So many rows of each task, from all its episodes and times; all where there are no more."""
         mean, log_std = self.taken
-        rows = (x[:, ::every] for x in (self.observation, self.action, self.advantage, mean))
+        chosen = jax.random.permutation(jax.random.key(0), self.advantage.shape[1])[:n]
+        rows = (x[:, chosen] for x in (self.observation, self.action, self.advantage, mean))
         observation, action, advantage, mean = rows
         return Seen(observation, action, advantage, Gaussian(mean, log_std))
 
@@ -198,13 +200,14 @@ def outer_step(
     free, fixed = eqx.partition(policy, trainable(policy))
     parameters, unravel = ravel_pytree(free)
 
-    def distribution(parameters: Array, every: int = 1) -> Gaussian:
-        policy, some = eqx.combine(unravel(parameters), fixed), (before.some(every), after.some(every))
-        return adapted_distribution(policy, *some, config.inner_rate, likelihood, config.second_order)
+    def distribution(parameters: Array, before: Seen = before, after: Seen = after) -> Gaussian:
+        policy = eqx.combine(unravel(parameters), fixed)
+        return adapted_distribution(policy, before, after, config.inner_rate, likelihood, config.second_order)
 
     taken = Gaussian(after.taken.mean, after.taken.log_std[:, None])
     rows = after.action, after.advantage
-    curvature = partial(distribution, every=CURVATURE)
+    each = -(-CURVATURE // len(after.advantage))
+    curvature = partial(distribution, before=before.some(each), after=after.some(each))
     parameters, metrics = trpo.step(distribution, parameters, *rows, config.trpo, taken, curvature)
     return eqx.combine(unravel(parameters), fixed), metrics
 

@@ -13,6 +13,7 @@ random member. Here line 4 comes before line 3 of the next iteration, so that an
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -43,14 +44,16 @@ class Config:
     task: tuple[float, ...] | None = None
     """ψ to train on; None: a draw from p(ψ)"""
     plan: PlanConfig = field(default_factory=PlanConfig)
-    model: ValidatedConfig = field(default_factory=ValidatedConfig)
+    """how an action is found"""
+    model: ValidatedConfig = field(default_factory=partial(ValidatedConfig, epochs=200, capacity=300_000))
+    """of the ensemble"""
 
     def __post_init__(self) -> None:
         at_least(1, self, "n_iterations", "real_episodes")
 
 
 class Planner(eqx.Module):
-    """A policy that plans at each step. Its memory is a key and the rest of the last plan, of each episode.
+    """A policy that plans at each step. Its memory is a key and the rest of the last plan, of each slot.
 
     The same key in every rollout: without noise it is a deterministic policy; noise draws other candidates.
     """

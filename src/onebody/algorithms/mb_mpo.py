@@ -9,10 +9,10 @@
     7:         imagined episodes with π_θ'_k; θ ← one step of TRPO on Σ_k L_k(θ'_k), through line 6
     8: a new ψ: policy gradient steps from θ on real episodes                                `maml.adaptation`
 
-MAML's meta-step with models in the place of tasks. The models know dynamics and the family's own reward; the task is
-one. As in the released code, line 3 has the policies adapted before the last outer step, and imagined observations stay
-within ±1000; the share of steps that this cuts is a metric. Unlike there, Hessian-vector products are exact, and
-imagined actions are clipped to [-1, 1] where the reward sees them, too.
+MAML's meta-step with models in the place of tasks. The models know dynamics and the family's own reward of one task;
+adaptation sees rewards alone. As in the released code, line 3 has the policies adapted before the last outer step,
+and imagined observations stay within ±1000; the share of steps that this cuts is a metric. Unlike there, Hessian-
+vector products are exact, and imagined actions are clipped to [-1, 1] where the reward sees them, too.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ from onebody.algorithms import maml
 from onebody.algorithms.maml import Seen, likelihood
 from onebody.algorithms.models import LIMIT, Models, collect, fit, imagination, new_models
 from onebody.algorithms.protocol import Adapted, Metrics
-from onebody.core.errors import at_least
+from onebody.core.errors import OnebodyError, at_least
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key
 from onebody.learning.ensemble import Member
@@ -44,10 +44,15 @@ class Config(maml.Config):
     """The released settings; `episodes` are imagined ones of a task, before and after the inner step."""
 
     n_iterations: int = 100
+    """iterations of training"""
     meta_batch: int = 20
+    """imaginary tasks, each in a model"""
     episodes: int = 50
+    """imagined episodes a task, before and after the inner step"""
     inner_rate: float = 1e-3
+    """α, in the models and in adaptation"""
     hidden: tuple[int, ...] = (32, 32)
+    """units of each hidden layer of the policy"""
     real_episodes: int = 20
     """real episodes an iteration"""
     refine_episodes: int = 20
@@ -59,10 +64,13 @@ class Config(maml.Config):
     task: tuple[float, ...] | None = None
     """ψ to train on; None: a draw from p(ψ)"""
     model: ValidatedConfig = field(default_factory=ValidatedConfig)
+    """of the ensemble"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least(1, self, "real_episodes", "refine_episodes", "n_meta")
+        if self.meta_batch < self.model.members:
+            raise OnebodyError(f"{self.meta_batch} imaginary tasks are fewer than the {self.model.members} models")
 
 
 class State(eqx.Module):
@@ -80,8 +88,8 @@ def imagine(
     """Episodes of each imaginary task's policy in its model; models are dealt out in turn."""
     n = len(members.net.biases[0])
     each = -(-config.meta_batch // n)  # tasks a model, some of the last one's may be left out
-    dealt = jnp.arange(n * each) % config.meta_batch
-    grouped = jax.tree.map(lambda x: x[dealt].reshape(n, each, *x.shape[1:]), policies)
+    place = jnp.arange(n * each).reshape(each, n).T  # task i is imagined in model i % n
+    grouped = jax.tree.map(lambda x: x[place % config.meta_batch], policies)
     tasks = jnp.broadcast_to(models.task, (each, models.task.shape[-1]))
 
     def one(row: tuple[Member, GaussianPolicy, Key]) -> tuple[Array, ...]:
@@ -89,7 +97,8 @@ def imagine(
         return rollout(imagination(models, member, family), policies, tasks, key, episodes=config.episodes)
 
     found = jax.lax.map(one, (members, grouped, jax.random.split(key, n)))
-    found = jax.tree.map(lambda x: x.reshape(n * each, *x.shape[2:])[: config.meta_batch], found)
+    task = jnp.arange(config.meta_batch)
+    found = jax.tree.map(lambda x: x[task % n, task // n], found)
     cut = jnp.any(jnp.abs(found.next_observation) >= LIMIT, axis=-1).mean()
     returns = first_episode_return(found.reward, found.done).mean()
     return maml.seen(policies, found, config), {"return": returns, "cut": cut}
@@ -126,7 +135,7 @@ class MBMPO:
     family: TaskFamily
     config: Config
     simulator: Simulator
-    task_is_known = True
+    task_is_known = False
 
     def init(self, key: Key) -> State:
         policy_key, model_key = jax.random.split(key)

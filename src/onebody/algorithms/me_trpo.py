@@ -25,7 +25,7 @@ from jaxtyping import Array, Float
 
 from onebody.algorithms.models import Mixed, Models, collect, fit, imagination, new_models, returns_by_model
 from onebody.algorithms.protocol import Adapted, Metrics
-from onebody.core.errors import at_least, at_most
+from onebody.core.errors import OnebodyError, at_least, at_most
 from onebody.core.nets import Normalizer
 from onebody.core.types import Key
 from onebody.learning import linear_baseline, trpo
@@ -64,13 +64,19 @@ class Config:
     """λ of the advantages"""
     task: tuple[float, ...] | None = None
     """ψ to train on; None: a draw from p(ψ)"""
-    model: ValidatedConfig = field(default_factory=ValidatedConfig)
+    model: ValidatedConfig = field(default_factory=partial(ValidatedConfig, epochs=1000, capacity=400_000))
+    """of the ensemble"""
     trpo: TRPOConfig = field(default_factory=partial(TRPOConfig, entropy=0.0, damping=1e-5))
+    """of a policy step"""
 
     def __post_init__(self) -> None:
         at_least(1, self, "n_iterations", "real_episodes", "n_policy", "episodes", "hidden")
         at_least(0, self, "discount", "trace")
         at_most(1, self, "discount", "trace")
+        if self.n_policy % CHECK:
+            raise OnebodyError(
+                f"n_policy must be a multiple of {CHECK}, the steps between two checks, not {self.n_policy}"
+            )
 
 
 class State(eqx.Module):

@@ -21,8 +21,6 @@ from onebody.worlds.imagination import Imagination
 from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
 
-CAPACITY = 100_000
-"""newest real transitions that are kept"""
 LIMIT = 1000.0
 """of imagined observations, on each side"""
 
@@ -81,7 +79,7 @@ def new_models(simulator: Simulator, key: Key, config: ValidatedConfig, task: tu
     chosen = family.space.sample(task_key, 1) if task is None else family.parse(task)[None]
     sizes = family.body.observation_size, family.body.action_size
     ensemble = Validated(model_key, *sizes, config)
-    return Models(ensemble, Replay.empty(CAPACITY, *sizes), simulator.starts(start_key), chosen)
+    return Models(ensemble, Replay.empty(config.capacity, *sizes), simulator.starts(start_key), chosen)
 
 
 def imagination(models: Models, model: Any, family: TaskFamily) -> Imagination:
@@ -108,6 +106,7 @@ def fit(models: Models, key: Key, config: ValidatedConfig) -> tuple[Models, dict
     return eqx.tree_at(lambda m: m.ensemble, models, ensemble), {name: x.mean() for name, x in metrics.items()}
 
 
+@partial(jax.jit, static_argnames=("family", "episodes"))
 def returns_by_model(
     policy: Policy, models: Models, members: Member, key: Key, family: TaskFamily, episodes: int
 ) -> Float[Array, " member"]:

@@ -9,10 +9,11 @@
     6:         φ, Q: down L_Q + λ KL(q_φ(z | c) ‖ N(0, I)); V towards min Q - log π; θ: down log π - min Q
     7: a new ψ: episodes with z ~ N(0, I), then with z ~ q_φ(z | all of them)                             `adapt`
 
-The task is hidden: rewards alone tell of it. SAC is its first form (Haarnoja et al. 2018a); the encoder learns from the
-critics' loss and the KL alone; the KL is summed over tasks and latent features, the critics' loss a mean. Sparse
-rewards: replay has the dense ones, and context those of the family that is tested. As in the released code, z is
-drawn from the posterior when acting, too.
+The task is hidden: rewards tell of it, and dynamics where they vary. SAC is its first form (Haarnoja et al. 2018a);
+the encoder learns from the critics' loss and the KL alone; the KL is summed over tasks and latent features, the
+critics' loss a mean. Sparse rewards: replay has the dense ones, and context those of the family that is tested. As in
+the released code, z is drawn from the posterior when acting, too; where an episode ends before its horizon, the next
+one goes on with its z.
 """
 
 import itertools
@@ -29,6 +30,7 @@ from onebody.algorithms.protocol import Adapted, Metrics
 from onebody.core.errors import OnebodyError, at_least, at_most, positive
 from onebody.core.gaussian import Gaussian
 from onebody.core.nets import MLP
+from onebody.core.returns import first_episode_return
 from onebody.core.types import Key
 from onebody.learning.policies import for_each
 from onebody.learning.sac import LatentPolicy, averaged, descend, network, new_optimizer, repeated, value
@@ -252,10 +254,10 @@ class PEARL:
         begin_key, task_key, visit_key, learn_key = jax.random.split(key, 4)
         replay = state.replay
         if not replay.n:
-            replay = _begin(replay, self._begin(state, begin_key))
+            replay = _filled(replay, self._begin(state, begin_key))
         chosen = jax.random.randint(task_key, (self.config.visited,), 0, len(state.tasks))
         rows, metrics = self._visit(state.learner.nets, state.tasks[chosen], visit_key)
-        replay = _add(replay, chosen, rows)
+        replay = _visited(replay, chosen, rows)
         learner, found = improve(state.learner, replay, learn_key, self.config, self._dynamics_vary)
         metrics |= {name: float(x) for name, x in found.items()}
         return State(learner, replay, state.tasks), metrics
@@ -272,7 +274,7 @@ class PEARL:
             yield Adapted(stage, _with(nets.actor, z), used, unknown, belief=belief)
             if stage < config.exploration_episodes:
                 z = _draw(prior(*z.shape), explore_key)
-            seen.append(self._episode(nets.actor, z, tasks, episode_key, deterministic=True))
+            seen.append(self._episode(nets.actor, z, tasks, episode_key, deterministic=True)[0])
             belief = _posterior(nets.encoder, context(_beside(seen), self._dynamics_vary))
 
     def _check(self, tasks: int, kept: int) -> None:
@@ -280,7 +282,7 @@ class PEARL:
             raise OnebodyError(
                 f"PEARL tells tasks apart, and {self.family.id} has {tasks} to train on: use sac for a single task"
             )
-        if self.config.context_rows > min(kept, self.config.initial_episodes * self.family.horizon):
+        if self.config.context_rows > kept:
             raise OnebodyError(
                 f"a context of {self.config.context_rows} transitions is longer than the {kept} that a visit collects "
                 "for it: take a smaller --config.context-rows or more --config.prior-episodes"
@@ -292,12 +294,12 @@ class PEARL:
         for k in jax.random.split(key, self.config.initial_episodes):
             z_key, episode_key = jax.random.split(k)
             z = _draw(prior(len(state.tasks), self.config.latent), z_key)
-            episodes.append(self._episode(state.learner.nets.actor, z, state.tasks, episode_key))
+            episodes.append(self._episode(state.learner.nets.actor, z, state.tasks, episode_key)[0])
         return _beside(episodes)
 
     def _visit(self, nets: Nets, tasks: Float[Array, "task feature"], key: Key) -> tuple[Rows, Metrics]:
         """Line 3 for tasks that go side by side, [task, row, ...]."""
-        config, episodes = self.config, []
+        config, episodes, returns = self.config, [], []
         kept = config.prior_episodes + config.posterior_episodes
         from_prior = {*range(config.prior_episodes), config.prior_episodes, kept}
         for i, k in enumerate(jax.random.split(key, kept + config.extra_episodes)):
@@ -307,16 +309,20 @@ class PEARL:
                 recent = context(_beside(episodes[:kept]), self._dynamics_vary)
                 some = jax.random.randint(context_key, (config.context_rows,), 0, recent.shape[1])
                 belief = _posterior(nets.encoder, recent[:, some])
-            episodes.append(self._episode(nets.actor, _draw(belief, z_key), tasks, episode_key))
-        returns = [float(each.reward.sum(1).mean()) for each in episodes]
+            rows, reached = self._episode(nets.actor, _draw(belief, z_key), tasks, episode_key)
+            episodes.append(rows)
+            returns.append(reached)
         return _beside(episodes), {"real/return": returns[-1], "real/prior_return": returns[0]}
 
-    def _episode(self, actor: LatentPolicy, z: Array, tasks: Array, key: Key, deterministic: bool = False) -> Rows:
-        """A horizon of real steps of each task, [task, row, ...]."""
+    def _episode(
+        self, actor: LatentPolicy, z: Array, tasks: Array, key: Key, deterministic: bool = False
+    ) -> tuple[Rows, float]:
+        """A horizon of real steps of each task, [task, row, ...], and the mean return of the first episodes."""
         found = rollout(self.simulator, _with(actor, z), tasks, key, episodes=1, deterministic=deterministic)
         observation, action, reward, following, terminated, _ = (x[:, :, 0] for x in found)
         signal, _ = self.family.tested.outcome(observation, action, following, tasks)
-        return Rows(observation, action, reward, signal, following, terminated.astype(jnp.float32))
+        rows = Rows(observation, action, reward, signal, following, terminated.astype(jnp.float32))
+        return rows, float(first_episode_return(found.reward, found.done).mean())
 
 
 def _draw(belief: Gaussian, key: Key) -> Float[Array, "task latent"]:
@@ -333,5 +339,5 @@ def _beside(episodes: Sequence[Rows]) -> Rows:
     return jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), *episodes)
 
 
-_begin = jax.jit(TaskReplay.begin)
-_add = jax.jit(TaskReplay.visit)
+_filled = jax.jit(TaskReplay.begin)
+_visited = jax.jit(TaskReplay.visit)

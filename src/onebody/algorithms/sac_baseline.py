@@ -145,10 +145,10 @@ class SAC:
         return State(learner, self._replay(config.initial_episodes * self.family.horizon, config.n_iterations))
 
     def step(self, state: State, key: Key) -> tuple[State, Metrics]:
-        begin_key, task_key, episode_key, learn_key = jax.random.split(key, 4)
+        draw_key, begin_key, task_key, episode_key, learn_key = jax.random.split(key, 5)
         config, replay, actor = self.config, state.replay, state.learner.actor
         if not replay.n:
-            tasks = self.family.space.sample(begin_key, config.initial_episodes)
+            tasks = self.family.space.sample(draw_key, config.initial_episodes)
             replay = replay.begin(self._episodes(actor, tasks, 1, begin_key)[0])
         tasks = self.family.space.sample(task_key, config.episodes)
         rows, metrics = self._episodes(actor, tasks, 1, episode_key)

@@ -21,7 +21,8 @@ class PlanConfig:
     2020."""
 
     method: Literal["shooting", "icem"] = "shooting"
-    """uniform candidates, once; or rounds of candidates around the elites of the round before"""
+    """uniform candidates, once; or rounds of candidates around the elites of the round before. Unlike iCEM's source,
+    rounds are of one size, no elites go on to the next step, and the mean is a candidate in the first round alone"""
     steps: int = 10
     """imagined steps of a plan"""
     candidates: int = 1000
@@ -78,6 +79,8 @@ def plan(score: Score, mean: Float[Array, "time action"], key: Key, config: Plan
         best, worth = jnp.where(better, chosen[0], best), jnp.maximum(values[order[0]], worth)
         return (mean, deviation, chosen[:kept], best, worth), None
 
-    elites = jnp.broadcast_to(mean, (kept, *mean.shape))
+    first_key, key = jax.random.split(key)
+    first = mean + config.deviation * coloured(first_key, kept, shape[1], shape[2], config.colour)
+    elites = jnp.clip(first, -1.0, 1.0).at[0].set(mean)
     start = mean, jnp.full(mean.shape, config.deviation), elites, mean, jnp.array(-jnp.inf)
     return jax.lax.scan(one, start, jax.random.split(key, config.rounds))[0][3]

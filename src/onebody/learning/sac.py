@@ -19,7 +19,7 @@ from onebody.core.types import Key
 from onebody.learning.policies import Deployed, deployed_mean
 
 HIDDEN_BIAS = 0.1
-"""of every layer at the start"""
+"""of every hidden layer at the start"""
 
 
 def uniform(limit: float | None = None) -> Initializer:

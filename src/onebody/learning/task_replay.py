@@ -1,6 +1,6 @@
 """Transitions of many tasks in one store, drawn for each task apart; a pytree, so it checkpoints with everything else.
 
-Each task has rows from the beginning, and as many again from each visit. A visit's first rows are the task's recent
+Each task has rows from the beginning, and some from each visit. A visit's first rows are the task's recent
 data, until its next visit.
 """
 

@@ -40,9 +40,11 @@ class ValidatedConfig:
     """share of the data that a member is validated on"""
     persistence: float = 0.99
     """of the rolling validation loss: a member's fit ends when it rises"""
+    capacity: int = 100_000
+    """newest real transitions that are kept"""
 
     def __post_init__(self) -> None:
-        at_least(1, self, "members", "hidden", "batch", "epochs")
+        at_least(1, self, "members", "hidden", "batch", "epochs", "capacity")
         at_least(0, self, "persistence")
         at_most(1, self, "persistence", "held_out")
         positive(self, "learning_rate", "held_out")

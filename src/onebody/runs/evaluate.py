@@ -110,7 +110,7 @@ def evaluate(run: Path | str, *, n_tasks: int = N_TASKS, stages: int = 3) -> dic
     run = Path(run)
     record = folder.read_config(run)
     algorithm = folder.build(record, tested=True)
-    found = _last(run, record, algorithm)
+    found = _last(run, record)
     result = meta_test(record, algorithm, found.state, found.facts["samples"], stages, n_tasks)
     folder.write_json(run / "evaluation.json", result)
     return result
@@ -119,7 +119,7 @@ def evaluate(run: Path | str, *, n_tasks: int = N_TASKS, stages: int = 3) -> dic
 def trained(run: Path) -> int:
     """Real samples of a run's last checkpoint."""
     record = folder.read_config(run)
-    return _last(run, record, folder.build(record)).facts["samples"]
+    return _last(run, record).facts["samples"]
 
 
 @dataclass(frozen=True)
@@ -183,11 +183,11 @@ def adapt_many(
     algorithm = _refining(record) if refine or reward is not None else folder.build(record, tested=True)
     family = algorithm.family if reward is None else _rewarded(algorithm.family, reward)
     values = jnp.stack([family.parse(task, extrapolate) for task in tasks])
-    state = _last(run, record, algorithm).state
+    state = _last(run, record).state
     if isinstance(algorithm, Refining) and reward is not None:
         algorithm, state = algorithm.rewarded(state, family)
     key = _key(record["seed"])
-    (untrained,) = _stages(algorithm, folder.initial_state(record, algorithm), values, 0, record["seed"])
+    (untrained,) = _stages(algorithm, folder.initial_state(record), values, 0, record["seed"])
     if refine:
         each = [_refined(algorithm, state, value, key, refine) for value in values]
         adapted = _beside(each)
@@ -255,7 +255,7 @@ def _nearest(run: Path, reward: Reward) -> Array:
     record = folder.read_config(run)
     algorithm = _refining(record)
     asked = _rewarded(algorithm.family, reward)
-    algorithm, state = algorithm.rewarded(_last(run, record, algorithm).state, asked)
+    algorithm, state = algorithm.rewarded(_last(run, record).state, asked)
     tasks = asked.space.held_out(N_TASKS)
     (adapted,) = _stages(algorithm, state, tasks, 0, record["seed"])
     return tasks[jnp.argmax(adapted.predicted_return)]
@@ -294,8 +294,8 @@ def _warning(family: TaskFamily, task: Array, adapted: Adapted, i: int) -> str:
     return ""
 
 
-def _last(run: Path, record: dict[str, Any], algorithm: Algorithm[Any]) -> checkpoint.Checkpoint:
-    found = folder.latest(run, record, folder.initial_state(record, algorithm))
+def _last(run: Path, record: dict[str, Any]) -> checkpoint.Checkpoint:
+    found = folder.latest(run, record, folder.initial_state(record))
     if found is None:
         raise OnebodyError(f"{run} has no checkpoint yet; train it with: onebody resume {run}")
     return found

@@ -85,7 +85,7 @@ def train(
         "versions": folder.versions(),
     }
     built = folder.build(record)
-    state = folder.initial_state(record, built)
+    state = folder.initial_state(record)
     run = Path(out)
     with folder.locked(run):
         record, found = folder.claim(run, record, state)
@@ -101,7 +101,7 @@ def resume(run: Path | str, *, quiet: bool = False) -> Path:
     run = Path(run)
     record = folder.read_config(run)
     algorithm = folder.build(record)
-    state = folder.initial_state(record, algorithm)
+    state = folder.initial_state(record)
     with folder.locked(run):
         _run(run, record, algorithm, state, folder.latest(run, record, state), quiet)
     return run

@@ -162,6 +162,7 @@ _SPARSE = _POINT | {
     "kl": 1.0,
     "discount": 0.9,
 }
+_DENSE = _POINT | {"prior_episodes": 10, "extra_episodes": 10, "context_rows": 64, "exploration_episodes": 1}
 _DIRECTION = {"prior_episodes": 5, "extra_episodes": 5, "meta_batch": 4, "context_rows": 256}
 _PARAMETERS = {"n_gradient": 4000, "meta_batch": 10}
 _FOR_FAMILY: dict[tuple[str, str, str], dict[str, Any]] = {
@@ -170,6 +171,7 @@ _FOR_FAMILY: dict[tuple[str, str, str], dict[str, Any]] = {
     ("pearl", "paper", "pearl/ant-goal"): _DIRECTION
     | {"n_gradient": 1000, "meta_batch": 10, "context_rows": 32, "kl": 5.0},
     ("pearl", "paper", "pearl/humanoid-dir"): {"n_gradient": 4000, "context_rows": 256},
+    ("pearl", "paper", "pearl/point"): _DENSE,
     ("pearl", "paper", "pearl/sparse-point"): _SPARSE | {"meta_batch": 16},
     ("pearl", "released", "pearl/cheetah-dir"): _DIRECTION,
     ("pearl", "released", "pearl/ant-dir"): {"n_gradient": 4000, "meta_batch": 4, "context_rows": 256},
@@ -177,13 +179,10 @@ _FOR_FAMILY: dict[tuple[str, str, str], dict[str, Any]] = {
     ("pearl", "released", "pearl/humanoid-dir"): {"n_gradient": 4000, "context_rows": 256},
     ("pearl", "released", "pearl/walker-params"): _PARAMETERS,
     ("pearl", "released", "pearl/hopper-params"): _PARAMETERS,
-    ("pearl", "released", "pearl/point"): _POINT | {"prior_episodes": 10, "extra_episodes": 10, "context_rows": 64},
+    ("pearl", "released", "pearl/point"): _DENSE,
     ("pearl", "released", "pearl/sparse-point"): _SPARSE,
-    ("pearl", "laptop", "pearl/cheetah-dir"): _DIRECTION,
-    ("pearl", "laptop", "pearl/point"): _POINT | {"prior_episodes": 10, "extra_episodes": 10, "context_rows": 64},
-    ("pearl", "laptop", "pearl/sparse-point"): _SPARSE | {"n_gradient": 500},
 }
-"""what differs for a family"""
+"""what differs for a family; `laptop` has what `released` has"""
 
 
 def algorithm(name: str) -> type[Any]:
@@ -207,7 +206,8 @@ def preset(name: str, preset: str, family: str = "") -> Any:
     if (name, preset) not in _CONFIGS:
         known = [p for n, p in _CONFIGS if n == name]
         raise OnebodyError(f"no preset {preset!r} of {name}{did_you_mean(preset, known)}")
-    return dataclasses.replace(_CONFIGS[name, preset], **_FOR_FAMILY.get((name, preset, family), {}))
+    own = "released" if preset == "laptop" else preset
+    return dataclasses.replace(_CONFIGS[name, preset], **_FOR_FAMILY.get((name, own, family), {}))
 
 
 def from_json(config: type[Any], values: Mapping[str, Any]) -> Any:
