@@ -120,6 +120,12 @@ def test_a_curve_names_its_lines_and_axes_and_takes_the_colors_of_the_page():
     assert not re.search(r"#0[0-9]0[0-9]0[0-9]\b", svg)
 
 
+def test_a_logarithmic_axis_has_numbers_whatever_it_spans():
+    for last, shown in ((4000.0, "4k"), (90000.0, "20k")):
+        drawing = Chart("c", [Line("a", [3000.0, last], [1.0, 2.0])], "x", "y", log_x=True)
+        assert f">{shown}<" in charts.svg(drawing)
+
+
 def test_values_that_are_missing_are_gaps():
     rows = [*ROWS, {"iteration": 6, "real/samples": 24000, "real/return": None, "imagined/return": math.nan}]
     assert ">24k<" not in charts.svg(charts.learning_curve(ROWS))

@@ -14,7 +14,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from onebody.reports.page import paragraph
 
@@ -55,6 +55,7 @@ class Chart:
     x: str
     y: str
     log_x: bool = False
+    """a logarithmic axis, where x spans a power of ten"""
 
     def is_empty(self) -> bool:
         return not any(math.isfinite(y) for line in self.lines for y in line.y)
@@ -73,10 +74,12 @@ class Chart:
                 axes.fill_between(line.x, line.low, line.high, color=color, alpha=0.18, linewidth=0)
         _frame(axes, self.x, self.y)
         axes.grid(axis="y", color=colors.grid, linewidth=0.8)
-        if self.log_x:
+        places = [x for line in lines for x in line.x]
+        if self.log_x and max(places) >= 10 * min(places) > 0:
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
             axes.xaxis.set_minor_formatter(NullFormatter())
-        if max(map(max, (line.x for line in lines))) >= 1000:
+        if max(places) >= 1000:
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         if len(given) > 1:
             figure.legend(
