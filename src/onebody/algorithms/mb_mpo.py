@@ -11,8 +11,8 @@
 
 MAML's meta-step with models in the place of tasks. The models know dynamics and the family's own reward of one task;
 adaptation sees rewards alone. As in the released code, line 3 has the policies adapted before the last outer step,
-and imagined observations stay within ±1000; the share of steps that this cuts is a metric. Unlike there, Hessian-
-vector products are exact, and imagined actions are clipped to [-1, 1] where the reward sees them, too.
+and imagined observations stay within ±1000; the share of steps that this cuts is a metric. Unlike there,
+Hessian-vector products are exact, and imagined actions are clipped to [-1, 1] where the reward sees them, too.
 """
 
 from collections.abc import Iterator
