@@ -32,13 +32,14 @@ def same(a, b):
 
 @pytest.mark.parametrize("updates", [20, practice.REFRESH, practice.REFRESH + 20])
 def test_there_is_an_update_for_each_rate(state, updates):
-    """With rates of zero but for one update the policy moves if that update comes, be it the first or the last."""
+    """With rates of zero but for one update, policy and values move if that one comes, be it the first or the last."""
     still, metrics = practise(state, jnp.zeros(updates))
-    assert same(still.policy, state.agent.policy) and not same(still.values, state.agent.values)
+    assert same(still.policy, state.agent.policy) and same(still.values, state.agent.values)
     assert int(still.value_optimizer[1][0].count) - int(state.agent.value_optimizer[1][0].count) == updates
     assert np.isfinite(list(metrics.values())).all()
     for one in (0, updates - 1):
-        assert not same(practise(state, jnp.zeros(updates).at[one].set(1.0))[0].policy, state.agent.policy)
+        moved, _ = practise(state, jnp.zeros(updates).at[one].set(1.0))
+        assert not same(moved.policy, state.agent.policy) and not same(moved.values, state.agent.values)
 
 
 def test_states_after_the_end_of_an_episode_are_never_drawn():

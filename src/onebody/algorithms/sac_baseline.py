@@ -106,9 +106,9 @@ def update(learner: Learner, replay: TaskReplay, key: Key, config: Config) -> tu
 
     (_, log_prob), gradient = eqx.filter_value_and_grad(policy_loss, has_aux=True)(learner.actor.net)
     net, policy_state = descend(config.learning_rate, learner.actor.net, gradient, learner.optimizers[1])
-    excess = -log_prob + rows.action.shape[-1]  # entropy above its target
+    excess = -log_prob + rows.action.shape[-1]  # entropy above its target: the slope in log α, as in the released code
     log_temperature, temperature_state = descend(
-        config.learning_rate, learner.log_temperature, temperature * excess, learner.optimizers[2]
+        config.learning_rate, learner.log_temperature, excess, learner.optimizers[2]
     )
     targets = averaged(learner.targets, critics, config.target_rate)
     actor = eqx.tree_at(lambda a: a.net, learner.actor, net)
