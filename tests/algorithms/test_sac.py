@@ -46,12 +46,10 @@ def test_terminal_states_have_no_value_and_others_their_discounted_one():
     algorithm, state = new(n_gradient=1500, learning_rate=3e-3, discount=0.5, batch=64)
     rng = np.random.default_rng(0)
     n = state.replay.initial
-    column = jnp.zeros((1, n, 1))
     draw = lambda size: jnp.asarray(rng.uniform(-1, 1, (1, n, size)), jnp.float32)  # noqa: E731
     ended = jnp.asarray(rng.integers(0, 2, (1, n)), jnp.float32)
     first = draw(2).at[..., 0].set(2 * ended - 1)  # the first number of an observation tells whether it is the end
     rows = Rows(first, draw(2), jnp.ones((1, n)), jnp.ones((1, n)), first * jnp.array([-1.0, 1.0]), ended)
-    assert column.shape[1] == n
     learner, _ = sac_baseline.improve(state.learner, state.replay.begin(rows), jax.random.key(2), algorithm.config)
     found = np.asarray(value(learner.critics[0], rows.observation, rows.action))
     assert found[ended == 1].mean() == pytest.approx(1.0, abs=0.1)

@@ -1,13 +1,13 @@
 """MB-MPC: model predictive control in learned models (Nagabandi et al. 2018), as MB-MPO's authors compare with it.
 
-    1: D ← real episodes with random actions                                                   `step`
-    2: for n_iterations
+    1: for n_iterations                                                                        `step`
+    2:     D ← D ∪ real episodes: at each step a plan, of which the first action is taken; with
+           random actions in the first iteration                                               `Planner`
     3:     fit each model on its own split of D until its validation loss no longer falls      `models.fit`
-    4:     D ← D ∪ real episodes: at each step a plan, of which the first action is taken      `Planner`
-    5: a new ψ: plans for ψ in the models, without a real sample; then lines 3-4 for ψ         `adapt`
+    4: a new ψ: plans for ψ in the models, without a real sample; then lines 2-3 for ψ         `adapt`
 
 Plans are found by random shooting, or by iCEM (Pinneri et al. 2020). Each step of each candidate is predicted by a
-random member. Here line 4 comes before line 3 of the next iteration, so that an iteration ends with fitted models.
+random member.
 """
 
 import itertools
@@ -121,7 +121,7 @@ class MBMPC:
         return state, metrics | {name: float(x) for name, x in fitted.items()}
 
     def adapt(self, state: Models, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
-        """Line 5; each task goes on with its own copy of everything."""
+        """Line 4; each task goes on with its own copy of everything."""
         keys, before, unknown = jax.random.split(key, len(tasks)), self.simulator.samples, jnp.full(len(tasks), jnp.nan)
         learners = [eqx.tree_at(lambda m: m.task, state, task[None]) for task in tasks]
         for stage in itertools.count():

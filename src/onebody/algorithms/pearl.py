@@ -89,19 +89,8 @@ class Config:
     """coefficient of the policy's squared means, and of its squared log deviations"""
 
     def __post_init__(self) -> None:
-        positives = "n_iterations", "n_tasks", "initial_episodes", "visited", "prior_episodes", "n_gradient"
-        at_least(
-            1,
-            self,
-            *positives,
-            "meta_batch",
-            "batch",
-            "context_rows",
-            "exploration_episodes",
-            "latent",
-            "hidden",
-            "encoder",
-        )
+        at_least(1, self, "n_iterations", "n_tasks", "initial_episodes", "visited", "prior_episodes", "n_gradient")
+        at_least(1, self, "meta_batch", "batch", "context_rows", "exploration_episodes", "latent", "hidden", "encoder")
         at_least(0, self, "posterior_episodes", "extra_episodes", "kl", "discount", "regularization")
         positive(self, "learning_rate", "reward_scale", "target_rate")
         at_most(1, self, "discount", "target_rate")
