@@ -1,0 +1,186 @@
+"""How the best policy moves with the task: derivatives of returns in both, and the implicit function theorem.
+
+η(θ, ψ): discounted return of a Gaussian policy θ in task ψ, in reward a step                             `discounted`
+∇_θ η, ∇²_θ η and ∇_θ ∇_ψ η: derivatives of one function, from episodes of the policy                     `surrogate`
+∂θ̂/∂ψ = -H⁻¹ J where θ̂(ψ) maximises η in a model, H = ∇²_θ η, J = ∇_θ ∇_ψ η                               `response`
+
+Rewards are the family's own function of ψ, so that all of them are exact in ψ (Lin et al. 2020). Gradients are REINFORCE's
+with generalised advantages and a value that stays as it is.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
+
+from onebody.core.errors import at_least, at_most, positive
+from onebody.core.returns import gae
+from onebody.core.types import Transitions
+from onebody.learning.policies import GaussianPolicy, ValueFunction
+from onebody.tasks.family import TaskFamily
+
+
+@dataclass(frozen=True)
+class ImplicitConfig:
+    """Discounts, and the solver of ∂θ̂/∂ψ. AdMRL's released code."""
+
+    discount: float = 0.99
+    """γ"""
+    trace: float = 0.95
+    """λ of the advantages, and share a step of what an action's derivative still hangs on (Farquhar et al. 2019)"""
+    damping: float = 0.1
+    """added to the diagonal of H² / parameters"""
+    iterations: int = 200
+    """of conjugate gradient, at most"""
+    tolerance: float = 1e-2
+    """residual, over the right-hand side, at which it ends; the released code 1e-3, absolute"""
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "iterations")
+        at_least(0, self, "discount", "trace", "damping")
+        at_most(1, self, "discount", "trace")
+        positive(self, "tolerance")
+
+
+def rewards(family: TaskFamily, seen: Transitions, task: Float[Array, " feature"]) -> Float[Array, "time episode"]:
+    """What `[time, episode]` transitions would have given in another task."""
+    rows = (x[None] for x in (seen.observation, seen.action, seen.next_observation))
+    return family.outcome(*rows, task[None])[0][0]
+
+
+def discounted(
+    task: Float[Array, " feature"], family: TaskFamily, seen: Transitions, discount: float
+) -> Float[Array, ""]:
+    """η: mean of γ^t r_t(ψ) over all steps; an episode that the rollout cuts off counts as far as it goes."""
+    return jnp.mean(discount ** _age(seen) * rewards(family, seen, task))
+
+
+def surrogate(
+    parameters: Float[Array, " n"],
+    task: Float[Array, " feature"],
+    policy: GaussianPolicy,
+    value: ValueFunction,
+    family: TaskFamily,
+    seen: Transitions,
+    config: ImplicitConfig,
+) -> Float[Array, ""]:
+    """Loaded DiCE (Farquhar, Whiteson, Foerster 2019): mean of γ^t (□(w_t) - □(w_t - log π_t)) A_t(ψ), where
+    w_t = Σ_{j ≤ t} λ^{t-j} log π_θ(a_j | s_j) and □(w) = exp(w - stopped w).
+
+    Its value means nothing; each derivative in θ and ψ is one of η, with the cross terms between times (λ = 1: all).
+    """
+    rewarded = seen._replace(reward=rewards(family, seen, task))
+    advantage = gae(rewarded, value(seen.observation), value(seen.next_observation), config.discount, config.trace)
+    log_prob = _with(policy, parameters).distribution(seen.observation).log_prob(seen.action)
+    age, time = _age(seen), jnp.arange(len(log_prob))
+    back = time[:, None] - time
+    same_episode = (back[..., None] >= 0) & (back[..., None] <= age[:, None])
+    w = jnp.einsum("tj,tje,je->te", config.trace ** jnp.abs(back), same_episode.astype(jnp.float32), log_prob)
+    box = lambda x: jnp.exp(x - jax.lax.stop_gradient(x))  # noqa: E731
+    return jnp.mean(config.discount**age * (box(w) - box(w - log_prob)) * advantage)
+
+
+class Response(NamedTuple):
+    """∂θ̂/∂ψ, and how well it solves its equations."""
+
+    jacobian: Float[Array, "n feature"]
+    residual: Float[Array, ""]
+    """largest norm, over ψ's features, of what is left, over that of the right-hand side"""
+
+
+def response(
+    policy: GaussianPolicy,
+    value: ValueFunction,
+    task: Float[Array, " feature"],
+    family: TaskFamily,
+    imagined: Transitions,
+    config: ImplicitConfig,
+) -> Response:
+    """∂θ̂/∂ψ of a policy that is stationary in the model, from its episodes there.
+
+    H is indefinite away from a maximum, so conjugate gradient solves the normal equations (H² / n + damping) x = H J / n
+    of each feature of ψ. H is never formed.
+    """
+    parameters = flat(policy)
+
+    def slope(parameters: Array, task: Array) -> Array:
+        return jax.grad(surrogate)(parameters, task, policy, value, family, imagined, config)
+
+    cross, n = jax.jacfwd(slope, argnums=1)(parameters, task), len(parameters)
+    _, hessian = jax.linearize(lambda parameters: slope(parameters, task), parameters)
+
+    def solve(column: Float[Array, " n"]) -> tuple[Array, Array]:
+        squared = lambda v: hessian(hessian(v)) / n + config.damping * v  # noqa: E731
+        return least_residual(squared, -hessian(column) / n, config)
+
+    columns, left = jax.lax.map(solve, cross.T)
+    return Response(columns.T, left.max())
+
+
+def least_residual(
+    product: Callable[[Array], Array], target: Float[Array, " n"], config: ImplicitConfig
+) -> tuple[Float[Array, " n"], Float[Array, ""]]:
+    """Conjugate gradient for product(x) = target: the iterate with the smallest residual, and that over the target's
+    norm. A product that is not positive definite may leave it at 1."""
+    whole = target @ target
+
+    def step(carry: tuple[Array, ...]) -> tuple[Array, ...]:
+        i, x, residual, direction, square, best, least = carry
+        image = product(direction)
+        length = square / (direction @ image)
+        x, residual = x + length * direction, residual - length * image
+        new = residual @ residual
+        direction = residual + new / square * direction
+        return i + 1, x, residual, direction, new, jnp.where(new < least, x, best), jnp.fmin(new, least)
+
+    def goes_on(carry: tuple[Array, ...]) -> Array:
+        i, _, _, _, square, _, least = carry
+        return (i < config.iterations) & jnp.isfinite(square) & (least > config.tolerance**2 * whole)
+
+    zero = jnp.zeros_like(target)
+    *_, best, least = jax.lax.while_loop(goes_on, step, (0, zero, target, target, whole, zero, whole))
+    return best, jnp.where(whole > 0, jnp.sqrt(least / jnp.where(whole > 0, whole, 1.0)), 0.0)
+
+
+def gap_gradient(
+    task: Float[Array, " feature"],
+    policy: GaussianPolicy,
+    value: ValueFunction,
+    moved: Float[Array, "n feature"],
+    family: TaskFamily,
+    warm: Transitions,
+    best: Transitions,
+    config: ImplicitConfig,
+) -> tuple[Float[Array, " feature"], Float[Array, " feature"]]:
+    """∇_ψ of η(π*, ψ) - η(θ̂(ψ), ψ) in the real world: its direct terms, and the one through ∂θ̂/∂ψ.
+
+    Args:
+        policy, value: θ̂, and its V.
+        moved: ∂θ̂/∂ψ.
+        warm, best: real episodes of θ̂ and of π*.
+    """
+    of = jax.grad(discounted)
+    direct = of(task, family, best, config.discount) - of(task, family, warm, config.discount)
+    slope = jax.grad(surrogate)(flat(policy), task, policy, value, family, warm, config)
+    return direct, -slope @ moved
+
+
+def flat(policy: GaussianPolicy) -> Float[Array, " n"]:
+    """θ in a row: the network of the mean. The deviation, which entropy keeps up, is at no maximum of η, and stays."""
+    return ravel_pytree(policy.net)[0]
+
+
+def _with(policy: GaussianPolicy, parameters: Float[Array, " n"]) -> GaussianPolicy:
+    return eqx.tree_at(lambda p: p.net, policy, ravel_pytree(policy.net)[1](parameters))
+
+
+def _age(seen: Transitions) -> Float[Array, "time episode"]:
+    """Steps of its episode before each row."""
+    time = jnp.arange(len(seen.done))[:, None]
+    began = jnp.concatenate([jnp.ones_like(seen.done[:1]), seen.done[:-1]])
+    return (time - jax.lax.cummax(jnp.where(began, time, 0), axis=0)).astype(jnp.float32)

@@ -1,0 +1,191 @@
+"""Derivatives of the return in policy and task, beside the exact ones of a linear system with a Gaussian policy.
+
+s' = s + g a, reward -(s' - ψ)² - 0.1 a², five steps, π(a | s) = N(k s + b, e^{2l}): the return is a polynomial of the
+first two moments of s, which are known. g is 0.3 in the real world, and 0.2 in a model that is wrong.
+"""
+
+import dataclasses
+import functools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from onebody.core.nets import Normalizer
+from onebody.core.types import Transitions
+from onebody.learning import implicit
+from onebody.learning.implicit import ImplicitConfig
+from onebody.learning.policies import GaussianPolicy, ValueFunction
+from onebody.tasks import registry
+from onebody.tasks.body import ClosedFormBody
+from onebody.tasks.family import TaskFamily
+from onebody.tasks.space import Box
+
+REAL, MODEL = 0.3, 0.2
+TIME, LOG_STD, PSI = 5, -0.5, jnp.array([0.7])
+THETA = jnp.array([-0.4, 0.3])
+"""k and b, the order of `implicit.flat`"""
+CONFIG = ImplicitConfig(discount=0.9, trace=1.0, damping=1e-6, tolerance=1e-4)
+
+
+def quadratic(observation, action, following, task):
+    return -((following[0] - task[0]) ** 2) - 0.1 * action[0] ** 2
+
+
+FAMILY = TaskFamily(
+    id="test/linear",
+    body=ClosedFormBody(
+        name="line", dynamics=lambda s, a: s + REAL * a, labels=("x (m)",), action_size=1, dt=0.1,
+        start=lambda rng, n: 0.2 + 0.5 * rng.standard_normal((n, 1)),
+    ),
+    space=Box((-2.0,), (2.0,)),
+    reward=quadratic,
+    horizon=TIME,
+    source="ours",
+    reward_text="-(x - ψ)² - 0.1 a²",
+)  # fmt: skip
+
+
+@functools.partial(jax.jit, static_argnames="gain")
+def exact(theta, psi, gain=REAL):
+    """Discounted return a step from s ~ N(0.2, 0.5²)."""
+    variance = jnp.exp(2 * LOG_STD)
+
+    def step(carry, _):
+        mean, var, factor = carry
+        action, spread = theta[0] * mean + theta[1], theta[0] ** 2 * var + variance
+        mean, var = mean + gain * action, var + 2 * gain * theta[0] * var + gain**2 * spread
+        reward = -((mean - psi[0]) ** 2 + var) - 0.1 * (action**2 + spread)
+        return (mean, var, factor * CONFIG.discount), factor * reward
+
+    return jax.lax.scan(step, (0.2, 0.25, 1.0), None, length=TIME)[1].mean()
+
+
+def policy_of(theta):
+    policy = GaussianPolicy(jax.random.key(0), (), Normalizer(1), 1)
+    where = lambda p: (p.net.weights[0], p.net.biases[0], p.log_std)  # noqa: E731
+    return eqx.tree_at(where, policy, (theta[:1].reshape(1, 1), theta[1:2], jnp.full(1, LOG_STD)))
+
+
+def episodes(policy, gain, n, seed):
+    """Actions are not clipped here, so that moments stay exact; the family's reward sees deviations below 1."""
+    start_key, noise_key = jax.random.split(jax.random.key(seed))
+
+    def step(s, noise):
+        a = policy.distribution(s).sample(noise)
+        return s + gain * a, (s, a, s + gain * a)
+
+    s0 = 0.2 + 0.5 * jax.random.normal(start_key, (n, 1))
+    _, (s, a, following) = jax.lax.scan(step, s0, jax.random.normal(noise_key, (TIME, n, 1)))
+    never = jnp.zeros((TIME, n), bool)
+    return Transitions(s, a, jnp.zeros((TIME, n)), following, never.at[-1].set(True), never)
+
+
+@pytest.fixture(autouse=True)
+def _unclipped(monkeypatch):
+    """The closed forms know no bound of actions."""
+
+    def outcome(self, observation, action, following, tasks):
+        reward = jax.vmap(jax.vmap(jax.vmap(quadratic, (0, 0, 0, None)), (0, 0, 0, None)))
+        return reward(observation, action, following, tasks), None
+
+    monkeypatch.setattr(TaskFamily, "outcome", outcome)
+
+
+def value_of(seed):
+    """Any V leaves the means of derivatives as they are, where λ is 1; a V of nought where seed is None."""
+    value = ValueFunction(jax.random.key(seed or 0), (4,), Normalizer(1))
+    return value if seed else eqx.tree_at(lambda v: v.net.weights[-1], value, jnp.zeros((4, 1)))
+
+
+def cosine(a, b):
+    a, b = np.ravel(a), np.ravel(b)
+    return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+
+
+@pytest.fixture(scope="module")
+def many():
+    return episodes(policy_of(THETA), REAL, 100_000, 1)
+
+
+def slope(theta, psi, seen, value):
+    return jax.grad(implicit.surrogate)(theta, psi, policy_of(THETA), value, FAMILY, seen, CONFIG)
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+def test_the_gradient_in_the_policy(many, seed):
+    found = slope(THETA, PSI, many, value_of(seed))
+    np.testing.assert_allclose(found, jax.grad(exact)(THETA, PSI), rtol=0.03, atol=0.01)
+
+
+def test_the_hessian_in_the_policy_with_its_cross_terms_in_time(many):
+    found = jax.jit(jax.jacfwd(slope))(THETA, PSI, many, value_of(3))
+    true = jax.hessian(exact)(THETA, PSI)
+    np.testing.assert_allclose(found, found.T, atol=1e-3)
+    assert cosine(found, true) > 0.99
+    np.testing.assert_allclose(found, true, atol=0.06)
+
+
+def test_the_mixed_derivative_in_policy_and_task(many):
+    found = jax.jit(jax.jacfwd(slope, argnums=1))(THETA, PSI, many, value_of(3))
+    np.testing.assert_allclose(found, jax.jacfwd(jax.grad(exact), argnums=1)(THETA, PSI), rtol=0.03, atol=0.01)
+
+
+def test_the_derivative_of_the_return_in_the_task(many):
+    found = jax.value_and_grad(implicit.discounted)(PSI, FAMILY, many, CONFIG.discount)
+    true = jax.value_and_grad(exact, argnums=1)(THETA, PSI)
+    np.testing.assert_allclose(found[0], true[0], rtol=0.01)
+    np.testing.assert_allclose(found[1], true[1], rtol=0.01)
+
+
+def test_no_derivative_reaches_over_the_end_of_an_episode():
+    seen = episodes(policy_of(THETA), REAL, 40, 2)
+    joined = jax.tree.map(lambda x: jnp.concatenate([x[:, :20], x[:, 20:]]), seen)
+    for function in (slope, jax.jacfwd(slope)):
+        apart = function(THETA, PSI, seen, value_of(3))
+        np.testing.assert_allclose(function(THETA, PSI, joined, value_of(3)), apart, rtol=1e-4, atol=1e-5)
+    together, alone = (implicit.discounted(PSI, FAMILY, x, 0.9) for x in (joined, seen))
+    np.testing.assert_allclose(together, alone, rtol=1e-5)
+
+
+def test_conjugate_gradient_keeps_its_best_iterate():
+    matrix = jnp.array([[4.0, 1.0, 0.0], [1.0, 3.0, 0.5], [0.0, 0.5, 2.0]])
+    target = jnp.array([1.0, -2.0, 0.5])
+    x, left = implicit.least_residual(lambda v: matrix @ v, target, CONFIG)
+    np.testing.assert_allclose(matrix @ x, target, atol=1e-3)
+    assert float(left) < 1e-3
+    _, few = implicit.least_residual(lambda v: matrix @ v, target, dataclasses.replace(CONFIG, iterations=1))
+    assert 0.01 < float(few) < 1.0
+
+
+@pytest.mark.parametrize("matrix", [jnp.diag(jnp.array([1.0, -1.0, 2.0])), jnp.full((3, 3), jnp.nan)])
+def test_conjugate_gradient_that_diverges_says_so(matrix):
+    x, left = implicit.least_residual(lambda v: matrix @ v, jnp.array([1.0, 1.0, 0.0]), CONFIG)
+    assert np.isfinite(x).all() and float(left) == pytest.approx(1.0)
+
+
+@functools.partial(jax.jit, static_argnames="gain")
+def best_in(gain, psi):
+    """The exact optimum of k and b, the deviation as it is."""
+    ascend = lambda _, theta: theta + 0.5 * jax.grad(exact)(theta, psi, gain)  # noqa: E731
+    return jax.lax.fori_loop(0, 3000, ascend, THETA)
+
+
+@pytest.mark.parametrize("psi", [0.7, -0.4])
+def test_the_response_and_the_gradient_of_the_gap_are_the_exact_ones(psi):
+    psi, step = jnp.array([psi]), 1e-2
+    theta, moved = best_in(MODEL, psi), (best_in(MODEL, psi + step) - best_in(MODEL, psi - step)) / (2 * step)
+    warm, best = policy_of(theta), policy_of(best_in(REAL, psi))
+    imagined = episodes(warm, MODEL, 100_000, 4)
+    found = jax.jit(implicit.response, static_argnums=(3, 5))(warm, value_of(3), psi, FAMILY, imagined, CONFIG)
+    assert float(found.residual) < 0.01
+    assert cosine(found.jacobian, moved) > 0.95
+
+    gap = lambda p: exact(best_in(REAL, p), p) - exact(best_in(MODEL, p), p)  # noqa: E731
+    true = (gap(psi + step) - gap(psi - step)) / (2 * step)
+    real = [episodes(each, REAL, 100_000, 5) for each in (warm, best)]
+    direct, indirect = implicit.gap_gradient(psi, warm, value_of(3), found.jacobian, FAMILY, *real, CONFIG)
+    np.testing.assert_allclose(direct + indirect, true, rtol=0.25, atol=0.02)
+    assert abs(float(indirect[0])) > 0.02  # without it the gradient is another one
