@@ -71,18 +71,25 @@ class SMT:
     def step(self, state: Shared, key: Key) -> tuple[Shared, Metrics]:
         task_key, warmup_key, slbo_key = jax.random.split(key, 3)
         task = self.family.space.sample(task_key, 1)
-        shared, agents = self._warm_up(state, task, warmup_key)
-        metrics: Metrics = {}
-        for stage_key in jax.random.split(slbo_key, self.config.n_slbo):
-            shared, agents, _, metrics = stage(shared, agents, task, stage_key, self.simulator, self.config.slbo)
+        shared, agents = self.warm_up(state, task, warmup_key)
+        shared, _, metrics = self.slbo(shared, agents, task, slbo_key)
         return shared, metrics
 
     def adapt(self, state: Shared, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
         warmup_key, slbo_key = jax.random.split(key)
-        shared, agents = self._warm_up(state, tasks, warmup_key)
+        shared, agents = self.warm_up(state, tasks, warmup_key)
         return adaptation(shared, agents, tasks, slbo_key, self.simulator, self.config.slbo)
 
-    def _warm_up(self, state: Shared, tasks: Array, key: Key) -> tuple[Shared, Agents]:
+    def slbo(
+        self, shared: Shared, agents: Agents, task: Float[Array, "1 feature"], key: Key
+    ) -> tuple[Shared, Agents, Metrics]:
+        """Lines 6-8."""
+        metrics: Metrics = {}
+        for stage_key in jax.random.split(key, self.config.n_slbo):
+            shared, agents, _, metrics = stage(shared, agents, task, stage_key, self.simulator, self.config.slbo)
+        return shared, agents, metrics
+
+    def warm_up(self, state: Shared, tasks: Float[Array, "task feature"], key: Key) -> tuple[Shared, Agents]:
         """Lines 4-5, for several tasks at once in one model."""
         policy_key, training_key = jax.random.split(key)
         size, config = self.family.body.action_size, self.config.slbo

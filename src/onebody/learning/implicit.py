@@ -4,8 +4,8 @@
 ∇_θ η, ∇²_θ η and ∇_θ ∇_ψ η: derivatives of one function, from episodes of the policy                     `surrogate`
 ∂θ̂/∂ψ = -H⁻¹ J where θ̂(ψ) maximises η in a model, H = ∇²_θ η, J = ∇_θ ∇_ψ η                               `response`
 
-Rewards are the family's own function of ψ, so that all of them are exact in ψ (Lin et al. 2020). Gradients are REINFORCE's
-with generalised advantages and a value that stays as it is.
+Rewards are the family's own function of ψ, so that all of them are exact in ψ (Lin et al. 2020). Gradients are
+REINFORCE's, with generalised advantages and a value that stays as it is.
 """
 
 from collections.abc import Callable
@@ -49,8 +49,8 @@ class ImplicitConfig:
 
 def rewards(family: TaskFamily, seen: Transitions, task: Float[Array, " feature"]) -> Float[Array, "time episode"]:
     """What `[time, episode]` transitions would have given in another task."""
-    rows = (x[None] for x in (seen.observation, seen.action, seen.next_observation))
-    return family.outcome(*rows, task[None])[0][0]
+    tasks = jnp.broadcast_to(task, (len(seen.reward), len(task)))
+    return family.outcome(seen.observation, seen.action, seen.next_observation, tasks)[0]
 
 
 def discounted(
@@ -103,8 +103,8 @@ def response(
 ) -> Response:
     """∂θ̂/∂ψ of a policy that is stationary in the model, from its episodes there.
 
-    H is indefinite away from a maximum, so conjugate gradient solves the normal equations (H² / n + damping) x = H J / n
-    of each feature of ψ. H is never formed.
+    H is indefinite away from a maximum, so conjugate gradient solves the normal equations (H² / n + damping) x =
+    -H J / n of each feature of ψ. H is never formed.
     """
     parameters = flat(policy)
 
@@ -143,7 +143,7 @@ def least_residual(
         return (i < config.iterations) & jnp.isfinite(square) & (least > config.tolerance**2 * whole)
 
     zero = jnp.zeros_like(target)
-    *_, best, least = jax.lax.while_loop(goes_on, step, (0, zero, target, target, whole, zero, whole))
+    *_, best, least = jax.lax.while_loop(goes_on, step, (jnp.array(0), zero, target, target, whole, zero, whole))
     return best, jnp.where(whole > 0, jnp.sqrt(least / jnp.where(whole > 0, whole, 1.0)), 0.0)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from onebody.algorithms import (
+    admrl,
     maml,
     mb_mpc,
     mb_mpo,
@@ -35,6 +36,7 @@ ALGORITHMS: dict[str, type[Any]] = {
     "omni": omni.OMNI,
     "smt": smt.SMT,
     "slbo": slbo.SLBO,
+    "admrl": admrl.AdMRL,
     "pearl": pearl.PEARL,
     "maml": maml.MAML,
     "promp": promp.ProMP,
@@ -150,6 +152,15 @@ _CONFIGS: dict[tuple[str, str], Any] = {
     ("smt", "laptop"): smt.Config(n_tasks=40, n_warmup=8, slbo=_LAPTOP_TASK),
     ("smt", "smoke"): smt.Config(n_tasks=3, n_warmup=2, slbo=_SMOKE),
     ("smt", "demo"): smt.Config(n_tasks=16, n_warmup=8, slbo=_LAPTOP_TASK),
+    ("admrl", "paper"): admrl.Config(),
+    ("admrl", "laptop"): admrl.Config(
+        real_episodes=10,
+        imagined_episodes=40,
+        smt=smt.Config(n_tasks=40, n_warmup=8, slbo=_LAPTOP_TASK),
+    ),
+    ("admrl", "smoke"): admrl.Config(
+        real_episodes=4, imagined_episodes=8, smt=smt.Config(n_tasks=3, n_warmup=2, slbo=_SMOKE)
+    ),
 }
 _POINT: dict[str, Any] = {"n_gradient": 1000, "reward_scale": 100.0}
 _SPARSE = _POINT | {

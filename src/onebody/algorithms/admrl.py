@@ -1,0 +1,214 @@
+"""AdMRL: train on the task that the model is worst at (Lin, Thomas, Yang, Ma 2020), Algorithm 1.
+
+    1: initialise the model, D ← ∅; a first task ψ
+    2: for n_tasks training tasks                                                                    `step`
+    3:     θ̂(ψ): a new policy, warmed up in the model                                                `SMT.warm_up`
+    4:     n_slbo stages of SLBO from there: D grows, the policy becomes π*, about the best for ψ    `SMT.slbo`
+    5:     one step of ψ up the gradient of the gap η(π*, ψ) - η(θ̂(ψ), ψ):                           `_ascend`
+    6:         episodes of θ̂ in the model that it was warmed up in: H, J and ∂θ̂/∂ψ = -H⁻¹ J          `implicit.response`
+    7:         real episodes of θ̂ and π*: ∂η(π*)/∂ψ - ∂η(θ̂)/∂ψ - (∂θ̂/∂ψ)ᵀ ∇_θ η(θ̂)                   `gap_gradient`
+    8:         ψ ← the nearest task of the space to ψ + rate · gradient, in units of half the space
+    9: a new ψ: as SMT                                                                               `adapt`
+
+With tasks that are drawn, uniformly or from a Gaussian, all is the same but lines 5 to 8.
+
+Differences: the gradient's real episodes go into D, too (the released code leaves them out); derivatives weigh a step
+by γ^t, as its direct terms do; Hessians have cross terms between times, that fade with λ (the released code has none);
+the policy's deviation does not move with ψ; those of SLBO (see `slbo`).
+"""
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from onebody.algorithms.protocol import Adapted, Metrics
+from onebody.algorithms.smt import SMT
+from onebody.algorithms.smt import Config as SMTConfig
+from onebody.algorithms.stage import Agents, Shared, StageConfig, learn_from, new_shared
+from onebody.core.errors import OnebodyError, at_least, at_most, positive
+from onebody.core.returns import first_episode_return
+from onebody.core.types import Key, Transitions
+from onebody.learning import implicit
+from onebody.learning.dynamics import DynamicsConfig
+from onebody.learning.implicit import ImplicitConfig
+from onebody.learning.policies import GaussianPolicy, ValueFunction
+from onebody.tasks.family import TaskFamily
+from onebody.tasks.space import Box
+from onebody.worlds.imagination import Imagination
+from onebody.worlds.rollout import rollout
+from onebody.worlds.simulator import Simulator
+
+SOLVED = 0.5
+"""residual of the linear system, over its right-hand side, above which ∂θ̂/∂ψ is not used"""
+
+
+PAPER = SMTConfig(
+    n_slbo=3,
+    slbo=StageConfig(
+        n_policy=20,
+        real_episodes=50,
+        imagined_episodes=50,
+        model=DynamicsConfig(hidden=(1000, 1000), window=1, batch=256),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """The released code."""
+
+    tasks: Literal["adversarial", "uniform", "gaussian"] = "adversarial"
+    """training tasks: each a step up the gradient of the gap, or draws from p(ψ) or from N(0, 1), cut off at the space,
+    in units of half the space"""
+    first: float = 0.3
+    """the first task of an ascent, in those units, the same in each feature"""
+    rate: float = 1.0
+    """of the ascent"""
+    real_episodes: int = 50
+    """real episodes of θ̂, and as many of π*, for a gradient"""
+    imagined_episodes: int = 50
+    """imagined episodes of θ̂ for a gradient"""
+    implicit: ImplicitConfig = field(default_factory=ImplicitConfig)
+    smt: SMTConfig = PAPER
+
+    def __post_init__(self) -> None:
+        at_least(-1, self, "first")
+        at_most(1, self, "first")
+        at_least(1, self, "real_episodes", "imagined_episodes")
+        positive(self, "rate")
+
+    @property
+    def n_iterations(self) -> int:
+        """calls of `step` in a whole training"""
+        return self.smt.n_tasks
+
+
+class State(eqx.Module):
+    """What all tasks share, and the task that comes next."""
+
+    shared: Shared
+    task: Float[Array, "1 feature"]
+
+
+@dataclass(frozen=True)
+class AdMRL:
+    """Adversarial meta-training."""
+
+    family: TaskFamily
+    config: Config
+    simulator: Simulator
+    task_is_known = True
+
+    @property
+    def smt(self) -> SMT:
+        return SMT(self.family, self.config.smt, self.simulator)
+
+    def init(self, key: Key) -> State:
+        self.family.needs_one_model()
+        shared_key, task_key = jax.random.split(key)
+        slbo, adversarial = self.config.smt.slbo, self.config.tasks == "adversarial"
+        per_task = self.config.smt.n_slbo + adversarial * -(-2 * self.config.real_episodes // slbo.real_episodes)
+        shared = new_shared(self.simulator, slbo, self.config.n_iterations * per_task, shared_key)
+        if not adversarial:
+            return State(shared, self._drawn(task_key))
+        middle, half = _box(self.family)
+        _needs_gradient(self.family, shared.starts, task_key)
+        return State(shared, (middle + self.config.first * half)[None])
+
+    def step(self, state: State, key: Key) -> tuple[State, Metrics]:
+        warmup_key, slbo_key, next_key = jax.random.split(key, 3)
+        untrained = int(state.shared.data.size) == 0
+        before, warm = self.smt.warm_up(state.shared, state.task, warmup_key)
+        shared, best, metrics = self.smt.slbo(before, warm, state.task, slbo_key)
+        metrics |= {f"task/{i}": x for i, x in enumerate(state.task[0].tolist(), 1)}
+        if self.config.tasks != "adversarial":
+            return State(shared, self._drawn(next_key)), metrics
+        shared, task, seen = self._ascend(shared, before, warm, best, state.task, next_key, untrained)
+        return State(shared, task), metrics | seen
+
+    def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
+        return self.smt.adapt(state.shared, tasks, key)
+
+    def _drawn(self, key: Key) -> Float[Array, "1 feature"]:
+        if self.config.tasks == "uniform":
+            return self.family.space.sample(key, 1)
+        middle, half = _box(self.family)
+        return middle + half * jnp.clip(jax.random.normal(key, (1, len(half))), -1.0, 1.0)
+
+    def _ascend(
+        self, shared: Shared, before: Shared, warm: Agents, best: Agents, task: Array, key: Key, untrained: bool
+    ) -> tuple[Shared, Float[Array, "1 feature"], Metrics]:
+        """Lines 5-8. Both policies begin in the same places, with the same noise."""
+        world, n = Imagination(self.family, before.model, before.starts), self.config.imagined_episodes
+        imagined = rollout(world, warm.policy, task, key, episodes=n)
+        real = [
+            rollout(self.simulator, agents.policy, task, key, episodes=self.config.real_episodes)
+            for agents in (warm, best)
+        ]
+        direct, indirect, residual = _gradient(
+            *jax.tree.map(lambda x: x[0], (task, warm.policy, warm.value, imagined, *real)),
+            self.family,
+            self.config.implicit,
+        )
+        solved = float(residual) <= SOLVED and not untrained  # an untrained policy does not move with ψ
+        middle, half = _box(self.family)
+        slope = half * (direct + indirect if solved else direct)
+        place = jnp.clip((task[0] - middle) / half + self.config.rate * slope, -1.0, 1.0)
+        for seen in real:
+            shared, _, _ = learn_from(shared, best, seen)
+        returns = [float(first_episode_return(seen.reward, seen.done).mean()) for seen in real]
+        metrics = {
+            "gap/return": returns[1] - returns[0],
+            "gap/direct": float(jnp.linalg.norm(half * direct)),
+            "gap/implicit": float(jnp.linalg.norm(half * indirect)) if solved else 0.0,
+            "gap/residual": float(residual),
+            "gap/solved": float(solved),
+        }
+        return shared, (middle + half * place)[None], metrics
+
+
+@functools.partial(jax.jit, static_argnames=("family", "config"))
+def _gradient(
+    task: Float[Array, " feature"],
+    policy: GaussianPolicy,
+    value: ValueFunction,
+    imagined: Transitions,
+    warm: Transitions,
+    best: Transitions,
+    family: TaskFamily,
+    config: ImplicitConfig,
+) -> tuple[Float[Array, " feature"], Float[Array, " feature"], Float[Array, ""]]:
+    """The direct and the implicit terms, and the residual of the linear system."""
+    moved = implicit.response(policy, value, task, family, imagined, config)
+    terms = implicit.gap_gradient(task, policy, value, moved.jacobian, family, warm, best, config)
+    return *terms, moved.residual
+
+
+def _box(family: TaskFamily) -> tuple[Float[Array, " feature"], Float[Array, " feature"]]:
+    """Middle and half of the sides of the space."""
+    space = family.space
+    if not isinstance(space, Box):
+        raise OnebodyError(
+            f"tasks of {family.id} are {space.bounds}, where no gradient leads from one to another: "
+            "use --config.tasks uniform, or smt"
+        )
+    low, high = jnp.array(space.low), jnp.array(space.high)
+    return (low + high) / 2, (high - low) / 2
+
+
+def _needs_gradient(family: TaskFamily, starts: Float[Array, "start observation"], key: Key) -> None:
+    """Raises OnebodyError where the reward has no gradient in ψ at initial states, for any of as many tasks."""
+    action = jnp.zeros((len(starts), family.body.action_size))
+
+    def total(tasks: Float[Array, "start feature"]) -> Float[Array, ""]:
+        rows = starts[:, None], action[:, None], jnp.roll(starts, 1, axis=0)[:, None]
+        return family.outcome(*rows, tasks)[0].sum()
+
+    if not jnp.any(jax.grad(total)(family.space.sample(key, len(starts)))):
+        raise OnebodyError(f"the reward of {family.id} has no gradient in its task: use --config.tasks uniform, or smt")
