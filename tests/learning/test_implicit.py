@@ -12,16 +12,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 
 from onebody.core.nets import Normalizer
 from onebody.core.types import Transitions
 from onebody.learning import implicit
 from onebody.learning.implicit import ImplicitConfig
-from onebody.learning.policies import GaussianPolicy, ValueFunction
+from onebody.learning.policies import GaussianPolicy, ValueFunction, for_each
 from onebody.tasks import registry
 from onebody.tasks.body import ClosedFormBody
 from onebody.tasks.family import TaskFamily
 from onebody.tasks.space import Box
+from onebody.worlds.rollout import rollout
+from onebody.worlds.simulator import Simulator
 
 REAL, MODEL = 0.3, 0.2
 TIME, LOG_STD, PSI = 5, -0.5, jnp.array([0.7])
@@ -92,6 +95,16 @@ def _unclipped(monkeypatch):
         return reward(observation, action, following, tasks), None
 
     monkeypatch.setattr(TaskFamily, "outcome", outcome)
+
+
+def test_rewards_of_the_task_that_was_asked_for_are_the_worlds(monkeypatch):
+    monkeypatch.undo()
+    family = registry.make("admrl/hopper-2d")
+    tasks, key = family.space.held_out(1), jax.random.key(0)
+    policy = GaussianPolicy(key, (), Normalizer(family.body.observation_size), family.body.action_size)
+    seen = rollout(Simulator(family), for_each(policy, tasks), tasks, key, episodes=3, steps=20)
+    own = jax.tree.map(lambda x: x[0], seen)
+    np.testing.assert_allclose(implicit.rewards(family, own, tasks[0]), own.reward, rtol=1e-5)
 
 
 def value_of(seed):
@@ -185,15 +198,15 @@ def test_the_response_and_the_gradient_of_the_gap_are_the_exact_ones(psi):
 
     gap = lambda p: exact(best_in(REAL, p), p) - exact(best_in(MODEL, p), p)  # noqa: E731
     true = (gap(psi + step) - gap(psi - step)) / (2 * step)
-    real = [episodes(each, REAL, 100_000, 5) for each in (warm, best)]
+    real = episodes(warm, REAL, 100_000, 5), episodes(best, REAL, 100_000, 5)
     direct, indirect = implicit.gap_gradient(psi, warm, value_of(3), found.jacobian, FAMILY, *real, CONFIG)
     np.testing.assert_allclose(direct + indirect, true, rtol=0.25, atol=0.02)
     assert abs(float(indirect[0])) > 0.02  # without it the gradient is another one
 
 
 def test_on_the_point_robot_the_gradient_of_the_gap_is_that_of_finite_differences(monkeypatch):
-    """Eight steps towards a goal, a linear policy, a model that pushes askew; both optima are found by pathwise gradients
-    with the same noise in all of them."""
+    """Eight steps towards a goal, a linear policy, a model that pushes askew; both optima are found by pathwise
+    gradients with the same noise in all of them."""
     monkeypatch.undo()
     family, config = registry.make("point/goal"), dataclasses.replace(CONFIG, discount=1.0)
     start = GaussianPolicy(jax.random.key(0), (), Normalizer(2), 2)
@@ -201,7 +214,7 @@ def test_on_the_point_robot_the_gradient_of_the_gap_is_that_of_finite_difference
     push = {"real": 0.1 * jnp.eye(2), "model": jnp.array([[0.06, 0.03], [-0.02, 0.05]])}
 
     def with_parameters(theta):
-        return eqx.tree_at(lambda p: p.net, start, jax.flatten_util.ravel_pytree(start.net)[1](theta))
+        return eqx.tree_at(lambda p: p.net, start, ravel_pytree(start.net)[1](theta))
 
     def act(theta, world, n):
         policy = with_parameters(theta)
@@ -232,7 +245,7 @@ def test_on_the_point_robot_the_gradient_of_the_gap_is_that_of_finite_difference
     found = jax.jit(implicit.response, static_argnums=(3, 5))(
         warm, value, psi, family, act(theta, "model", 100_000), config
     )
-    real = [act(each, "real", 100_000) for each in (theta, best(psi, "real"))]
+    real = act(theta, "real", 100_000), act(best(psi, "real"), "real", 100_000)
     direct, indirect = implicit.gap_gradient(psi, warm, value, found.jacobian, family, *real, config)
     assert cosine(direct + indirect, true) > 0.95
     assert cosine(direct, true) < 0.9

@@ -135,11 +135,11 @@ def _learn(learner: _Learner, data: Replay, key: Key, simulator: Simulator, conf
 def _predict(learner: _Learner, key: Key, family: TaskFamily, config: StageConfig) -> Float[Array, "1"]:
     """Mean imagined return of its deterministic policy."""
     world = Imagination(family, learner.shared.model, learner.shared.starts)
-    return _imagined_return(world, learner.agents.policy, learner.task, key, config.imagined_episodes)
+    return imagined_return(world, learner.agents.policy, learner.task, key, config.imagined_episodes)
 
 
 @functools.partial(jax.jit, static_argnames="episodes")
-def _imagined_return(
+def imagined_return(
     world: Imagination, policy: GaussianPolicy, task: Array, key: Key, episodes: int
 ) -> Float[Array, "1"]:
     seen = rollout(world, policy, task, key, episodes=episodes, deterministic=True)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from onebody.algorithms import (
+    active_smt,
     admrl,
     maml,
     mb_mpc,
@@ -36,6 +37,7 @@ ALGORITHMS: dict[str, type[Any]] = {
     "omni": omni.OMNI,
     "smt": smt.SMT,
     "slbo": slbo.SLBO,
+    "smt-active": active_smt.ActiveSMT,
     "admrl": admrl.AdMRL,
     "pearl": pearl.PEARL,
     "maml": maml.MAML,
@@ -67,6 +69,8 @@ _SMOKE = StageConfig(
     model=DynamicsConfig(hidden=(32, 32), batch=32),
     value=ValueConfig(hidden=(16, 16), batch=64, epochs=2),
 )
+_LAPTOP_SMT = smt.Config(n_tasks=40, n_warmup=8, slbo=_LAPTOP_TASK)
+_SMOKE_SMT = smt.Config(n_tasks=3, n_warmup=2, slbo=_SMOKE)
 _LAPTOP_MODELS = ValidatedConfig(hidden=(256, 256), epochs=40, persistence=0.9)
 _SMOKE_MODELS = ValidatedConfig(members=2, hidden=(32, 32), batch=32, epochs=5)
 _CONFIGS: dict[tuple[str, str], Any] = {
@@ -149,18 +153,15 @@ _CONFIGS: dict[tuple[str, str], Any] = {
     ("slbo", "laptop"): slbo.Config(n_outer=10, stage=_LAPTOP),
     ("slbo", "smoke"): slbo.Config(n_outer=2, stage=_SMOKE),
     ("smt", "paper"): smt.Config(),
-    ("smt", "laptop"): smt.Config(n_tasks=40, n_warmup=8, slbo=_LAPTOP_TASK),
-    ("smt", "smoke"): smt.Config(n_tasks=3, n_warmup=2, slbo=_SMOKE),
+    ("smt", "laptop"): _LAPTOP_SMT,
+    ("smt", "smoke"): _SMOKE_SMT,
     ("smt", "demo"): smt.Config(n_tasks=16, n_warmup=8, slbo=_LAPTOP_TASK),
+    ("smt-active", "paper"): active_smt.Config(),
+    ("smt-active", "laptop"): active_smt.Config(smt=_LAPTOP_SMT),
+    ("smt-active", "smoke"): active_smt.Config(window=1, tries=2, real_episodes=2, n_shadow=10, smt=_SMOKE_SMT),
     ("admrl", "paper"): admrl.Config(),
-    ("admrl", "laptop"): admrl.Config(
-        real_episodes=10,
-        imagined_episodes=40,
-        smt=smt.Config(n_tasks=40, n_warmup=8, slbo=_LAPTOP_TASK),
-    ),
-    ("admrl", "smoke"): admrl.Config(
-        real_episodes=4, imagined_episodes=8, smt=smt.Config(n_tasks=3, n_warmup=2, slbo=_SMOKE)
-    ),
+    ("admrl", "laptop"): admrl.Config(real_episodes=10, imagined_episodes=40, smt=_LAPTOP_SMT),
+    ("admrl", "smoke"): admrl.Config(real_episodes=4, imagined_episodes=8, smt=_SMOKE_SMT),
 }
 _POINT: dict[str, Any] = {"n_gradient": 1000, "reward_scale": 100.0}
 _SPARSE = _POINT | {
