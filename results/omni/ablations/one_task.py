@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from onebody.algorithms import omni, practice
-from onebody.learning import first_order
+from onebody.learning import ensemble, first_order
 from onebody.runs import evaluate, folder
 
 UPDATES, SCRATCH, TASKS = 1000, 3000, 8
@@ -24,7 +24,7 @@ def main():
     run = Path(sys.argv[1])
     record = folder.read_config(run)
     algorithm = folder.build(record, tested=True)
-    found = folder.latest(run, record, folder.initial_state(record))
+    found = folder.latest(run, record, folder.initial_state(record, folder.build(record)))
     state, family = found.state, algorithm.family
     fresh = algorithm.init(jax.random.key(1000 + record["seed"])).agent
     fresh = eqx.tree_at(lambda s: s.agent, state, first_order.renormalize(fresh, state.model.observation))
@@ -39,7 +39,7 @@ def main():
         refined = itertools.islice(algorithm.refine(state, task, key), UPDATES // practice.REFRESH + 1)
         row = {"task": task.tolist(), "conditioned": reached(next(refined))}
         *_, last = refined
-        practised, _ = algorithm._practise(fresh, task[None], jnp.linspace(1.0, omni.LAST_RATE, SCRATCH), key)
+        practised, _ = algorithm._practise(fresh, task[None], ensemble.falling(SCRATCH), key)
         row |= {"refined": reached(last), "scratch": reached(algorithm._promise([practised], task[None], 0, key))}
         rows.append(row)
         print(row, file=sys.stderr)
