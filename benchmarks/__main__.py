@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from mujoco.batch import Batch
 
-from benchmarks import maml, mb_mpo, omni, pearl
+from benchmarks import admrl, maml, mb_mpo, omni, pearl
 from benchmarks.products import Shape, backward, best_seconds, forward
 from benchmarks.timing import report, seconds
 from onebody.algorithms import smt, stage
@@ -190,6 +190,7 @@ def main() -> None:
     omni.main()
     maml.main()
     pearl.main()
+    admrl.main()
     mb_mpo.main()
     with tempfile.TemporaryDirectory() as folder:
         gymnasium_beside_ours(folder)

@@ -63,7 +63,7 @@ def planning(state: mb_mpo.State, environments: int = 20) -> None:
 def main() -> None:
     algorithm = mb_mpo.MBMPO(FAMILY, PAPER, Simulator(FAMILY))
     state = algorithm.init(jax.random.key(0))
-    explorers = for_each(state.policy, jnp.arange(PAPER.real_episodes))
+    explorers = for_each(state.policy, PAPER.real_episodes)
     models, _ = collect(state.models, algorithm.simulator, explorers, jax.random.key(1))
     models, _ = fit(models, jax.random.key(2), dataclasses.replace(PAPER.model, epochs=2))
     state = mb_mpo.State(state.policy, state.adapted, models)

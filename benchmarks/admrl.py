@@ -1,0 +1,45 @@
+"""What a step of AdMRL's task costs beside a stage of SLBO, with the paper's sizes on the hopper."""
+
+import dataclasses
+
+import jax
+
+from benchmarks.timing import report, seconds
+from onebody.algorithms import admrl, stage
+from onebody.runs import presets
+from onebody.tasks import registry
+from onebody.worlds.imagination import Imagination
+from onebody.worlds.rollout import rollout
+from onebody.worlds.simulator import Simulator
+
+INNER = 2
+"""iterations of virtual training that are timed, of the many of a stage"""
+
+
+def main() -> None:
+    family, config = registry.make("admrl/hopper-2d"), presets.preset("admrl", "paper")
+    slbo = config.smt.slbo
+    algorithm = admrl.AdMRL(
+        family, dataclasses.replace(config, smt=dataclasses.replace(config.smt, n_tasks=1)), Simulator(family)
+    )
+    state = algorithm.init(jax.random.key(0))
+    agents = stage.new_agents(jax.random.key(1), 1, state.shared.model.observation, family.body.action_size, slbo)
+    seen = rollout(algorithm.simulator, agents.policy, state.task, jax.random.key(2), episodes=slbo.real_episodes)
+    shared, agents, _ = stage.learn_from(state.shared, agents, seen)
+    world, key = Imagination(family, shared.model, shared.starts), jax.random.key(3)
+    parts = jax.tree.map(lambda x: x[0], (state.task, agents.policy, agents.value))
+    own = jax.tree.map(lambda x: x[0], seen)
+
+    def ascend() -> object:
+        """Without its real episodes, which are samples, not compute."""
+        imagined = rollout(world, agents.policy, state.task, key, episodes=config.imagined_episodes)
+        found = jax.tree.map(lambda x: x[0], imagined)
+        return admrl._gradient(*parts, found, own, own, family, config.implicit)
+
+    def practise() -> object:
+        return stage.virtual_training(shared, agents, state.task, INNER, key, family, slbo)[1]
+
+    taken = seconds({"ascend": ascend, "practise": practise}, 3)
+    whole = taken["practise"] / INNER * slbo.n_inner
+    detail = f"{taken['ascend']:.2f} s beside {whole:.1f} s, {slbo.n_inner} times an iteration of virtual training"
+    report("admrl/step", taken["ascend"] / whole, 0.25, "lower", detail)
