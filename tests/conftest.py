@@ -1,4 +1,6 @@
-"""Compiled programs are kept between test runs, as the command line keeps them between commands; what draws."""
+"""Compiled programs are kept between test runs, as the command line keeps them between commands. Most run once or
+twice, so they are compiled in a hurry.
+"""
 
 import os
 from pathlib import Path
@@ -8,14 +10,19 @@ import pytest
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "onebody" / "jax-tests"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+LEARNING = {"algorithms", "learning"}
+"""folders of tests whose programs run for long"""
 
 
 @pytest.fixture(scope="module", autouse=True)
-def forget_programs():
-    """After each file of tests: a process can map only so many compiled programs, and the cache on disk has them."""
-    yield
+def programs(request):
+    """Forgotten after each file: a process can map only so many of them, and the cache on disk has them."""
     import jax
 
+    jax.config.update("jax_disable_most_optimizations", request.path.parent.name not in LEARNING)
+    yield
     jax.clear_caches()
 
 

@@ -9,7 +9,7 @@ from onebody.core.nets import MLP, Normalizer, normalized_columns, normed_silu, 
 
 
 @settings(deadline=None, max_examples=20)
-@given(st.lists(st.integers(1, 30), min_size=1, max_size=4), st.integers(0, 1000))
+@given(st.lists(st.sampled_from([1, 2, 30]), min_size=1, max_size=4), st.integers(0, 1000))
 def test_normalizer_merges_batches_to_the_statistics_of_all(sizes, seed):
     rng = np.random.default_rng(seed)
     batches = [rng.normal(3.0, 2.0, (n, 2)).astype(np.float32) for n in sizes]

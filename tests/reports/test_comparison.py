@@ -1,13 +1,16 @@
 import csv
+import dataclasses
 import json
 import re
 
 import pytest
 
+import onebody
 from onebody.reports import comparison
 from onebody.runs import compare
+from onebody.tasks import registry
 
-OPTIONS = {"preset": "smoke", "stages": 1, "quiet": True}
+OPTIONS = {"preset": "smoke", "stages": 1, "evaluate_every": 2, "quiet": True}
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +33,16 @@ def test_the_page_says_what_the_tests_say(runs, tmp_path):
     assert len(rows) == 2 * 3 * 2 * 4 * 10
     ours = [float(row["return"]) for row in rows if (row["algorithm"], row["stage"]) == ("oracle", "0")]
     assert sum(ours) / len(ours) == pytest.approx(found["algorithms"]["oracle"]["stages"][0]["mean"]["value"])
-    assert text.count("<svg") == 4 and "forward velocity (m/s)" in text
+    assert text.count("<svg") == 5 and "forward velocity (m/s)" in text
     assert "oracle: told the task; trpo: seeing rewards only" in text
     assert not re.findall(r"(?:src|href)=.?http", text)
-    names = "return-after-adaptation", "return-in-training", "return-by-task-stage-0", "return-by-task-stage-1"
+    names = (
+        "return-after-adaptation",
+        "return-in-training",
+        "zero-shot-return",
+        "return-by-task-stage-0",
+        "return-by-task-stage-1",
+    )
     assert {path.name for path in (tmp_path / "report").iterdir()} == {
         f"{n}.{k}" for n in names for k in ("csv", "png")
     }
@@ -62,14 +71,6 @@ def test_few_seeds_and_diverged_ones_are_stated(runs, tmp_path):
     assert "Which is better" not in text
 
 
-def test_a_verdict_needs_an_interval_beside_one_half():
-    row = {"algorithm": "a", "over": "b", "value": 0.9}
-    wanted = [((0.6, 1.0), "a"), ((0.4, 1.0), "not sure"), ((0.1, 0.4), "b"), (None, "too few seeds to say")]
-    assert [comparison._verdict({**row, "interval": interval}) for interval, _ in wanted] == [
-        word for _, word in wanted
-    ]
-
-
 def test_the_command(runs, tmp_path, capsys):
     from onebody.cli import main
 
@@ -78,3 +79,19 @@ def test_the_command(runs, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out) == {"report": str(out)} and out.stat().st_size > 10_000
     assert main(["report", str(tmp_path / "nowhere"), "--out", str(out)]) == 2
     assert "is no run folder" in capsys.readouterr().err
+
+
+def test_zero_shot_curves_of_training(runs):
+    ((chart, _),) = comparison._in_training(runs)
+    last = json.loads(max((runs[0] / "evaluations").iterdir()).read_text())
+    assert [line.label for line in chart.lines] == ["oracle"] * 3 + ["trpo"] * 3
+    assert chart.lines[0].x == [float(last["training_samples"])]
+    assert chart.lines[0].y == [last["stages"][0]["mean"]]
+
+
+def test_a_family_without_labels_has_its_page(tmp_path):
+    labelless = dataclasses.replace(registry.make("point/goal"), id="test/labelless", task_labels=())
+    onebody.register(labelless)
+    compare.compare(["trpo"], "test/labelless", out=tmp_path, seeds=1, n_tasks=4, **OPTIONS)
+    text = comparison.write([tmp_path / "trpo-s0"], tmp_path / "report.html").read_text()
+    assert "ψ1" in text and "Paths to goal" in text

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from onebody.core.errors import OnebodyError
+from onebody.core.errors import NotFinite, OnebodyError
 from onebody.runs import compare, loop
 from onebody.runs.compare import summary
 
@@ -80,20 +80,26 @@ def test_a_missing_or_untested_run_is_named(tmp_path):
     run = fake(tmp_path, "omni", 0, range(4))
     with pytest.raises(OnebodyError, match="nowhere is no run folder"):
         summary([run, "nowhere"])
+    (run / "evaluation.json").write_text("{")
+    with pytest.raises(OnebodyError, match=r"evaluation.json is damaged"):
+        summary([run])
     (run / "evaluation.json").unlink()
     with pytest.raises(OnebodyError, match=f"was not tested yet: onebody evaluate {run}"):
         summary([run])
 
 
-def test_what_is_done_is_not_done_again(tmp_path, monkeypatch):
+@pytest.mark.parametrize("family", ["point/goal", "mbmpo/point"])
+def test_what_is_done_is_not_done_again(tmp_path, monkeypatch, family):
+    """The second family has one task alone, whatever is asked for."""
     options = {"out": tmp_path / "all", "preset": "smoke", "stages": 0, "n_tasks": 2, "quiet": True}
-    first = compare.compare(["trpo"], "point/goal", seeds=1, **options)
+    first = compare.compare(["trpo"], family, seeds=1, **options)
+    assert first["tasks"] == (2 if family == "point/goal" else 1)
 
     def never(*_, **__):
         raise AssertionError("done again")
 
     monkeypatch.setattr(compare.evaluate, "evaluate", never)
-    assert compare.compare(["trpo"], "point/goal", seeds=1, **options) == first
+    assert compare.compare(["trpo"], family, seeds=1, **options) == first
 
 
 def test_a_diverged_training_stays_in_and_is_named(tmp_path, monkeypatch):
@@ -101,7 +107,7 @@ def test_a_diverged_training_stays_in_and_is_named(tmp_path, monkeypatch):
 
     def diverges(name, family, *, out, samples, **options):
         trained(name, family, out=out, samples=0, **options)
-        raise loop.Diverged("state.policy is not finite in iteration 1")
+        raise NotFinite("state.policy is not finite in iteration 1")
 
     monkeypatch.setattr(compare.loop, "train", diverges)
     options = {"out": tmp_path / "all", "preset": "smoke", "stages": 0, "n_tasks": 2, "quiet": True}
@@ -115,7 +121,10 @@ def test_wrong_names_are_refused_before_any_training(tmp_path):
         (["omni", "mamml"], "point/goal", "maml"),
         (["omni"], "point/goall", "point/goal"),
         (["omni", "omni"], "point/goal", "twice"),
+        (["trpo", "omni"], "pearl/walker-params", "vary with the task"),
     ):
         with pytest.raises(OnebodyError, match=said):
             compare.compare(algorithms, family, out=tmp_path / "all", preset="smoke")
+    with pytest.raises(OnebodyError, match="--stages at least 0"):
+        compare.compare(["trpo"], "point/goal", out=tmp_path / "all", preset="smoke", stages=-1)
     assert not (tmp_path / "all").exists()

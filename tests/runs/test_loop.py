@@ -8,7 +8,7 @@ import pytest
 
 import onebody
 from onebody.algorithms import smt
-from onebody.core.errors import OnebodyError
+from onebody.core.errors import NotFinite, OnebodyError
 from onebody.runs import evaluate, folder, log, loop, presets
 
 
@@ -63,6 +63,16 @@ def test_a_state_that_is_not_finite_is_never_saved(tmp_path, monkeypatch):
     with pytest.raises(OnebodyError, match=r"state\.model\.net\.biases\[0\] is not finite in iteration 1"):
         loop.train("smt", "point", preset="smoke", out=tmp_path / "run", quiet=True)
     assert [path.name for path in (tmp_path / "run/checkpoints").iterdir()] == ["000000"]
+
+
+def test_what_a_user_can_mend_is_no_divergence(tmp_path, monkeypatch):
+    def refuse(self, state, key):
+        raise OnebodyError("give a terminal function")
+
+    monkeypatch.setattr(smt.SMT, "step", refuse)
+    with pytest.raises(OnebodyError) as caught:
+        loop.train("smt", "point", preset="smoke", out=tmp_path / "run", quiet=True)
+    assert not isinstance(caught.value, NotFinite) and str(caught.value) == "give a terminal function"
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"algorithm": "smt"}'])

@@ -1,15 +1,17 @@
 """Refinement inside the model, other rewards, intervals and warnings of adapted policies."""
 
 import dataclasses
+import itertools
 import re
+from types import SimpleNamespace
 
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 import onebody
+from onebody.algorithms import omni
 from onebody.core.errors import OnebodyError
-from onebody.runs import evaluate, presets
+from onebody.runs import evaluate, loop, presets
 
 
 @pytest.fixture(scope="module")
@@ -24,24 +26,38 @@ def runs(tmp_path_factory):
 
 
 def test_a_promise_has_an_interval_where_there_is_an_ensemble(runs):
-    omni, smt = (onebody.adapt(runs[name], (0.5, 0.5)) for name in ("omni", "smt"))
-    low, high = omni.predicted_interval
-    assert low <= omni.predicted_return <= high and smt.predicted_interval is None
-    assert evaluate.evaluate(runs["omni"], n_tasks=3, stages=0)["stages"][0]["predicted_intervals"][2][0] < 0
+    ensemble, single = (onebody.adapt(runs[name], (0.5, 0.5)) for name in ("omni", "smt"))
+    low, high = ensemble.predicted_interval
+    assert low <= ensemble.predicted_return <= high and single.predicted_interval is None
+    stage = evaluate.evaluate(runs["omni"], n_tasks=3, stages=0)["stages"][0]
+    for interval, predicted in zip(stage["predicted_intervals"], stage["predicted"], strict=True):
+        assert interval[0] < predicted < interval[1]
+
+
+def test_a_task_of_a_shift_is_outside_what_training_drew_from(tmp_path):
+    run = loop.train("omni", "smt/cheetah-pos-to-neg", preset="smoke", samples=0, out=tmp_path / "run", quiet=True)
+    assert "which training drew from" in onebody.adapt(run, -0.5).warning
 
 
 def test_a_task_outside_the_space_has_a_warning(runs):
     assert "outside [-1, 1]^2" in onebody.adapt(runs["omni"], (3.0, 0.0), extrapolate=True).warning
 
 
-def test_refinement_improves_the_prediction_and_costs_no_sample(tmp_path):
-    """Of a training of twenty updates an iteration, which leaves something to improve."""
-    run = onebody.train("omni", "point/goal", preset="smoke", out=tmp_path / "run", quiet=True)
-    plain, refined = (onebody.adapt(run, (0.5, 0.5), refine=seconds) for seconds in (0.0, 5.0))
-    assert refined.adaptation_samples == 0
-    assert refined.predicted_return > plain.predicted_return
-    place = np.zeros(2, np.float32)
-    assert (plain(place) != refined(place)).any()
+def test_refinement_goes_on_until_its_time_is_over_and_costs_no_sample(runs, monkeypatch):
+    """Ten seconds of a clock that moves by three at each look: four looks, and three policies after the first."""
+    clock = itertools.count(0.0, 3.0)
+    monkeypatch.setattr(evaluate, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    asked = []
+    refine = omni.OMNI.refine
+
+    def counted(*arguments):
+        for found in refine(*arguments):
+            asked.append(float(found.predicted_return[0]))
+            yield found
+
+    monkeypatch.setattr(omni.OMNI, "refine", counted)
+    refined = onebody.adapt(runs["omni"], (0.5, 0.5), refine=10.0)
+    assert len(asked) == 4 and refined.predicted_return == max(asked) and refined.adaptation_samples == 0
 
 
 def test_another_reward_begins_at_the_nearest_task(runs):

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from onebody.core.errors import Stopped
 from onebody.runs import checkpoint, log, loop, presets
 
 COMMAND = """
@@ -39,7 +40,7 @@ def whole(tmp_path_factory):
     return out
 
 
-@pytest.mark.parametrize(("family", "seed"), [("point/goal", 0), ("point/goal", 1), ("smt/cheetah-vel", 2)])
+@pytest.mark.parametrize(("family", "seed"), [("point/goal", 0), ("smt/cheetah-vel", 2)])
 def test_kills_at_random_moments_change_no_byte(whole, tmp_path, family, seed):
     if family != "point/goal":
         whole = tmp_path / "whole"
@@ -61,7 +62,7 @@ def test_kills_at_random_moments_change_no_byte(whole, tmp_path, family, seed):
 
 @pytest.mark.parametrize(
     ("algorithm", "signum"),
-    [("smt", signal.SIGINT), ("smt", signal.SIGTERM), ("omni", signal.SIGINT), ("pearl", signal.SIGINT)],
+    [("smt", signal.SIGINT), ("omni", signal.SIGTERM), ("pearl", signal.SIGINT)],
 )
 def test_a_signal_saves_and_the_run_goes_on_to_the_same_bytes(tmp_path, algorithm, signum):
     def stop_after_first(place, *arguments):
@@ -73,7 +74,7 @@ def test_a_signal_saves_and_the_run_goes_on_to_the_same_bytes(tmp_path, algorith
     original = checkpoint.save
     whole, run = tmp_path / "whole", tmp_path / "run"
     loop.train(algorithm, "point/goal", preset="smoke", seed=3, out=whole, quiet=True)
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(loop.Stopped) as stopped:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped) as stopped:
         patch.setattr(checkpoint, "save", stop_after_first)
         loop.train(algorithm, "point/goal", preset="smoke", seed=3, out=run, quiet=True)
     assert (stopped.value.signum, stopped.value.run) == (signum, run)

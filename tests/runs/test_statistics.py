@@ -65,3 +65,11 @@ def test_the_summary_of_one_training():
     low, high = found["interval"]
     assert 6 < low < 9.5 < high < 13
     assert statistics.summary(np.array([3.0]))["interval"] == [3.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("interval", "said"),
+    [((0.6, 1.0), "a"), ((0.4, 1.0), "not sure"), ((0.1, 0.4), "b"), (None, "fewer than 3 seeds")],
+)
+def test_a_verdict_needs_an_interval_beside_one_half(interval, said):
+    assert statistics.verdict(interval, "a", "b") == said

@@ -554,12 +554,6 @@ def test_an_environment_gives_the_observations_that_it_gives_alone():
         env.close()
 
 
-def test_an_environment_can_be_trained_on():
-    family = register(from_gymnasium(pendulum, reward=upright, space=SIDE, horizon=20, id="mine/pendulum"))
-    run = onebody.train("smt", family, preset="smoke", out="run", samples=1, quiet=True)
-    assert np.isfinite(onebody.adapt(run, task=0.5).real_return)
-
-
 def test_environments_in_processes_of_their_own():
     """From a file, whose functions no other process can import."""
     Path("mine.py").write_text(
@@ -656,6 +650,7 @@ def test_the_page_does_what_it_says(capsys):
             assert capsys.readouterr().out == text
     assert isinstance(names["swing"], onebody.TaskFamily)
     names["env"].close()
+    assert np.isfinite(onebody.adapt(names["run"], task=0.5).real_return)
 
 
 def test_what_a_family_is_written_with_is_public():

@@ -98,7 +98,7 @@ def test_reward_and_end_are_the_sources(name):
         before = [single(engine, i) for i in range(6)] if step % 7 == 0 else []
         action = rng.uniform(-1.5, 1.5, (2, 3, family.body.action_size)).astype(np.float32)
         age, observation, row = simulator.step(age, observation, action)
-        ended = np.asarray(outcome(row.observation, action, row.next_observation, tasks)[1]).ravel()
+        ended = np.asarray(outcome(row.observation, action, row.next_observation, tasks[:, None])[1]).ravel()
         for i, b in enumerate(before):
             d = single(engine, i)
             a = np.clip(action.reshape(6, -1)[i], -1, 1).astype(float)

@@ -39,12 +39,12 @@ def test_one_definition_of_reward(name):
         def __call__(self, observation, action):
             return self.following
 
-    for t in range(0, family.horizon, 7):
-        world = Imagination(family, Replayed(seen.next_observation[:, t]), seen.observation[0, 0])
-        state, _ = world.reset(tasks, 3, jax.random.split(jax.random.key(0), len(tasks)))
-        _, _, row = world.step(state, seen.observation[:, t], seen.action[:, t])
-        np.testing.assert_allclose(row.reward, seen.reward[:, t], atol=1e-4)
-        np.testing.assert_array_equal(row.terminated, seen.terminated[:, t])
+    rows = jax.tree.map(lambda x: x.reshape(2, -1, *x.shape[3:]), seen)  # each step as an episode of its own
+    world = Imagination(family, Replayed(rows.next_observation), seen.observation[0, 0])
+    state, _ = world.reset(tasks, rows.reward.shape[1], jax.random.split(jax.random.key(0), len(tasks)))
+    _, _, row = jax.jit(Imagination.step)(world, state, rows.observation, rows.action)
+    np.testing.assert_allclose(row.reward, rows.reward, atol=1e-4)
+    np.testing.assert_array_equal(row.terminated, rows.terminated)
 
 
 def test_imagination_with_the_true_model_is_the_simulator():

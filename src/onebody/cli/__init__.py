@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from onebody.cli import commands, options
-from onebody.core.errors import OnebodyError, did_you_mean
+from onebody.core.errors import OnebodyError, Stopped, did_you_mean
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,11 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _say(f"{error.filename}: {error.strerror}" if error.filename else str(error), 2)
     except KeyboardInterrupt:
         return _say("stopped", 130)
-    except Exception as error:
-        from onebody.runs.loop import Stopped
-
-        if not isinstance(error, Stopped):
-            raise
+    except Stopped as error:
         return _say(str(error), 128 + error.signum)
     return 0
 

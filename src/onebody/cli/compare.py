@@ -30,6 +30,8 @@ class Compare:
     """paper, laptop or smoke, for all of them"""
     samples: int | None = None
     """end each training at this many real samples; None: as long as its preset says"""
+    evaluate_every: int = 0
+    """iterations between tests of stage 0 in training, for its curve in the report; 0 for none"""
     stages: int = 3
     """stages of adaptation after stage 0, which has no real sample of a task"""
     tasks: int = 40
@@ -55,6 +57,7 @@ class Compare:
             seeds=self.seeds,
             preset=self.preset,
             samples=self.samples,
+            evaluate_every=self.evaluate_every,
             stages=self.stages,
             n_tasks=self.tasks,
             quiet=self.quiet,
@@ -64,9 +67,8 @@ class Compare:
         for known in (True, False):
             shown = {name: each for name, each in found["algorithms"].items() if each["task_is_known"] is known}
             if shown:
-                print(
-                    f"{found['family']}, {'known' if known else 'hidden'} task: returns on {self.tasks} held-out tasks"
-                )
+                told = "known" if known else "hidden"
+                print(f"{found['family']}, {told} task: returns on {found['tasks']} held-out tasks")
                 print_table([row for name, each in shown.items() for row in _compared(name, each)])
         print_table([_improved(row) for row in found["improvement"]])
         for name, each in found["algorithms"].items():
@@ -127,15 +129,15 @@ def _compared(name: str, found: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _improved(found: dict[str, Any]) -> dict[str, Any]:
-    interval = found["interval"]
-    sure = "" if interval is None else "yes" if interval[0] > 0.5 else "no" if interval[1] < 0.5 else "not sure"
+    from onebody.runs.statistics import verdict
+
     probability = _estimate(found, ".2f")
     return {
         "stage": found["stage"],
         "better": found["algorithm"],
         "than": found["over"],
         "P": probability,
-        "sure": sure,
+        "sure": verdict(found["interval"], "yes", "no"),
     }
 
 

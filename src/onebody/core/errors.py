@@ -3,6 +3,7 @@
 import difflib
 import math
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 
@@ -11,6 +12,18 @@ class OnebodyError(Exception):
 
     The command line prints it and exits with code 2; nothing is written or lost.
     """
+
+
+class NotFinite(OnebodyError):
+    """A number that should be finite is not."""
+
+
+class Stopped(Exception):
+    """A signal asked a training to stop; everything up to its last whole iteration is saved."""
+
+    def __init__(self, signum: int, run: Path):
+        super().__init__(f"stopped; go on with: onebody resume {run}")
+        self.signum, self.run = signum, run
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

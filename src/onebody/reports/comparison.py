@@ -13,6 +13,7 @@ from onebody.reports import charts, hypotheses, page
 from onebody.reports.charts import Captioned, Chart, HeatMap, Line
 from onebody.reports.page import Section
 from onebody.runs import compare, folder, log
+from onebody.runs.statistics import verdict
 
 
 def write(runs: Sequence[Path], path: Path) -> Path:
@@ -35,8 +36,8 @@ def write(runs: Sequence[Path], path: Path) -> Path:
         if any(each["task_is_known"] is kind for each in found["algorithms"].values())
     )
     lead = f"Mean returns of deterministic policies on {n_tasks} held-out tasks, the same for all. {known}."
-    labels = folder.family_of(folder.read_config(runs[0])).task_labels
-    curves, by_task = [_adaptation(found), _training(runs)], list(_by_task(labels, tests))
+    labels = folder.family_of(folder.read_config(runs[0])).describe()["task"]
+    curves, by_task = [_adaptation(found), *_in_training(runs), _training(runs)], list(_by_task(labels, tests))
     believed = list(hypotheses.drawings(labels, tests))
     sections = [
         Section("Adaptation", _figures(curves) + _failures(found)),
@@ -82,6 +83,19 @@ def _adaptation(found: dict[str, Any]) -> Captioned:
         lines.append(Line(name, samples, [estimate["value"] for estimate in estimates], low, high))
     chart = Chart("Return after adaptation", lines, "real samples of the new task", "mean return")
     return chart, "Return against real samples of the new task, zero-shot at 0; bands are 95% intervals."
+
+
+def _in_training(runs: Sequence[Path]) -> Iterator[Captioned]:
+    """Zero-shot return against real samples of training, a line a run that was tested meanwhile (--evaluate-every)."""
+    lines = []
+    for run in runs:
+        tests = [json.loads(path.read_text()) for path in sorted((run / "evaluations").glob("*.json"))]
+        if tests := [test for test in tests if test["training_samples"]]:
+            samples = [float(test["training_samples"]) for test in tests]
+            lines.append(Line(tests[0]["algorithm"], samples, [test["stages"][0]["mean"] for test in tests]))
+    if lines:
+        chart = Chart("Zero-shot return", lines, "real samples of training", "mean return", log_x=True)
+        yield chart, "Return on the held-out tasks without a sample of any of them, a line a training."
 
 
 def _training(runs: Sequence[Path]) -> Captioned:
@@ -137,19 +151,16 @@ def _numbers(found: dict[str, Any]) -> str:
 
 def _improvement(found: dict[str, Any]) -> str:
     rows = [
-        [f"{row['algorithm']} over {row['over']}", f"{row['stage']}", _estimate(row, ".2f"), _verdict(row)]
+        [
+            f"{row['algorithm']} over {row['over']}",
+            f"{row['stage']}",
+            _estimate(row, ".2f"),
+            verdict(row["interval"], row["algorithm"], row["over"]),
+        ]
         for row in found["improvement"]
     ]
     note = "How probably a training of one has a higher return on a held-out task than a training of the other."
     return page.table(["", "stage", "probability", "better"], rows) + page.paragraph(note, "note")
-
-
-def _verdict(row: dict[str, Any]) -> str:
-    """Only an interval that excludes one half is a claim."""
-    if row["interval"] is None:
-        return "too few seeds to say"
-    low, high = row["interval"]
-    return row["algorithm"] if low > 0.5 else row["over"] if high < 0.5 else "not sure"
 
 
 def _by_task(labels: Sequence[str], tests: Sequence[dict[str, Any]]) -> Iterator[Captioned]:

@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
-from onebody.core.errors import OnebodyError
+from onebody.core.errors import NotFinite, OnebodyError
 from onebody.runs import evaluate, folder, loop, presets, statistics
 from onebody.tasks import registry
+from onebody.worlds.simulator import Simulator
 
 FIGURES = {
     "smt-1a": "smt/cheetah-vel",
@@ -46,6 +48,7 @@ def compare(
     seeds: int = 3,
     preset: str = "laptop",
     samples: int | None = None,
+    evaluate_every: int = 0,
     stages: int = 3,
     n_tasks: int = evaluate.N_TASKS,
     quiet: bool = False,
@@ -54,21 +57,25 @@ def compare(
 
     Args:
         samples: real samples that end each training; by default each trains as long as its preset says.
+        evaluate_every: iterations between tests of stage 0 in training; 0 for none.
 
-    Raises: as `loop.train`, `evaluate.evaluate` and `summary`; all names are checked before the first training.
+    Raises: as `loop.train`, `evaluate.evaluate` and `summary`; names, and whether each algorithm takes the family, are
+    checked before the first training.
     """
     if seeds < 1 or not algorithms:
         raise OnebodyError("a comparison needs at least one algorithm and one seed")
     if repeated := [name for name in algorithms if algorithms.count(name) > 1]:
         raise OnebodyError(f"{repeated[0]} is given twice")
-    registry.make(family)
+    evaluate.check_protocol(n_tasks, stages)
+    made = registry.make(family)
     for name in algorithms:
-        presets.preset(name, preset)
+        config = presets.preset(name, preset, made.id)
+        presets.algorithm(name)(made, config, Simulator(made)).init(jax.random.key(0))
+    options = {"preset": preset, "samples": samples, "evaluate_every": evaluate_every, "quiet": quiet}
     runs = []
     for seed, name in itertools.product(range(seeds), algorithms):  # seed by seed, so that there is something early
         run = Path(out) / f"{name}-s{seed}"
-        options: dict[str, Any] = {"preset": preset, "samples": samples, "seed": seed, "quiet": quiet}
-        _train(name, family, run, options)
+        _train(name, family, run, {**options, "seed": seed})
         _test(run, stages, n_tasks)
         runs.append(run)
     return summary(runs)
@@ -79,7 +86,7 @@ def _train(name: str, family: str, run: Path, options: dict[str, Any]) -> None:
         return
     try:
         loop.train(name, family, out=run, **options)
-    except loop.Diverged as error:
+    except NotFinite as error:
         (run / DIVERGED).write_text(f"{error}\n")
         print(f"onebody: {error}", file=sys.stderr)
 
@@ -88,8 +95,9 @@ def _test(run: Path, stages: int, n_tasks: int) -> None:
     """Unless the last checkpoint has been tested so already."""
     path = run / "evaluation.json"
     if path.exists():
-        there = json.loads(path.read_text())
-        asked = stages + 1, n_tasks, evaluate.trained(run)
+        there, record = json.loads(path.read_text()), folder.read_config(run)
+        n_tasks = len(folder.family_of(record).tested.space.held_out(n_tasks))
+        asked = stages + 1, n_tasks, evaluate.trained(run, record)
         if (len(there["stages"]), len(there["stages"][0]["tasks"]), there["training_samples"]) == asked:
             return
     evaluate.evaluate(run, n_tasks=n_tasks, stages=stages)
@@ -123,6 +131,7 @@ def summary(runs: Sequence[Path | str]) -> dict[str, Any]:
     n_stages = len(first["stages"])
     return {
         "family": records[0]["family"],
+        "tasks": len(first["stages"][0]["tasks"]),
         "algorithms": {name: _aggregates(each) for name, each in found.items()},
         "improvement": [
             {"algorithm": a, "over": b, "stage": i, **_improvement(found[a], found[b], i)}
@@ -136,7 +145,10 @@ def _tested(run: Path) -> dict[str, Any]:
     path = run / "evaluation.json"
     if not path.is_file():
         raise OnebodyError(f"{run} was not tested yet: onebody evaluate {run}")
-    return json.loads(path.read_text())
+    try:
+        return json.loads(path.read_text())
+    except ValueError:
+        raise OnebodyError(f"{path} is damaged; test it again: onebody evaluate {run}") from None
 
 
 def _same(what: str, there: Path, wanted: Any, here: Path, given: Any) -> None:

@@ -28,6 +28,7 @@ from onebody.learning.policies import Policy
 from onebody.runs import checkpoint, folder, policy_file
 from onebody.runs.statistics import summary
 from onebody.tasks.family import Reward, TaskFamily
+from onebody.tasks.space import TaskSpace
 from onebody.worlds.check import check
 from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
@@ -36,6 +37,8 @@ EPISODES = 10
 """real episodes a task and stage"""
 N_TASKS = 40
 """held-out tasks"""
+PLANE = ("x (m)", "y (m)")
+"""observation of a body whose paths are drawn, where the task is hidden"""
 NOVEL = 2.0
 """disagreement of the models, over what is usual on their data, above which a prediction has a warning"""
 
@@ -71,7 +74,7 @@ def meta_test(
                 "predicted": [x if math.isfinite(x) else None for x in np.asarray(adapted.predicted_return).tolist()],
                 "predicted_intervals": [_interval(adapted, i) for i in range(len(tasks))],
                 **({"beliefs": adapted.belief.mean.tolist()} if adapted.belief else {}),
-                **({"paths": _paths(seen)} if family.body.observation_size == 2 else {}),
+                **({"paths": _paths(seen)} if family.body.labels == PLANE and not algorithm.task_is_known else {}),
                 **summary(returns.mean(axis=1)),
             }
         )
@@ -105,21 +108,25 @@ def evaluate(run: Path | str, *, n_tasks: int = N_TASKS, stages: int = 3) -> dic
     Raises:
         OnebodyError: no run, no whole checkpoint, no task or a negative stage.
     """
-    if n_tasks < 1 or stages < 0:
-        raise OnebodyError(f"--tasks must be at least 1 and --stages at least 0, not {n_tasks} and {stages}")
+    check_protocol(n_tasks, stages)
     run = Path(run)
     record = folder.read_config(run)
     algorithm = folder.build(record, tested=True)
-    found = _last(run, record)
+    found = _last(run, record, _untrained(record))
     result = meta_test(record, algorithm, found.state, found.facts["samples"], stages, n_tasks)
     folder.write_json(run / "evaluation.json", result)
     return result
 
 
-def trained(run: Path) -> int:
+def check_protocol(n_tasks: int, stages: int) -> None:
+    """Raises OnebodyError: no task or a negative stage."""
+    if n_tasks < 1 or stages < 0:
+        raise OnebodyError(f"--tasks must be at least 1 and --stages at least 0, not {n_tasks} and {stages}")
+
+
+def trained(run: Path, record: dict[str, Any]) -> int:
     """Real samples of a run's last checkpoint."""
-    record = folder.read_config(run)
-    return _last(run, record).facts["samples"]
+    return _last(run, record, _untrained(record)).facts["samples"]
 
 
 @dataclass(frozen=True)
@@ -183,11 +190,12 @@ def adapt_many(
     algorithm = _refining(record) if refine or reward is not None else folder.build(record, tested=True)
     family = algorithm.family if reward is None else _rewarded(algorithm.family, reward)
     values = jnp.stack([family.parse(task, extrapolate) for task in tasks])
-    state = _last(run, record).state
+    before = _untrained(record)
+    state = _last(run, record, before).state
     if isinstance(algorithm, Refining) and reward is not None:
         algorithm, state = algorithm.rewarded(state, family)
-    key = _key(record["seed"])
-    (untrained,) = _stages(algorithm, folder.initial_state(record), values, 0, record["seed"])
+    key, drawn_from = _key(record["seed"]), folder.family_of(record).space
+    (untrained,) = _stages(algorithm, before, values, 0, record["seed"])
     if refine:
         each = [_refined(algorithm, state, value, key, refine) for value in values]
         adapted = _beside(each)
@@ -202,7 +210,7 @@ def adapt_many(
             real_return=float(reached[i]),
             untrained_return=float(untrained_return[i]),
             adaptation_samples=adapted.samples,
-            warning=_warning(family, values[i], adapted, i),
+            warning=_warning(drawn_from, values[i], adapted, i),
             policies=jax.tree.map(lambda x, i=i: x[i : i + 1], adapted.policies),
         )
         for i in range(len(values))
@@ -255,7 +263,7 @@ def _nearest(run: Path, reward: Reward) -> Array:
     record = folder.read_config(run)
     algorithm = _refining(record)
     asked = _rewarded(algorithm.family, reward)
-    algorithm, state = algorithm.rewarded(_last(run, record).state, asked)
+    algorithm, state = algorithm.rewarded(_last(run, record, _untrained(record)).state, asked)
     tasks = asked.space.held_out(N_TASKS)
     (adapted,) = _stages(algorithm, state, tasks, 0, record["seed"])
     return tasks[jnp.argmax(adapted.predicted_return)]
@@ -284,9 +292,9 @@ def _interval(adapted: Adapted, i: int) -> tuple[float, float] | None:
     return low, high
 
 
-def _warning(family: TaskFamily, task: Array, adapted: Adapted, i: int) -> str:
-    if not family.space.contains(task):
-        return f"the task is outside {family.space.bounds}, which training drew from"
+def _warning(space: TaskSpace, task: Array, adapted: Adapted, i: int) -> str:
+    if not space.contains(task):
+        return f"the task is outside {space.bounds}, which training drew from"
     if adapted.novelty is not None and float(adapted.novelty[i]) > NOVEL:
         return (
             f"the policy goes where the models disagree {float(adapted.novelty[i]):.1f} times as much as on their data"
@@ -294,8 +302,12 @@ def _warning(family: TaskFamily, task: Array, adapted: Adapted, i: int) -> str:
     return ""
 
 
-def _last(run: Path, record: dict[str, Any]) -> checkpoint.Checkpoint:
-    found = folder.latest(run, record, folder.initial_state(record))
+def _untrained(record: dict[str, Any]) -> Any:
+    return folder.initial_state(record, folder.build(record))
+
+
+def _last(run: Path, record: dict[str, Any], structure: Any) -> checkpoint.Checkpoint:
+    found = folder.latest(run, record, structure)
     if found is None:
         raise OnebodyError(f"{run} has no checkpoint yet; train it with: onebody resume {run}")
     return found

@@ -149,9 +149,9 @@ def build(record: dict[str, Any], *, tested: bool = False) -> Algorithm[Any]:
     return kind(family, config, Simulator(family))
 
 
-def initial_state(record: dict[str, Any]) -> Any:
-    """The state before training, on the family that is trained on; it follows from the seed."""
-    return build(record).init(jax.random.fold_in(jax.random.key(record["seed"]), 0))
+def initial_state(record: dict[str, Any], algorithm: Algorithm[Any]) -> Any:
+    """The state before training; it follows from the seed. The algorithm is on the family that is trained on."""
+    return algorithm.init(jax.random.fold_in(jax.random.key(record["seed"]), 0))
 
 
 def latest(run: Path, record: dict[str, Any], state: Any) -> checkpoint.Checkpoint | None:

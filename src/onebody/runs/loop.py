@@ -17,23 +17,11 @@ import jax
 import jax.numpy as jnp
 
 from onebody.algorithms.protocol import Algorithm, Metrics
-from onebody.core.errors import OnebodyError
+from onebody.core.errors import NotFinite, OnebodyError, Stopped
 from onebody.core.types import Key
 from onebody.runs import checkpoint, evaluate, folder, log, presets
 from onebody.tasks import registry
 from onebody.tasks.family import TaskFamily
-
-
-class Stopped(Exception):
-    """A signal asked the run to stop; everything up to its last whole iteration is saved."""
-
-    def __init__(self, signum: int, run: Path):
-        super().__init__(f"stopped; go on with: onebody resume {run}")
-        self.signum, self.run = signum, run
-
-
-class Diverged(OnebodyError):
-    """A value that is not finite ended a training; its last good checkpoint is there."""
 
 
 class _Signal(BaseException):
@@ -85,7 +73,7 @@ def train(
         "versions": folder.versions(),
     }
     built = folder.build(record)
-    state = folder.initial_state(record)
+    state = folder.initial_state(record, built)
     run = Path(out)
     with folder.locked(run):
         record, found = folder.claim(run, record, state)
@@ -101,7 +89,7 @@ def resume(run: Path | str, *, quiet: bool = False) -> Path:
     run = Path(run)
     record = folder.read_config(run)
     algorithm = folder.build(record)
-    state = folder.initial_state(record)
+    state = folder.initial_state(record, algorithm)
     with folder.locked(run):
         _run(run, record, algorithm, state, folder.latest(run, record, state), quiet)
     return run
@@ -150,14 +138,14 @@ def _step(algorithm: Algorithm[Any], state: Any, key: Key, run: Path, done: int)
     place = f"iteration {done + 1}; the last good checkpoint is {run / 'checkpoints' / f'{done:06d}'}"
     try:
         state, metrics = algorithm.step(state, key)
-    except OnebodyError as error:
-        raise Diverged(f"{error}, in {place}") from error
+    except NotFinite as error:
+        raise NotFinite(f"{error}, in {place}") from error
     for name, value in metrics.items():
         if not math.isfinite(value):
-            raise Diverged(f"{algorithm.family.id}: {name} is {value} in {place}")
+            raise NotFinite(f"{algorithm.family.id}: {name} is {value} in {place}")
     for path, leaf in jax.tree_util.tree_leaves_with_path(eqx.filter(state, eqx.is_inexact_array)):
         if not jnp.isfinite(leaf).all():
-            raise Diverged(f"{algorithm.family.id}: state{jax.tree_util.keystr(path)} is not finite in {place}")
+            raise NotFinite(f"{algorithm.family.id}: state{jax.tree_util.keystr(path)} is not finite in {place}")
     return state, metrics
 
 

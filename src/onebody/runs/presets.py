@@ -74,6 +74,7 @@ _SMOKE_SMT = smt.Config(n_tasks=3, n_warmup=2, slbo=_SMOKE)
 _LAPTOP_MODELS = ValidatedConfig(hidden=(256, 256), epochs=40, persistence=0.9)
 _SMOKE_MODELS = ValidatedConfig(members=2, hidden=(32, 32), batch=32, epochs=5)
 _CONFIGS: dict[tuple[str, str], Any] = {
+    ("omni", "paper"): omni.Config(),
     ("omni", "laptop"): omni.Config(),
     ("omni", "demo"): omni.Config(n_iterations=10),
     ("omni", "smoke"): omni.Config(

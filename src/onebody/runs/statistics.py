@@ -83,6 +83,14 @@ def estimate(statistic: Callable[..., float], *scores: Scores, few: bool = False
     return Estimate(value, (float(low), float(high)))
 
 
+def verdict(interval: tuple[float, float] | None, yes: str, no: str) -> str:
+    """What an interval of `improvement` says; only one that excludes one half is a claim."""
+    if interval is None:
+        return f"fewer than {MANY} seeds"
+    low, high = interval
+    return yes if low > 0.5 else no if high < 0.5 else "not sure"
+
+
 def summary(scores: np.ndarray) -> dict[str, Any]:
     """The aggregates of one training, with an interval of the mean that resamples tasks and says nothing of seeds.
 

@@ -37,7 +37,7 @@ class Imagination(eqx.Module):
         """One step of every episode; one that ends begins anew. New state, observations, transitions."""
         tasks, age, start = state
         next_observation = self.model(observation, action)
-        reward, terminated = self.family.outcome(observation, action, next_observation, tasks)
+        reward, terminated = self.family.outcome(observation, action, next_observation, tasks[:, None])
         truncated = (age + 1 >= self.family.horizon) & ~terminated
         done = terminated | truncated
         age, start = jnp.where(done, 0, age + 1), jnp.where(done, (start + 1) % len(self.starts), start)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from onebody.core.errors import OnebodyError
+from onebody.core.errors import NotFinite
 from onebody.core.types import Key, Keys, Transitions
 from onebody.tasks.family import TaskFamily, never
 from onebody.worlds.engines import Engine, MujocoEngine, engine
@@ -20,14 +20,13 @@ class Simulator:
     """The real world of a family. `samples` counts every transition taken in it, and nothing else does.
 
     Raises:
-        OnebodyError: from `step`, when an observation or reward is not finite.
+        NotFinite: from `step`, when an observation or reward is not finite.
     """
 
     def __init__(self, family: TaskFamily, threads: int = 0, samples: int = 0):
         """`threads`: C++ threads that step, 0 for one a core. `samples`: taken before, in a run that goes on."""
         self.family, self.threads, self.samples = family, threads, samples
         self._outcome = jax.jit(family.outcome)
-        self._outcomes = jax.jit(jax.vmap(family.outcome, in_axes=(0, 0, 0, None)))  # of many steps
         self._reward_later = False
         self._engine: Engine | None = None
         self._shape = (0, 0)
@@ -50,7 +49,7 @@ class Simulator:
 
     def starts(self, key: Key, n: int = STARTS) -> Float[Array, "n observation"]:
         """At least n initial observations, drawn from p0; they are not samples."""
-        some, task = 20, jnp.zeros((1, self.family.space.size))
+        some, task = 20, self.family.space.held_out(1)
         keys = jax.random.split(key, -(-n // some))
         return jnp.concatenate([jnp.asarray(self.reset(task, some, k[None])[1][0]) for k in keys])
 
@@ -83,7 +82,7 @@ class Simulator:
         next_observation = raw.reshape(observation.shape)
         reward, terminated = np.zeros(age.shape, np.float32), np.zeros(age.shape, bool)
         if not self._reward_later:
-            outcome = self._outcome(observation, action, next_observation, self._tasks)
+            outcome = self._outcome(observation, action, next_observation, self._tasks[:, None])
             reward, terminated = (np.asarray(x) for x in outcome)
         self.samples += age.size
         self._check(age, observation=next_observation, reward=reward)
@@ -109,7 +108,7 @@ class Simulator:
             later, self._reward_later = self._reward_later, False
         seen = jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
         if later:
-            reward, _ = self._outcomes(seen.observation, seen.action, seen.next_observation, self._tasks)
+            reward, _ = self._outcome(seen.observation, seen.action, seen.next_observation, self._tasks[:, None])
             seen = seen._replace(reward=np.asarray(reward))
             age = np.broadcast_to(np.arange(len(rows))[:, None, None] % self.family.horizon, seen.reward.shape)
             self._check(age, reward=seen.reward)
@@ -119,4 +118,4 @@ class Simulator:
         for name, value in values.items():
             if not np.isfinite(value).all():
                 bad = ~np.isfinite(value).reshape(*age.shape, -1).all(-1)
-                raise OnebodyError(f"{self.family.id}: {name} is not finite at step {age[bad][0] + 1} of an episode")
+                raise NotFinite(f"{self.family.id}: {name} is not finite at step {age[bad][0] + 1} of an episode")
