@@ -75,7 +75,7 @@ def test_the_two_inner_losses_agree_in_their_gradient_alone(problem):
 def test_a_batch_of_tasks_is_a_loop_of_tasks():
     policy = GaussianPolicy(jax.random.key(0), (8,), Normalizer(2), 2)
     batch = seen(jax.random.key(1))
-    together = maml.inner_steps(for_each(policy, batch.observation), batch, 0.3, maml.likelihood)
+    together = maml.inner_steps(for_each(policy, len(batch.observation)), batch, 0.3, maml.likelihood)
     for i in range(3):
         alone = maml.inner_step(policy, jax.tree.map(lambda x, i=i: x[i], batch), 0.3, maml.likelihood)
         np.testing.assert_allclose(together.net.weights[0][i], alone.net.weights[0], atol=1e-6)
@@ -120,8 +120,9 @@ def test_later_stages_take_half_the_first_step():
     state, tasks, key = algorithm.init(jax.random.key(0)), FAMILY.space.held_out(2), jax.random.key(0)
     stages = [a for _, a in zip(range(3), algorithm.adapt(state, tasks, key))]
     for i, rate in ((0, 0.2), (1, 0.1)):
-        batch, _ = maml.explore(algorithm.simulator, stages[i].policies, tasks, jax.random.fold_in(key, i), config)
-        wanted = maml.inner_steps(stages[i].policies, batch, rate, maml.likelihood)
+        policies, own = stages[i].policies, jax.random.fold_in(key, i)
+        batch, _ = maml.explore(algorithm.simulator, policies, tasks, own, config, config.episodes)
+        wanted = maml.inner_steps(policies, batch, rate, maml.likelihood)
         np.testing.assert_allclose(wanted.net.weights[0], stages[i + 1].policies.net.weights[0], atol=1e-6)
 
 

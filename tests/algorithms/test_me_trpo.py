@@ -102,10 +102,7 @@ def test_what_models_say_is_their_mean_return_of_the_same_episodes(trained):
     assert ask().shape == (5,) and len(set(ask().tolist())) == 5
 
 
-def test_it_learns_the_way_home():
-    """The guard that a later version still learns."""
-    algorithm, state = new(config=LEARNS)
-    for i in range(3):
-        state, _ = algorithm.step(state, jax.random.key(i))
-    policies = jax.tree.map(lambda x: x[None], state.policy)
-    assert float(evaluate.real_return(POINT, policies, jnp.zeros((1, 0))).mean()) > -11.0
+def test_it_learns_the_way_to_its_goal(trained):
+    """The guard that a later version still learns. Standing still has -14 there."""
+    _, _, metrics = trained
+    assert metrics["real/return"] > -11.0

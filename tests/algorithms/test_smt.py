@@ -111,17 +111,8 @@ def test_slbo_learns_its_own_task():
     assert evaluate.real_return(FAMILY, adapted.policies, task).mean() > returns[0] + 3
 
 
-@pytest.mark.parametrize("name", ["smt/cheetah-dir"])
-def test_one_iteration_on_the_cheetah(name):
-    family = registry.make(name)
-    tiny = dataclasses.replace(SMOKE.slbo, n_inner=1, real_episodes=1, imagined_episodes=2, n_policy=1, n_model=2)
-    algorithm = smt.SMT(family, dataclasses.replace(SMOKE, n_tasks=1, slbo=tiny), Simulator(family))
-    state, metrics = train(algorithm)
-    assert all(np.isfinite(list(metrics.values()))) and int(state.data.size) == 200
-
-
 KNOWN = [name for name, family in registry.families().items() if family.physics is None]
-QUICK = {"smt/humanoid-vel", "pearl/sparse-point", "mbmpo/hopper", "admrl/cheetah-linear"}
+QUICK = {"smt/humanoid-vel", "mbmpo/hopper", "admrl/cheetah-linear"}
 
 
 @pytest.mark.parametrize(
@@ -135,7 +126,7 @@ def test_one_iteration_and_stages_0_and_1_on_every_family_with_known_tasks(name)
     assert algorithm.simulator.samples == samples == int(state.data.size)
     assert np.isfinite(list(metrics.values())).all()
     tested = smt.SMT(family.tested, SMOKE, Simulator(family.tested))
-    tasks = family.tested.space.held_out(2)
+    tasks = family.tested.space.held_out(1)
     for stage, adapted in zip(range(2), tested.adapt(state, tasks, jax.random.key(2))):
         assert adapted.samples == stage * samples
         assert np.isfinite(evaluate.real_return(family.tested, adapted.policies, tasks)).all()

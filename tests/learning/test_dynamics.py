@@ -6,7 +6,7 @@ import numpy as np
 from onebody.core.nets import trainable
 from onebody.core.types import Transitions
 from onebody.learning import dynamics
-from onebody.learning.dynamics import Dynamics, DynamicsConfig
+from onebody.learning.dynamics import Dynamics, DynamicsConfig, renormalize
 from onebody.learning.replay import Replay
 
 
@@ -20,7 +20,7 @@ def linear_transitions(n=400):
 
 def test_untrained_model_predicts_the_mean_difference():
     seen = linear_transitions()
-    model = Dynamics(jax.random.key(0), 2, 1, DynamicsConfig(hidden=(8,))).renormalize(seen)
+    model = renormalize(Dynamics(jax.random.key(0), 2, 1, DynamicsConfig(hidden=(8,))), seen)
     mean = (seen.next_observation - seen.observation).mean((0, 1, 2))
     x = jnp.array([[0.3, -0.2]])
     np.testing.assert_allclose(model(x, jnp.zeros((1, 1))), x + mean, atol=1e-4)
@@ -53,7 +53,7 @@ def test_loss_follows_the_models_own_prediction_and_restarts_after_an_end():
 
 def test_fit_learns_a_linear_system_and_leaves_normalizers_alone():
     seen, config = linear_transitions(), DynamicsConfig(hidden=(32,), window=1, learning_rate=3e-3)
-    model = Dynamics(jax.random.key(0), 2, 1, config).renormalize(seen)
+    model = renormalize(Dynamics(jax.random.key(0), 2, 1, config), seen)
     data = Replay.empty(400, 2, 1).add(seen)
     state = dynamics.optimizer(config).init(eqx.filter(model, trainable(model)))
 
@@ -68,7 +68,7 @@ def test_fit_learns_a_linear_system_and_leaves_normalizers_alone():
 
 def test_predictions_stay_within_a_hundred_deviations_and_actions_are_clipped():
     seen = linear_transitions()
-    model = Dynamics(jax.random.key(0), 2, 1, DynamicsConfig(hidden=())).renormalize(seen)
+    model = renormalize(Dynamics(jax.random.key(0), 2, 1, DynamicsConfig(hidden=())), seen)
     model = eqx.tree_at(lambda m: m.net.weights[0], model, jnp.full((3, 2), 1e6))
     far = model(jnp.ones((1, 2)), jnp.ones((1, 1)))
     np.testing.assert_allclose(model.observation(far), 100.0, rtol=1e-4)

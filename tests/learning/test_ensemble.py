@@ -10,6 +10,7 @@ from onebody.core.errors import OnebodyError
 from onebody.core.nets import trainable
 from onebody.core.types import Transitions
 from onebody.learning import ensemble
+from onebody.learning.dynamics import renormalize
 from onebody.learning.ensemble import Ensemble, EnsembleConfig
 from onebody.learning.replay import Replay
 
@@ -29,7 +30,7 @@ def transitions(key, n, noise=0.0, scale=1.0):
 
 
 def fitted(seen, steps=600, config=CONFIG):
-    model = Ensemble(jax.random.key(0), 2, 1, config).renormalize(seen)
+    model = renormalize(Ensemble(jax.random.key(0), 2, 1, config), seen)
     state = ensemble.optimizer(config).init(eqx.filter(model.nets, trainable(model.nets)))
     data = Replay.empty(4096, 2, 1).add(seen)
     return jax.jit(ensemble.fit, static_argnums=(4, 5))(model, state, data, jax.random.key(1), steps, config)
@@ -52,7 +53,7 @@ def test_the_noise_of_the_body_is_learned():
 
 
 def test_a_member_is_its_row_of_the_prediction():
-    model = Ensemble(jax.random.key(0), 2, 1, CONFIG).renormalize(transitions(jax.random.key(0), 50))
+    model = renormalize(Ensemble(jax.random.key(0), 2, 1, CONFIG), transitions(jax.random.key(0), 50))
     test = transitions(jax.random.key(5), 7)
     together = model.predict(test.observation, test.action)
     assert together.shape == (3, 1, 7, 1, 2) and model.size == 3
@@ -66,7 +67,7 @@ def test_a_member_is_its_row_of_the_prediction():
 def test_members_do_not_learn_from_each_other():
     """A member fitted in an ensemble is the same as if the others had begun elsewhere."""
     seen = transitions(jax.random.key(0), 500)
-    model = Ensemble(jax.random.key(0), 2, 1, CONFIG).renormalize(seen)
+    model = renormalize(Ensemble(jax.random.key(0), 2, 1, CONFIG), seen)
     others = jax.tree.map(lambda x: x.at[1:].multiply(2.0), model.nets)
     data = Replay.empty(4096, 2, 1).add(seen)
     found = []

@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from onebody.core.types import Transitions
 from onebody.learning import linear_baseline
@@ -39,3 +40,17 @@ def test_an_action_that_pays_later_has_an_advantage_at_once():
     same = jnp.zeros((10, 50, 2))
     found = np.asarray(linear_baseline.advantages(transitions(reward, done, same), 0.99, 1.0))
     assert (found[:, ::2] > 0.5).all() and (found[:, 1::2] < -0.5).all()
+
+
+@pytest.mark.parametrize("column", [1.0, 0.0])
+def test_features_that_are_not_independent_are_no_trouble(column):
+    """An observation of 1 is the constant once more, one of 0 is nothing."""
+    reward = np.random.default_rng(0).normal(size=(20, 400)).astype(np.float32)
+    done = np.zeros(reward.shape, bool)
+    done[-1] = True
+    other = np.random.default_rng(1).normal(size=(20, 400, 1)).astype(np.float32)
+    seen = np.concatenate([np.full_like(other, column), other], axis=-1)
+    found, plain = (
+        linear_baseline.advantages(transitions(reward, done, jnp.asarray(x)), 0.99, 1.0) for x in (seen, other)
+    )
+    np.testing.assert_allclose(found, plain, atol=0.02)

@@ -17,7 +17,10 @@ def steps(first, time, episodes):
 
 
 @settings(deadline=None, max_examples=20)
-@given(st.lists(st.tuples(st.integers(1, 4), st.integers(1, 4)), min_size=1, max_size=6), st.integers(3, 20))
+@given(
+    st.lists(st.sampled_from([(1, 1), (1, 4), (4, 1), (3, 4)]), min_size=1, max_size=6),
+    st.sampled_from([3, 7, 20]),
+)
 def test_ring_keeps_the_newest_rows(sizes, capacity):
     replay, everything, first = Replay.empty(capacity, 1, 1), [], 0
     for time, episodes in sizes:

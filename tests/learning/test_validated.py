@@ -11,6 +11,7 @@ import pytest
 from onebody.core.errors import OnebodyError
 from onebody.core.types import Transitions
 from onebody.learning import validated
+from onebody.learning.dynamics import renormalize
 from onebody.learning.replay import Replay
 from onebody.learning.validated import Validated, ValidatedConfig, WeightNormed
 
@@ -29,7 +30,7 @@ def moved(n, noise=0.0, seed=0):
 
 def fitted(transitions, config=CONFIG, capacity=600):
     data = Replay.empty(capacity, 2, 1).add(transitions)
-    model = Validated(jax.random.key(0), 2, 1, config).renormalize(transitions)
+    model = renormalize(Validated(jax.random.key(0), 2, 1, config), transitions)
     return validated.fit(model, data, jax.random.key(1), config)
 
 
@@ -43,7 +44,7 @@ def test_weights_are_gains_times_unit_directions_and_only_gains_set_their_size()
 
 def test_each_member_learns_the_system_beside_unfilled_rows():
     model, metrics = fitted(moved(500))
-    assert (metrics["model/validation_error"] < 0.15).all()
+    assert (metrics["model/held_out_error"] < 0.15).all()
     seen = moved(50, seed=9)
     models = model.models()
     predicted = jax.vmap(lambda m: m(seen.observation, seen.action))(models)
@@ -65,11 +66,11 @@ def test_no_more_epochs_than_allowed_and_a_fit_goes_on_from_the_one_before():
     config = dataclasses.replace(CONFIG, epochs=3)
     transitions = moved(200)
     data = Replay.empty(600, 2, 1).add(transitions)
-    model = Validated(jax.random.key(0), 2, 1, config).renormalize(transitions)
+    model = renormalize(Validated(jax.random.key(0), 2, 1, config), transitions)
     once, first = validated.fit(model, data, jax.random.key(1), config)
     _, second = validated.fit(once, data, jax.random.key(2), config)
     assert (first["model/epochs"] == 3).all()
-    assert (second["model/validation_error"] < first["model/validation_error"]).all()
+    assert (second["model/held_out_error"] < first["model/held_out_error"]).all()
     counts = jax.tree.leaves(once.optimizer)[0]
     assert (counts == 3 * (160 // 32)).all()
 
@@ -81,7 +82,7 @@ def test_held_out_rows_are_not_fitted():
     )
     noisy = moved(40, noise=1.0)
     model, metrics = fitted(noisy, dataclasses.replace(config, batch=20))
-    error = metrics["model/validation_error"]
+    error = metrics["model/held_out_error"]
     inputs = jnp.concatenate([model.observation(noisy.observation), noisy.action], -1)[0, :, 0]
     wanted = model.difference(noisy.next_observation - noisy.observation)[0, :, 0]
     net = jax.tree.map(lambda x: x[0], model.models().net)

@@ -11,7 +11,6 @@
 The second model of the pair is the first one after n_shadow gradient steps more. The first task has no model to rate.
 """
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -92,8 +91,9 @@ class ActiveSMT:
 
     def step(self, state: State, key: Key) -> tuple[State, Metrics]:
         try_key, slbo_key = jax.random.split(key)
-        shared, ratings, rated, metrics = state.shared, state.ratings, int(state.rated), {}
-        for skipped in itertools.count():
+        shared, ratings, rated, skipped = state.shared, state.ratings, int(state.rated), 0
+        metrics: Metrics = {}
+        while True:
             task_key, warmup_key, rating_key = jax.random.split(jax.random.fold_in(try_key, skipped), 3)
             task = self.family.space.sample(task_key, 1)
             shared, agents = self.smt.warm_up(shared, task, warmup_key)
@@ -106,6 +106,7 @@ class ActiveSMT:
                 break
             if rating >= jnp.quantile(ratings, self.config.quantile):
                 break
+            skipped += 1
         shared, _, learned = self.smt.slbo(shared, agents, task, slbo_key)
         metrics |= learned | {"task/skipped": float(skipped)}
         return State(shared, ratings, jnp.array(rated)), metrics

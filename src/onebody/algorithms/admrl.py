@@ -207,8 +207,7 @@ def _needs_gradient(family: TaskFamily, starts: Float[Array, "start observation"
     action = jnp.zeros((len(starts), family.body.action_size))
 
     def total(tasks: Float[Array, "start feature"]) -> Float[Array, ""]:
-        rows = starts[:, None], action[:, None], jnp.roll(starts, 1, axis=0)[:, None]
-        return family.outcome(*rows, tasks)[0].sum()
+        return family.outcome(starts, action, jnp.roll(starts, 1, axis=0), tasks)[0].sum()
 
     if not jnp.any(jax.grad(total)(family.space.sample(key, len(starts)))):
         raise OnebodyError(f"the reward of {family.id} has no gradient in its task: use --config.tasks uniform, or smt")

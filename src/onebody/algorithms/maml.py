@@ -15,6 +15,7 @@ feature baseline. Unlike there, actions are not scaled by 10, so the first polic
 Fisher matrix of line 7 is that of some rows.
 """
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -90,11 +91,10 @@ class Seen(NamedTuple):
 
     def some(self, n: int) -> "Seen":
         """So many rows of each task, from all its episodes and times; all where there are no more."""
-        mean, log_std = self.taken
         chosen = jax.random.permutation(jax.random.key(0), self.advantage.shape[1])[:n]
-        rows = (x[:, chosen] for x in (self.observation, self.action, self.advantage, mean))
+        rows = (x[:, chosen] for x in (self.observation, self.action, self.advantage, self.taken.mean))
         observation, action, advantage, mean = rows
-        return Seen(observation, action, advantage, Gaussian(mean, log_std))
+        return Seen(observation, action, advantage, Gaussian(mean, self.taken.log_std))
 
 
 Loss = Callable[[Gaussian, Seen], Array]
@@ -123,10 +123,15 @@ def inner_steps(policies: GaussianPolicy, seen: Seen, rate: Float[Array, ""] | f
 
 
 def explore(
-    simulator: Simulator, policies: GaussianPolicy, tasks: Float[Array, "task feature"], key: Key, config: Meta
+    simulator: Simulator,
+    policies: GaussianPolicy,
+    tasks: Float[Array, "task feature"],
+    key: Key,
+    config: Meta,
+    episodes: int,
 ) -> tuple[Seen, Array]:
     """Line 4: what each task's policy saw, and its mean return [task]."""
-    found = rollout(simulator, policies, tasks, key, episodes=config.episodes)
+    found = rollout(simulator, policies, tasks, key, episodes=episodes)
     return seen(policies, found, config), first_episode_return(found.reward, found.done).mean(axis=1)
 
 
@@ -148,26 +153,22 @@ def meta_batch(
     """Lines 3-6: what was seen before and after the inner step."""
     task_key, before_key, after_key = jax.random.split(key, 3)
     tasks = simulator.family.space.sample(task_key, config.meta_batch)
-    policies = for_each(policy, tasks)
-    before, first = explore(simulator, policies, tasks, before_key, config)
+    policies = for_each(policy, len(tasks))
+    before, first = explore(simulator, policies, tasks, before_key, config, config.episodes)
     adapted = inner_steps(policies, before, config.inner_rate, loss)
-    after, then = explore(simulator, adapted, tasks, after_key, config)
+    after, then = explore(simulator, adapted, tasks, after_key, config, config.episodes)
     return before, after, {"real/return": float(first.mean()), "real/adapted_return": float(then.mean())}
 
 
 def adaptation(
-    simulator: Simulator, policy: GaussianPolicy, tasks: Array, key: Key, config: Meta, loss: Loss
+    simulator: Simulator, policy: GaussianPolicy, tasks: Array, key: Key, config: Meta, episodes: int, loss: Loss
 ) -> Iterator[Adapted]:
     """Line 8."""
-    policies, used, unknown = for_each(policy, tasks), 0, jnp.full(len(tasks), jnp.nan)
-    stage, rate = 0, config.inner_rate
-    while True:
-        yield Adapted(stage, policies, used, unknown)
-        before = simulator.samples
-        found, _ = explore(simulator, policies, tasks, jax.random.fold_in(key, stage), config)
-        policies = inner_steps(policies, found, rate, loss)
-        used += (simulator.samples - before) // len(tasks)
-        stage, rate = stage + 1, config.inner_rate / 2
+    policies, unknown, before = for_each(policy, len(tasks)), jnp.full(len(tasks), jnp.nan), simulator.samples
+    for stage in itertools.count():
+        yield Adapted(stage, policies, (simulator.samples - before) // len(tasks), unknown)
+        found, _ = explore(simulator, policies, tasks, jax.random.fold_in(key, stage), config, episodes)
+        policies = inner_steps(policies, found, config.inner_rate / (2 if stage else 1), loss)
 
 
 def new_policy(family: TaskFamily, key: Key, config: Meta) -> GaussianPolicy:
@@ -230,4 +231,4 @@ class MAML:
         return state, metrics | {name: float(value) for name, value in found.items()}
 
     def adapt(self, state: GaussianPolicy, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
-        return adaptation(self.simulator, state, tasks, key, self.config, likelihood)
+        return adaptation(self.simulator, state, tasks, key, self.config, self.config.episodes, likelihood)

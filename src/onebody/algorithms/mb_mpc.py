@@ -21,13 +21,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from onebody.algorithms.models import Bounded, Mixed, Models, collect, fit, new_models
+from onebody.algorithms.models import Mixed, Models, collect, fit, new_models
 from onebody.algorithms.protocol import Adapted, Metrics
 from onebody.core.errors import OnebodyError, at_least
 from onebody.core.types import Key
 from onebody.learning.ensemble import Member
 from onebody.learning.planning import PlanConfig, plan
-from onebody.learning.policies import Deployed, for_each
+from onebody.learning.policies import Deployed, for_each, stacked
 from onebody.learning.validated import ValidatedConfig
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.simulator import Simulator
@@ -86,14 +86,14 @@ class Planner(eqx.Module):
     def _plan(self, task: Array, observation: Array, key: Any, last: Array, noise: Array) -> tuple[Any, Array]:
         key, plan_key, member_key = jax.random.split(key, 3)
         plan_key = jax.random.fold_in(plan_key, jax.lax.bitcast_convert_type(noise[0], jnp.uint32))
-        model = Bounded(Mixed(self.members, member_key))
+        model = Mixed(self.members, member_key)
 
         def score(actions: Float[Array, "candidate time action"]) -> Float[Array, " candidate"]:
             def step(carry: tuple[Array, Array], action: Array) -> tuple[tuple[Array, Array], Array]:
                 seen, alive = carry
                 following = model(seen, action)
-                reward, ended = self.family.outcome(seen[None], action[None], following[None], task[None])
-                return (following, alive * ~ended[0]), alive * reward[0]
+                reward, ended = self.family.outcome(seen, action, following, task)
+                return (following, alive * ~ended), alive * reward
 
             start = jnp.broadcast_to(observation, (len(actions), len(observation))), jnp.ones(len(actions))
             return jax.lax.scan(step, start, jnp.swapaxes(actions, 0, 1))[1].sum(0)
@@ -115,7 +115,7 @@ class MBMPC:
 
     def step(self, state: Models, key: Key) -> tuple[Models, Metrics]:
         collect_key, fit_key = jax.random.split(key)
-        planners = for_each(self._planner(state), jnp.arange(self.config.real_episodes))
+        planners = for_each(self._planner(state), self.config.real_episodes)
         state, metrics = collect(state, self.simulator, planners, collect_key)
         state, fitted = fit(state, fit_key, self.config.model)
         return state, metrics | {name: float(x) for name, x in fitted.items()}
@@ -125,7 +125,7 @@ class MBMPC:
         keys, before, unknown = jax.random.split(key, len(tasks)), self.simulator.samples, jnp.full(len(tasks), jnp.nan)
         learners = [eqx.tree_at(lambda m: m.task, state, task[None]) for task in tasks]
         for stage in itertools.count():
-            planners = jax.tree.map(lambda *x: jnp.stack(x), *map(self._planner, learners))
+            planners = stacked(map(self._planner, learners))
             yield Adapted(stage, planners, (self.simulator.samples - before) // len(tasks), unknown)
             learners = [self.step(own, jax.random.fold_in(k, stage))[0] for own, k in zip(learners, keys, strict=True)]
 

@@ -11,12 +11,13 @@
 
 MAML's meta-step with models in the place of tasks. The models know dynamics and the family's own reward of one task;
 adaptation sees rewards alone. As in the released code, line 3 has the policies adapted before the last outer step,
-and imagined observations stay within ±1000; the share of steps that this cuts is a metric. Unlike there,
-Hessian-vector products are exact, and imagined actions are clipped to [-1, 1] where the reward sees them, too.
+and imagined observations stay in bounds; the share of steps that this cuts is a metric. Unlike there, the bounds are
+100 standard deviations of what was seen (not ±1000), Hessian-vector products are exact, and imagined actions are
+clipped to [-1, 1] where the reward sees them, too.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 import equinox as eqx
@@ -26,11 +27,12 @@ from jaxtyping import Array, Float
 
 from onebody.algorithms import maml
 from onebody.algorithms.maml import Seen, likelihood
-from onebody.algorithms.models import LIMIT, Models, collect, fit, imagination, new_models
+from onebody.algorithms.models import Models, collect, fit, imagination, new_models
 from onebody.algorithms.protocol import Adapted, Metrics
 from onebody.core.errors import OnebodyError, at_least
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key
+from onebody.learning.dynamics import FURTHEST
 from onebody.learning.ensemble import Member
 from onebody.learning.policies import GaussianPolicy, for_each
 from onebody.learning.validated import ValidatedConfig
@@ -99,7 +101,8 @@ def imagine(
     found = jax.lax.map(one, (members, grouped, jax.random.split(key, n)))
     task = jnp.arange(config.meta_batch)
     found = jax.tree.map(lambda x: x[task % n, task // n], found)
-    cut = jnp.any(jnp.abs(found.next_observation) >= LIMIT, axis=-1).mean()
+    seen = models.ensemble.observation
+    cut = jnp.any(jnp.abs(found.next_observation - seen.mean) > 0.999 * FURTHEST * seen.std, axis=-1).mean()
     returns = first_episode_return(found.reward, found.done).mean()
     return maml.seen(policies, found, config), {"return": returns, "cut": cut}
 
@@ -109,7 +112,7 @@ def meta_step(
 ) -> tuple[State, dict[str, Array]]:
     """Lines 6-7."""
     before_key, after_key = jax.random.split(key)
-    policies = for_each(state.policy, jnp.arange(config.meta_batch))
+    policies = for_each(state.policy, config.meta_batch)
     before, first = imagine(state.models, members, policies, before_key, family, config)
     adapted = maml.inner_steps(policies, before, config.inner_rate, likelihood)
     after, then = imagine(state.models, members, adapted, after_key, family, config)
@@ -141,7 +144,7 @@ class MBMPO:
         policy_key, model_key = jax.random.split(key)
         models = new_models(self.simulator, model_key, self.config.model, self.config.task)
         policy = maml.new_policy(self.family, policy_key, self.config)
-        return State(policy, for_each(policy, jnp.arange(self.config.meta_batch)), models)
+        return State(policy, for_each(policy, self.config.meta_batch), models)
 
     def step(self, state: State, key: Key) -> tuple[State, Metrics]:
         collect_key, fit_key, meta_key = jax.random.split(key, 3)
@@ -152,11 +155,12 @@ class MBMPO:
 
     def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
         """Line 8."""
-        config = replace(self.config, episodes=self.config.refine_episodes)
-        return maml.adaptation(self.simulator, state.policy, tasks, key, config, likelihood)
+        episodes = self.config.refine_episodes
+        return maml.adaptation(self.simulator, state.policy, tasks, key, self.config, episodes, likelihood)
 
     def _explorers(self, state: State) -> GaussianPolicy:
         """Line 3's policies, dealt out in turn."""
+        if not self.config.tailored:
+            return for_each(state.policy, self.config.real_episodes)
         turn = jnp.arange(self.config.real_episodes) % self.config.meta_batch
-        policies = state.adapted if self.config.tailored else for_each(state.policy, turn)
-        return jax.tree.map(lambda x: x[turn], policies)
+        return jax.tree.map(lambda x: x[turn], state.adapted)

@@ -29,7 +29,7 @@ from onebody.core.errors import OnebodyError, at_least, at_most
 from onebody.core.nets import Normalizer
 from onebody.core.types import Key
 from onebody.learning import linear_baseline, trpo
-from onebody.learning.policies import GaussianPolicy, for_each
+from onebody.learning.policies import GaussianPolicy, for_each, stacked
 from onebody.learning.trpo import TRPOConfig
 from onebody.learning.validated import ValidatedConfig
 from onebody.tasks.family import TaskFamily
@@ -95,7 +95,7 @@ def improve(state: State, key: Key, family: TaskFamily, config: Config) -> tuple
     def step(policy: GaussianPolicy, key: Key) -> tuple[GaussianPolicy, Array]:
         """Line 6."""
         member_key, rollout_key = jax.random.split(key)
-        world, policies = imagination(models, Mixed(members, member_key), family), for_each(policy, models.task)
+        world, policies = imagination(models, Mixed(members, member_key), family), for_each(policy, 1)
         seen = rollout(world, policies, models.task, rollout_key, episodes=config.episodes)
         seen = jax.tree.map(lambda x: x[0], seen)
         advantage = linear_baseline.advantages(seen, config.discount, config.trace)
@@ -137,7 +137,7 @@ class METRPO:
 
     def step(self, state: State, key: Key) -> tuple[State, Metrics]:
         collect_key, fit_key, improve_key = jax.random.split(key, 3)
-        explorers = for_each(state.policy, jnp.arange(self.config.real_episodes))
+        explorers = for_each(state.policy, self.config.real_episodes)
         models, metrics = collect(state.models, self.simulator, explorers, collect_key)
         models, fitted = fit(models, fit_key, self.config.model)
         state, improved = improve(State(state.policy, models), improve_key, self.family, self.config)
@@ -145,15 +145,20 @@ class METRPO:
 
     def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
         """Line 7; each task goes on in its own copy of everything."""
-        keys, before = jax.random.split(key, len(tasks)), self.simulator.samples
+        judge_key, *keys = jax.random.split(key, len(tasks) + 1)
+        before = self.simulator.samples
         learners = [eqx.tree_at(lambda s: s.models.task, state, task[None]) for task in tasks]
         if state.models.data.size:
-            learners = [improve(own, k, self.family, self.config)[0] for own, k in zip(learners, keys, strict=True)]
+            practice_keys = [jax.random.fold_in(k, 0) for k in keys]
+            pairs = zip(learners, practice_keys, strict=True)
+            learners = [improve(own, k, self.family, self.config)[0] for own, k in pairs]
         for stage in itertools.count():
-            policies = jax.tree.map(lambda *x: jnp.stack(x), *(own.policy for own in learners))
-            predicted = jnp.stack([self._predict(own, key) for own in learners])
+            policies = stacked(own.policy for own in learners)
+            predicted = jnp.stack([self._predict(own, judge_key) for own in learners])
             yield Adapted(stage, policies, (self.simulator.samples - before) // len(tasks), predicted)
-            learners = [self.step(own, jax.random.fold_in(k, stage))[0] for own, k in zip(learners, keys, strict=True)]
+            learners = [
+                self.step(own, jax.random.fold_in(k, stage + 1))[0] for own, k in zip(learners, keys, strict=True)
+            ]
 
     def _predict(self, state: State, key: Key) -> Float[Array, ""]:
         """Mean over the models; NaN before there are data."""

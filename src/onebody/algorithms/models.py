@@ -12,6 +12,7 @@ from onebody.algorithms.protocol import Metrics
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key
 from onebody.learning import validated
+from onebody.learning.dynamics import renormalize
 from onebody.learning.ensemble import Member
 from onebody.learning.policies import Policy, UniformPolicy, for_each
 from onebody.learning.replay import Replay
@@ -20,9 +21,6 @@ from onebody.tasks.family import TaskFamily
 from onebody.worlds.imagination import Imagination
 from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
-
-LIMIT = 1000.0
-"""of imagined observations, on each side"""
 
 
 class Models(eqx.Module):
@@ -37,15 +35,6 @@ class Models(eqx.Module):
     def members(self) -> Member:
         """The models, stacked."""
         return self.ensemble.models()
-
-
-class Bounded(eqx.Module):
-    """A model whose predictions stay within ±LIMIT."""
-
-    model: Any
-
-    def __call__(self, observation: Array, action: Array) -> Array:
-        return jnp.clip(jnp.nan_to_num(self.model(observation, action), nan=LIMIT), -LIMIT, LIMIT)
 
 
 class Mixed(eqx.Module):
@@ -76,7 +65,7 @@ def new_models(simulator: Simulator, key: Key, config: ValidatedConfig, task: tu
     family = simulator.family
     family.needs_one_model()
     task_key, model_key, start_key = jax.random.split(key, 3)
-    chosen = family.space.sample(task_key, 1) if task is None else family.parse(task)[None]
+    chosen = family.given_or_drawn(task, task_key)
     sizes = family.body.observation_size, family.body.action_size
     ensemble = Validated(model_key, *sizes, config)
     return Models(ensemble, Replay.empty(config.capacity, *sizes), simulator.starts(start_key), chosen)
@@ -84,7 +73,7 @@ def new_models(simulator: Simulator, key: Key, config: ValidatedConfig, task: tu
 
 def imagination(models: Models, model: Any, family: TaskFamily) -> Imagination:
     """The world of a model, from p0."""
-    return Imagination(family, Bounded(model), models.starts)
+    return Imagination(family, model, models.starts)
 
 
 def collect(models: Models, simulator: Simulator, policies: Any, key: Key) -> tuple[Models, Metrics]:
@@ -92,10 +81,10 @@ def collect(models: Models, simulator: Simulator, policies: Any, key: Key) -> tu
     n = len(jax.tree.leaves(policies)[0])
     tasks = jnp.tile(models.task, (n, 1))
     if not models.data.size:
-        policies = for_each(UniformPolicy(simulator.family.body.action_size), tasks)
+        policies = for_each(UniformPolicy(simulator.family.body.action_size), n)
     seen = rollout(simulator, policies, tasks, key, episodes=1)
     where = lambda m: (m.data, m.ensemble)  # noqa: E731
-    models = eqx.tree_at(where, models, (models.data.add(seen), models.ensemble.renormalize(seen)))
+    models = eqx.tree_at(where, models, (models.data.add(seen), renormalize(models.ensemble, seen)))
     return models, {"real/return": float(first_episode_return(seen.reward, seen.done).mean())}
 
 

@@ -31,6 +31,7 @@ from onebody.core.nets import Normalizer, trainable
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key, Transitions
 from onebody.learning import ensemble, first_order
+from onebody.learning.dynamics import renormalize
 from onebody.learning.ensemble import Ensemble, EnsembleConfig
 from onebody.learning.first_order import Agent, FirstOrderConfig
 from onebody.learning.policies import Exploring, Policy, for_each
@@ -39,8 +40,6 @@ from onebody.tasks.family import TaskFamily
 from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
 
-LAST_RATE = 0.1
-"""share of the learning rates at the end of a practice; they fall linearly, so that policy and values settle"""
 REFINE_RATE = 0.2
 """share of them in a practice for a single task"""
 COVERAGE = (0.05, 0.95)
@@ -59,9 +58,9 @@ class Config:
     """iterations of training"""
     real_episodes: int = 20
     """real episodes an iteration, each of its own task"""
-    collect: Literal["uniform", "disagreement", "worst"] = "uniform"
+    collect: Literal["uniform", "disagreement", "worst", "gap"] = "uniform"
     """their tasks: draws from p(ψ), or those of five times as many draws where the members disagree most along the
-    policy's way, or whose predicted return is lowest"""
+    policy's way, or whose predicted return is lowest, or where practice for them alone would raise it most"""
     n_model: int = 1000
     """gradient steps of each member an iteration"""
     n_updates: int = 700
@@ -122,7 +121,7 @@ class OMNI:
         task_key, collect_key, model_key, policy_key = jax.random.split(key, 4)
         state, metrics = self._collect(state, self._tasks(state, task_key), 1, collect_key)
         state, metrics["model/loss"] = _fit(state, model_key, self.config.n_model, self.config.model)
-        rates = jnp.linspace(1.0, LAST_RATE, self.config.n_updates)
+        rates = ensemble.falling(self.config.n_updates)
         state, practised = self._practise(state, None, rates, policy_key)
         return state, {name: float(value) for name, value in (metrics | practised).items()}
 
@@ -158,21 +157,35 @@ class OMNI:
 
     def _tasks(self, state: State, key: Key) -> Float[Array, "task feature"]:
         """Tasks of the next real episodes."""
-        n = self.config.real_episodes
+        n, (task_key, predict_key, practice_key) = self.config.real_episodes, jax.random.split(key, 3)
         if self.config.collect == "uniform":
-            return self.family.space.sample(key, n)
-        tasks = self.family.space.sample(key, CANDIDATES * n)
-        returns, novelty = self._predict(state, for_each(state.agent.policy, tasks), tasks, 1, key)
-        wanted = novelty if self.config.collect == "disagreement" else -returns.mean(0)
+            return self.family.space.sample(task_key, n)
+        tasks = self.family.space.sample(task_key, CANDIDATES * n)
+        expected, wanted = self._expected(state, tasks, predict_key)
+        if self.config.collect == "worst":
+            wanted = -expected
+        if self.config.collect == "gap":
+            rates = jnp.full(practice.REFRESH, REFINE_RATE)
+            refined, _ = self._practise(state, tasks, rates, practice_key)
+            wanted = self._expected(refined, tasks, predict_key)[0] - expected
         return tasks[jnp.argsort(-wanted)[:n]]
+
+    def _expected(self, state: State, tasks: Array, key: Key) -> tuple[Float[Array, " task"], Float[Array, " task"]]:
+        """Predicted returns of the policy as it is, and how new the states are where it goes."""
+        returns, novelty = self._predict(state, for_each(state.agent.policy, len(tasks)), tasks, 1, key)
+        return jnp.median(returns, axis=0), novelty
 
     def _collect(self, state: State, tasks: Array, episodes: int, key: Key) -> tuple[State, dict[str, Array]]:
         """Line 3: how far predictions are off is learned from the very episodes that are collected."""
-        policies = Exploring(for_each(state.agent.policy, tasks))
-        imagined, _ = self._predict(state, policies, tasks, self.config.predicted_episodes, key, deterministic=False)
-        seen = rollout(self.simulator, policies, tasks, key, episodes=episodes)
+        policies = Exploring(for_each(state.agent.policy, len(tasks)))
+        predict_key, rollout_key = jax.random.split(key)
+        imagined, _ = self._predict(
+            state, policies, tasks, self.config.predicted_episodes, predict_key, deterministic=False
+        )
+        seen = rollout(self.simulator, policies, tasks, rollout_key, episodes=episodes)
         real = first_episode_return(seen.reward, seen.done)
-        state, error = _learn_from(state, seen, real - imagined.mean(0)[:, None])
+        imagined = jnp.median(imagined, axis=0)
+        state, error = _learn_from(state, seen, real - imagined[:, None])
         metrics = {"real/return": real.mean(), "imagined/return": imagined.mean(), "model/validation_error": error}
         return state, metrics
 
@@ -201,9 +214,9 @@ class OMNI:
         """Policies of several tasks, and what their models say of them."""
         policies, promises = [], []
         for state, rows in _together(states, tasks):
-            policies.append(for_each(state.agent.policy, rows))
+            policies.append(for_each(state.agent.policy, len(rows)))
             returns, novelty = self._predict(state, policies[-1], rows, self.config.predicted_episodes, key)
-            promises.append((returns.mean(0), _interval(returns, state.errors), novelty))
+            promises.append((jnp.median(returns, axis=0), _interval(returns, state.errors), novelty))
         stacked, promised = (jax.tree.map(lambda *x: jnp.concatenate(x), *each) for each in (policies, promises))
         return Adapted(stage, stacked, samples, *promised)
 
@@ -211,9 +224,9 @@ class OMNI:
 def _interval(returns: Float[Array, "member task"], errors: Float[Array, " episode"]) -> Float[Array, "task 2"]:
     """Where real returns are expected: what predictions missed of late, and what the members do not agree on."""
     low, high = jnp.quantile(errors, jnp.array(COVERAGE))
-    mean, spread = returns.mean(0), DEVIATIONS * returns.std(0)
+    middle, spread = jnp.median(returns, axis=0), DEVIATIONS * returns.std(0)
     away = jnp.hypot(jnp.minimum(low, 0.0), spread), jnp.hypot(jnp.maximum(high, 0.0), spread)
-    return jnp.stack([mean - away[0], mean + away[1]], axis=1)
+    return jnp.stack([middle - away[0], middle + away[1]], axis=1)
 
 
 def _together(states: Sequence[State], tasks: Array) -> list[tuple[State, Array]]:
@@ -228,7 +241,7 @@ def _learn_from(state: State, seen: Transitions, missed: Array) -> tuple[State, 
     """Line 3: real transitions into data and normalisers; also the model's error on them before it is fitted."""
     predicted = state.model.predict(seen.observation, seen.action).mean(0)
     error = jnp.sqrt(jnp.mean(((predicted - seen.next_observation) / state.model.difference.std) ** 2))
-    model = state.model.renormalize(seen)
+    model = renormalize(state.model, seen)
     agent = first_order.renormalize(state.agent, model.observation)
     errors = jnp.concatenate([state.errors, missed.reshape(-1)])[-len(state.errors) :]
     return State(model, state.optimizer, state.data.add(seen), state.starts, agent, errors), error

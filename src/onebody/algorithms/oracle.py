@@ -46,6 +46,6 @@ class Oracle:
 
     def adapt(self, state: Agent, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
         """The same policy at every stage: it does not learn from single tasks."""
-        policies = for_each(state.policy, tasks)
+        policies = for_each(state.policy, len(tasks))
         for stage in itertools.count():
             yield Adapted(stage, policies, 0, jnp.full(len(tasks), jnp.nan))

@@ -6,7 +6,7 @@
            z ~ q_φ(z | recent data), into replay and recent data; then more of both, into replay alone    `_visit`
     4:     n_gradient times, for a meta-batch of tasks                                                    `update`
     5:         z ~ q_φ(z | c), c from recent data; transitions from replay
-    6:         φ, Q: down L_Q + λ KL(q_φ(z | c) ‖ N(0, I)); V towards min Q - log π; θ: down log π - min Q
+    6:         φ, Q: down L_Q + λ KL(q_φ(z | c) ‖ N(0, I)); θ: down log π - min Q; V towards min Q - log π
     7: a new ψ: episodes with z ~ N(0, I), then with z ~ q_φ(z | all of them)                             `adapt`
 
 The task is hidden: rewards tell of it, and dynamics where they vary. SAC is its first form (Haarnoja et al. 2018a);
@@ -309,7 +309,9 @@ class PEARL:
         """A horizon of real steps of each task, [task, row, ...], and the mean return of the first episodes."""
         found = rollout(self.simulator, _with(actor, z), tasks, key, episodes=1, deterministic=deterministic)
         observation, action, reward, following, terminated, _ = (x[:, :, 0] for x in found)
-        signal, _ = self.family.tested.outcome(observation, action, following, tasks)
+        signal = reward
+        if self.family.tested is not self.family:
+            signal, _ = self.family.tested.outcome(observation, action, following, tasks[:, None])
         rows = Rows(observation, action, reward, signal, following, terminated.astype(jnp.float32))
         return rows, float(first_episode_return(found.reward, found.done).mean())
 
@@ -320,7 +322,7 @@ def _draw(belief: Gaussian, key: Key) -> Float[Array, "task latent"]:
 
 def _with(actor: LatentPolicy, z: Float[Array, "task latent"]) -> LatentPolicy:
     """The policy of each task."""
-    return eqx.tree_at(lambda a: a.latent, for_each(actor, z), z)
+    return eqx.tree_at(lambda a: a.latent, for_each(actor, len(z)), z)
 
 
 def _beside(episodes: Sequence[Rows]) -> Rows:

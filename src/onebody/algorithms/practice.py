@@ -70,7 +70,7 @@ def practise(
         rates: share of the learning rates of policy and values, an update each.
     """
     n_start = round(config.from_start * config.batch)
-    n_data = round(config.from_data * config.batch) if tasks is None else 0
+    n_data = 0 if tasks is not None else min(round(config.from_data * config.batch), config.batch - n_start)
 
     def draw(key: Key, n: int) -> Array:
         return family.space.sample(key, n) if tasks is None else tasks[jax.random.randint(key, (n,), 0, len(tasks))]
@@ -78,17 +78,13 @@ def practise(
     def start(key: Key, n: int) -> Array:
         return starts[jax.random.randint(key, (n,), 0, len(starts))]
 
-    def judge(observation: Array, action: Array, following: Array, tasks: Array) -> tuple[Array, Array]:
-        reward, ended = family.outcome(observation[:, None], action[:, None], following[:, None], tasks)
-        return reward[:, 0], ended[:, 0]
-
     def follow(agent: Agent, key: Key) -> Visited:
         member_key, start_key, task_key, noise_key = jax.random.split(key, 4)
         task = draw(task_key, EPISODES)
         noise = jax.random.normal(noise_key, (family.horizon, EPISODES, agent.policy.noise_size))
         member = model.random_member(member_key)
         begin = start(start_key, EPISODES)
-        return Visited.along(first_order.imagine(agent.policy, member, judge, begin, task, noise), task)
+        return Visited.along(first_order.imagine(agent.policy, member, family.outcome, begin, task, noise), task)
 
     def improve(agent: Agent, visited: Visited, key: Key, rate: Array) -> tuple[Agent, dict[str, Array]]:
         member_key, visit_key, start_key, data_key, task_key, update_key = jax.random.split(key, 6)
@@ -96,10 +92,12 @@ def practise(
         seen = data.observation[jax.random.randint(data_key, (n_data,), 0, data.size)]
         begin = jnp.concatenate([observation, start(start_key, n_start), seen])
         task = jnp.concatenate([own, draw(task_key, n_start + n_data)])
-        return first_order.update(agent, model.random_member(member_key), judge, begin, task, update_key, config, rate)
+        return first_order.update(
+            agent, model.random_member(member_key), family.outcome, begin, task, update_key, config, rate
+        )
 
     def some(agent: Agent, rows: tuple[Array, Array]) -> tuple[Agent, dict[str, Array]]:
-        visited = follow(agent, jax.random.fold_in(rows[0][0], 0))
+        visited = follow(agent, jax.random.fold_in(rows[0][0], REFRESH))  # no key of the update itself
         return jax.lax.scan(lambda agent, row: improve(agent, visited, *row), agent, rows)
 
     rows, metrics = (jax.random.split(key, len(rates)), rates), {}

@@ -83,15 +83,17 @@ def outer_loss(policy: GaussianPolicy, before: Seen, after: Seen, config: Config
 def outer_steps(state: State, before: Seen, after: Seen, config: Config) -> tuple[State, dict[str, Array]]:
     free, fixed = eqx.partition(state.policy, trainable(state.policy))
 
-    def step(carry: PyTree, _: None) -> tuple[PyTree, dict[str, Array]]:
-        free, optimizer = carry
-        loss = lambda free: outer_loss(eqx.combine(free, fixed), before, after, config)  # noqa: E731
-        gradient, metrics = jax.grad(loss, has_aux=True)(free)
-        updates, optimizer = optax.adam(config.learning_rate).update(gradient, optimizer)
-        return (optax.apply_updates(free, updates), optimizer), metrics
+    def loss(free: PyTree) -> tuple[Array, dict[str, Array]]:
+        return outer_loss(eqx.combine(free, fixed), before, after, config)
 
-    (free, optimizer), metrics = jax.lax.scan(step, (free, state.optimizer), None, length=config.n_epochs)
-    return State(eqx.combine(free, fixed), optimizer), jax.tree.map(lambda x: x[-1], metrics)
+    def step(carry: PyTree, _: None) -> tuple[PyTree, None]:
+        free, optimizer = carry
+        gradient, _ = jax.grad(loss, has_aux=True)(free)
+        updates, optimizer = optax.adam(config.learning_rate).update(gradient, optimizer)
+        return (optax.apply_updates(free, updates), optimizer), None
+
+    (free, optimizer), _ = jax.lax.scan(step, (free, state.optimizer), None, length=config.n_epochs)
+    return State(eqx.combine(free, fixed), optimizer), loss(free)[1]
 
 
 @dataclass(frozen=True)
@@ -113,4 +115,4 @@ class ProMP:
         return state, metrics | {name: float(value) for name, value in found.items()}
 
     def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
-        return adaptation(self.simulator, state.policy, tasks, key, self.config, ratio)
+        return adaptation(self.simulator, state.policy, tasks, key, self.config, self.config.episodes, ratio)

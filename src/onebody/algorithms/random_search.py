@@ -3,6 +3,8 @@
 1: directions δ_i ~ N(0, I), each with a task of its own; a real episode with θ + ν δ_i, one with θ - ν δ_i    `step`
 2: θ ← θ + α / (N σ) Σ_i (R_i⁺ - R_i⁻) δ_i, σ the deviation of the 2 N returns
 3: a new ψ: the policy as it is, at every stage                                                               `adapt`
+
+Differences: θ begins with small random weights and has a bias (there: zeros, none); actions are clipped to [-1, 1].
 """
 
 import itertools
@@ -28,12 +30,16 @@ from onebody.worlds.simulator import Simulator
 
 @dataclass(frozen=True)
 class Config:
-    """n_iterations updates of θ, N directions each, their deviation ν, and the rate α: theirs for the half-cheetah."""
+    """Theirs for the half-cheetah; iterations ours."""
 
     n_iterations: int = 200
+    """updates of θ"""
     directions: int = 32
+    """directions an update (N)"""
     deviation: float = 0.03
+    """of a candidate from θ (ν)"""
     rate: float = 0.02
+    """α"""
 
     def __post_init__(self) -> None:
         positive(self, "n_iterations", "directions", "deviation", "rate")
@@ -57,14 +63,13 @@ class RandomSearch:
         parameters, unravel = ravel_pytree(state.net)
         directions = jax.random.normal(direction_key, (self.config.directions, len(parameters)))
         steps = self.config.deviation * jnp.concatenate([directions, -directions])
-        candidates = eqx.tree_at(lambda p: p.net, for_each(state, steps), jax.vmap(unravel)(parameters + steps))
+        candidates = eqx.tree_at(lambda p: p.net, for_each(state, len(steps)), jax.vmap(unravel)(parameters + steps))
         seen = rollout(self.simulator, candidates, tasks, episode_key, episodes=1, deterministic=True)
         returns = first_episode_return(seen.reward, seen.done)[:, 0]
-        ahead, behind = jnp.split(returns, 2)
-        slope = (ahead - behind) @ directions / len(directions) / (returns.std() + 1e-8)
+        slope = jnp.subtract(*jnp.split(returns, 2)) @ directions / len(directions) / (returns.std() + 1e-8)
         moved = eqx.tree_at(lambda p: p.net, state, unravel(parameters + self.config.rate * slope))
         return moved, {"real/return": float(returns.mean())}
 
     def adapt(self, state: GaussianPolicy, tasks: Array, key: Key) -> Iterator[Adapted]:
-        policies, unknown = for_each(state, tasks), jnp.full(len(tasks), jnp.nan)
+        policies, unknown = for_each(state, len(tasks)), jnp.full(len(tasks), jnp.nan)
         return (Adapted(stage, policies, 0, unknown) for stage in itertools.count())

@@ -8,6 +8,9 @@
     6: a new ψ: stage 0 is the policy as it is; each stage lines 3-5 for ψ alone, with its own replay        `adapt`
 
 The policy does not see ψ: untrained (`--samples 0`) and adapted in stages it is the usual single-task baseline.
+
+Differences from the paper: episodes and gradient steps take turns in blocks, not one by one; the first episodes are the
+policy's own, not uniformly random; networks begin as those of the released PEARL.
 """
 
 import itertools
@@ -25,7 +28,7 @@ from onebody.core.errors import at_least, at_most, positive
 from onebody.core.nets import MLP
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key
-from onebody.learning.policies import for_each
+from onebody.learning.policies import for_each, stacked
 from onebody.learning.sac import LatentPolicy, averaged, descend, network, new_optimizer, repeated, value
 from onebody.learning.task_replay import Rows, TaskReplay
 from onebody.tasks.family import TaskFamily
@@ -161,7 +164,7 @@ class SAC:
         learners, seen = [state.learner] * len(tasks), [[] for _ in tasks]
         before, unknown = self.simulator.samples, jnp.full(len(tasks), jnp.nan)
         for stage in itertools.count():
-            actors = jax.tree.map(lambda *x: jnp.stack(x), *(learner.actor for learner in learners))
+            actors = stacked(learner.actor for learner in learners)
             yield Adapted(stage, actors, (self.simulator.samples - before) // len(tasks), unknown)
             for i, task in enumerate(tasks):
                 episode_key, learn_key = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, stage), i))
@@ -178,7 +181,7 @@ class SAC:
 
     def _episodes(self, actor: LatentPolicy, tasks: Array, episodes: int, key: Key) -> tuple[Rows, Metrics]:
         """Line 3, as [1, row, ...]."""
-        seen = rollout(self.simulator, for_each(actor, tasks), tasks, key, episodes=episodes)
+        seen = rollout(self.simulator, for_each(actor, len(tasks)), tasks, key, episodes=episodes)
         flat = lambda x: x.reshape(1, -1, *x.shape[3:])  # noqa: E731
         observation, action, reward, following, terminated, _ = map(flat, seen)
         rows = Rows(observation, action, reward, reward, following, terminated.astype(jnp.float32))

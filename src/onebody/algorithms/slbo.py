@@ -79,8 +79,7 @@ class SLBO:
 
     def init(self, key: Key) -> State:
         task_key, shared_key, agent_key = jax.random.split(key, 3)
-        drawn = self.family.space.sample(task_key, 1)
-        task = drawn if self.config.task is None else self.family.parse(self.config.task)[None]
+        task = self.family.given_or_drawn(self.config.task, task_key)
         shared = new_shared(self.simulator, self.config.stage, self.config.n_outer, shared_key)
         action_size = self.family.body.action_size
         agents = new_agents(agent_key, 1, shared.model.observation, action_size, self.config.stage)

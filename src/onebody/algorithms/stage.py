@@ -173,7 +173,7 @@ def learn_from(shared: Shared, agents: Agents, seen: Transitions) -> tuple[Share
     difference = seen.next_observation - seen.observation
     predicted = shared.model(seen.observation, seen.action) - seen.observation
     error = dynamics.error(shared.model, predicted, difference).mean()
-    model = shared.model.renormalize(seen)
+    model = dynamics.renormalize(shared.model, seen)
     n = agents.policy.log_std.shape[0]
     stacked = jax.tree.map(lambda x: jnp.broadcast_to(x, (n, *x.shape)), model.observation)
     agents = eqx.tree_at(lambda a: (a.policy.observation, a.value.observation), agents, (stacked, stacked))

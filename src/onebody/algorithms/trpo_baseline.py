@@ -27,7 +27,7 @@ from onebody.core.nets import Normalizer, trainable
 from onebody.core.returns import first_episode_return, gae
 from onebody.core.types import Key, Transitions
 from onebody.learning import trpo
-from onebody.learning.policies import GaussianPolicy, ValueConfig, ValueFunction, fit_value, for_each
+from onebody.learning.policies import GaussianPolicy, ValueConfig, ValueFunction, fit_value, for_each, stacked
 from onebody.learning.trpo import TRPOConfig
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.rollout import rollout
@@ -81,7 +81,7 @@ def collect(
     simulator: Simulator, policy: GaussianPolicy, tasks: Float[Array, "task feature"], episodes: int, key: Key
 ) -> tuple[Transitions, Metrics]:
     """Line 3."""
-    seen = rollout(simulator, for_each(policy, tasks), tasks, key, episodes=episodes)
+    seen = rollout(simulator, for_each(policy, len(tasks)), tasks, key, episodes=episodes)
     return seen, {"real/return": float(first_episode_return(seen.reward, seen.done).mean())}
 
 
@@ -121,7 +121,7 @@ class TRPO:
         agents, used, unknown = [state] * len(tasks), 0, jnp.full(len(tasks), jnp.nan)
         keys = jax.random.split(key, len(tasks))
         for stage in itertools.count():
-            yield Adapted(stage, jax.tree.map(lambda *x: jnp.stack(x), *(a.policy for a in agents)), used, unknown)
+            yield Adapted(stage, stacked(a.policy for a in agents), used, unknown)
             before = self.simulator.samples
             agents = [
                 self._improved(agent, task[None], self.config.refine_episodes, jax.random.fold_in(k, stage))[0]

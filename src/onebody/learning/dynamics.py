@@ -1,6 +1,7 @@
 """The learned dynamics of SLBO: one deterministic network that predicts normalised state differences."""
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import equinox as eqx
 import jax
@@ -56,15 +57,28 @@ class Dynamics(eqx.Module):
     ) -> Float[Array, "*axes observation"]:
         """The predicted next observation, kept within 100 standard deviations; the action is clipped to [-1, 1]."""
         inputs = jnp.concatenate([self.observation(observation), jnp.clip(action, -1.0, 1.0)], axis=-1)
-        predicted = observation + self.difference.inverse(self.net(inputs))
-        limit = 100.0 * self.observation.std
-        return jnp.clip(predicted, self.observation.mean - limit, self.observation.mean + limit)
+        return within(observation + self.difference.inverse(self.net(inputs)), self.observation)
 
-    def renormalize(self, transitions: Transitions) -> "Dynamics":
-        """With the statistics of new transitions merged in."""
-        difference = transitions.next_observation - transitions.observation
-        normalizers = (self.observation.update(transitions.observation), self.difference.update(difference))
-        return eqx.tree_at(lambda m: (m.observation, m.difference), self, normalizers)
+
+FURTHEST = 100.0
+"""standard deviations of observations that a prediction may be away from their mean"""
+
+
+def within(predicted: Float[Array, "*axes observation"], seen: Normalizer) -> Float[Array, "*axes observation"]:
+    """Kept within FURTHEST of what was seen, so that imagined episodes stay finite."""
+    limit = FURTHEST * seen.std
+    return jnp.clip(predicted, seen.mean - limit, seen.mean + limit)
+
+
+M = TypeVar("M", bound=eqx.Module)
+
+
+def renormalize(model: M, transitions: Transitions) -> M:
+    """Any model with the statistics of new transitions merged into its normalisers `observation` and `difference`."""
+    where = lambda m: (m.observation, m.difference)  # noqa: E731
+    observation, difference = where(model)
+    steps = transitions.next_observation - transitions.observation
+    return eqx.tree_at(where, model, (observation.update(transitions.observation), difference.update(steps)))
 
 
 def error(

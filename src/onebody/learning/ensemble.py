@@ -15,14 +15,15 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from onebody.core.errors import at_least, positive
 from onebody.core.nets import MLP, Normalizer, fan_in, trainable
-from onebody.core.types import Key, Transitions
+from onebody.core.types import Key
+from onebody.learning.dynamics import within
 from onebody.learning.replay import Replay
 
 LOG_STD = (-5.0, 0.5)
 """bounds of the logarithm of a predicted standard deviation, in standard deviations of differences"""
 
 LAST_RATE = 0.1
-"""share of the learning rate at the end of a fit; it falls linearly, so that the model settles"""
+"""share of a learning rate at the end"""
 
 
 @dataclass(frozen=True)
@@ -101,12 +102,6 @@ class Ensemble(eqx.Module):
         log_std = jax.vmap(lambda net: _distribution(net, self.observation(observation), action).log_std)(self.nets)
         return jnp.exp(log_std).mean(0) * self.difference.std
 
-    def renormalize(self, transitions: Transitions) -> "Ensemble":
-        """With the statistics of new transitions merged in."""
-        difference = transitions.next_observation - transitions.observation
-        normalizers = (self.observation.update(transitions.observation), self.difference.update(difference))
-        return eqx.tree_at(lambda m: (m.observation, m.difference), self, normalizers)
-
 
 class Member(eqx.Module):
     """One network of an ensemble."""
@@ -118,14 +113,14 @@ class Member(eqx.Module):
     def __call__(
         self, observation: Float[Array, "*axes observation"], action: Float[Array, "*axes action"]
     ) -> Float[Array, "*axes observation"]:
-        """The mean next observation; the action is clipped to [-1, 1]."""
+        """The mean next observation, kept within 100 standard deviations; the action is clipped to [-1, 1]."""
         n = observation.shape[-1]
         weights, biases = [*self.net.weights[:-1], self.net.weights[-1][:, :n]], [*self.net.biases[:-1]]
         mean_only = eqx.tree_at(
             lambda m: (m.weights, m.biases), self.net, (weights, [*biases, self.net.biases[-1][:n]])
         )
         inputs = jnp.concatenate([self.observation(observation), jnp.clip(action, -1.0, 1.0)], axis=-1)
-        return observation + self.difference.inverse(mean_only(inputs))
+        return within(observation + self.difference.inverse(mean_only(inputs)), self.observation)
 
 
 def _distribution(net: MLP, observation: Array, action: Array) -> Prediction:
@@ -149,6 +144,11 @@ def loss(net: MLP, observation: Array, action: Array, difference: Array) -> Floa
     error = difference - mean
     unlikely = 0.5 * jnp.square(jax.lax.stop_gradient(error) * jnp.exp(-log_std)) + log_std
     return jnp.mean(0.5 * error**2 + unlikely)
+
+
+def falling(steps: int) -> Float[Array, " step"]:
+    """Shares of a learning rate, which falls linearly, so that what is learned settles."""
+    return jnp.linspace(1.0, LAST_RATE, steps)
 
 
 def optimizer(config: EnsembleConfig) -> optax.GradientTransformation:
@@ -178,6 +178,6 @@ def fit(
         updates = jax.tree.map(lambda x: rate * x, updates)
         return (optax.apply_updates(parameters, updates), state), value / model.size
 
-    rates = jnp.linspace(1.0, LAST_RATE, steps)
+    rates = falling(steps)
     (parameters, state), losses = jax.lax.scan(step, (parameters, state), (jax.random.split(key, steps), rates))
     return eqx.tree_at(lambda m: m.nets, model, eqx.combine(parameters, fixed)), state, losses.mean()

@@ -49,8 +49,7 @@ class ImplicitConfig:
 
 def rewards(family: TaskFamily, seen: Transitions, task: Float[Array, " feature"]) -> Float[Array, "time episode"]:
     """What `[time, episode]` transitions would have given in another task."""
-    tasks = jnp.broadcast_to(task, (len(seen.reward), len(task)))
-    return family.outcome(seen.observation, seen.action, seen.next_observation, tasks)[0]
+    return family.outcome(seen.observation, seen.action, seen.next_observation, task)[0]
 
 
 def discounted(

@@ -8,7 +8,7 @@ from onebody.core.returns import gae
 from onebody.core.types import Transitions
 
 RIDGE = 1e-5
-"""added to the normal equations' diagonal"""
+"""share of the normal equations' diagonal that is added to it, and as much for features that are always 0"""
 
 
 def features(
@@ -35,8 +35,9 @@ def advantages(transitions: Transitions, discount: float, trace: float) -> Float
     returns = gae(ended, zero, zero, discount, 1.0)
     rows = features(transitions.observation, transitions.done)
     flat = rows.reshape(-1, rows.shape[-1])
-    normal = flat.T @ flat + RIDGE * jnp.eye(flat.shape[1])
-    value = rows @ jnp.linalg.solve(normal, flat.T @ returns.reshape(-1))
+    normal = flat.T @ flat
+    ridge = RIDGE * (jnp.diag(normal) + 1.0)
+    value = rows @ jnp.linalg.solve(normal + jnp.diag(ridge), flat.T @ returns.reshape(-1))
     next_value = jnp.concatenate([value[1:], zero[:1]])
     found = gae(ended, value, next_value, discount, trace)
     return (found - found.mean()) / (found.std() + 1e-8)

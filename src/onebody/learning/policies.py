@@ -1,5 +1,6 @@
 """What acts, and what values states."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -7,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PyTree, Shaped
+from jaxtyping import Array, Float, PyTree
 
 from onebody.core.errors import at_least, positive
 from onebody.core.gaussian import Gaussian, log_tanh_slope
@@ -51,9 +52,14 @@ class Policy(Protocol):
 P = TypeVar("P", bound=eqx.Module)
 
 
-def for_each(policy: P, tasks: Shaped[Array, "task ..."]) -> P:
-    """The same policy once for each task, stacked, as a rollout takes them."""
-    return jax.tree.map(lambda x: jnp.broadcast_to(x, (len(tasks), *x.shape)), policy)
+def for_each(policy: P, n: int) -> P:
+    """The same policy for each of n tasks, stacked, as a rollout takes them."""
+    return jax.tree.map(lambda x: jnp.broadcast_to(x, (n, *x.shape)), policy)
+
+
+def stacked(policies: Iterable[P]) -> P:
+    """Policies of one task each, as a rollout takes them."""
+    return jax.tree.map(lambda *x: jnp.stack(x), *policies)
 
 
 class GaussianPolicy(eqx.Module):
@@ -165,8 +171,7 @@ class ConditionedPolicy(eqx.Module):
         self, observation: Float[Array, "*axes observation"], task: Float[Array, "*#axes feature"]
     ) -> Gaussian:
         """Before the tanh; the deviation lies between e^-3 and e."""
-        seen = jnp.broadcast_to(self.task(task), (*observation.shape[:-1], task.shape[-1]))
-        mean, raw = jnp.split(self.net(jnp.concatenate([self.observation(observation), seen], axis=-1)), 2, axis=-1)
+        mean, raw = jnp.split(self.net(with_task(self.observation(observation), self.task(task))), 2, axis=-1)
         return Gaussian(mean, -1.0 + 2.0 * jnp.tanh(raw))
 
     def sample(self, observation: Array, task: Array, noise: Array) -> tuple[Array, Array]:
@@ -182,14 +187,14 @@ class ConditionedPolicy(eqx.Module):
         return deployed_mean(self.net, self.task(task), self.observation, "normed_silu")
 
 
+PULL, SPREAD = 0.15, 0.3
+"""of the Ornstein-Uhlenbeck process: share of it that goes a step, and standard deviation of its increments"""
+
+
 class Exploring(eqx.Module):
     """A policy's actions plus an Ornstein-Uhlenbeck process that starts at zero in each rollout (SLBO)."""
 
     policy: Any
-    theta: float = eqx.field(static=True, default=0.15)
-    """pull to zero a step"""
-    sigma: float = eqx.field(static=True, default=0.3)
-    """standard deviation of its increments"""
 
     @property
     def noise_size(self) -> int:
@@ -202,7 +207,7 @@ class Exploring(eqx.Module):
         own, increment = jnp.split(noise, 2, axis=-1)
         inner, disturbance = memory
         action, inner = self.policy(observation, task, inner, own)
-        disturbance = disturbance - self.theta * disturbance + self.sigma * increment
+        disturbance = disturbance - PULL * disturbance + SPREAD * increment
         return action + disturbance, (inner, disturbance)
 
 

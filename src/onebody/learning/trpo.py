@@ -41,7 +41,8 @@ def surrogate(
 ) -> Float[Array, ""]:
     """Mean likelihood ratio times advantage (Schulman et al. 2015, Eq. 14), plus the entropy bonus."""
     ratio = jnp.exp(new.log_prob(action) - old.log_prob(action))
-    return jnp.mean(ratio * advantage) + entropy * jnp.mean(new.limited_entropy(2.0))
+    gain = jnp.mean(ratio * advantage)
+    return gain + entropy * jnp.mean(new.limited_entropy(2.0)) if entropy else gain
 
 
 def conjugate_gradient(

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, PyTree
 
 from onebody.core.errors import OnebodyError, at_least, at_most, positive
 from onebody.core.nets import MLP, Normalizer, fan_in
-from onebody.core.types import Key, Transitions
+from onebody.core.types import Key
 from onebody.learning.ensemble import Member
 from onebody.learning.replay import Replay
 
@@ -95,12 +95,6 @@ class Validated(eqx.Module):
         nets = jax.vmap(WeightNormed.plain)(self.nets)
         return Member(nets, repeated(self.observation), repeated(self.difference))
 
-    def renormalize(self, transitions: Transitions) -> "Validated":
-        """With the statistics of new transitions merged in."""
-        difference = transitions.next_observation - transitions.observation
-        normalizers = (self.observation.update(transitions.observation), self.difference.update(difference))
-        return eqx.tree_at(lambda m: (m.observation, m.difference), self, normalizers)
-
 
 def fit(
     model: Validated, data: Replay, key: Key, config: ValidatedConfig
@@ -168,4 +162,4 @@ def fit(
     keys = jax.random.split(key, len(model.nets.biases[0]))
     nets, optimizer, loss, epochs = jax.lax.map(lambda row: one(*row), (model.nets, model.optimizer, keys))
     fitted = eqx.tree_at(lambda m: (m.nets, m.optimizer), model, (nets, optimizer))
-    return fitted, {"model/validation_error": jnp.sqrt(loss), "model/epochs": epochs}
+    return fitted, {"model/held_out_error": jnp.sqrt(loss), "model/epochs": epochs}

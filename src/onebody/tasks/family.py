@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from onebody.core.errors import OnebodyError
+from onebody.core.types import Key
 from onebody.tasks.body import Body, start_of
 from onebody.tasks.space import TaskSpace
 
@@ -77,19 +77,19 @@ class TaskFamily:
 
     def outcome(
         self,
-        observation: Float[Array, "task episode observation"],
-        action: Float[Array, "task episode action"],
-        next_observation: Float[Array, "task episode observation"],
-        tasks: Float[Array, "task feature"],
-    ) -> tuple[Float[Array, "task episode"], Bool[Array, "task episode"]]:
+        observation: Float[Array, "*axes observation"],
+        action: Float[Array, "*axes action"],
+        next_observation: Float[Array, "*axes observation"],
+        tasks: Float[Array, "*#axes feature"],
+    ) -> tuple[Float[Array, "*axes"], Bool[Array, "*axes"]]:
         """Reward and termination of transitions, in either world; the action is clipped here, for both."""
 
         def one(observation: Array, action: Array, next_observation: Array, task: Array) -> tuple[Array, Array]:
             action = jnp.clip(action, -1.0, 1.0)
             return self.reward(observation, action, next_observation, task), self.terminal(next_observation, task)
 
-        episodes = jax.vmap(one, in_axes=(0, 0, 0, None))
-        return jax.vmap(episodes)(observation, action, next_observation, tasks)
+        each = jnp.vectorize(one, signature="(o),(a),(o),(t)->(),()")
+        return each(observation, action, next_observation, tasks)
 
     def parse(self, task: Any, extrapolate: bool = False) -> Float[Array, " feature"]:
         """A user's task (number or sequence) as an array.
@@ -110,6 +110,10 @@ class TaskFamily:
                 f"task {text} of {self.id} is outside {self.space.bounds} (adapt allows it with --extrapolate)"
             )
         return jnp.asarray(value)
+
+    def given_or_drawn(self, task: Any | None, key: Key) -> Float[Array, "1 feature"]:
+        """One task, as a user gives it, or a draw from p(ψ) where none is given. Raises: as `parse`."""
+        return self.space.sample(key, 1) if task is None else self.parse(task)[None]
 
     def describe(self) -> dict[str, Any]:
         """What `onebody list --families --json` and docs/families.md say of it."""
