@@ -27,14 +27,12 @@ def main() -> None:
     seen = rollout(algorithm.simulator, agents.policy, state.task, jax.random.key(2), episodes=slbo.real_episodes)
     shared, agents, _ = stage.learn_from(state.shared, agents, seen)
     world, key = Imagination(family, shared.model, shared.starts), jax.random.key(3)
-    parts = jax.tree.map(lambda x: x[0], (state.task, agents.policy, agents.value))
-    own = jax.tree.map(lambda x: x[0], seen)
+    config = dataclasses.replace(config, implicit=dataclasses.replace(config.implicit, tolerance=1e-12))
 
     def ascend() -> object:
-        """Without its real episodes, which are samples, not compute."""
-        imagined = rollout(world, agents.policy, state.task, key, episodes=config.imagined_episodes)
-        found = jax.tree.map(lambda x: x[0], imagined)
-        return admrl._gradient(*parts, found, own, own, family, config.implicit)
+        """With all iterations of conjugate gradient; without the real episodes, which are samples, not compute."""
+        found = admrl._gradient(world, state.task, agents, seen, seen, key, config)
+        return found, [stage.learn_from(shared, agents, seen) for _ in range(2)]
 
     def practise() -> object:
         return stage.virtual_training(shared, agents, state.task, INNER, key, family, slbo)[1]

@@ -1,15 +1,19 @@
 import dataclasses
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from onebody.algorithms import active_smt, admrl
+from onebody.algorithms.slbo import imagined_return
 from onebody.core.errors import OnebodyError
-from onebody.runs import presets
+from onebody.learning.dynamics import Dynamics
+from onebody.runs import evaluate, presets
 from onebody.tasks import registry
 from onebody.tasks.space import Box, FiniteSet
+from onebody.worlds.imagination import Imagination
 from onebody.worlds.simulator import Simulator
 
 FAMILY = registry.make("point/goal")
@@ -47,13 +51,30 @@ def test_the_task_goes_up_the_gradient_and_stays_in_the_space(two_steps):
     assert 0 < moved <= metrics["gap/direct"] + metrics["gap/implicit"] + 1e-5
 
 
-def test_a_system_that_is_not_solved_leaves_the_direct_terms(two_steps, monkeypatch):
-    algorithm, (_, second, third), _ = two_steps
-    monkeypatch.setattr(admrl, "SOLVED", 0.0)
-    other, metrics = algorithm.step(second, jax.random.key(2))
-    assert metrics["gap/solved"] == 0 and metrics["gap/implicit"] == 0 and metrics["gap/residual"] > 0
-    assert metrics["gap/direct"] > 0
-    assert not np.allclose(other.task, third.task)
+@pytest.mark.parametrize(
+    ("residual", "wanted"), [(0.1, [0.5, 3.0]), (0.9, [0.3, 2.5])], ids=["both terms", "not solved: the direct one"]
+)
+def test_the_step_by_hand(two_steps, monkeypatch, residual, wanted):
+    """From (0.2, 2) in [-1, 1] x [1, 3] (half: 1): direct (0.1, 0.5), implicit (0.2, 5), at a rate of 1, cut off at 3.
+    A space of twice the length doubles a step twice: by its unit, and by the gradient in it."""
+    _, (_, second, _), _ = two_steps
+    family = dataclasses.replace(FAMILY, id="test/box", space=Box((-1.0, 1.0), (1.0, 3.0)))
+    terms = jnp.array([0.1, 0.5]), jnp.array([0.2, 5.0]), jnp.array(residual)
+    monkeypatch.setattr(admrl, "_gradient", lambda *_: terms)
+    state = dataclasses.replace(second, task=jnp.array([[0.2, 2.0]]))
+    after, metrics = make(family).step(state, jax.random.key(2))
+    np.testing.assert_allclose(after.task[0], wanted, rtol=1e-5)
+    assert metrics["gap/solved"] == (residual < 0.5) and metrics["gap/residual"] == pytest.approx(residual)
+    wide = dataclasses.replace(family, space=Box((-2.0, -100.0), (2.0, 300.0)))
+    after, _ = make(wide, rate=0.25).step(state, jax.random.key(2))
+    assert float(after.task[0, 0]) == pytest.approx(0.2 + 0.25 * 4 * (wanted[0] - 0.2), rel=1e-5)
+
+
+def test_a_side_of_length_nought_stays_where_it_is(two_steps):
+    _, (_, second, _), _ = two_steps
+    flat = dataclasses.replace(FAMILY, id="test/flat", space=Box((-1.0, 0.5), (1.0, 0.5)))
+    after, _ = make(flat).step(dataclasses.replace(second, task=jnp.array([[0.1, 0.5]])), jax.random.key(2))
+    assert float(after.task[0, 1]) == 0.5 and np.isfinite(after.task).all()
 
 
 def test_an_untrained_policy_does_not_move_with_the_task():
@@ -93,7 +114,7 @@ def test_adaptation_is_smts(two_steps):
 @pytest.mark.parametrize("tasks", ["adversarial", "gaussian"])
 def test_a_space_without_gradients_is_refused(tasks):
     family = dataclasses.replace(FAMILY, id="test/finite", space=FiniteSet(((0.0, 0.0), (1.0, 1.0))))
-    with pytest.raises(OnebodyError, match="no gradient leads from one to another: use --config"):
+    with pytest.raises(OnebodyError, match="AdMRL moves the task in a box: use --config"):
         algorithm = make(family, tasks=tasks)
         algorithm.init(jax.random.key(0))
     make(family, tasks="uniform").init(jax.random.key(0))
@@ -123,15 +144,37 @@ def test_tasks_below_the_quantile_of_the_first_ratings_are_skipped(rating):
     for i in range(2):
         state, metrics = algorithm.step(state, jax.random.key(i))
         seen.append(metrics)
+    assert state.shared.data.size == algorithm.simulator.samples
     assert "task/rating" not in seen[0] and int(state.rated) == 1
     assert float(state.ratings[0]) == pytest.approx(seen[1]["task/rating"])
     known = dataclasses.replace(state, ratings=jnp.full(1, 1e6))
     unknown = dataclasses.replace(state, ratings=jnp.full(1, -1e6))
     before = algorithm.simulator.samples
-    assert algorithm.step(known, jax.random.key(3))[1]["task/skipped"] == ACTIVE.tries
+    _, skipping = algorithm.step(known, jax.random.key(3))
+    assert skipping["task/skipped"] == ACTIVE.tries and "task/rating" not in skipping
     middle = algorithm.simulator.samples
     assert algorithm.step(unknown, jax.random.key(3))[1]["task/skipped"] == 0
     rated = (ACTIVE.real_episodes if rating == "real" else 0) * FAMILY.horizon
     stage = ACTIVE.smt.slbo.real_episodes * FAMILY.horizon
     assert middle - before == stage + ACTIVE.tries * rated
     assert algorithm.simulator.samples - middle == stage + rated
+
+
+def test_a_rating_is_positive_where_the_model_promises_too_much():
+    """Of a model that believes that every step ends at the goal, where the return is 0."""
+    algorithm = active(rating="real")
+    state = algorithm.step(algorithm.init(jax.random.key(0)), jax.random.key(1))[0].shared
+    goal = jnp.array([[0.5, -0.5]])
+    agents = algorithm.smt.warm_up(state, goal, jax.random.key(2))[1]
+    dreams = eqx.tree_at(lambda s: s.model, state, AtGoal(jax.random.key(0), 2, 2, ACTIVE.smt.slbo.model))
+    world = Imagination(FAMILY, dreams.model, dreams.starts)
+    assert float(imagined_return(world, agents.policy, goal, jax.random.key(3), 4)[0]) == pytest.approx(0.0, abs=1e-3)
+    monitored = algorithm._rate(dreams, agents, goal, jax.random.key(3))
+    real = evaluate.real_return(FAMILY, agents.policy, goal).mean()
+    assert monitored[2] == pytest.approx(-real, abs=1.5) and monitored[2] > 5
+    assert monitored[0].data.size - state.data.size == ACTIVE.real_episodes * FAMILY.horizon
+
+
+class AtGoal(Dynamics):
+    def __call__(self, observation, action):
+        return jnp.broadcast_to(jnp.array([0.5, -0.5]), observation.shape)

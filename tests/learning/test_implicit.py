@@ -15,6 +15,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from onebody.core.nets import Normalizer
+from onebody.core.returns import gae
 from onebody.core.types import Transitions
 from onebody.learning import implicit
 from onebody.learning.implicit import ImplicitConfig
@@ -173,10 +174,57 @@ def test_conjugate_gradient_keeps_its_best_iterate():
     assert 0.01 < float(few) < 1.0
 
 
-@pytest.mark.parametrize("matrix", [jnp.diag(jnp.array([1.0, -1.0, 2.0])), jnp.full((3, 3), jnp.nan)])
-def test_conjugate_gradient_that_diverges_says_so(matrix):
-    x, left = implicit.least_residual(lambda v: matrix @ v, jnp.array([1.0, 1.0, 0.0]), CONFIG)
+INDEFINITE = jnp.diag(jnp.array([1.0, -1.0, 2.0]))
+
+
+@pytest.mark.parametrize(
+    ("matrix", "target"),
+    [(INDEFINITE, 1.0), (jnp.full((3, 3), jnp.nan), 1.0), (jnp.eye(3), jnp.nan), (jnp.eye(3), jnp.inf)],
+)
+def test_conjugate_gradient_that_diverges_says_so(matrix, target):
+    x, left = implicit.least_residual(lambda v: matrix @ v, jnp.array([1.0, target, 0.0]), CONFIG)
     assert np.isfinite(x).all() and float(left) == pytest.approx(1.0)
+
+
+def test_nothing_to_solve_is_solved():
+    x, left = implicit.least_residual(lambda v: v, jnp.zeros(3), CONFIG)
+    assert (x == 0).all() and left == 0
+
+
+def test_the_response_solves_the_damped_normal_equations():
+    """With H and J formed, λ below 1, and episodes that are cut off."""
+    config = dataclasses.replace(CONFIG, trace=0.5, damping=0.1, tolerance=1e-5)
+    seen = episodes(policy_of(THETA), MODEL, 400, 3)
+    seen = seen._replace(terminated=seen.truncated, truncated=seen.terminated)
+
+    def own_slope(theta, psi):
+        return jax.grad(implicit.surrogate)(theta, psi, policy_of(THETA), value_of(3), FAMILY, seen, config)
+
+    hessian, cross = jax.jacfwd(own_slope)(THETA, PSI), jax.jacfwd(own_slope, argnums=1)(THETA, PSI)
+    found = implicit.response(policy_of(THETA), value_of(3), PSI, FAMILY, seen, config)
+    wanted = jnp.linalg.solve(hessian @ hessian / 2 + 0.1 * jnp.eye(2), -hessian @ cross / 2)
+    np.testing.assert_allclose(found.jacobian, wanted, rtol=1e-3)
+
+
+def test_cross_terms_fade_with_each_step_between_two():
+    """The Hessian beside a loop over pairs of steps, for one episode."""
+    config = dataclasses.replace(CONFIG, trace=0.5)
+    seen, value = episodes(policy_of(THETA), REAL, 1, 8), value_of(None)
+    rewarded = seen._replace(reward=implicit.rewards(FAMILY, seen, PSI))
+    zero = jnp.zeros_like(rewarded.reward)
+    advantage = gae(rewarded, zero, zero, config.discount, config.trace)[:, 0]
+
+    def log_prob(theta, t):
+        return policy_of(theta).distribution(seen.observation[t]).log_prob(seen.action[t])[0]
+
+    wanted = jnp.zeros((2, 2))
+    slopes = [jax.grad(log_prob)(THETA, t) for t in range(TIME)]
+    for t in range(TIME):
+        before = sum((0.5 ** (t - j) * slopes[j] for j in range(t)), jnp.zeros(2))
+        outer = jnp.outer(slopes[t], slopes[t]) + jnp.outer(slopes[t], before) + jnp.outer(before, slopes[t])
+        wanted += config.discount**t * advantage[t] * (outer + jax.hessian(log_prob)(THETA, t)) / TIME
+    found = jax.hessian(implicit.surrogate)(THETA, PSI, policy_of(THETA), value, FAMILY, seen, config)
+    np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4)
 
 
 @functools.partial(jax.jit, static_argnames="gain")

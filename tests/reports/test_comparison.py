@@ -6,8 +6,8 @@ import re
 import pytest
 
 import onebody
-from onebody.reports import comparison
-from onebody.runs import compare
+from onebody.reports import charts, comparison
+from onebody.runs import compare, log
 from onebody.tasks import registry
 
 OPTIONS = {"preset": "smoke", "stages": 1, "evaluate_every": 2, "quiet": True}
@@ -48,13 +48,21 @@ def test_the_page_says_what_the_tests_say(runs, tmp_path):
     }
 
 
-def test_tasks_of_two_dimensions_are_maps_of_one_scale():
+def test_tasks_of_two_dimensions_are_maps_of_one_scale(tmp_path):
     tasks = [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]
     tests = [
         {"algorithm": name, "stages": [{"tasks": tasks, "returns": [[low, low + 2.0]] * 2 + [[9.0, 9.0]]}]}
         for name, low in (("omni", 1.0), ("omni", 3.0), ("smt", -4.0))
     ]
-    maps = [drawing for drawing, _ in comparison._by_task(("speed", "angle"), tests)]
+    runs = [tmp_path / "0", tmp_path / "1", tmp_path / "2"]
+    runs[0].mkdir()
+    with log.Log(runs[0]) as lines:
+        lines.write(1, {"task/1": 0.5, "task/2": 0.1})
+        lines.write(2, {"task/1": 0.2, "task/2": 0.3})
+    drawn = list(comparison._by_task(("speed", "angle"), tests, runs))
+    maps = [drawing for drawing, _ in drawn]
+    assert [each.visited for each in maps] == [[(0.5, 0.1), (0.2, 0.3)], []]
+    assert "Numbered" in drawn[0][1] and ">2</text>" in charts.svg(maps[0])
     assert [(each.title, each.values, each.limits) for each in maps] == [
         ("Return by task, stage 0, omni", [3.0, 3.0, 9.0], (-3.0, 9.0)),
         ("Return by task, stage 0, smt", [-3.0, -3.0, 9.0], (-3.0, 9.0)),

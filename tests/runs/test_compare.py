@@ -98,6 +98,8 @@ def test_what_is_done_is_not_done_again(tmp_path, monkeypatch, family):
     def never(*_, **__):
         raise AssertionError("done again")
 
+    (tmp_path / "all/trpo-s0/evaluation.json").write_text("{")
+    assert compare.compare(["trpo"], family, seeds=1, **options) == first
     monkeypatch.setattr(compare.evaluate, "evaluate", never)
     assert compare.compare(["trpo"], family, seeds=1, **options) == first
 

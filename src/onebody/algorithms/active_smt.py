@@ -24,7 +24,7 @@ from onebody.algorithms.protocol import Adapted, Metrics
 from onebody.algorithms.slbo import imagined_return
 from onebody.algorithms.smt import SMT
 from onebody.algorithms.smt import Config as SMTConfig
-from onebody.algorithms.stage import Agents, Shared, fit_model, learn_from
+from onebody.algorithms.stage import Agents, Shared, fit_model, learn_from, new_shared
 from onebody.core.errors import at_least, at_most
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key
@@ -87,7 +87,11 @@ class ActiveSMT:
         return SMT(self.family, self.config.smt, self.simulator)
 
     def init(self, key: Key) -> State:
-        return State(self.smt.init(key), jnp.zeros(self.config.window), jnp.array(0))
+        self.family.needs_one_model()
+        config, slbo = self.config, self.config.smt.slbo
+        rated = config.tries * config.real_episodes if config.rating == "real" else 0
+        stages = config.n_iterations * (config.smt.n_slbo + -(-rated // slbo.real_episodes))
+        return State(new_shared(self.simulator, slbo, stages, key), jnp.zeros(config.window), jnp.array(0))
 
     def step(self, state: State, key: Key) -> tuple[State, Metrics]:
         try_key, slbo_key = jax.random.split(key)
@@ -98,6 +102,7 @@ class ActiveSMT:
             task = self.family.space.sample(task_key, 1)
             shared, agents = self.smt.warm_up(shared, task, warmup_key)
             if int(shared.data.size) == 0 or skipped == self.config.tries:
+                metrics = {}  # this task is not rated
                 break
             shared, agents, rating = self._rate(shared, agents, task, rating_key)
             metrics["task/rating"] = rating

@@ -37,7 +37,6 @@ from onebody.core.types import Key, Transitions
 from onebody.learning import implicit
 from onebody.learning.dynamics import DynamicsConfig
 from onebody.learning.implicit import ImplicitConfig
-from onebody.learning.policies import GaussianPolicy, ValueFunction
 from onebody.tasks.family import TaskFamily
 from onebody.tasks.space import Box
 from onebody.worlds.imagination import Imagination
@@ -123,7 +122,7 @@ class AdMRL:
 
     def step(self, state: State, key: Key) -> tuple[State, Metrics]:
         warmup_key, slbo_key, next_key = jax.random.split(key, 3)
-        untrained = int(state.shared.data.size) == 0
+        untrained = int(state.shared.data.size) == 0 or self.config.smt.n_warmup == 0
         before, warm = self.smt.warm_up(state.shared, state.task, warmup_key)
         shared, best, metrics = self.smt.slbo(before, warm, state.task, slbo_key)
         metrics |= {f"task/{i}": x for i, x in enumerate(state.task[0].tolist(), 1)}
@@ -145,21 +144,17 @@ class AdMRL:
         self, shared: Shared, before: Shared, warm: Agents, best: Agents, task: Array, key: Key, untrained: bool
     ) -> tuple[Shared, Float[Array, "1 feature"], Metrics]:
         """Lines 5-8. Both policies begin in the same places, with the same noise."""
-        world, n = Imagination(self.family, before.model, before.starts), self.config.imagined_episodes
-        imagined = rollout(world, warm.policy, task, key, episodes=n)
+        imagined_key, real_key = jax.random.split(key)
         real = [
-            rollout(self.simulator, agents.policy, task, key, episodes=self.config.real_episodes)
+            rollout(self.simulator, agents.policy, task, real_key, episodes=self.config.real_episodes)
             for agents in (warm, best)
         ]
-        direct, indirect, residual = _gradient(
-            *jax.tree.map(lambda x: x[0], (task, warm.policy, warm.value, imagined, *real)),
-            self.family,
-            self.config.implicit,
-        )
+        world = Imagination(self.family, before.model, before.starts)
+        direct, indirect, residual = _gradient(world, task, warm, *real, imagined_key, self.config)
         solved = float(residual) <= SOLVED and not untrained  # an untrained policy does not move with ψ
         middle, half = _box(self.family)
         slope = half * (direct + indirect if solved else direct)
-        place = jnp.clip((task[0] - middle) / half + self.config.rate * slope, -1.0, 1.0)
+        place = jnp.clip((task[0] - middle) / jnp.where(half > 0, half, 1.0) + self.config.rate * slope, -1.0, 1.0)
         for seen in real:
             shared, _, _ = learn_from(shared, best, seen)
         returns = [float(first_episode_return(seen.reward, seen.done).mean()) for seen in real]
@@ -173,20 +168,22 @@ class AdMRL:
         return shared, (middle + half * place)[None], metrics
 
 
-@functools.partial(jax.jit, static_argnames=("family", "config"))
+@functools.partial(jax.jit, static_argnames="config")
 def _gradient(
-    task: Float[Array, " feature"],
-    policy: GaussianPolicy,
-    value: ValueFunction,
-    imagined: Transitions,
-    warm: Transitions,
-    best: Transitions,
-    family: TaskFamily,
-    config: ImplicitConfig,
+    world: Imagination,
+    task: Float[Array, "1 feature"],
+    warm: Agents,
+    seen_warm: Transitions,
+    seen_best: Transitions,
+    key: Key,
+    config: Config,
 ) -> tuple[Float[Array, " feature"], Float[Array, " feature"], Float[Array, ""]]:
-    """The direct and the implicit terms, and the residual of the linear system."""
-    moved = implicit.response(policy, value, task, family, imagined, config)
-    terms = implicit.gap_gradient(task, policy, value, moved.jacobian, family, warm, best, config)
+    """Lines 6-7: the direct and the implicit terms, and the residual of the linear system."""
+    imagined = rollout(world, warm.policy, task, key, episodes=config.imagined_episodes)
+    rows = task, warm.policy, warm.value, imagined, seen_warm, seen_best
+    psi, policy, value, imagined, warmed, best = jax.tree.map(lambda x: x[0], rows)
+    moved = implicit.response(policy, value, psi, world.family, imagined, config.implicit)
+    terms = implicit.gap_gradient(psi, policy, value, moved.jacobian, world.family, warmed, best, config.implicit)
     return *terms, moved.residual
 
 
@@ -195,7 +192,7 @@ def _box(family: TaskFamily) -> tuple[Float[Array, " feature"], Float[Array, " f
     space = family.space
     if not isinstance(space, Box):
         raise OnebodyError(
-            f"tasks of {family.id} are {space.bounds}, where no gradient leads from one to another: "
+            f"tasks of {family.id} are {space.bounds}, and AdMRL moves the task in a box: "
             "use --config.tasks uniform, or smt"
         )
     low, high = jnp.array(space.low), jnp.array(space.high)
@@ -203,7 +200,7 @@ def _box(family: TaskFamily) -> tuple[Float[Array, " feature"], Float[Array, " f
 
 
 def _needs_gradient(family: TaskFamily, starts: Float[Array, "start observation"], key: Key) -> None:
-    """Raises OnebodyError where the reward has no gradient in ψ at initial states, for any of as many tasks."""
+    """Raises OnebodyError where the reward has no gradient in ψ at any initial state, each with a random task."""
     action = jnp.zeros((len(starts), family.body.action_size))
 
     def total(tasks: Float[Array, "start feature"]) -> Float[Array, ""]:

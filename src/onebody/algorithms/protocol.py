@@ -24,7 +24,7 @@ class Adapted(NamedTuple):
     samples: int
     """real samples of each task used so far; 0 at stage 0"""
     predicted_return: Float[Array, " task"]
-    """mean return of the deterministic policy in the model; NaN where the algorithm has none"""
+    """mean return of the deterministic policy in the model, or what its ensemble says; NaN where there is no model"""
     predicted_interval: Float[Array, "task 2"] | None = None
     """what the models of an ensemble agree on; None of a single model"""
     novelty: Float[Array, " task"] | None = None

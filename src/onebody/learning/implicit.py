@@ -4,8 +4,9 @@
 ∇_θ η, ∇²_θ η and ∇_θ ∇_ψ η: derivatives of one function, from episodes of the policy                     `surrogate`
 ∂θ̂/∂ψ = -H⁻¹ J where θ̂(ψ) maximises η in a model, H = ∇²_θ η, J = ∇_θ ∇_ψ η                               `response`
 
-Rewards are the family's own function of ψ, so that all of them are exact in ψ (Lin et al. 2020). Gradients are
-REINFORCE's, with generalised advantages and a value that stays as it is.
+Rewards are the family's own function of ψ, whose derivatives are exact (Lin et al. 2020). Gradients in θ are
+REINFORCE's with generalised advantages and a value that stays as it is: without bias where λ = 1 and episodes end,
+else as good as the value.
 """
 
 from collections.abc import Callable
@@ -32,7 +33,7 @@ class ImplicitConfig:
     discount: float = 0.99
     """γ"""
     trace: float = 0.95
-    """λ of the advantages, and share a step of what an action's derivative still hangs on (Farquhar et al. 2019)"""
+    """λ of the advantages, and by how much cross terms of two steps fade a step between them (Farquhar et al. 2019)"""
     damping: float = 0.1
     """added to the diagonal of H² / parameters"""
     iterations: int = 200
@@ -71,15 +72,20 @@ def surrogate(
     """Loaded DiCE (Farquhar, Whiteson, Foerster 2019): mean of γ^t (□(w_t) - □(w_t - log π_t)) A_t(ψ), where
     w_t = Σ_{j ≤ t} λ^{t-j} log π_θ(a_j | s_j) and □(w) = exp(w - stopped w).
 
-    Its value means nothing; each derivative in θ and ψ is one of η, with the cross terms between times (λ = 1: all).
+    Its value means nothing; each derivative in θ and ψ is one of η (with V beyond a cut-off end), with cross terms
+    between times (λ = 1: all of them).
     """
     rewarded = seen._replace(reward=rewards(family, seen, task))
     advantage = gae(rewarded, value(seen.observation), value(seen.next_observation), config.discount, config.trace)
     log_prob = _with(policy, parameters).distribution(seen.observation).log_prob(seen.action)
-    age, time = _age(seen), jnp.arange(len(log_prob))
-    back = time[:, None] - time
-    same_episode = (back[..., None] >= 0) & (back[..., None] <= age[:, None])
-    w = jnp.einsum("tj,tje,je->te", config.trace ** jnp.abs(back), same_episode.astype(jnp.float32), log_prob)
+    age = _age(seen)
+
+    def step(w: Array, row: tuple[Array, Array]) -> tuple[Array, Array]:
+        log_prob, age = row
+        w = log_prob + config.trace * jnp.where(age > 0, w, 0.0)
+        return w, w
+
+    _, w = jax.lax.scan(step, jnp.zeros_like(log_prob[0]), (log_prob, age))
     box = lambda x: jnp.exp(x - jax.lax.stop_gradient(x))  # noqa: E731
     return jnp.mean(config.discount**age * (box(w) - box(w - log_prob)) * advantage)
 
@@ -143,7 +149,8 @@ def least_residual(
 
     zero = jnp.zeros_like(target)
     *_, best, least = jax.lax.while_loop(goes_on, step, (jnp.array(0), zero, target, target, whole, zero, whole))
-    return best, jnp.where(whole > 0, jnp.sqrt(least / jnp.where(whole > 0, whole, 1.0)), 0.0)
+    left = jnp.where(jnp.isfinite(whole), jnp.sqrt(least / jnp.where(whole == 0, 1.0, whole)), 1.0)
+    return best, jnp.where(whole == 0, 0.0, left)
 
 
 def gap_gradient(

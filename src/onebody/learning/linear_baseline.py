@@ -8,7 +8,7 @@ from onebody.core.returns import gae
 from onebody.core.types import Transitions
 
 RIDGE = 1e-5
-"""share of the normal equations' diagonal that is added to it, and as much for features that are always 0"""
+"""share of the normal equations' diagonal that is added to it; and the number itself for features that are 0"""
 
 
 def features(

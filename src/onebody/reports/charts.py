@@ -109,6 +109,8 @@ class HeatMap:
     between: bool = True
     extent: tuple[float, float, float, float] | None = None
     """least and largest x and y of the axes; by default those of the points"""
+    visited: Sequence[tuple[float, float]] = ()
+    """points that are numbered and joined, in order"""
 
     def is_empty(self) -> bool:
         return not self.points
@@ -122,6 +124,10 @@ class HeatMap:
         ):  # or there is no triangle
             axes.tricontourf(x, y, self.values, levels=12, alpha=0.7, **style)
         dots = axes.scatter(x, y, c=self.values, s=26, edgecolors=colors.ink, linewidths=0.6, **style)
+        if self.visited:
+            axes.plot(*zip(*self.visited, strict=True), color=colors.ink, linewidth=0.8, alpha=0.8)
+            for i, (at, up) in enumerate(self.visited, start=1):
+                axes.annotate(str(i), (at, up), (2, 2), textcoords="offset points", fontsize=7)
         if self.extent:
             axes.axis(self.extent)
         _frame(axes, self.x, self.y)

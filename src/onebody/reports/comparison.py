@@ -37,7 +37,7 @@ def write(runs: Sequence[Path], path: Path) -> Path:
     )
     lead = f"Mean returns of deterministic policies on {n_tasks} held-out tasks, the same for all. {known}."
     labels = folder.family_of(folder.read_config(runs[0])).describe()["task"]
-    curves, by_task = [_adaptation(found), *_in_training(runs), _training(runs)], list(_by_task(labels, tests))
+    curves, by_task = [_adaptation(found), *_in_training(runs), _training(runs)], list(_by_task(labels, tests, runs))
     believed = list(hypotheses.drawings(labels, tests))
     sections = [
         Section("Adaptation", _figures(curves) + _failures(found)),
@@ -87,15 +87,15 @@ def _adaptation(found: dict[str, Any]) -> Captioned:
 
 def _in_training(runs: Sequence[Path]) -> Iterator[Captioned]:
     """Zero-shot return against real samples of training, a line a run that was tested meanwhile (--evaluate-every)."""
-    lines = []
+    lines, n_tasks = [], 0
     for run in runs:
         tests = [json.loads(path.read_text()) for path in sorted((run / "evaluations").glob("*.json"))]
         if tests := [test for test in tests if test["training_samples"]]:
-            samples = [float(test["training_samples"]) for test in tests]
+            samples, n_tasks = [float(test["training_samples"]) for test in tests], len(tests[0]["stages"][0]["tasks"])
             lines.append(Line(tests[0]["algorithm"], samples, [test["stages"][0]["mean"] for test in tests]))
     if lines:
         chart = Chart("Zero-shot return", lines, "real samples of training", "mean return", log_x=True)
-        yield chart, "Return on the held-out tasks without a sample of any of them, a line a training."
+        yield chart, f"Return on {n_tasks} held-out tasks without a sample of any of them, a line a training."
 
 
 def _training(runs: Sequence[Path]) -> Captioned:
@@ -163,8 +163,11 @@ def _improvement(found: dict[str, Any]) -> str:
     return page.table(["", "stage", "probability", "better"], rows) + page.paragraph(note, "note")
 
 
-def _by_task(labels: Sequence[str], tests: Sequence[dict[str, Any]]) -> Iterator[Captioned]:
-    """Zero-shot and last stage against a task of one or two dimensions, mean over seeds."""
+def _by_task(labels: Sequence[str], tests: Sequence[dict[str, Any]], runs: Sequence[Path]) -> Iterator[Captioned]:
+    """Zero-shot and last stage against a task of one or two dimensions, mean over seeds.
+
+    On a plane of tasks also where the first training of an algorithm went, where it says so.
+    """
     tasks = np.array(tests[0]["stages"][0]["tasks"])
     if tasks.shape[1] > 2 or len(tasks) < 3:
         return
@@ -183,7 +186,10 @@ def _by_task(labels: Sequence[str], tests: Sequence[dict[str, Any]]) -> Iterator
         points = [(float(a), float(b)) for a, b in tasks]
         for name, mean in means.items():
             title, (x, y) = f"Return by task, stage {stage}, {name}", labels
-            yield HeatMap(title, points, mean.tolist(), x, y, "mean return", limits), f"{name}, stage {stage}."
+            first = next(run for run, test in zip(runs, tests, strict=True) if test["algorithm"] == name)
+            visited = [(row["task/1"], row["task/2"]) for row in log.read(first) if "task/2" in row]
+            caption = f"{name}, stage {stage}." + (" Numbered: training tasks of one training." if visited else "")
+            yield HeatMap(title, points, mean.tolist(), x, y, "mean return", limits, visited=visited), caption
 
 
 def _provenance(runs: Sequence[Path]) -> str:
@@ -191,6 +197,7 @@ def _provenance(runs: Sequence[Path]) -> str:
     lines = [
         f"onebody train {r['algorithm']} {r['family']} --preset {r['preset']} --seed {r['seed']}"
         + (f" --samples {r['samples']}" if r["samples"] is not None else "")
+        + (f" --evaluate-every {r['evaluate_every']}" if r["evaluate_every"] else "")
         for r in records
     ]
     versions = [page.facts(dict(each)) for each in sorted({tuple(r["versions"].items()) for r in records})]

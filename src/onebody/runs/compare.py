@@ -95,10 +95,15 @@ def _test(run: Path, stages: int, n_tasks: int) -> None:
     """Unless the last checkpoint has been tested so already."""
     path = run / "evaluation.json"
     if path.exists():
-        there, record = json.loads(path.read_text()), folder.read_config(run)
+        record = folder.read_config(run)
         n_tasks = len(folder.family_of(record).tested.space.held_out(n_tasks))
         asked = stages + 1, n_tasks, evaluate.trained(run, record)
-        if (len(there["stages"]), len(there["stages"][0]["tasks"]), there["training_samples"]) == asked:
+        try:
+            there = json.loads(path.read_text())
+        except ValueError:
+            there = {"stages": []}  # damaged
+        done = there["stages"] and len(there["stages"][0]["tasks"])
+        if (len(there["stages"]), done, there.get("training_samples")) == asked:
             return
     evaluate.evaluate(run, n_tasks=n_tasks, stages=stages)
 

@@ -135,7 +135,7 @@ class AdaptedPolicy:
 
     task: np.ndarray
     predicted_return: float
-    """mean imagined return of the deterministic policy"""
+    """mean imagined return of the deterministic policy; of an ensemble, the median over its members"""
     predicted_interval: tuple[float, float] | None
     """where the real return is expected; None of an algorithm that has one model alone"""
     real_return: float

@@ -39,6 +39,8 @@ ALGORITHMS: dict[str, type[Any]] = {
     "slbo": slbo.SLBO,
     "smt-active": active_smt.ActiveSMT,
     "admrl": admrl.AdMRL,
+    "mb-unif": admrl.AdMRL,
+    "mb-gauss": admrl.AdMRL,
     "pearl": pearl.PEARL,
     "maml": maml.MAML,
     "promp": promp.ProMP,
@@ -71,6 +73,11 @@ _SMOKE = StageConfig(
 )
 _LAPTOP_SMT = smt.Config(n_tasks=40, n_warmup=8, slbo=_LAPTOP_TASK)
 _SMOKE_SMT = smt.Config(n_tasks=3, n_warmup=2, slbo=_SMOKE)
+_ADMRL = {
+    "paper": admrl.Config(),
+    "laptop": admrl.Config(real_episodes=10, imagined_episodes=40, smt=_LAPTOP_SMT),
+    "smoke": admrl.Config(real_episodes=4, imagined_episodes=8, smt=_SMOKE_SMT),
+}
 _LAPTOP_MODELS = ValidatedConfig(hidden=(256, 256), epochs=40, persistence=0.9)
 _SMOKE_MODELS = ValidatedConfig(members=2, hidden=(32, 32), batch=32, epochs=5)
 _CONFIGS: dict[tuple[str, str], Any] = {
@@ -160,9 +167,11 @@ _CONFIGS: dict[tuple[str, str], Any] = {
     ("smt-active", "paper"): active_smt.Config(),
     ("smt-active", "laptop"): active_smt.Config(smt=_LAPTOP_SMT),
     ("smt-active", "smoke"): active_smt.Config(window=1, tries=2, real_episodes=2, n_shadow=10, smt=_SMOKE_SMT),
-    ("admrl", "paper"): admrl.Config(),
-    ("admrl", "laptop"): admrl.Config(real_episodes=10, imagined_episodes=40, smt=_LAPTOP_SMT),
-    ("admrl", "smoke"): admrl.Config(real_episodes=4, imagined_episodes=8, smt=_SMOKE_SMT),
+    **{
+        (name, preset): dataclasses.replace(config, tasks=tasks)
+        for name, tasks in (("admrl", "adversarial"), ("mb-unif", "uniform"), ("mb-gauss", "gaussian"))
+        for preset, config in _ADMRL.items()
+    },
 }
 _POINT: dict[str, Any] = {"n_gradient": 1000, "reward_scale": 100.0}
 _SPARSE = _POINT | {
