@@ -118,6 +118,15 @@ def test_a_diverged_training_stays_in_and_is_named(tmp_path, monkeypatch):
     assert found["training_samples"] == [0] and np.isfinite(found["stages"][0]["mean"]["value"])
 
 
+def test_a_test_that_diverges_names_the_run(tmp_path, monkeypatch):
+    def diverges(*_, **__):
+        raise NotFinite("reward is not finite")
+
+    monkeypatch.setattr(compare.evaluate, "evaluate", diverges)
+    with pytest.raises(NotFinite, match=r"trpo-s0 ended \(reward is not finite\); fewer --stages may go through"):
+        compare.compare(["trpo"], "point/goal", out=tmp_path, preset="smoke", seeds=1, quiet=True)
+
+
 def test_wrong_names_are_refused_before_any_training(tmp_path):
     for algorithms, family, said in (
         (["omni", "mamml"], "point/goal", "maml"),

@@ -105,7 +105,10 @@ def _test(run: Path, stages: int, n_tasks: int) -> None:
         done = there["stages"] and len(there["stages"][0]["tasks"])
         if (len(there["stages"]), done, there.get("training_samples")) == asked:
             return
-    evaluate.evaluate(run, n_tasks=n_tasks, stages=stages)
+    try:
+        evaluate.evaluate(run, n_tasks=n_tasks, stages=stages)
+    except NotFinite as error:
+        raise NotFinite(f"the test of {run} ended ({error}); fewer --stages may go through") from error
 
 
 def summary(runs: Sequence[Path | str]) -> dict[str, Any]:
