@@ -3,7 +3,6 @@
 import difflib
 import math
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 
@@ -19,9 +18,9 @@ class NotFinite(OnebodyError):
 
 
 class Stopped(Exception):
-    """A signal asked a training to stop; everything up to its last whole iteration is saved."""
+    """A signal asked the training in the folder `run` to stop; everything up to its last whole iteration is saved."""
 
-    def __init__(self, signum: int, run: Path):
+    def __init__(self, signum: int, run: Any):
         super().__init__(f"stopped; go on with: onebody resume {run}")
         self.signum, self.run = signum, run
 
