@@ -24,7 +24,7 @@ from onebody.algorithms.protocol import Adapted, Metrics
 from onebody.algorithms.slbo import imagined_return
 from onebody.algorithms.smt import SMT
 from onebody.algorithms.smt import Config as SMTConfig
-from onebody.algorithms.stage import Agents, Shared, fit_model, learn_from, new_shared
+from onebody.algorithms.stage import Agents, Shared, fit_model, learn_from
 from onebody.core.errors import at_least, at_most
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key
@@ -87,11 +87,8 @@ class ActiveSMT:
         return SMT(self.family, self.config.smt, self.simulator)
 
     def init(self, key: Key) -> State:
-        self.family.needs_one_model()
-        config, slbo = self.config, self.config.smt.slbo
-        rated = config.tries * config.real_episodes if config.rating == "real" else 0
-        stages = config.n_iterations * (config.smt.n_slbo + -(-rated // slbo.real_episodes))
-        return State(new_shared(self.simulator, slbo, stages, key), jnp.zeros(config.window), jnp.array(0))
+        rated = self.config.tries * self.config.real_episodes if self.config.rating == "real" else 0
+        return State(self.smt.begin(key, beside=rated), jnp.zeros(self.config.window), jnp.array(0))
 
     def step(self, state: State, key: Key) -> tuple[State, Metrics]:
         try_key, slbo_key = jax.random.split(key)

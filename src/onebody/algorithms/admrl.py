@@ -30,7 +30,7 @@ from jaxtyping import Array, Float
 from onebody.algorithms.protocol import Adapted, Metrics
 from onebody.algorithms.smt import SMT
 from onebody.algorithms.smt import Config as SMTConfig
-from onebody.algorithms.stage import Agents, Shared, StageConfig, learn_from, new_shared
+from onebody.algorithms.stage import Agents, Shared, StageConfig, learn_from
 from onebody.core.errors import OnebodyError, at_least, at_most, positive
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key, Transitions
@@ -109,13 +109,10 @@ class AdMRL:
         return SMT(self.family, self.config.smt, self.simulator)
 
     def init(self, key: Key) -> State:
-        self.family.needs_one_model()
         shared_key, task_key = jax.random.split(key)
-        slbo, adversarial = self.config.smt.slbo, self.config.tasks == "adversarial"
-        per_task = self.config.smt.n_slbo + adversarial * -(-2 * self.config.real_episodes // slbo.real_episodes)
-        shared = new_shared(self.simulator, slbo, self.config.n_iterations * per_task, shared_key)
-        if not adversarial:
-            return State(shared, self._drawn(task_key))
+        if self.config.tasks != "adversarial":
+            return State(self.smt.begin(shared_key, beside=0), self._drawn(task_key))
+        shared = self.smt.begin(shared_key, beside=2 * self.config.real_episodes)
         middle, half = _box(self.family)
         _needs_gradient(self.family, shared.starts, task_key)
         return State(shared, (middle + self.config.first * half)[None])

@@ -16,6 +16,7 @@ Where the paper contradicts itself we take its appendix: policies of 2 x 32 unit
 SLBO; n_inner, never stated, is SLBO's 20. Differences from the paper are those of SLBO (see `slbo`).
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -64,9 +65,13 @@ class SMT:
     task_is_known = True
 
     def init(self, key: Key) -> Shared:
+        return self.begin(key, beside=0)
+
+    def begin(self, key: Key, beside: int) -> Shared:
+        """Line 1, with room in D for so many real episodes a task beside those of its stages."""
         self.family.needs_one_model()
-        stages = self.config.n_tasks * self.config.n_slbo
-        return new_shared(self.simulator, self.config.slbo, stages, key)
+        stages = self.config.n_slbo + math.ceil(beside / self.config.slbo.real_episodes)
+        return new_shared(self.simulator, self.config.slbo, self.config.n_tasks * stages, key)
 
     def step(self, state: Shared, key: Key) -> tuple[Shared, Metrics]:
         task_key, warmup_key, slbo_key = jax.random.split(key, 3)
