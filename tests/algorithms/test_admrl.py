@@ -178,3 +178,11 @@ def test_a_rating_is_positive_where_the_model_promises_too_much():
 class AtGoal(Dynamics):
     def __call__(self, observation, action):
         return jnp.broadcast_to(jnp.array([0.5, -0.5]), observation.shape)
+
+
+def test_there_is_room_for_every_rated_episode():
+    """Two tries of two episodes a task are one stage of four more, for each of three tasks."""
+    capacity = {
+        rating: active(rating=rating).init(jax.random.key(0)).shared.data.capacity for rating in ("real", "models")
+    }
+    assert capacity["real"] - capacity["models"] == 3 * 4 * FAMILY.horizon
