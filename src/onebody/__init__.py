@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from onebody.core.errors import OnebodyError
     from onebody.runs.compare import compare
-    from onebody.runs.evaluate import adapt, evaluate
+    from onebody.runs.evaluate import MetaTest, adapt, evaluate
     from onebody.runs.loop import resume, train
     from onebody.runs.policy_file import load as load_policy
     from onebody.tasks.body import ClosedFormBody, Feature, MujocoBody, Normal, Start, Uniform
@@ -27,6 +27,7 @@ _PUBLIC = {
     "Disk": ("onebody.tasks.space", "Disk"),
     "Feature": ("onebody.tasks.body", "Feature"),
     "FiniteSet": ("onebody.tasks.space", "FiniteSet"),
+    "MetaTest": ("onebody.runs.evaluate", "MetaTest"),
     "MujocoBody": ("onebody.tasks.body", "MujocoBody"),
     "Normal": ("onebody.tasks.body", "Normal"),
     "OnebodyError": ("onebody.core.errors", "OnebodyError"),
@@ -52,6 +53,7 @@ __all__ = [
     "Disk",
     "Feature",
     "FiniteSet",
+    "MetaTest",
     "MujocoBody",
     "Normal",
     "OnebodyError",

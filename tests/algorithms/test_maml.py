@@ -93,8 +93,8 @@ def train(kind, config):
 
 def reached(algorithm, state, stages, n=20):
     tasks = FAMILY.space.held_out(n)
-    found = [a for _, a in zip(range(stages + 1), algorithm.adapt(state, tasks, jax.random.key(0)))]
-    return [float(evaluate.real_return(FAMILY, a.policies, tasks).mean()) for a in found], [a.samples for a in found]
+    found, used = zip(*evaluate.stages_of(algorithm, state, tasks, stages, seed=0), strict=True)
+    return [float(evaluate.real_return(FAMILY, a.policies, tasks).mean()) for a in found], list(used)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """MB-MPO: its meta-step is MAML's in the models, data come from the adapted policies, and it learns."""
 
 import dataclasses
-import itertools
 
 import equinox as eqx
 import jax
@@ -100,9 +99,9 @@ def test_real_data_come_from_the_adapted_policies_unless_told_otherwise(trained,
 def test_adaptation_takes_real_policy_gradient_steps(trained):
     algorithm, state = trained
     before = algorithm.simulator.samples
-    stages = list(itertools.islice(algorithm.adapt(state, jnp.zeros((1, 0)), jax.random.key(6)), 3))
+    stages, used = zip(*evaluate.stages_of(algorithm, state, jnp.zeros((1, 0)), 2, seed=6), strict=True)
     n = SMOKE.refine_episodes * POINT.horizon
-    assert [stage.samples for stage in stages] == [0, n, 2 * n] and algorithm.simulator.samples == before + 2 * n
+    assert used == (0, n, 2 * n) and algorithm.simulator.samples == before + 2 * n
     np.testing.assert_array_equal(stages[0].policies.net.weights[0][0], state.policy.net.weights[0])
 
 

@@ -1,7 +1,6 @@
 """ME-TRPO: random members, the models' say in when to stop, zero-shot adaptation, and that it learns."""
 
 import dataclasses
-import itertools
 
 import jax
 import jax.numpy as jnp
@@ -76,22 +75,20 @@ def test_another_task_is_practised_without_a_real_sample(trained):
     algorithm, state, _ = trained
     tasks = jnp.array([[0.5, 0.5], [-0.7, 0.2]])
     before = algorithm.simulator.samples
-    stages = algorithm.adapt(state, tasks, jax.random.key(5))
-    zero = next(stages)
-    assert zero.samples == 0 and algorithm.simulator.samples == before
+    (zero, nothing), (_, used) = evaluate.stages_of(algorithm, state, tasks, 1, seed=5)
+    assert nothing == 0 and used == LEARNS.real_episodes * GOALS.horizon == (algorithm.simulator.samples - before) // 2
     reached = evaluate.real_return(GOALS, zero.policies, tasks).mean(1)
     own = jax.tree.map(lambda x: x[None], state.policy)
     unadapted = evaluate.real_return(GOALS, own, tasks[1:]).mean()
-    assert reached[1] > unadapted + 3.0
-    np.testing.assert_allclose(zero.predicted_return, reached, atol=4.0)
-    assert next(stages).samples == LEARNS.real_episodes * GOALS.horizon
+    assert reached[1] > unadapted + 2.0
+    np.testing.assert_allclose(zero.predicted_return, reached, atol=1.0)
 
 
 def test_an_untrained_one_adapts_from_nothing():
     algorithm, state = new()
-    stages = list(itertools.islice(algorithm.adapt(state, jnp.zeros((1, 0)), jax.random.key(6)), 2))
+    stages, used = zip(*evaluate.stages_of(algorithm, state, jnp.zeros((1, 0)), 1, seed=6), strict=True)
     assert np.isnan(stages[0].predicted_return).all() and np.isfinite(stages[1].predicted_return).all()
-    assert stages[1].samples == SMOKE.real_episodes * POINT.horizon
+    assert used == (0, SMOKE.real_episodes * POINT.horizon)
 
 
 def test_what_models_say_is_their_mean_return_of_the_same_episodes(trained):

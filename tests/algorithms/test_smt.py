@@ -46,7 +46,7 @@ def test_smt_learns_the_point_robot_without_a_sample_of_the_new_task():
     reached = evaluate.real_return(FAMILY, stage.policies, tasks).mean()
     assert evaluate.real_return(FAMILY, untrained.policies, tasks).mean() < -11
     assert reached > -7.0
-    assert stage.samples == 0 and algorithm.simulator.samples == 3 * 10 * FAMILY.horizon
+    assert algorithm.simulator.samples == 3 * 10 * FAMILY.horizon
     np.testing.assert_allclose(stage.predicted_return.mean(), reached, atol=1.0)
 
 
@@ -72,10 +72,8 @@ def test_adaptation_counts_its_samples_and_leaves_the_state_alone():
     state, _ = train(algorithm)
     before = [np.asarray(x).tobytes() for x in jax.tree.leaves(state)]
     tasks, per_stage = FAMILY.space.held_out(2), SMOKE.slbo.real_episodes * FAMILY.horizon
-    stages = algorithm.adapt(state, tasks, jax.random.key(0))
-    for expected in range(3):
-        adapted = next(stages)
-        assert (adapted.stage, adapted.samples) == (expected, expected * per_stage)
+    for stage, (adapted, used) in enumerate(evaluate.stages_of(algorithm, state, tasks, 2, seed=0)):
+        assert used == stage * per_stage
         assert adapted.predicted_return.shape == (2,) and jnp.isfinite(adapted.predicted_return).all()
     assert [np.asarray(x).tobytes() for x in jax.tree.leaves(state)] == before
 
@@ -127,8 +125,8 @@ def test_one_iteration_and_stages_0_and_1_on_every_family_with_known_tasks(name)
     assert np.isfinite(list(metrics.values())).all()
     tested = smt.SMT(family.tested, SMOKE, Simulator(family.tested))
     tasks = family.tested.space.held_out(1)
-    for stage, adapted in zip(range(2), tested.adapt(state, tasks, jax.random.key(2))):
-        assert adapted.samples == stage * samples
+    for stage, (adapted, used) in enumerate(evaluate.stages_of(tested, state, tasks, 1, seed=2)):
+        assert used == stage * samples
         assert np.isfinite(evaluate.real_return(family.tested, adapted.policies, tasks)).all()
     jax.clear_caches()  # a process can map only so many compiled programs
 

@@ -7,16 +7,17 @@ import pytest
 
 from onebody.reports import charts, comparison
 from onebody.runs import compare, log
+from onebody.runs.evaluate import MetaTest
 from onebody.tasks import registry
 
-OPTIONS = {"preset": "smoke", "stages": 1, "evaluate_every": 2, "quiet": True}
+OPTIONS = {"preset": "smoke", "test": MetaTest(tasks=4, stages=1), "evaluate_every": 2, "quiet": True}
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """Two algorithms with three seeds on a family with a one-dimensional task."""
     place = tmp_path_factory.mktemp("all")
-    compare.compare(["trpo", "oracle"], "smt/cheetah-vel", out=place, seeds=3, n_tasks=4, **OPTIONS)
+    compare.compare(["trpo", "oracle"], "smt/cheetah-vel", out=place, seeds=3, **OPTIONS)
     return sorted(place.iterdir())
 
 
@@ -99,6 +100,6 @@ def test_zero_shot_curves_of_training(runs):
 def test_a_family_without_labels_has_its_page(tmp_path, monkeypatch):
     labelless = dataclasses.replace(registry.make("point/goal"), id="test/labelless", task_labels=())
     monkeypatch.setitem(registry._FAMILIES, labelless.id, labelless)
-    compare.compare(["trpo"], "test/labelless", out=tmp_path, seeds=1, n_tasks=4, **OPTIONS)
+    compare.compare(["trpo"], "test/labelless", out=tmp_path, seeds=1, **OPTIONS)
     text = comparison.write([tmp_path / "trpo-s0"], tmp_path / "report.html").read_text()
     assert "ψ1" in text and "Paths to goal" in text

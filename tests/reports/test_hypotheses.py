@@ -8,13 +8,14 @@ import pytest
 from onebody.cli import main
 from onebody.reports import charts, comparison, hypotheses
 from onebody.runs import compare
+from onebody.runs.evaluate import MetaTest
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     place = tmp_path_factory.mktemp("all")
     compare.compare(
-        ["pearl", "maml"], "pearl/sparse-point", out=place, seeds=1, preset="smoke", stages=3, n_tasks=5, quiet=True
+        ["pearl", "maml"], "pearl/sparse-point", out=place, seeds=1, preset="smoke", test=MetaTest(tasks=5), quiet=True
     )
     return [place / "pearl-s0", place / "maml-s0"]
 

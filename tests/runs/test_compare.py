@@ -6,6 +6,8 @@ import pytest
 from onebody.core.errors import NotFinite, OnebodyError
 from onebody.runs import compare, loop
 from onebody.runs.compare import summary
+from onebody.runs.evaluate import MetaTest
+from onebody.tasks import registry
 
 TASKS = [[0.1], [0.2], [0.3], [0.4]]
 
@@ -45,6 +47,30 @@ def test_a_comparison_by_hand(tmp_path):
         ("omni", "smt", 1, 1.0, (1.0, 1.0)),
     ]
     json.dumps(found)
+
+
+def test_gaps_are_to_the_best_that_any_reached(tmp_path):
+    """On each of the tasks the best is OMNI's seed 2 at stage 1: 13 and the task's number."""
+    found = summary([*three(tmp_path, "omni", 10), *three(tmp_path, "smt", 0)])["algorithms"]
+    assert [stage["gap"]["mean"]["value"] for stage in found["omni"]["stages"]] == [2.0, 1.0]
+    assert found["smt"]["stages"][0]["gap"]["worst"]["value"] == 12.0
+    uneven = summary([fake(tmp_path, "oracle", 0, [0, 5, 0, 0]), fake(tmp_path, "maml", 0, [4, 0, 0, 3])])["algorithms"]
+    gaps = [uneven[name]["stages"][0]["gap"] for name in ("oracle", "maml")]
+    assert [(gap["mean"]["value"], gap["worst"]["value"]) for gap in gaps] == [(2.75, 5.0), (2.25, 6.0)]
+
+
+def test_a_grid_has_the_edges_and_goes_beyond_them():
+    tasks = MetaTest(grid=3, beyond=1.5).of(registry.make("point/goal"))
+    assert tasks.shape == (9, 2) and tasks[0].tolist() == [-1.5, -1.5] and tasks[5].tolist() == [0.0, 1.5]
+    assert MetaTest(grid=2).of(registry.make("smt/cheetah-vel")).tolist() == [[0.0], [2.0]]
+    for options, said in (
+        ({"grid": 1}, "at least 2 tasks a side"),
+        ({"beyond": 2.0}, "say how fine it is"),
+        ({"stages": -1}, "stages must be at least 0"),
+        ({"tasks": 0}, "tasks must be at least 1"),
+    ):
+        with pytest.raises(OnebodyError, match=said):
+            MetaTest(**options)
 
 
 def test_two_seeds_have_no_interval(tmp_path):
@@ -91,15 +117,19 @@ def test_a_missing_or_untested_run_is_named(tmp_path):
 @pytest.mark.parametrize("family", ["point/goal", "mbmpo/point"])
 def test_what_is_done_is_not_done_again(tmp_path, monkeypatch, family):
     """The second family has one task alone, whatever is asked for."""
-    options = {"out": tmp_path / "all", "preset": "smoke", "stages": 0, "n_tasks": 2, "quiet": True}
+    options = {"out": tmp_path / "all", "preset": "smoke", "test": MetaTest(tasks=2, stages=0), "quiet": True}
     first = compare.compare(["trpo"], family, seeds=1, **options)
-    assert first["tasks"] == (2 if family == "point/goal" else 1)
+    assert first["tested"] == ("2 held-out tasks" if family == "point/goal" else "1 held-out task")
 
     def never(*_, **__):
         raise AssertionError("done again")
 
     (tmp_path / "all/trpo-s0/evaluation.json").write_text("{")
     assert compare.compare(["trpo"], family, seeds=1, **options) == first
+    if family == "point/goal":
+        on_grid = compare.compare(["trpo"], family, seeds=1, **options | {"test": MetaTest(grid=2, stages=0)})
+        assert on_grid["tested"] == "4 tasks on a grid over [-1, 1]^2"
+        assert compare.compare(["trpo"], family, seeds=1, **options) == first
     monkeypatch.setattr(compare.evaluate, "evaluate", never)
     assert compare.compare(["trpo"], family, seeds=1, **options) == first
 
@@ -112,7 +142,7 @@ def test_a_diverged_training_stays_in_and_is_named(tmp_path, monkeypatch):
         raise NotFinite("state.policy is not finite in iteration 1")
 
     monkeypatch.setattr(compare.loop, "train", diverges)
-    options = {"out": tmp_path / "all", "preset": "smoke", "stages": 0, "n_tasks": 2, "quiet": True}
+    options = {"out": tmp_path / "all", "preset": "smoke", "test": MetaTest(tasks=2, stages=0), "quiet": True}
     found = compare.compare(["trpo"], "point/goal", seeds=1, **options)["algorithms"]["trpo"]
     assert list(found["diverged"].values()) == ["state.policy is not finite in iteration 1"]
     assert found["training_samples"] == [0] and np.isfinite(found["stages"][0]["mean"]["value"])
@@ -136,6 +166,6 @@ def test_wrong_names_are_refused_before_any_training(tmp_path):
     ):
         with pytest.raises(OnebodyError, match=said):
             compare.compare(algorithms, family, out=tmp_path / "all", preset="smoke")
-    with pytest.raises(OnebodyError, match="--stages at least 0"):
-        compare.compare(["trpo"], "point/goal", out=tmp_path / "all", preset="smoke", stages=-1)
+    with pytest.raises(OnebodyError, match="a grid needs a Box: leave --grid out"):
+        compare.compare(["trpo"], "pearl/point", out=tmp_path / "all", preset="smoke", test=MetaTest(grid=3))
     assert not (tmp_path / "all").exists()

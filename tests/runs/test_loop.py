@@ -119,7 +119,7 @@ def test_evaluation_during_training_costs_no_samples_and_changes_no_byte(tmp_pat
 
 def test_evaluate_writes_the_meta_test(tmp_path):
     run = loop.train("smt", "point", preset="smoke", out=tmp_path / "run", quiet=True)
-    result = onebody.evaluate(run, n_tasks=3, stages=1)
+    result = onebody.evaluate(run, onebody.MetaTest(tasks=3, stages=1))
     assert result == json.loads((run / "evaluation.json").read_text())
     assert {k: result[k] for k in ("family", "algorithm", "task_is_known", "training_samples", "seed")} == {
         "family": "point/goal",
@@ -171,5 +171,5 @@ def test_settings_that_cannot_work_are_refused_before_anything_is_written(tmp_pa
 def test_a_task_of_the_family_that_is_trained_on_may_lie_outside_the_one_that_is_tested(tmp_path):
     config = dataclasses.replace(presets.preset("slbo", "smoke"), n_outer=1, task=(1.5,))
     run = loop.train("slbo", "smt/cheetah-pos-to-neg", config=config, out=tmp_path / "run", quiet=True)
-    found = evaluate.evaluate(run, n_tasks=2, stages=0)
+    found = evaluate.evaluate(run, evaluate.MetaTest(tasks=2, stages=0))
     assert found["tested_on"] == "smt/cheetah-pos-to-neg-test"

@@ -29,7 +29,7 @@ def test_a_promise_has_an_interval_where_there_is_an_ensemble(runs):
     ensemble, single = (onebody.adapt(runs[name], (0.5, 0.5)) for name in ("omni", "smt"))
     low, high = ensemble.predicted_interval
     assert low <= ensemble.predicted_return <= high and single.predicted_interval is None
-    stage = evaluate.evaluate(runs["omni"], n_tasks=3, stages=0)["stages"][0]
+    stage = evaluate.evaluate(runs["omni"], evaluate.MetaTest(tasks=3, stages=0))["stages"][0]
     for interval, predicted in zip(stage["predicted_intervals"], stage["predicted"], strict=True):
         assert interval[0] < predicted < interval[1]
 

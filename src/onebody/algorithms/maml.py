@@ -164,9 +164,9 @@ def adaptation(
     simulator: Simulator, policy: GaussianPolicy, tasks: Array, key: Key, config: Meta, episodes: int, loss: Loss
 ) -> Iterator[Adapted]:
     """Line 8."""
-    policies, unknown, before = for_each(policy, len(tasks)), jnp.full(len(tasks), jnp.nan), simulator.samples
+    policies = for_each(policy, len(tasks))
     for stage in itertools.count():
-        yield Adapted(stage, policies, (simulator.samples - before) // len(tasks), unknown)
+        yield Adapted(policies)
         found, _ = explore(simulator, policies, tasks, jax.random.fold_in(key, stage), config, episodes)
         policies = inner_steps(policies, found, config.inner_rate / (2 if stage else 1), loss)
 

@@ -122,11 +122,10 @@ class MBMPC:
 
     def adapt(self, state: Models, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
         """Line 4; each task goes on with its own copy of everything."""
-        keys, before, unknown = jax.random.split(key, len(tasks)), self.simulator.samples, jnp.full(len(tasks), jnp.nan)
+        keys = jax.random.split(key, len(tasks))
         learners = [eqx.tree_at(lambda m: m.task, state, task[None]) for task in tasks]
         for stage in itertools.count():
-            planners = stacked(map(self._planner, learners))
-            yield Adapted(stage, planners, (self.simulator.samples - before) // len(tasks), unknown)
+            yield Adapted(stacked(map(self._planner, learners)))
             learners = [self.step(own, jax.random.fold_in(k, stage))[0] for own, k in zip(learners, keys, strict=True)]
 
     def _planner(self, models: Models) -> Planner:

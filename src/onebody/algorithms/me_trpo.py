@@ -146,16 +146,14 @@ class METRPO:
     def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
         """Line 7; each task goes on in its own copy of everything."""
         judge_key, *keys = jax.random.split(key, len(tasks) + 1)
-        before = self.simulator.samples
         learners = [eqx.tree_at(lambda s: s.models.task, state, task[None]) for task in tasks]
         if state.models.data.size:
             practice_keys = [jax.random.fold_in(k, 0) for k in keys]
             pairs = zip(learners, practice_keys, strict=True)
             learners = [improve(own, k, self.family, self.config)[0] for own, k in pairs]
         for stage in itertools.count():
-            policies = stacked(own.policy for own in learners)
             predicted = jnp.stack([self._predict(own, judge_key) for own in learners])
-            yield Adapted(stage, policies, (self.simulator.samples - before) // len(tasks), predicted)
+            yield Adapted(stacked(own.policy for own in learners), predicted)
             learners = [
                 self.step(own, jax.random.fold_in(k, stage + 1))[0] for own, k in zip(learners, keys, strict=True)
             ]

@@ -17,7 +17,7 @@ import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, cast
 
 import equinox as eqx
 import jax
@@ -128,27 +128,25 @@ class OMNI:
     def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
         """Stage 0 is a forward pass. Then each task goes on in its own copy of everything, with its own samples."""
         predict_key, *keys = jax.random.split(key, len(tasks) + 1)
-        yield self._promise([state] * len(tasks), tasks, 0, predict_key)
-        before, learners = self.simulator.samples, [state] * len(tasks)
+        learners = [state] * len(tasks)
         for stage in itertools.count(1):
+            yield self._promise(learners, tasks, predict_key)
             learners = [
                 self._stage(learner, task[None], jax.random.fold_in(k, stage))
                 for learner, task, k in zip(learners, tasks, keys, strict=True)
             ]
-            samples = (self.simulator.samples - before) // len(tasks)
-            yield self._promise(learners, tasks, stage, predict_key, samples)
 
     def refine(self, state: State, task: Float[Array, " feature"], key: Key) -> Iterator[Adapted]:
         """Practice for one task alone inside the model, without a real sample and without end: the policy with the best
         prediction so far."""
         predict_key, key = jax.random.split(key)
-        best = self._promise([state], task[None], 0, predict_key)
+        best = self._promise([state], task[None], predict_key)
         for i in itertools.count():
             yield best
             rates = jnp.full(practice.REFRESH, REFINE_RATE)
             state, _ = self._practise(state, task[None], rates, jax.random.fold_in(key, i))
-            new = self._promise([state], task[None], 0, predict_key)
-            best = max(best, new, key=lambda each: float(each.predicted_return[0]))
+            new = self._promise([state], task[None], predict_key)
+            best = max(best, new, key=lambda each: float(cast(Array, each.predicted_return)[0]))
 
     def rewarded(self, state: State, family: TaskFamily) -> tuple["OMNI", State]:
         """The same body with another reward, of whose returns past errors of prediction say nothing."""
@@ -210,7 +208,7 @@ class OMNI:
             policies, state.model, state.starts, state.data, tasks, key, self.family, episodes, deterministic
         )
 
-    def _promise(self, states: Sequence[State], tasks: Array, stage: int, key: Key, samples: int = 0) -> Adapted:
+    def _promise(self, states: Sequence[State], tasks: Array, key: Key) -> Adapted:
         """Policies of several tasks, and what their models say of them."""
         policies, promises = [], []
         for state, rows in _together(states, tasks):
@@ -218,7 +216,7 @@ class OMNI:
             returns, novelty = self._predict(state, policies[-1], rows, self.config.predicted_episodes, key)
             promises.append((jnp.median(returns, axis=0), _interval(returns, state.errors), novelty))
         stacked, promised = (jax.tree.map(lambda *x: jnp.concatenate(x), *each) for each in (policies, promises))
-        return Adapted(stage, stacked, samples, *promised)
+        return Adapted(stacked, *promised)
 
 
 def _interval(returns: Float[Array, "member task"], errors: Float[Array, " episode"]) -> Float[Array, "task 2"]:

@@ -253,14 +253,12 @@ class PEARL:
 
     def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
         """Line 7, an episode a stage. Stage 0, z ~ N(0, I), is the control that does not adapt."""
-        config, nets = self.config, state.learner.nets
-        unknown, seen = jnp.full(len(tasks), jnp.nan), []
-        belief, before = prior(len(tasks), config.latent), self.simulator.samples
+        config, nets, seen = self.config, state.learner.nets, []
+        belief = prior(len(tasks), config.latent)
         for stage in itertools.count():
             z_key, explore_key, episode_key = jax.random.split(jax.random.fold_in(key, stage), 3)
             z = _draw(belief, z_key)
-            used = (self.simulator.samples - before) // len(tasks)
-            yield Adapted(stage, _with(nets.actor, z), used, unknown, belief=belief)
+            yield Adapted(_with(nets.actor, z), belief=belief)
             if stage < config.exploration_episodes:
                 z = _draw(prior(*z.shape), explore_key)
             seen.append(self._episode(nets.actor, z, tasks, episode_key, deterministic=True)[0])

@@ -18,13 +18,10 @@ Metrics = dict[str, float]
 class Adapted(NamedTuple):
     """One stage of adaptation, for all tasks at once."""
 
-    stage: int
     policies: Policy
     """one a task, stacked"""
-    samples: int
-    """real samples of each task used so far; 0 at stage 0"""
-    predicted_return: Float[Array, " task"]
-    """mean return of the deterministic policy in the model, or what its ensemble says; NaN where there is no model"""
+    predicted_return: Float[Array, " task"] | None = None
+    """mean return of the deterministic policy in the model, or what its ensemble says; None where there is no model"""
     predicted_interval: Float[Array, "task 2"] | None = None
     """what the models of an ensemble agree on; None of a single model"""
     novelty: Float[Array, " task"] | None = None
@@ -53,7 +50,8 @@ class Algorithm(Protocol[State]):
         ...
 
     def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
-        """Stages 0, 1, 2 … of adaptation to each of the tasks, without end; the state stays as it is."""
+        """Stages 0, 1, 2 … of adaptation to each of the tasks, without end; the state stays as it is. Tasks take
+        equally many real samples."""
         ...
 
 

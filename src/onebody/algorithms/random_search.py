@@ -71,5 +71,4 @@ class RandomSearch:
         return moved, {"real/return": float(returns.mean())}
 
     def adapt(self, state: GaussianPolicy, tasks: Array, key: Key) -> Iterator[Adapted]:
-        policies, unknown = for_each(state, len(tasks)), jnp.full(len(tasks), jnp.nan)
-        return (Adapted(stage, policies, 0, unknown) for stage in itertools.count())
+        return itertools.repeat(Adapted(for_each(state, len(tasks))))

@@ -162,10 +162,8 @@ class SAC:
     def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
         """Line 6."""
         learners, seen = [state.learner] * len(tasks), [[] for _ in tasks]
-        before, unknown = self.simulator.samples, jnp.full(len(tasks), jnp.nan)
         for stage in itertools.count():
-            actors = stacked(learner.actor for learner in learners)
-            yield Adapted(stage, actors, (self.simulator.samples - before) // len(tasks), unknown)
+            yield Adapted(stacked(learner.actor for learner in learners))
             for i, task in enumerate(tasks):
                 episode_key, learn_key = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, stage), i))
                 rows, _ = self._episodes(learners[i].actor, task[None], self.config.episodes, episode_key)

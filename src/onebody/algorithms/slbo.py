@@ -108,18 +108,16 @@ def adaptation(
     shared: Shared, agents: Agents, tasks: Array, key: Key, simulator: Simulator, config: StageConfig
 ) -> Iterator[Adapted]:
     """Stage 0 with the given agents, then stages of SLBO, each task on its own copy of φ and with its own samples."""
-    before = simulator.samples
     split = [jax.tree.map(lambda x, i=i: x[i : i + 1], (tasks, agents)) for i in range(len(tasks))]
     learners = [_Learner(task, shared, agent) for task, agent in split]
-    for stage_index in itertools.count():
-        predict_key, learn_key = jax.random.split(jax.random.fold_in(key, stage_index))
-        if stage_index > 0:
+    for i in itertools.count():
+        predict_key, learn_key = jax.random.split(jax.random.fold_in(key, i))
+        if i > 0:
             keys = jax.random.split(learn_key, len(tasks))
             learners = [_learn(each, shared.data, k, simulator, config) for each, k in zip(learners, keys, strict=True)]
         policies_now = jax.tree.map(lambda *x: jnp.concatenate(x), *(each.agents.policy for each in learners))
         predicted = [_predict(each, predict_key, simulator.family, config) for each in learners]
-        samples = (simulator.samples - before) // len(tasks)
-        yield Adapted(stage_index, policies_now, samples, jnp.concatenate(predicted))
+        yield Adapted(policies_now, jnp.concatenate(predicted))
 
 
 def _learn(learner: _Learner, data: Replay, key: Key, simulator: Simulator, config: StageConfig) -> _Learner:

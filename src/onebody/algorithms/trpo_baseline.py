@@ -118,16 +118,13 @@ class TRPO:
         return self._improved(state, self.family.space.sample(task_key, self.config.episodes), 1, key)
 
     def adapt(self, state: Agent, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
-        agents, used, unknown = [state] * len(tasks), 0, jnp.full(len(tasks), jnp.nan)
-        keys = jax.random.split(key, len(tasks))
+        agents, keys = [state] * len(tasks), jax.random.split(key, len(tasks))
         for stage in itertools.count():
-            yield Adapted(stage, stacked(a.policy for a in agents), used, unknown)
-            before = self.simulator.samples
+            yield Adapted(stacked(agent.policy for agent in agents))
             agents = [
                 self._improved(agent, task[None], self.config.refine_episodes, jax.random.fold_in(k, stage))[0]
                 for agent, task, k in zip(agents, tasks, keys, strict=True)
             ]
-            used += (self.simulator.samples - before) // len(tasks)
 
     def _improved(self, state: Agent, tasks: Array, episodes: int, key: Key) -> tuple[Agent, Metrics]:
         collect_key, improve_key = jax.random.split(key)

@@ -245,17 +245,22 @@ class Evaluate:
 
     run: Run
     """folder of the training"""
-    tasks: int = 40
-    """number of held-out tasks"""
     stages: int = 3
     """stages of adaptation after stage 0, which has no real sample of a task"""
+    tasks: int = 40
+    """number of held-out tasks"""
+    grid: int = 0
+    """in place of held-out tasks, a grid of so many a side over the box of tasks, its edges included"""
+    beyond: float = 1.0
+    """how many times as wide as the box of tasks the grid is: above 1 it has tasks that training never draws"""
     json: bool = False
     """print JSON"""
 
     def __call__(self) -> None:
         from onebody.runs import evaluate
 
-        result = evaluate.evaluate(self.run, n_tasks=self.tasks, stages=self.stages)
+        test = evaluate.MetaTest(self.tasks, self.stages, self.grid, self.beyond)
+        result = evaluate.evaluate(self.run, test)
         if self.json:
             return print_json(result)
         known = "known task" if result["task_is_known"] else "hidden task"

@@ -36,6 +36,10 @@ class Compare:
     """stages of adaptation after stage 0, which has no real sample of a task"""
     tasks: int = 40
     """number of held-out tasks"""
+    grid: int = 0
+    """in place of held-out tasks, a grid of so many a side over the box of tasks, its edges included"""
+    beyond: float = 1.0
+    """how many times as wide as the box of tasks the grid is: above 1 it has tasks that training never draws"""
     out: Path | None = None
     """folder of the run folders; None: runs/compare-FAMILY"""
     json: bool = False
@@ -45,6 +49,7 @@ class Compare:
 
     def __call__(self) -> None:
         from onebody.runs import compare
+        from onebody.runs.evaluate import MetaTest
         from onebody.tasks import registry
 
         if self.evaluate_every < 0:
@@ -60,8 +65,7 @@ class Compare:
             preset=self.preset,
             samples=self.samples,
             evaluate_every=self.evaluate_every,
-            stages=self.stages,
-            n_tasks=self.tasks,
+            test=MetaTest(self.tasks, self.stages, self.grid, self.beyond),
             quiet=self.quiet,
         )
         if self.json:
@@ -70,7 +74,7 @@ class Compare:
             shown = {name: each for name, each in found["algorithms"].items() if each["task_is_known"] is known}
             if shown:
                 told = "known" if known else "hidden"
-                print(f"{found['family']}, {told} task: returns on {found['tasks']} held-out tasks")
+                print(f"{found['family']}, {told} task: returns on {found['tested']}")
                 print_table([row for name, each in shown.items() for row in _compared(name, each)])
         print_table([_improved(row) for row in found["improvement"]])
         for name, each in found["algorithms"].items():

@@ -28,21 +28,20 @@ def write(runs: Sequence[Path], path: Path) -> Path:
     found = compare.summary(runs)
     names = list(found["algorithms"])
     tests = [json.loads((run / "evaluation.json").read_text()) for run in runs]
-    n_tasks = len(tests[0]["stages"][0]["tasks"])
     kinds = {True: "told the task", False: "seeing rewards only"}
     known = "; ".join(
         f"{', '.join(name for name in names if found['algorithms'][name]['task_is_known'] is kind)}: {text}"
         for kind, text in kinds.items()
         if any(each["task_is_known"] is kind for each in found["algorithms"].values())
     )
-    lead = f"Mean returns of deterministic policies on {n_tasks} held-out tasks, the same for all. {known}."
+    lead = f"Mean returns of deterministic policies on {found['tested']}, the same for all. {known}."
     labels = folder.family_of(folder.read_config(runs[0])).describe()["task"]
     curves, by_task = [_adaptation(found), *_in_training(runs), _training(runs)], list(_by_task(labels, tests, runs))
     believed = list(hypotheses.drawings(labels, tests))
     sections = [
         Section("Adaptation", _figures(curves) + _failures(found)),
         Section("In numbers", _numbers(found)),
-        *([Section("Which is better", _improvement(found))] if len(names) > 1 else []),
+        *([Section("Which is better", _improvement(found) + _gaps(found))] if len(names) > 1 else []),
         *([Section("By task", _figures(by_task))] if by_task else []),
         *([Section("What was believed of the task", _figures(believed))] if believed else []),
         Section("What was run", _provenance(runs)),
@@ -161,6 +160,16 @@ def _improvement(found: dict[str, Any]) -> str:
     ]
     note = "How probably a training of one has a higher return on a held-out task than a training of the other."
     return page.table(["", "stage", "probability", "better"], rows) + page.paragraph(note, "note")
+
+
+def _gaps(found: dict[str, Any]) -> str:
+    rows = [
+        [f"{name}, {stage['stage']}", *(_estimate(stage["gap"][key], ".1f") for key in ("mean", "worst", "cvar10"))]
+        for name, each in found["algorithms"].items()
+        for stage in each["stages"]
+    ]
+    note = "Gap: how far below the highest return that any training here reached on the task, at any stage."
+    return page.table(["algorithm, stage", "mean gap", "worst", "worst 10%"], rows) + page.paragraph(note, "note")
 
 
 def _by_task(labels: Sequence[str], tests: Sequence[dict[str, Any]], runs: Sequence[Path]) -> Iterator[Captioned]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from onebody.core.errors import NotFinite, OnebodyError
 from onebody.runs import evaluate, folder, loop, presets, statistics
+from onebody.runs.evaluate import MetaTest
 from onebody.tasks import registry
 from onebody.worlds.simulator import Simulator
 
@@ -49,8 +50,7 @@ def compare(
     preset: str = "laptop",
     samples: int | None = None,
     evaluate_every: int = 0,
-    stages: int = 3,
-    n_tasks: int = evaluate.N_TASKS,
+    test: MetaTest = evaluate.HELD_OUT,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Train each algorithm with seeds 0 … seeds - 1 into `out/ALGORITHM-sSEED`, test each, and compare them.
@@ -58,6 +58,7 @@ def compare(
     Args:
         samples: real samples that end each training; by default each trains as long as its preset says.
         evaluate_every: iterations between tests of stage 0 in training; 0 for none.
+        test: of all trainings, in the end.
 
     Raises: as `loop.train`, `evaluate.evaluate` and `summary`; names, and whether each algorithm takes the family, are
     checked before the first training.
@@ -66,8 +67,8 @@ def compare(
         raise OnebodyError("a comparison needs at least one algorithm and one seed")
     if repeated := [name for name in algorithms if algorithms.count(name) > 1]:
         raise OnebodyError(f"{repeated[0]} is given twice")
-    evaluate.check_protocol(n_tasks, stages)
     made = registry.make(family)
+    test.of(made.tested)
     for name in algorithms:
         config = presets.preset(name, preset, made.id)
         presets.algorithm(name)(made, config, Simulator(made)).init(jax.random.key(0))
@@ -76,7 +77,7 @@ def compare(
     for seed, name in itertools.product(range(seeds), algorithms):  # seed by seed, so that there is something early
         run = Path(out) / f"{name}-s{seed}"
         _train(name, family, run, {**options, "seed": seed})
-        _test(run, stages, n_tasks)
+        _test(run, test)
         runs.append(run)
     return summary(runs)
 
@@ -91,22 +92,21 @@ def _train(name: str, family: str, run: Path, options: dict[str, Any]) -> None:
         print(f"onebody: {error}", file=sys.stderr)
 
 
-def _test(run: Path, stages: int, n_tasks: int) -> None:
+def _test(run: Path, test: MetaTest) -> None:
     """Unless the last checkpoint has been tested so already."""
     path = run / "evaluation.json"
     if path.exists():
         record = folder.read_config(run)
-        n_tasks = len(folder.family_of(record).tested.space.held_out(n_tasks))
-        asked = stages + 1, n_tasks, evaluate.trained(run, record)
+        tasks = test.of(folder.family_of(record).tested).tolist()
+        asked = [tasks] * (test.stages + 1), evaluate.trained(run, record)
         try:
             there = json.loads(path.read_text())
         except ValueError:
             there = {"stages": []}  # damaged
-        done = there["stages"] and len(there["stages"][0]["tasks"])
-        if (len(there["stages"]), done, there.get("training_samples")) == asked:
+        if ([stage["tasks"] for stage in there["stages"]], there.get("training_samples")) == asked:
             return
     try:
-        evaluate.evaluate(run, n_tasks=n_tasks, stages=stages)
+        evaluate.evaluate(run, test)
     except NotFinite as error:
         raise NotFinite(f"the test of {run} ended ({error}); fewer --stages may go through") from error
 
@@ -136,17 +136,24 @@ def summary(runs: Sequence[Path | str]) -> dict[str, Any]:
         tasks = [stage["tasks"] for stage in each["test"]["stages"]]
         _same("tests", paths[0], [stage["tasks"] for stage in first["stages"]], each["run"], tasks)
     pairs = itertools.combinations(found, 2)
-    n_stages = len(first["stages"])
+    tasks, n_stages = first["stages"][0]["tasks"], len(first["stages"])
+    everything = [_scores(each, i) for each in found.values() for i in range(n_stages)]
+    best = np.concatenate(everything).max(axis=0)
     return {
         "family": records[0]["family"],
-        "tasks": len(first["stages"][0]["tasks"]),
-        "algorithms": {name: _aggregates(each) for name, each in found.items()},
+        "tested": _tasks(first),
+        "algorithms": {name: _aggregates(each, best) for name, each in found.items()},
         "improvement": [
             {"algorithm": a, "over": b, "stage": i, **_improvement(found[a], found[b], i)}
             for a, b in pairs
             for i in range(n_stages)
         ],
     }
+
+
+def _tasks(test: dict[str, Any]) -> str:
+    n = len(test["stages"][0]["tasks"])
+    return f"{n} tasks on a grid over {test['grid']}" if "grid" in test else f"{n} held-out task{'s' if n > 1 else ''}"
 
 
 def _tested(run: Path) -> dict[str, Any]:
@@ -170,14 +177,19 @@ def _scores(each: Sequence[dict[str, Any]], stage: int) -> np.ndarray:
     return np.array([np.mean(one["test"]["stages"][stage]["returns"], axis=1) for one in each])
 
 
-def _aggregates(each: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _aggregates(each: Sequence[dict[str, Any]], best: np.ndarray) -> dict[str, Any]:
+    """Of one algorithm; `best`: the highest return that any training compared reached at any stage, [task]."""
     stages = []
     for i, stage in enumerate(each[0]["test"]["stages"]):
+        scores = _scores(each, i)
         estimates = {
-            name: statistics.estimate(statistic, _scores(each, i))._asdict()
-            for name, statistic in statistics.AGGREGATES.items()
+            name: statistics.estimate(statistic, scores)._asdict() for name, statistic in statistics.AGGREGATES.items()
         }
-        stages.append({"stage": i, "adaptation_samples": stage["adaptation_samples"], **estimates})
+        gap = {
+            name: statistics.estimate(lambda short, of=of: -of(short), scores - best)._asdict()
+            for name, of in statistics.AGGREGATES.items()
+        }
+        stages.append({"stage": i, "adaptation_samples": stage["adaptation_samples"], **estimates, "gap": gap})
     return {
         "task_is_known": each[0]["test"]["task_is_known"],
         "seeds": [one["seed"] for one in each],

@@ -21,26 +21,64 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from onebody.algorithms.protocol import Adapted, Algorithm, Refining
-from onebody.core.errors import OnebodyError
+from onebody.core.errors import OnebodyError, at_least, positive
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key, Transitions
 from onebody.learning.policies import Policy
 from onebody.runs import checkpoint, folder, policy_file
 from onebody.runs.statistics import summary
 from onebody.tasks.family import Reward, TaskFamily
-from onebody.tasks.space import TaskSpace
+from onebody.tasks.space import Box, TaskSpace
 from onebody.worlds.check import check
 from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
 
 EPISODES = 10
 """real episodes a task and stage"""
-N_TASKS = 40
-"""held-out tasks"""
 PLANE = ("x (m)", "y (m)")
 """observation of a body whose paths are drawn, where the task is hidden"""
 NOVEL = 2.0
 """disagreement of the models, over what is usual on their data, above which a prediction has a warning"""
+
+
+@dataclass(frozen=True)
+class MetaTest:
+    """What is tested: held-out tasks, or a grid over all tasks, which has the edges, too, and may go beyond them."""
+
+    tasks: int = 40
+    """number of held-out tasks"""
+    stages: int = 3
+    """stages of adaptation after stage 0, which has no real sample of a task"""
+    grid: int = 0
+    """in place of held-out tasks, a grid of so many a side over the box of tasks; 0 for none"""
+    beyond: float = 1.0
+    """how many times as wide as the box of tasks the grid is: above 1 it has tasks that training never draws"""
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "tasks")
+        at_least(0, self, "stages")
+        positive(self, "beyond")
+        if self.grid < 0 or self.grid == 1:
+            raise OnebodyError(f"--grid must be 0 (none) or at least 2 tasks a side, not {self.grid}")
+        if self.beyond != 1 and not self.grid:
+            raise OnebodyError("--beyond is the width of a grid: say how fine it is, as in --grid 5")
+
+    def of(self, family: TaskFamily) -> Float[Array, "task feature"]:
+        """Its tasks of a family. Raises: as `box`."""
+        return self.box(family).grid(self.grid) if self.grid else family.space.held_out(self.tasks)
+
+    def box(self, family: TaskFamily) -> Box:
+        """What the grid is over.
+
+        Raises:
+            OnebodyError: tasks of the family are no box.
+        """
+        if not isinstance(family.space, Box):
+            raise OnebodyError(f"tasks of {family.id} are {family.space.bounds}, a grid needs a Box: leave --grid out")
+        return family.space.widened(self.beyond)
+
+
+HELD_OUT = MetaTest()
 
 
 def real_return(
@@ -57,21 +95,21 @@ def _tried(family: TaskFamily, policies: Policy, tasks: Float[Array, "task featu
 
 
 def meta_test(
-    record: dict[str, Any], algorithm: Algorithm[Any], state: Any, samples: int, stages: int, n_tasks: int
+    record: dict[str, Any], algorithm: Algorithm[Any], state: Any, samples: int, test: MetaTest
 ) -> dict[str, Any]:
-    """Adapt to the held-out tasks through stages 0 … `stages`; the JSON of `onebody evaluate`."""
-    family, tasks = algorithm.family, algorithm.family.space.held_out(n_tasks)
+    """Adapt to the tasks through the stages; the JSON of `onebody evaluate`."""
+    family, tasks = algorithm.family, test.of(algorithm.family)
     results = []
-    for adapted in _stages(algorithm, state, tasks, stages, record["seed"]):
+    for stage, (adapted, used) in enumerate(stages_of(algorithm, state, tasks, test.stages, record["seed"])):
         seen = _tried(family, adapted.policies, tasks)
         returns = np.asarray(first_episode_return(seen.reward, seen.done))
         results.append(
             {
-                "stage": adapted.stage,
-                "adaptation_samples": adapted.samples,
+                "stage": stage,
+                "adaptation_samples": used,
                 "tasks": np.asarray(tasks).tolist(),
                 "returns": returns.tolist(),
-                "predicted": [x if math.isfinite(x) else None for x in np.asarray(adapted.predicted_return).tolist()],
+                "predicted": [x if math.isfinite(x := _predicted(adapted, i)) else None for i in range(len(tasks))],
                 "predicted_intervals": [_interval(adapted, i) for i in range(len(tasks))],
                 **({"beliefs": adapted.belief.mean.tolist()} if adapted.belief else {}),
                 **({"paths": _paths(seen)} if family.body.labels == PLANE and not algorithm.task_is_known else {}),
@@ -85,6 +123,7 @@ def meta_test(
         "task_is_known": algorithm.task_is_known,
         "training_samples": samples,
         "seed": record["seed"],
+        **({"grid": test.box(family).bounds} if test.grid else {}),
         "stages": results,
     }
 
@@ -96,32 +135,27 @@ def _paths(seen: Transitions) -> list[list[list[float]]]:
 
 def during_training(run: Path, record: dict[str, Any], algorithm: Algorithm[Any], state: Any, iteration: int) -> None:
     """Test stage 0, into `RUN/evaluations/<iteration>.json`; the samples that training has counted stay as they are."""
-    result = meta_test(record, folder.build(record, tested=True), state, algorithm.simulator.samples, 0, N_TASKS)
+    result = meta_test(
+        record, folder.build(record, tested=True), state, algorithm.simulator.samples, MetaTest(stages=0)
+    )
     place = run / "evaluations" / f"{iteration:06d}.json"
     place.parent.mkdir(exist_ok=True)
     folder.write_json(place, {"iteration": iteration, **result})
 
 
-def evaluate(run: Path | str, *, n_tasks: int = N_TASKS, stages: int = 3) -> dict[str, Any]:
+def evaluate(run: Path | str, test: MetaTest = HELD_OUT) -> dict[str, Any]:
     """The meta-test of a run's last checkpoint, also written to `RUN/evaluation.json`.
 
     Raises:
-        OnebodyError: no run, no whole checkpoint, no task or a negative stage.
+        OnebodyError: no run, no whole checkpoint, a grid over tasks that are no box.
     """
-    check_protocol(n_tasks, stages)
     run = Path(run)
     record = folder.read_config(run)
     algorithm = folder.build(record, tested=True)
     found = _last(run, record, _untrained(record))
-    result = meta_test(record, algorithm, found.state, found.facts["samples"], stages, n_tasks)
+    result = meta_test(record, algorithm, found.state, found.facts["samples"], test)
     folder.write_json(run / "evaluation.json", result)
     return result
-
-
-def check_protocol(n_tasks: int, stages: int) -> None:
-    """Raises OnebodyError: no task or a negative stage."""
-    if n_tasks < 1 or stages < 0:
-        raise OnebodyError(f"--tasks must be at least 1 and --stages at least 0, not {n_tasks} and {stages}")
 
 
 def trained(run: Path, record: dict[str, Any]) -> int:
@@ -195,21 +229,21 @@ def adapt_many(
     if isinstance(algorithm, Refining) and reward is not None:
         algorithm, state = algorithm.rewarded(state, family)
     key, drawn_from = _key(record["seed"]), folder.family_of(record).space
-    (untrained,) = _stages(algorithm, before, values, 0, record["seed"])
+    ((untrained, _),) = stages_of(algorithm, before, values, 0, record["seed"])
     if refine:
         each = [_refined(algorithm, state, value, key, refine) for value in values]
-        adapted = _beside(each)
+        adapted, used = _beside(each), 0
     else:
-        *_, adapted = _stages(algorithm, state, values, stages, record["seed"])
+        *_, (adapted, used) = stages_of(algorithm, state, values, stages, record["seed"])
     untrained_return, reached = (real_return(family, each.policies, values).mean(1) for each in (untrained, adapted))
     return [
         AdaptedPolicy(
             task=np.asarray(values[i]),
-            predicted_return=float(adapted.predicted_return[i]),
+            predicted_return=_predicted(adapted, i),
             predicted_interval=_interval(adapted, i),
             real_return=float(reached[i]),
             untrained_return=float(untrained_return[i]),
-            adaptation_samples=adapted.samples,
+            adaptation_samples=used,
             warning=_warning(drawn_from, values[i], adapted, i),
             policies=jax.tree.map(lambda x, i=i: x[i : i + 1], adapted.policies),
         )
@@ -264,9 +298,9 @@ def _nearest(run: Path, reward: Reward) -> Array:
     algorithm = _refining(record)
     asked = _rewarded(algorithm.family, reward)
     algorithm, state = algorithm.rewarded(_last(run, record, _untrained(record)).state, asked)
-    tasks = asked.space.held_out(N_TASKS)
-    (adapted,) = _stages(algorithm, state, tasks, 0, record["seed"])
-    return tasks[jnp.argmax(adapted.predicted_return)]
+    tasks = HELD_OUT.of(asked)
+    ((adapted, _),) = stages_of(algorithm, state, tasks, 0, record["seed"])
+    return tasks[np.argmax([_predicted(adapted, i) for i in range(len(tasks))])]
 
 
 def _refined(algorithm: Any, state: Any, task: Array, key: Key, seconds: float) -> Adapted:
@@ -282,7 +316,12 @@ def _beside(each: Sequence[Adapted]) -> Adapted:
     """Adaptations to single tasks as one to all of them."""
     rows = [(a.policies, a.predicted_return, a.predicted_interval, a.novelty) for a in each]
     policies, predicted, interval, novelty = jax.tree.map(lambda *x: jnp.concatenate(x), *rows)
-    return Adapted(each[0].stage, policies, each[0].samples, predicted, interval, novelty)
+    return Adapted(policies, predicted, interval, novelty)
+
+
+def _predicted(adapted: Adapted, i: int) -> float:
+    """NaN of an algorithm without a model."""
+    return math.nan if adapted.predicted_return is None else float(adapted.predicted_return[i])
 
 
 def _interval(adapted: Adapted, i: int) -> tuple[float, float] | None:
@@ -318,5 +357,10 @@ def _key(seed: int) -> Key:
     return jax.random.fold_in(jax.random.key(2020), seed)
 
 
-def _stages(algorithm: Algorithm[Any], state: Any, tasks: Array, last: int, seed: int) -> Iterator[Adapted]:
-    return itertools.islice(algorithm.adapt(state, tasks, _key(seed)), last + 1)
+def stages_of(
+    algorithm: Algorithm[Any], state: Any, tasks: Float[Array, "task feature"], last: int, seed: int
+) -> Iterator[tuple[Adapted, int]]:
+    """Stages 0 … `last`, each with the real samples of each task that were used until then."""
+    before = algorithm.simulator.samples
+    for adapted in itertools.islice(algorithm.adapt(state, tasks, _key(seed)), last + 1):
+        yield adapted, (algorithm.simulator.samples - before) // len(tasks)

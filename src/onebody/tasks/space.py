@@ -81,6 +81,17 @@ class Box:
         unit = _low_discrepancy(n, self.size)
         return jnp.asarray(np.array(self.low) + unit * np.subtract(self.high, self.low), jnp.float32)
 
+    def grid(self, n: int) -> Float[Array, "n**feature feature"]:
+        """Evenly spaced tasks, n a side, edges included."""
+        sides = [np.linspace(low, high, n) for low, high in zip(self.low, self.high, strict=True)]
+        rows = np.stack(np.meshgrid(*sides, indexing="ij"), axis=-1)
+        return jnp.asarray(rows.reshape(-1, self.size), jnp.float32)
+
+    def widened(self, factor: float) -> "Box":
+        """The box with the same middle and sides that are so many times as long."""
+        middle, half = np.add(self.low, self.high) / 2, factor * np.subtract(self.high, self.low) / 2
+        return Box(tuple((middle - half).tolist()), tuple((middle + half).tolist()))
+
     def contains(self, task: Any) -> bool:
         value = np.asarray(task)
         inside = (value >= np.array(self.low) - 1e-6) & (value <= np.array(self.high) + 1e-6)
