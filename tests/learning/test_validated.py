@@ -38,7 +38,7 @@ def test_weights_are_gains_times_unit_directions_and_only_gains_set_their_size()
     net = WeightNormed(jax.random.key(0), (3, 8, 2))
     plain = net.plain()
     np.testing.assert_allclose(jnp.linalg.norm(plain.weights[0], axis=0), net.gains[0], rtol=1e-5)
-    longer = eqx.tree_at(lambda n: n.directions, net, [7 * direction for direction in net.directions])
+    longer = eqx.tree_at(lambda n: n.net.weights, net, [7 * direction for direction in net.net.weights])
     np.testing.assert_allclose(longer.plain().weights[1], plain.weights[1], rtol=1e-4)
 
 

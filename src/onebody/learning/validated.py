@@ -6,12 +6,13 @@ the one before.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from onebody.core.errors import OnebodyError, at_least, at_most, positive
 from onebody.core.nets import MLP, Normalizer, fan_in
@@ -55,22 +56,19 @@ class ValidatedConfig:
 class WeightNormed(eqx.Module):
     """A network whose weights are gain · direction / ‖direction‖, unit by unit."""
 
-    directions: list[Float[Array, "in out"]]
+    net: MLP
+    """its weights are the directions"""
     gains: list[Float[Array, " out"]]
-    biases: list[Float[Array, " out"]]
 
     def __init__(self, key: Key, sizes: tuple[int, ...]):
-        net = MLP(key, sizes, jax.nn.relu, [fan_in(1.0)] * (len(sizes) - 1))
-        self.directions, self.biases = net.weights, net.biases
-        self.gains = [jnp.linalg.norm(weight, axis=0) for weight in net.weights]
+        self.net = MLP(key, sizes, jax.nn.relu, [fan_in(1.0)] * (len(sizes) - 1))
+        self.gains = [jnp.linalg.norm(direction, axis=0) for direction in self.net.weights]
 
     def plain(self) -> MLP:
         """The same network with its weights worked out."""
-        sizes = (len(self.directions[0]), *(weight.shape[1] for weight in self.directions))
-        net = MLP(jax.random.key(0), sizes, jax.nn.relu, [fan_in(1.0)] * len(self.directions))
-        pairs = zip(self.gains, self.directions, strict=True)
+        pairs = zip(self.gains, self.net.weights, strict=True)
         weights = [gain * direction / jnp.linalg.norm(direction, axis=0) for gain, direction in pairs]
-        return eqx.tree_at(lambda n: (n.weights, n.biases), net, (weights, self.biases))
+        return eqx.tree_at(lambda n: n.weights, self.net, weights)
 
 
 class Validated(eqx.Module):
@@ -90,10 +88,21 @@ class Validated(eqx.Module):
 
     def models(self) -> Member:
         """The members as models, (observation, action) -> next observation, stacked."""
-        size = len(self.nets.biases[0])
+        size = len(self.nets.gains[0])
         repeated = lambda x: jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (size, *leaf.shape)), x)  # noqa: E731
         nets = jax.vmap(WeightNormed.plain)(self.nets)
         return Member(nets, repeated(self.observation), repeated(self.difference))
+
+
+class _Split(NamedTuple):
+    """Rows of the data as one member sees them."""
+
+    inputs: Float[Array, "row input"]
+    wanted: Float[Array, "row observation"]
+    order: Int[Array, " row"]
+    """the first rows are held out, rows that are not filled come last"""
+    n_held_out: Int[Array, ""]
+    n_fitted: Int[Array, ""]
 
 
 def fit(
@@ -106,60 +115,76 @@ def fit(
     inputs = jnp.concatenate([model.observation(data.observation), jnp.clip(data.action, -1.0, 1.0)], axis=-1)
     wanted = model.difference(data.next_observation - data.observation)
     n_held_out = jnp.maximum((config.held_out * data.size).astype(jnp.int32), 1)
-    batches = jnp.maximum((data.size - n_held_out) // config.batch, 1)
 
-    def error(net: WeightNormed, rows: Array, counted: Array | float = 1.0) -> Float[Array, ""]:
-        errors = counted * jnp.mean((net.plain()(inputs[rows]) - wanted[rows]) ** 2, axis=-1)
-        return errors.sum() / jnp.maximum(jnp.broadcast_to(counted, errors.shape).sum(), 1.0)
-
-    def one(net: WeightNormed, optimizer: PyTree, key: Key) -> tuple[WeightNormed, PyTree, Array, Array]:
+    def one(member: tuple[WeightNormed, PyTree, Key]) -> tuple[WeightNormed, PyTree, Array, Array]:
+        net, optimizer, key = member
         split_key, epoch_key = jax.random.split(key)
         row = jnp.arange(data.capacity)
         drawn = jnp.where(row < data.size, jax.random.uniform(split_key, (data.capacity,)), 2.0 + row)
-        order = jnp.argsort(drawn)  # the first rows are held out, rows that are not filled come last
+        split = _Split(inputs, wanted, jnp.argsort(drawn), n_held_out, data.size - n_held_out)
+        return _fitted(net, optimizer, split, epoch_key, config)
 
-        def validate(net: WeightNormed) -> Float[Array, ""]:
-            """In pieces of a batch, so that it costs no more memory than a step."""
-
-            def add(i: Array, sums: tuple[Array, Array]) -> tuple[Array, Array]:
-                at = i * config.batch + jnp.arange(config.batch)
-                counted = (at < n_held_out).astype(jnp.float32)
-                total = error(net, order[jnp.minimum(at, data.capacity - 1)], counted) * jnp.maximum(counted.sum(), 1.0)
-                return sums[0] + total, sums[1] + counted.sum()
-
-            pieces = (n_held_out + config.batch - 1) // config.batch
-            total, count = jax.lax.fori_loop(0, pieces, add, (jnp.zeros(()), jnp.zeros(())))
-            return total / count
-
-        def epoch(carry: PyTree) -> PyTree:
-            net, optimizer, rolling, _, n, key = carry
-            key, offset_key = jax.random.split(key)
-            offset = jax.random.randint(offset_key, (), 0, data.size - n_held_out)
-
-            def step(i: Array, carry: tuple[WeightNormed, PyTree]) -> tuple[WeightNormed, PyTree]:
-                net, optimizer = carry
-                at = (offset + i * config.batch + jnp.arange(config.batch)) % (data.size - n_held_out)
-                gradient = jax.grad(error)(net, order[n_held_out + at])
-                updates, optimizer = optax.adam(config.learning_rate).update(gradient, optimizer)
-                return eqx.apply_updates(net, updates), optimizer
-
-            net, optimizer = jax.lax.fori_loop(0, batches, step, (net, optimizer))
-            loss = validate(net)
-            first = jnp.isinf(rolling)
-            before = jnp.where(first, BEGIN[1] * loss, rolling)
-            start = jnp.where(first, BEGIN[0] * loss, rolling)
-            rolling = config.persistence * start + (1 - config.persistence) * loss
-            return net, optimizer, rolling, jnp.stack([before, loss]), n + 1, key
-
-        def goes_on(carry: PyTree) -> Array:
-            _, _, rolling, (before, _), n, _ = carry
-            return (n < config.epochs) & ((n == 0) | (rolling <= before))
-
-        start = (net, optimizer, jnp.array(jnp.inf), jnp.zeros(2), jnp.zeros((), jnp.int32), epoch_key)
-        net, optimizer, _, (_, loss), n, _ = jax.lax.while_loop(goes_on, epoch, start)
-        return net, optimizer, loss, n
-
-    keys = jax.random.split(key, len(model.nets.biases[0]))
-    nets, optimizer, loss, epochs = jax.lax.map(lambda row: one(*row), (model.nets, model.optimizer, keys))
+    keys = jax.random.split(key, len(model.nets.gains[0]))
+    nets, optimizer, loss, epochs = jax.lax.map(one, (model.nets, model.optimizer, keys))
     fitted = eqx.tree_at(lambda m: (m.nets, m.optimizer), model, (nets, optimizer))
     return fitted, {"model/held_out_error": jnp.sqrt(loss), "model/epochs": epochs}
+
+
+def _fitted(
+    net: WeightNormed, optimizer: PyTree, split: _Split, key: Key, config: ValidatedConfig
+) -> tuple[WeightNormed, PyTree, Float[Array, ""], Int[Array, ""]]:
+    """Epochs until the rolling validation loss rises; also the last validation loss, and how many they were."""
+
+    def epoch(carry: PyTree) -> PyTree:
+        net, optimizer, rolling, _, n, key = carry
+        key, offset_key = jax.random.split(key)
+        net, optimizer = _epoch(net, optimizer, split, offset_key, config)
+        loss = _validation(net, split, config.batch)
+        first = jnp.isinf(rolling)
+        before = jnp.where(first, BEGIN[1] * loss, rolling)
+        start = jnp.where(first, BEGIN[0] * loss, rolling)
+        rolling = config.persistence * start + (1 - config.persistence) * loss
+        return net, optimizer, rolling, jnp.stack([before, loss]), n + 1, key
+
+    def goes_on(carry: PyTree) -> Array:
+        _, _, rolling, (before, _), n, _ = carry
+        return (n < config.epochs) & ((n == 0) | (rolling <= before))
+
+    start = (net, optimizer, jnp.array(jnp.inf), jnp.zeros(2), jnp.zeros((), jnp.int32), key)
+    net, optimizer, _, (_, loss), n, _ = jax.lax.while_loop(goes_on, epoch, start)
+    return net, optimizer, loss, n
+
+
+def _epoch(
+    net: WeightNormed, optimizer: PyTree, split: _Split, key: Key, config: ValidatedConfig
+) -> tuple[WeightNormed, PyTree]:
+    """One pass over the rows that are fitted, in their order, from a place drawn at random."""
+    offset = jax.random.randint(key, (), 0, split.n_fitted)
+
+    def step(i: Array, carry: tuple[WeightNormed, PyTree]) -> tuple[WeightNormed, PyTree]:
+        net, optimizer = carry
+        at = (offset + i * config.batch + jnp.arange(config.batch)) % split.n_fitted
+        gradient = jax.grad(_error)(net, split, split.n_held_out + at)
+        updates, optimizer = optax.adam(config.learning_rate).update(gradient, optimizer)
+        return eqx.apply_updates(net, updates), optimizer
+
+    return jax.lax.fori_loop(0, jnp.maximum(split.n_fitted // config.batch, 1), step, (net, optimizer))
+
+
+def _validation(net: WeightNormed, split: _Split, batch: int) -> Float[Array, ""]:
+    """Mean error of the rows held out, in pieces of a batch, so that it costs no more memory than a step."""
+
+    def add(i: Array, total: Array) -> Array:
+        at = i * batch + jnp.arange(batch)
+        counted = (at < split.n_held_out).astype(jnp.float32)
+        return total + _error(net, split, jnp.minimum(at, len(split.order) - 1), counted) * counted.sum()
+
+    pieces = (split.n_held_out + batch - 1) // batch
+    return jax.lax.fori_loop(0, pieces, add, jnp.zeros(())) / split.n_held_out
+
+
+def _error(net: WeightNormed, split: _Split, at: Int[Array, " n"], counted: Array | float = 1.0) -> Float[Array, ""]:
+    """Mean squared error of rows at places of the order; only those that are counted, 1 or 0 [n]."""
+    rows = split.order[at]
+    errors = jnp.mean((net.plain()(split.inputs[rows]) - split.wanted[rows]) ** 2, axis=-1)
+    return jnp.average(errors, weights=jnp.broadcast_to(counted, errors.shape))
