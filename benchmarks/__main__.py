@@ -20,6 +20,7 @@ from benchmarks import admrl, maml, mb_mpo, omni, pearl
 from benchmarks.products import Shape, backward, best_seconds, forward
 from benchmarks.timing import report, seconds
 from onebody.algorithms import smt, stage
+from onebody.learning.actor_critic import Agent
 from onebody.runs import checkpoint
 from onebody.tasks import registry
 from onebody.tasks.family import never
@@ -60,7 +61,7 @@ def model_products() -> list[Shape]:
     return forward(batch, MODEL) * 2 + backward(batch, MODEL) + backward(batch, MODEL, inputs=True)
 
 
-def imagined_rollout(shared: stage.Shared, agents: stage.Agents) -> None:
+def imagined_rollout(shared: stage.Shared, agents: Agent) -> None:
     imagine = jax.jit(
         lambda model, policy, key: rollout(
             Imagination(FAMILY, model, shared.starts), policy, TASK, key, episodes=PAPER.imagined_episodes
@@ -72,8 +73,8 @@ def imagined_rollout(shared: stage.Shared, agents: stage.Agents) -> None:
     report("imagination/20x200", products / taken, 0.7, "higher", detail)
 
 
-def virtual_training(shared: stage.Shared, agents: stage.Agents) -> None:
-    def iteration() -> stage.Agents:
+def virtual_training(shared: stage.Shared, agents: Agent) -> None:
+    def iteration() -> Agent:
         return stage.virtual_training(shared, agents, TASK, 1, jax.random.key(0), FAMILY, PAPER)[1]
 
     taken = seconds({"iteration": iteration}, 3)["iteration"]

@@ -10,7 +10,8 @@ from jax.flatten_util import ravel_pytree
 from onebody.algorithms import maml, oracle, promp, trpo_baseline
 from onebody.core.gaussian import Gaussian
 from onebody.core.nets import Normalizer
-from onebody.learning.policies import GaussianPolicy, ValueConfig, for_each
+from onebody.learning.actor_critic import ValueConfig
+from onebody.learning.policies import GaussianPolicy, for_each
 from onebody.runs import evaluate, policy_file, presets
 from onebody.tasks import registry
 from onebody.worlds.simulator import Simulator

@@ -18,8 +18,9 @@ from onebody.core.nets import Normalizer
 from onebody.core.returns import gae
 from onebody.core.types import Transitions
 from onebody.learning import implicit
+from onebody.learning.actor_critic import ValueFunction
 from onebody.learning.implicit import ImplicitConfig
-from onebody.learning.policies import GaussianPolicy, ValueFunction, for_each
+from onebody.learning.policies import GaussianPolicy, for_each
 from onebody.tasks import registry
 from onebody.tasks.body import ClosedFormBody
 from onebody.tasks.family import TaskFamily

@@ -18,7 +18,8 @@ from onebody.algorithms import omni
 from onebody.core.nets import Normalizer, trainable
 from onebody.core.returns import gae
 from onebody.learning import policies, trpo
-from onebody.learning.policies import GaussianPolicy, ValueConfig, ValueFunction
+from onebody.learning.actor_critic import ValueConfig, ValueFunction, fit_value
+from onebody.learning.policies import GaussianPolicy
 from onebody.learning.trpo import TRPOConfig
 from onebody.runs import evaluate
 from onebody.tasks import registry
@@ -98,7 +99,7 @@ def practise(state, key):
         ), 0.99, 0.95).swapaxes(0, 1)
         flat = lambda x: x.reshape(-1, *x.shape[3:])  # noqa: E731
         new, _ = trpo.update(policy.of_both(), flat(now), flat(seen.action), flat(advantage), TRPO)
-        value, optimizer = policies.fit_value(value, optimizer, flat(now), flat(advantage + v), value_key, VALUE)
+        value, optimizer = fit_value(value, optimizer, flat(now), flat(advantage + v), value_key, VALUE)
         policy = eqx.tree_at(lambda p: (p.net, p.log_std), policy, (new.net, new.log_std))
         return (policy, value, optimizer), None
 

@@ -24,10 +24,11 @@ from onebody.algorithms.protocol import Adapted, Metrics
 from onebody.algorithms.slbo import imagined_return
 from onebody.algorithms.smt import SMT
 from onebody.algorithms.smt import Config as SMTConfig
-from onebody.algorithms.stage import Agents, Shared, fit_model, learn_from
+from onebody.algorithms.stage import Shared, fit_model, learn_from
 from onebody.core.errors import at_least, at_most
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key
+from onebody.learning.actor_critic import Agent
 from onebody.learning.dynamics import Dynamics
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.imagination import Imagination
@@ -116,7 +117,7 @@ class ActiveSMT:
     def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
         return self.smt.adapt(state.shared, tasks, key)
 
-    def _rate(self, shared: Shared, agents: Agents, task: Array, key: Key) -> tuple[Shared, Agents, float]:
+    def _rate(self, shared: Shared, agents: Agent, task: Array, key: Key) -> tuple[Shared, Agent, float]:
         """Line 3."""
         fit_key, rollout_key = jax.random.split(key)
         slbo = self.config.smt.slbo

@@ -30,11 +30,12 @@ from jaxtyping import Array, Float
 from onebody.algorithms.protocol import Adapted, Metrics
 from onebody.algorithms.smt import SMT
 from onebody.algorithms.smt import Config as SMTConfig
-from onebody.algorithms.stage import Agents, Shared, StageConfig, learn_from
+from onebody.algorithms.stage import Shared, StageConfig, learn_from
 from onebody.core.errors import OnebodyError, at_least, at_most, positive
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key, Transitions
 from onebody.learning import implicit
+from onebody.learning.actor_critic import Agent
 from onebody.learning.dynamics import DynamicsConfig
 from onebody.learning.implicit import ImplicitConfig
 from onebody.tasks.family import TaskFamily
@@ -138,7 +139,7 @@ class AdMRL:
         return middle + half * jnp.clip(jax.random.normal(key, (1, len(half))), -1.0, 1.0)
 
     def _ascend(
-        self, shared: Shared, before: Shared, warm: Agents, best: Agents, task: Array, key: Key, untrained: bool
+        self, shared: Shared, before: Shared, warm: Agent, best: Agent, task: Array, key: Key, untrained: bool
     ) -> tuple[Shared, Float[Array, "1 feature"], Metrics]:
         """Lines 5-8. Both policies begin in the same places, with the same noise."""
         imagined_key, real_key = jax.random.split(key)
@@ -169,7 +170,7 @@ class AdMRL:
 def _gradient(
     world: Imagination,
     task: Float[Array, "1 feature"],
-    warm: Agents,
+    warm: Agent,
     seen_warm: Transitions,
     seen_best: Transitions,
     key: Key,

@@ -14,8 +14,10 @@ import jax
 from jaxtyping import Array, Float
 
 from onebody.algorithms.protocol import Adapted, Metrics
-from onebody.algorithms.trpo_baseline import Agent, Config, collect, improve, new_agent
+from onebody.algorithms.trpo_baseline import Config, collect, improve
+from onebody.core.nets import Normalizer
 from onebody.core.types import Key
+from onebody.learning.actor_critic import Agent, new_agent
 from onebody.learning.policies import ConditionedGaussian, for_each, with_task
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.simulator import Simulator
@@ -33,7 +35,7 @@ class Oracle:
     def init(self, key: Key) -> Agent:
         body = self.family.body
         size = body.observation_size + self.family.space.size
-        return new_agent(key, ConditionedGaussian, size, body.action_size, self.config)
+        return new_agent(key, ConditionedGaussian, Normalizer(size), body.action_size, self.config)
 
     def step(self, state: Agent, key: Key) -> tuple[Agent, Metrics]:
         task_key, collect_key, improve_key = jax.random.split(key, 3)

@@ -25,10 +25,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from onebody.algorithms.protocol import Adapted, Metrics
-from onebody.algorithms.stage import Agents, Shared, StageConfig, new_agents, new_shared, stage
+from onebody.algorithms.stage import Shared, StageConfig, new_agents, new_shared, stage
 from onebody.core.errors import at_least
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key, Transitions
+from onebody.learning.actor_critic import Agent
 from onebody.learning.policies import GaussianPolicy
 from onebody.learning.replay import Replay
 from onebody.tasks.family import TaskFamily
@@ -62,7 +63,7 @@ class State(eqx.Module):
 
     task: Float[Array, "1 feature"]
     shared: Shared
-    agents: Agents
+    agents: Agent
 
 
 @dataclass(frozen=True)
@@ -100,12 +101,12 @@ class _Learner(NamedTuple):
 
     task: Float[Array, "1 feature"]
     shared: Shared
-    agents: Agents
+    agents: Agent
     seen: tuple[Transitions, ...] = ()
 
 
 def adaptation(
-    shared: Shared, agents: Agents, tasks: Array, key: Key, simulator: Simulator, config: StageConfig
+    shared: Shared, agents: Agent, tasks: Array, key: Key, simulator: Simulator, config: StageConfig
 ) -> Iterator[Adapted]:
     """Stage 0 with the given agents, then stages of SLBO, each task on its own copy of φ and with its own samples."""
     split = [jax.tree.map(lambda x, i=i: x[i : i + 1], (tasks, agents)) for i in range(len(tasks))]

@@ -25,9 +25,10 @@ from jaxtyping import Array, Float
 
 from onebody.algorithms.protocol import Adapted, Metrics
 from onebody.algorithms.slbo import adaptation
-from onebody.algorithms.stage import Agents, Shared, StageConfig, new_agents, new_shared, stage, virtual_training
+from onebody.algorithms.stage import Shared, StageConfig, new_agents, new_shared, stage, virtual_training
 from onebody.core.errors import at_least
 from onebody.core.types import Key
+from onebody.learning.actor_critic import Agent
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.simulator import Simulator
 
@@ -86,15 +87,15 @@ class SMT:
         return adaptation(shared, agents, tasks, slbo_key, self.simulator, self.config.slbo)
 
     def slbo(
-        self, shared: Shared, agents: Agents, task: Float[Array, "1 feature"], key: Key
-    ) -> tuple[Shared, Agents, Metrics]:
+        self, shared: Shared, agents: Agent, task: Float[Array, "1 feature"], key: Key
+    ) -> tuple[Shared, Agent, Metrics]:
         """Lines 6-8."""
         metrics: Metrics = {}
         for stage_key in jax.random.split(key, self.config.n_slbo):
             shared, agents, _, metrics = stage(shared, agents, task, stage_key, self.simulator, self.config.slbo)
         return shared, agents, metrics
 
-    def warm_up(self, state: Shared, tasks: Float[Array, "task feature"], key: Key) -> tuple[Shared, Agents]:
+    def warm_up(self, state: Shared, tasks: Float[Array, "task feature"], key: Key) -> tuple[Shared, Agent]:
         """Lines 4-5, for several tasks at once in one model."""
         policy_key, training_key = jax.random.split(key)
         size, config = self.family.body.action_size, self.config.slbo

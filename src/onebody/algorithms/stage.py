@@ -12,17 +12,17 @@ from dataclasses import dataclass, field
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float, PyTree
 
 from onebody.algorithms.protocol import Metrics
 from onebody.core.errors import OnebodyError, at_least, at_most
 from onebody.core.nets import Normalizer, trainable
-from onebody.core.returns import first_episode_return, gae
+from onebody.core.returns import first_episode_return
 from onebody.core.types import Key, Transitions
-from onebody.learning import dynamics, policies, trpo
+from onebody.learning import dynamics
+from onebody.learning.actor_critic import Agent, ValueConfig, improve, new_agent
 from onebody.learning.dynamics import Dynamics, DynamicsConfig
-from onebody.learning.policies import Exploring, GaussianPolicy, ValueConfig, ValueFunction
+from onebody.learning.policies import Exploring, GaussianPolicy
 from onebody.learning.replay import Replay
 from onebody.learning.trpo import TRPOConfig
 from onebody.tasks.family import TaskFamily
@@ -73,14 +73,6 @@ class Shared(eqx.Module):
     starts: Float[Array, "start observation"]
 
 
-class Agents(eqx.Module):
-    """What belongs to one task each: policies and value functions, stacked along a leading task axis."""
-
-    policy: GaussianPolicy
-    value: ValueFunction
-    optimizer: PyTree
-
-
 def new_shared(simulator: Simulator, config: StageConfig, stages: int, key: Key) -> Shared:
     """An untrained model and an empty buffer with room for `stages` stages of training.
 
@@ -99,15 +91,11 @@ def new_shared(simulator: Simulator, config: StageConfig, stages: int, key: Key)
 
 
 @functools.partial(jax.jit, static_argnames=("n", "action_size", "config"))
-def new_agents(key: Key, n: int, observation: Normalizer, action_size: int, config: StageConfig) -> Agents:
-    """n random policies and value functions."""
-
-    def one(key: Key) -> Agents:
-        policy_key, value_key = jax.random.split(key)
-        value = ValueFunction(value_key, config.value.hidden, observation)
-        optimizer = optax.adam(config.value.learning_rate).init(eqx.filter(value.net, trainable(value.net)))
-        return Agents(GaussianPolicy(policy_key, config.hidden, observation, action_size), value, optimizer)
-
+def new_agents(key: Key, n: int, observation: Normalizer, action_size: int, config: StageConfig) -> Agent:
+    """n random policies and value functions, stacked along a leading axis of tasks."""
+    one = functools.partial(
+        new_agent, kind=GaussianPolicy, observation=observation, action_size=action_size, config=config
+    )
     return jax.vmap(one)(jax.random.split(key, n))
 
 
@@ -119,43 +107,33 @@ def fit_model(shared: Shared, key: Key, config: StageConfig) -> tuple[Dynamics, 
 
 @functools.partial(jax.jit, static_argnames=("family", "config"))
 def practise(
-    agents: Agents,
+    agents: Agent,
     model: Dynamics,
     starts: Float[Array, "start observation"],
     tasks: Float[Array, "task feature"],
     key: Key,
     family: TaskFamily,
     config: StageConfig,
-) -> tuple[Agents, dict[str, Array]]:
+) -> tuple[Agent, dict[str, Array]]:
     """Line 5: TRPO of every agent on its own task, in one imagined world."""
     world = Imagination(family, model, starts)
 
-    def improve_one(inputs: tuple[Agents, Transitions, Key]) -> tuple[Agents, dict[str, Array]]:
-        agent, seen, key = inputs
-        value = agent.value(seen.observation)
-        advantage = gae(seen, value, agent.value(seen.next_observation), config.discount, config.trace)
-        observation, action, target = (
-            x.reshape(-1, *x.shape[2:]) for x in (seen.observation, seen.action, advantage + value)
-        )
-        policy, metrics = trpo.update(agent.policy, observation, action, advantage.reshape(-1), config.trpo)
-        fitted = policies.fit_value(agent.value, agent.optimizer, observation, target, key, config.value)
-        return Agents(policy, *fitted), metrics
-
-    def improve(agents: Agents, key: Key) -> tuple[Agents, dict[str, Array]]:
+    def improve_all(agents: Agent, key: Key) -> tuple[Agent, dict[str, Array]]:
         rollout_key, value_key = jax.random.split(key)
         seen = rollout(world, agents.policy, tasks, rollout_key, episodes=config.imagined_episodes)
         # one after the other: products of small matrices are slower in a batch on a CPU
-        agents, metrics = jax.lax.map(improve_one, (agents, seen, jax.random.split(value_key, len(tasks))))
+        each = agents, seen, jax.random.split(value_key, len(tasks))
+        agents, metrics = jax.lax.map(lambda task: improve(task[0], task[1], task[2], config), each)
         metrics["imagined/return"] = first_episode_return(seen.reward, seen.done).mean()
         return agents, metrics
 
-    agents, metrics = jax.lax.scan(improve, agents, jax.random.split(key, config.n_policy))
+    agents, metrics = jax.lax.scan(improve_all, agents, jax.random.split(key, config.n_policy))
     return agents, jax.tree.map(lambda x: x[-1].mean(), metrics)
 
 
 def virtual_training(
-    shared: Shared, agents: Agents, tasks: Array, iterations: int, key: Key, family: TaskFamily, config: StageConfig
-) -> tuple[Shared, Agents, Metrics]:
+    shared: Shared, agents: Agent, tasks: Array, iterations: int, key: Key, family: TaskFamily, config: StageConfig
+) -> tuple[Shared, Agent, Metrics]:
     """Lines 3-5: no real sample. All tasks practise in the same model."""
     metrics: dict[str, Array] = {}
     for iteration_key in jax.random.split(key, iterations):
@@ -168,7 +146,7 @@ def virtual_training(
 
 
 @jax.jit
-def learn_from(shared: Shared, agents: Agents, seen: Transitions) -> tuple[Shared, Agents, Array]:
+def learn_from(shared: Shared, agents: Agent, seen: Transitions) -> tuple[Shared, Agent, Array]:
     """Add real transitions to the data and to all normalisers; also the model's error on them before it is fitted."""
     difference = seen.next_observation - seen.observation
     predicted = shared.model(seen.observation, seen.action) - seen.observation
@@ -176,13 +154,13 @@ def learn_from(shared: Shared, agents: Agents, seen: Transitions) -> tuple[Share
     model = dynamics.renormalize(shared.model, seen)
     n = agents.policy.log_std.shape[0]
     stacked = jax.tree.map(lambda x: jnp.broadcast_to(x, (n, *x.shape)), model.observation)
-    agents = eqx.tree_at(lambda a: (a.policy.observation, a.value.observation), agents, (stacked, stacked))
-    return Shared(model, shared.optimizer, shared.data.add(seen), shared.starts), agents, error
+    data = shared.data.add(seen)
+    return Shared(model, shared.optimizer, data, shared.starts), agents.renormalized(stacked), error
 
 
 def stage(
-    shared: Shared, agents: Agents, tasks: Array, key: Key, simulator: Simulator, config: StageConfig
-) -> tuple[Shared, Agents, Transitions, Metrics]:
+    shared: Shared, agents: Agent, tasks: Array, key: Key, simulator: Simulator, config: StageConfig
+) -> tuple[Shared, Agent, Transitions, Metrics]:
     """Lines 2-5: real samples of one task, then virtual training. Also the new samples."""
     collect_key, training_key = jax.random.split(key)
     seen = rollout(simulator, Exploring(agents.policy), tasks, collect_key, episodes=config.real_episodes)

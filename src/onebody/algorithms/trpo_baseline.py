@@ -15,19 +15,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float
 
 from onebody.algorithms.protocol import Adapted, Metrics
 from onebody.core.errors import at_least, at_most
-from onebody.core.nets import Normalizer, trainable
-from onebody.core.returns import first_episode_return, gae
+from onebody.core.nets import Normalizer
+from onebody.core.returns import first_episode_return
 from onebody.core.types import Key, Transitions
-from onebody.learning import trpo
-from onebody.learning.policies import GaussianPolicy, ValueConfig, ValueFunction, fit_value, for_each, stacked
+from onebody.learning import actor_critic
+from onebody.learning.actor_critic import Agent, ValueConfig, new_agent
+from onebody.learning.policies import GaussianPolicy, for_each, stacked
 from onebody.learning.trpo import TRPOConfig
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.rollout import rollout
@@ -61,22 +60,6 @@ class Config:
         at_most(1, self, "discount", "trace")
 
 
-class Agent(eqx.Module):
-    """A policy, its value and what its optimiser remembers."""
-
-    policy: GaussianPolicy
-    value: ValueFunction
-    optimizer: PyTree
-
-
-def new_agent(key: Key, kind: type[GaussianPolicy], input_size: int, action_size: int, config: Config) -> Agent:
-    policy_key, value_key = jax.random.split(key)
-    policy = kind(policy_key, config.hidden, Normalizer(input_size), action_size)
-    value = ValueFunction(value_key, config.value.hidden, policy.observation)
-    optimizer = optax.adam(config.value.learning_rate).init(eqx.filter(value.net, trainable(value.net)))
-    return Agent(policy, value, optimizer)
-
-
 def collect(
     simulator: Simulator, policy: GaussianPolicy, tasks: Float[Array, "task feature"], episodes: int, key: Key
 ) -> tuple[Transitions, Metrics]:
@@ -89,15 +72,8 @@ def collect(
 def improve(agent: Agent, seen: Transitions, key: Key, config: Config) -> tuple[Agent, dict[str, Array]]:
     """Line 4, of `[task, time, episode]` transitions whose observations are what the policy sees."""
     seen = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0).reshape(x.shape[1], -1, *x.shape[3:]), seen)
-    value = agent.value(seen.observation)
-    advantage = gae(seen, value, agent.value(seen.next_observation), config.discount, config.trace)
-    observation, action = (x.reshape(-1, x.shape[-1]) for x in (seen.observation, seen.action))
-    policy, metrics = trpo.update(agent.policy, observation, action, advantage.reshape(-1), config.trpo)
-    target = (advantage + value).reshape(-1)
-    fitted, optimizer = fit_value(agent.value, agent.optimizer, observation, target, key, config.value)
-    normalizer = policy.observation.update(observation)
-    policy, fitted = (eqx.tree_at(lambda x: x.observation, each, normalizer) for each in (policy, fitted))
-    return Agent(policy, fitted, optimizer), metrics
+    improved, metrics = actor_critic.improve(agent, seen, key, config)
+    return improved.renormalized(agent.policy.observation.update(seen.observation)), metrics
 
 
 @dataclass(frozen=True)
@@ -111,7 +87,7 @@ class TRPO:
 
     def init(self, key: Key) -> Agent:
         body = self.family.body
-        return new_agent(key, GaussianPolicy, body.observation_size, body.action_size, self.config)
+        return new_agent(key, GaussianPolicy, Normalizer(body.observation_size), body.action_size, self.config)
 
     def step(self, state: Agent, key: Key) -> tuple[Agent, Metrics]:
         task_key, key = jax.random.split(key)

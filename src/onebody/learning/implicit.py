@@ -22,7 +22,8 @@ from jaxtyping import Array, Float
 from onebody.core.errors import at_least, at_most, positive
 from onebody.core.returns import gae
 from onebody.core.types import Transitions
-from onebody.learning.policies import GaussianPolicy, ValueFunction
+from onebody.learning.actor_critic import ValueFunction
+from onebody.learning.policies import GaussianPolicy
 from onebody.tasks.family import TaskFamily
 
 

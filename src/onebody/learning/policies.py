@@ -1,18 +1,15 @@
-"""What acts, and what values states."""
+"""What acts."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float, PyTree
 
-from onebody.core.errors import at_least, positive
 from onebody.core.gaussian import Gaussian, log_tanh_slope
-from onebody.core.nets import MLP, Normalizer, fan_in, normalized_columns, normed_silu, trainable
+from onebody.core.nets import MLP, Normalizer, fan_in, normalized_columns, normed_silu
 from onebody.core.types import Key
 
 
@@ -209,65 +206,3 @@ class Exploring(eqx.Module):
         action, inner = self.policy(observation, task, inner, own)
         disturbance = disturbance - PULL * disturbance + SPREAD * increment
         return action + disturbance, (inner, disturbance)
-
-
-@dataclass(frozen=True)
-class ValueConfig:
-    """How V is built and fitted. SLBO's released code."""
-
-    hidden: tuple[int, ...] = (64, 64)
-    """units of each hidden layer"""
-    epochs: int = 5
-    """passes over the rollout a fit"""
-    batch: int = 64
-    """states a gradient step"""
-    learning_rate: float = 1e-3
-    """of Adam"""
-
-    def __post_init__(self) -> None:
-        at_least(1, self, "hidden", "epochs", "batch")
-        positive(self, "learning_rate")
-
-
-class ValueFunction(eqx.Module):
-    """V: normalised observation -> expected discounted return."""
-
-    net: MLP
-    observation: Normalizer
-
-    def __init__(self, key: Key, hidden: tuple[int, ...], observation: Normalizer):
-        sizes = (observation.mean.shape[-1], *hidden, 1)
-        self.net = MLP(key, sizes, jnp.tanh, [normalized_columns(1.0)] * (len(sizes) - 1))
-        self.observation = observation
-
-    def __call__(self, observation: Float[Array, "*axes observation"]) -> Float[Array, "*axes"]:
-        return self.net(self.observation(observation))[..., 0]
-
-
-def fit_value(
-    value: ValueFunction,
-    state: PyTree,
-    observation: Float[Array, "row observation"],
-    target: Float[Array, " row"],
-    key: Key,
-    config: ValueConfig,
-) -> tuple[ValueFunction, PyTree]:
-    """Epochs of Adam on the squared error to `target`; a last partial batch is left out."""
-    parameters, fixed = eqx.partition(value.net, trainable(value.net))
-    inputs, rows = value.observation(observation), len(target)
-    batches = max(rows // config.batch, 1)
-
-    def step(carry: PyTree, index: Array) -> tuple[PyTree, None]:
-        parameters, state = carry
-
-        def objective(parameters: PyTree) -> Array:
-            prediction = eqx.combine(parameters, fixed)(inputs[index])[..., 0]
-            return jnp.mean((prediction - target[index]) ** 2)
-
-        updates, state = optax.adam(config.learning_rate).update(jax.grad(objective)(parameters), state)
-        return (optax.apply_updates(parameters, updates), state), None
-
-    orders = jax.vmap(lambda k: jax.random.permutation(k, rows))(jax.random.split(key, config.epochs))
-    index = orders[:, : batches * config.batch].reshape(config.epochs * batches, -1)
-    (parameters, state), _ = jax.lax.scan(step, (parameters, state), index)
-    return eqx.tree_at(lambda v: v.net, value, eqx.combine(parameters, fixed)), state

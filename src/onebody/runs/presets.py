@@ -25,11 +25,11 @@ from onebody.algorithms import (
 )
 from onebody.algorithms.stage import StageConfig
 from onebody.core.errors import OnebodyError, did_you_mean
+from onebody.learning.actor_critic import ValueConfig
 from onebody.learning.dynamics import DynamicsConfig
 from onebody.learning.ensemble import EnsembleConfig
 from onebody.learning.first_order import FirstOrderConfig
 from onebody.learning.planning import PlanConfig
-from onebody.learning.policies import ValueConfig
 from onebody.learning.trpo import TRPOConfig
 from onebody.learning.validated import ValidatedConfig
 
