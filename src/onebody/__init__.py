@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from onebody.core.errors import OnebodyError
+    from onebody.runs.adapt import adapt
     from onebody.runs.compare import compare
-    from onebody.runs.evaluate import MetaTest, adapt, evaluate
+    from onebody.runs.evaluate import MetaTest, evaluate
     from onebody.runs.loop import resume, train
     from onebody.runs.policy_file import load as load_policy
     from onebody.tasks.body import ClosedFormBody, Feature, MujocoBody, Normal, Start, Uniform
@@ -35,7 +36,7 @@ _PUBLIC = {
     "Start": ("onebody.tasks.body", "Start"),
     "TaskFamily": ("onebody.tasks.family", "TaskFamily"),
     "Uniform": ("onebody.tasks.body", "Uniform"),
-    "adapt": ("onebody.runs.evaluate", "adapt"),
+    "adapt": ("onebody.runs.adapt", "adapt"),
     "compare": ("onebody.runs.compare", "compare"),
     "evaluate": ("onebody.runs.evaluate", "evaluate"),
     "from_gymnasium": ("onebody.worlds.custom", "from_gymnasium"),

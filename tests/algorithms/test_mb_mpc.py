@@ -62,4 +62,4 @@ def test_a_planner_is_no_file(trained, tmp_path, capsys):
     run = tmp_path / "run"
     assert main(["train", "mb-mpc", "point/goal", "--preset", "smoke", "--out", str(run), "--quiet"]) == 0
     assert main(["adapt", str(run), "--task", "0.5,0.5", "--save", str(tmp_path / "p.npz")]) == 2
-    assert "no file of it" in capsys.readouterr().err
+    assert "it has no file" in capsys.readouterr().err

@@ -5,7 +5,8 @@ import pytest
 
 from onebody.core.errors import OnebodyError
 from onebody.reports import demo, video
-from onebody.runs import evaluate, folder, log, loop
+from onebody.runs import adapt, folder, log, loop
+from onebody.runs.adapt import AdaptedPolicy
 from onebody.tasks.registry import make
 
 
@@ -27,12 +28,10 @@ def trained(monkeypatch, policy):
     def adapt_many(run, tasks, *, stages, extrapolate):
         asked["adapt"] = {"tasks": tasks, "stages": stages, "extrapolate": extrapolate}
         one = policy(make("cheetah-vel"))
-        return [
-            evaluate.AdaptedPolicy(np.array([t], np.float32), -20.0, None, -31.25, -200.0, 0, "", one) for t in tasks
-        ]
+        return [AdaptedPolicy(np.array([t], np.float32), -20.0, None, -31.25, -200.0, 0, "", one) for t in tasks]
 
     monkeypatch.setattr(loop, "train", train)
-    monkeypatch.setattr(evaluate, "adapt_many", adapt_many)
+    monkeypatch.setattr(adapt, "adapt_many", adapt_many)
     return asked
 
 

@@ -66,8 +66,9 @@ def test_a_grid_has_the_edges_and_goes_beyond_them():
     for options, said in (
         ({"grid": 1}, "at least 2 tasks a side"),
         ({"beyond": 2.0}, "say how fine it is"),
-        ({"stages": -1}, "stages must be at least 0"),
-        ({"tasks": 0}, "tasks must be at least 1"),
+        ({"grid": 3, "beyond": 0.0}, "--beyond must be above 0"),
+        ({"stages": -1}, "--stages at least 0"),
+        ({"tasks": 0}, "--tasks must be at least 1"),
     ):
         with pytest.raises(OnebodyError, match=said):
             MetaTest(**options)

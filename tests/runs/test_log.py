@@ -73,15 +73,6 @@ def test_truncate_after_a_kill_anywhere(wanted, cut, tmp_path_factory):
     assert [file.name for file in run.iterdir()] == ["metrics.jsonl"]
 
 
-def test_another_file(tmp_path):
-    with log.Log(tmp_path, "evaluations.jsonl") as lines:
-        lines.write(1, {"a": 1})
-        lines.write(2, {"a": 2})
-    log.truncate(tmp_path, 1, "evaluations.jsonl")
-    assert log.read(tmp_path, "evaluations.jsonl") == [{"iteration": 1, "a": 1}]
-    assert not (tmp_path / "metrics.jsonl").exists()
-
-
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full, a disk that is always full")
 def test_full_disk_is_said(tmp_path):
     (tmp_path / "metrics.jsonl").symlink_to("/dev/full")

@@ -17,7 +17,7 @@ import optax
 from onebody.algorithms import omni
 from onebody.core.nets import Normalizer, trainable
 from onebody.core.returns import gae
-from onebody.learning import policies, trpo
+from onebody.learning import trpo
 from onebody.learning.actor_critic import ValueConfig, ValueFunction, fit_value
 from onebody.learning.policies import GaussianPolicy
 from onebody.learning.trpo import TRPOConfig

@@ -1,4 +1,6 @@
-"""AdMRL: train on the task that the model is worst at (Lin, Thomas, Yang, Ma 2020), Algorithm 1.
+"""AdMRL, and its controls MB-Unif and MB-Gauss: Algorithm 1 of Lin, Thomas, Yang, Ma 2020.
+
+Train on the task that the model is worst at:
 
     1: initialise the model, D ← ∅; a first task ψ
     2: for n_tasks training tasks                                                                    `step`
@@ -190,8 +192,7 @@ def _box(family: TaskFamily) -> tuple[Float[Array, " feature"], Float[Array, " f
     space = family.space
     if not isinstance(space, Box):
         raise OnebodyError(
-            f"tasks of {family.id} are {space.bounds}, and AdMRL moves the task in a box: "
-            "use --config.tasks uniform, or smt"
+            f"tasks of {family.id} are {space.bounds}, and AdMRL moves the task in a box: use mb-unif, or smt"
         )
     low, high = jnp.array(space.low), jnp.array(space.high)
     return (low + high) / 2, (high - low) / 2
@@ -205,4 +206,4 @@ def _needs_gradient(family: TaskFamily, starts: Float[Array, "start observation"
         return family.outcome(starts, action, jnp.roll(starts, 1, axis=0), tasks)[0].sum()
 
     if not jnp.any(jax.grad(total)(family.space.sample(key, len(starts)))):
-        raise OnebodyError(f"the reward of {family.id} has no gradient in its task: use --config.tasks uniform, or smt")
+        raise OnebodyError(f"the reward of {family.id} has no gradient in its task: use mb-unif, or smt")

@@ -1,8 +1,9 @@
 """MB-MPO: model-based reinforcement learning via meta-policy optimisation (Clavera et al. 2018), Algorithm 1.
 
-    1: initialise the policy θ and the models; D ← real episodes with random actions                    `step`
-    2: for n_iterations
-    3:     D ← D ∪ a real episode with each adapted policy θ'_k of the last line 7
+    1: initialise the policy θ and the models
+    2: for n_iterations                                                                                 `step`
+    3:     D ← D ∪ a real episode with each adapted policy θ'_k of the last line 6; with random
+           actions in the first iteration                                                               `models.collect`
     4:     fit each model on its own split of D until its validation loss no longer falls               `models.fit`
     5:     n_meta times                                                                                 `meta_step`
     6:         for each imaginary task, a model: imagined episodes with π_θ; θ'_k = θ - α ∇ L_k(θ)

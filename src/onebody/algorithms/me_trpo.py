@@ -1,8 +1,8 @@
 """ME-TRPO: model-ensemble trust region policy optimisation (Kurutach et al. 2018).
 
-    1: initialise the policy θ and the models; D ← real episodes with random actions              `step`
-    2: for n_iterations
-    3:     D ← D ∪ real episodes with π_θ
+    1: initialise the policy θ and the models
+    2: for n_iterations                                                                           `step`
+    3:     D ← D ∪ real episodes with π_θ; with random actions in the first iteration             `models.collect`
     4:     fit each model on its own split of D until its validation loss no longer falls         `models.fit`
     5:     until fewer than 70% of the models say that it still gets better, n_policy steps at most    `improve`
     6:         θ ← one step of TRPO on imagined episodes, each step of each in a random model
@@ -152,15 +152,14 @@ class METRPO:
             pairs = zip(learners, practice_keys, strict=True)
             learners = [improve(own, k, self.family, self.config)[0] for own, k in pairs]
         for stage in itertools.count():
-            predicted = jnp.stack([self._predict(own, judge_key) for own in learners])
+            known = learners[0].models.data.size > 0
+            predicted = jnp.stack([self._predict(own, judge_key) for own in learners]) if known else None
             yield Adapted(stacked(own.policy for own in learners), predicted)
             learners = [
                 self.step(own, jax.random.fold_in(k, stage + 1))[0] for own, k in zip(learners, keys, strict=True)
             ]
 
     def _predict(self, state: State, key: Key) -> Float[Array, ""]:
-        """Mean over the models; NaN before there are data."""
-        if not state.models.data.size:
-            return jnp.array(jnp.nan)
+        """Mean over the models."""
         members = state.models.members
         return returns_by_model(state.policy, state.models, members, key, self.family, JUDGED).mean()

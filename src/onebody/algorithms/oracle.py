@@ -14,7 +14,8 @@ import jax
 from jaxtyping import Array, Float
 
 from onebody.algorithms.protocol import Adapted, Metrics
-from onebody.algorithms.trpo_baseline import Config, collect, improve
+from onebody.algorithms.trpo_baseline import Training as Config
+from onebody.algorithms.trpo_baseline import collect, improve
 from onebody.core.nets import Normalizer
 from onebody.core.types import Key
 from onebody.learning.actor_critic import Agent, new_agent

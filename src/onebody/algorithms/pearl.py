@@ -36,7 +36,7 @@ from onebody.learning.policies import for_each
 from onebody.learning.sac import LatentPolicy, averaged, descend, network, new_optimizer, repeated, value
 from onebody.learning.task_replay import Rows, TaskReplay
 from onebody.tasks.family import TaskFamily
-from onebody.tasks.space import training_set
+from onebody.tasks.space import FiniteSet, Split, TaskSpace
 from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
 
@@ -217,7 +217,7 @@ class PEARL:
     def init(self, key: Key) -> State:
         config, body, steps = self.config, self.family.body, self.family.horizon
         task_key, *keys = jax.random.split(key, 6)
-        tasks = training_set(self.family.space, task_key, config.n_tasks)
+        tasks = _training_tasks(self.family.space, task_key, config.n_tasks)
         kept = (config.prior_episodes + config.posterior_episodes) * steps
         self._check(len(tasks), kept)
         seen, z = body.observation_size, config.latent
@@ -312,6 +312,13 @@ class PEARL:
             signal, _ = self.family.tested.outcome(observation, action, following, tasks[:, None])
         rows = Rows(observation, action, reward, signal, following, terminated.astype(jnp.float32))
         return rows, float(first_episode_return(found.reward, found.done).mean())
+
+
+def _training_tasks(space: TaskSpace, key: Key, n: int) -> Float[Array, "task feature"]:
+    """Those of a space that has a fixed set, else n draws: the data of each are kept apart."""
+    if isinstance(space, Split):
+        return jnp.array(space.train)
+    return jnp.array(space.tasks) if isinstance(space, FiniteSet) else space.sample(key, n)
 
 
 def _draw(belief: Gaussian, key: Key) -> Float[Array, "task latent"]:

@@ -126,14 +126,15 @@ def predict(
 
     Also how new the states are where they go: the members' disagreement there, over what is usual on the data.
     """
+    rollout_key, row_key = jax.random.split(key)
 
     def imagined(index: Array) -> tuple[Array, Array]:
         world = Imagination(family, model.member(index), starts)
-        seen = rollout(world, policies, tasks, key, episodes=episodes, deterministic=deterministic)
+        seen = rollout(world, policies, tasks, rollout_key, episodes=episodes, deterministic=deterministic)
         away = model.disagreement(seen.observation, seen.action).mean(axis=(1, 2))
         return first_episode_return(seen.reward, seen.done).mean(-1), away
 
     returns, away = jax.lax.map(imagined, jnp.arange(model.size))
-    rows = jax.random.randint(key, (1024,), 0, jnp.maximum(data.size, 1))
+    rows = jax.random.randint(row_key, (1024,), 0, jnp.maximum(data.size, 1))
     usual = model.disagreement(data.observation[rows], data.action[rows]).mean()
     return returns, away.mean(0) / usual

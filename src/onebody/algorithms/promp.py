@@ -3,7 +3,7 @@
     1: initialise the policy θ
     2: for n_iterations                                                                  `step`
     3:     a meta-batch as MAML's (its lines 3-6), the inner loss a likelihood ratio     `ratio`
-    4:     for n_epochs: one step of Adam on Σ_i clipped surrogate of θ'_i(θ) + η KL(π_θo ‖ π_θ)   `outer_loss`
+    4:     for n_epochs: one step of Adam up Σ_i clipped surrogate of θ'_i(θ) - η KL(π_θo ‖ π_θ)   `outer_loss`
     5: adaptation as MAML's
 
 θo is the policy that collected line 3; θ' is differentiated through as in MAML. The ratio's value is no estimate of

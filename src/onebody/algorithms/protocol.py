@@ -21,7 +21,7 @@ class Adapted(NamedTuple):
     policies: Policy
     """one a task, stacked"""
     predicted_return: Float[Array, " task"] | None = None
-    """mean return of the deterministic policy in the model, or what its ensemble says; None where there is no model"""
+    """mean return of the deterministic policy in the model, or what its ensemble says; None where no model is used"""
     predicted_interval: Float[Array, "task 2"] | None = None
     """what the models of an ensemble agree on; None of a single model"""
     novelty: Float[Array, " task"] | None = None
@@ -42,7 +42,11 @@ class Algorithm(Protocol[State]):
     simulator: Simulator
 
     def init(self, key: Key) -> State:
-        """The state before training: a pytree with everything in it."""
+        """The state before training: a pytree with everything in it.
+
+        Raises:
+            OnebodyError: the algorithm does not take the family, or settings do not suit it; says why.
+        """
         ...
 
     def step(self, state: State, key: Key) -> tuple[State, Metrics]:

@@ -2,9 +2,9 @@
 
     1: for n_outer stages                                                               `step`
     2:     collect real samples with exploration noise, D ← D ∪ them                    `stage`
-    3:     for n_inner iterations
-    4:         n_model steps of Adam on the model over D
-    5:         n_policy steps of TRPO in the model
+    3:     for n_inner iterations                                                       `virtual_training`
+    4:         n_model steps of Adam on the model over D                                `fit_model`
+    5:         n_policy steps of TRPO in the model                                          `practise`
 
 Model, policy, value and their optimisers go on from stage to stage.
 

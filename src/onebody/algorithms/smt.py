@@ -13,7 +13,8 @@
 The model, its optimiser's state, the data and the normalisers are kept over tasks; policy and value are not.
 
 Where the paper contradicts itself we take its appendix: policies of 2 x 32 units (§5.1 says 2 x 100 ReLU), as in
-SLBO; n_inner, never stated, is SLBO's 20. Differences from the paper are those of SLBO (see `slbo`).
+SLBO; n_inner, never stated, is SLBO's 20. Differences from the paper are those of SLBO (see `slbo`); and
+new tasks that are adapted to together warm up in one model, fitted once for all of them.
 """
 
 import math

@@ -34,15 +34,13 @@ from onebody.worlds.simulator import Simulator
 
 
 @dataclass(frozen=True)
-class Config:
-    """20,000 steps of half-cheetah an iteration, as the oracle of MAML's experiments."""
+class Training:
+    """What TRPO and the oracle share. 20,000 steps of half-cheetah an iteration, as in the experiments of MAML."""
 
     n_iterations: int = 1000
     """iterations of training"""
     episodes: int = 100
     """real episodes of one, each of its own task"""
-    refine_episodes: int = 20
-    """real episodes a task and stage of adaptation"""
     hidden: tuple[int, ...] = (64, 64)
     """units of each hidden layer of the policy"""
     discount: float = 0.99
@@ -55,9 +53,21 @@ class Config:
     """of a policy step"""
 
     def __post_init__(self) -> None:
-        at_least(1, self, "n_iterations", "episodes", "refine_episodes", "hidden")
+        at_least(1, self, "n_iterations", "episodes", "hidden")
         at_least(0, self, "discount", "trace")
         at_most(1, self, "discount", "trace")
+
+
+@dataclass(frozen=True)
+class Config(Training):
+    """TRPO, which adapts."""
+
+    refine_episodes: int = 20
+    """real episodes a task and stage of adaptation"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(1, self, "refine_episodes")
 
 
 def collect(
@@ -69,7 +79,7 @@ def collect(
 
 
 @partial(jax.jit, static_argnames=("config",))
-def improve(agent: Agent, seen: Transitions, key: Key, config: Config) -> tuple[Agent, dict[str, Array]]:
+def improve(agent: Agent, seen: Transitions, key: Key, config: Training) -> tuple[Agent, dict[str, Array]]:
     """Line 4, of `[task, time, episode]` transitions whose observations are what the policy sees."""
     seen = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0).reshape(x.shape[1], -1, *x.shape[3:]), seen)
     improved, metrics = actor_critic.improve(agent, seen, key, config)

@@ -53,7 +53,7 @@ class List:
         if self.json:
             return print_json(found)
         for row in found.get("algorithms", []):
-            print(f"{row['id']:<8} {'known task ' if row['task_is_known'] else 'hidden task'}  {row['source']}")
+            print(f"{row['id']:<14} {'known task ' if row['task_is_known'] else 'hidden task'}  {row['source']}")
         for source, rows in itertools.groupby(found.get("families", []), lambda row: row["source"]):
             print(f"\n{source}")
             for row in rows:
@@ -99,9 +99,6 @@ class Train:
         from onebody.tasks import registry
 
         family = registry.make(self.family).id
-        _at_least("seed", self.seed, 0)
-        _at_least("evaluate-every", self.evaluate_every, 0)
-        _at_least("samples", self.samples or 0, 0)
         run = loop.train(
             self.algorithm,
             family,
@@ -128,20 +125,18 @@ def with_config(arguments: Sequence[str]) -> type[Train]:
     from onebody.tasks import registry
 
     flags = ("--json", "--quiet", "--help")
-    name = next(
-        (
-            argument
-            for before, argument in itertools.pairwise(["", *arguments])
-            if argument in presets.ALGORITHMS and (before in flags or "=" in before or not before.startswith("--"))
-        ),
-        None,
-    )
+    typed = [  # not after an option, whose value it would be
+        argument
+        for before, argument in itertools.pairwise(["", *arguments])
+        if before in flags or "=" in before or not before.startswith("--")
+    ]
+    name = next((argument for argument in typed if argument in presets.ALGORITHMS), None)
     if name is None:  # says which of the arguments is the algorithm, or what else is wrong
         general = list(itertools.takewhile(lambda argument: not argument.startswith("--config"), arguments))
         name = options.parse(Train, "train", general).algorithm
     chosen = re.findall(r"--preset[ =](\S+)", " ".join(arguments))
     ids = {**{family: family for family in registry.families()}, **registry.aliases()}
-    family = next((ids[argument] for argument in arguments if argument in ids), "")
+    family = next((ids[argument] for argument in typed if argument in ids), "")
     config = presets.preset(name, chosen[-1] if chosen else Train.preset, family)
     field = ("config", type(config), dataclasses.field(default=config))
     return dataclasses.make_dataclass(
@@ -194,7 +189,7 @@ class Adapt:
         _writable("save", self.save, ".npz", ".onnx")
         _writable("video", self.video, ".webp", ".mp4")
 
-        from onebody.runs import evaluate, folder
+        from onebody.runs import adapt, folder
 
         family = folder.family_of(folder.read_config(self.run)).tested
         if self.video:
@@ -202,9 +197,7 @@ class Adapt:
 
             check_drawable(family.body)
 
-        found = evaluate.adapt_many(
-            self.run, tasks, stages=self.stages, refine=self.refine, extrapolate=self.extrapolate
-        )
+        found = adapt.adapt_many(self.run, tasks, stages=self.stages, refine=self.refine, extrapolate=self.extrapolate)
         shown = ("predicted_return", "predicted_interval", "real_return", "untrained_return", "adaptation_samples")
         rows = [
             {"task": task} | {name: getattr(policy, name) for name in shown}
@@ -292,11 +285,6 @@ class Demo:
 COMMANDS: dict[str, type[Any]] = {
     kind.__name__.lower(): kind for kind in (List, Train, Resume, Adapt, Evaluate, Compare, Report, Demo)
 }
-
-
-def _at_least(option: str, value: int, least: int) -> None:
-    if value < least:
-        raise OnebodyError(f"--{option} must be at least {least}, not {value}")
 
 
 def _task(text: str) -> list[float]:

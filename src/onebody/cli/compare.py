@@ -52,8 +52,6 @@ class Compare:
         from onebody.runs.evaluate import MetaTest
         from onebody.tasks import registry
 
-        if self.evaluate_every < 0:
-            raise OnebodyError(f"--evaluate-every must be at least 0, not {self.evaluate_every}")
         family, algorithms = self._asked(compare.FIGURES, compare.COMPARED)
         family = registry.make(family).id
         out = self.out or Path("runs") / f"compare-{family.replace('/', '-')}"

@@ -68,7 +68,4 @@ def _check(config: Any, name: str, holds: Any, words: str) -> None:
     value = getattr(config, name)
     for x in value if isinstance(value, tuple) else (value,):
         if not (math.isfinite(x) and holds(x)):
-            option = name.replace("_", "-")
-            raise OnebodyError(
-                f"{type(config).__module__.split('.')[-1]} configuration: {option} must be {words}, not {x}"
-            )
+            raise OnebodyError(f"{type(config).__name__}: {name.replace('_', '-')} must be {words}, not {x}")

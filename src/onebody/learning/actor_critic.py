@@ -4,7 +4,7 @@ Schulman et al. 2015 and 2016.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -39,6 +39,7 @@ class ValueConfig:
         positive(self, "learning_rate")
 
 
+@runtime_checkable
 class AgentConfig(Protocol):
     """What a configuration says of an agent."""
 
@@ -94,6 +95,7 @@ class Agent(eqx.Module):
 def new_agent(
     key: Key, kind: type[GaussianPolicy], observation: Normalizer, action_size: int, config: AgentConfig
 ) -> Agent:
+    """An untrained one, of a policy of this kind."""
     policy_key, value_key = jax.random.split(key)
     value = ValueFunction(value_key, config.value.hidden, observation)
     optimizer = optax.adam(config.value.learning_rate).init(eqx.filter(value.net, trainable(value.net)))

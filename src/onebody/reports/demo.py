@@ -9,8 +9,8 @@ from rich.table import Table
 
 from onebody.core.errors import OnebodyError, did_you_mean
 from onebody.reports import charts, page, video
-from onebody.runs import evaluate, folder, log, loop
-from onebody.runs.evaluate import AdaptedPolicy
+from onebody.runs import adapt, evaluate, folder, log, loop
+from onebody.runs.adapt import AdaptedPolicy
 from onebody.runs.presets import preset
 from onebody.tasks import registry
 from onebody.tasks.family import TaskFamily
@@ -57,7 +57,7 @@ def demo(out: Path, quiet: bool = False, algorithm: str = "omni") -> None:
     console = Console()
     if not quiet:
         console.print("Adapting to three tasks it never saw, with no real sample of them …")
-    adapted = evaluate.adapt_many(run, list(TASKS), stages=0, extrapolate=False)
+    adapted = adapt.adapt_many(run, list(TASKS), stages=0, extrapolate=False)
     _print_table(console, family, adapted)
     films = _films(console, family, adapted)
     report = write_report(run, family, rows, adapted, films)

@@ -60,11 +60,14 @@ def compare(
         evaluate_every: iterations between tests of stage 0 in training; 0 for none.
         test: of all trainings, in the end.
 
-    Raises: as `loop.train`, `evaluate.evaluate` and `summary`; names, and whether each algorithm takes the family, are
-    checked before the first training.
+    Raises:
+        OnebodyError: no algorithm or seed, or an algorithm twice; as `loop.train`, `evaluate.evaluate` and `summary`.
+            Names, and whether each algorithm takes the family, are checked before the first training.
     """
     if seeds < 1 or not algorithms:
         raise OnebodyError("a comparison needs at least one algorithm and one seed")
+    if evaluate_every < 0:
+        raise OnebodyError(f"--evaluate-every must be at least 0, not {evaluate_every}")
     if repeated := [name for name in algorithms if algorithms.count(name) > 1]:
         raise OnebodyError(f"{repeated[0]} is given twice")
     made = registry.make(family)

@@ -166,6 +166,19 @@ def latest(run: Path, record: dict[str, Any], state: Any) -> checkpoint.Checkpoi
     return found
 
 
+def untrained(record: dict[str, Any]) -> Any:
+    """The state before training, on the family that is trained on."""
+    return initial_state(record, build(record))
+
+
+def last(run: Path, record: dict[str, Any], structure: Any) -> checkpoint.Checkpoint:
+    """As `latest`. Raises OnebodyError, too, where there is no checkpoint yet."""
+    found = latest(run, record, structure)
+    if found is None:
+        raise OnebodyError(f"{run} has no checkpoint yet; train it with: onebody resume {run}")
+    return found
+
+
 def versions() -> dict[str, str]:
     """What a result depends on."""
     names = ("onebody", "jax", "jaxlib", "equinox", "optax", "mujoco", "gymnasium", "numpy")

@@ -23,10 +23,10 @@ METRICS = "metrics.jsonl"
 
 
 class Log:
-    """Appends to `run / name`; a context manager. A line has left the process when `write` returns."""
+    """Appends to the run's metrics; a context manager. A line has left the process when `write` returns."""
 
-    def __init__(self, run: Path, name: str = METRICS):
-        self.path = run / name
+    def __init__(self, run: Path):
+        self.path = run / METRICS
 
     def __enter__(self) -> "Log":
         self._file = self.path.open("ab", buffering=0)
@@ -51,18 +51,18 @@ class Log:
             ) from error
 
 
-def read(run: Path, name: str = METRICS) -> list[dict[str, Any]]:
-    """The lines of `run / name`, null as NaN; without a half-written last line; [] when there is no file."""
-    records = [record for _, record in _lines(run / name)]
+def read(run: Path) -> list[dict[str, Any]]:
+    """The lines of the run's metrics, null as NaN; without a half-written last line; [] when there is no file."""
+    records = [record for _, record in _lines(run / METRICS)]
     return [{key: math.nan if value is None else value for key, value in record.items()} for record in records]
 
 
-def truncate(run: Path, iteration: int, name: str = METRICS) -> None:
+def truncate(run: Path, iteration: int) -> None:
     """Drop the lines after `iteration`, and a half-written last line: what a kill leaves behind."""
-    path = run / name
+    path = run / METRICS
     if not path.exists():
         return
-    beside = path.with_name(f".{name}.partial")
+    beside = path.with_name(f".{METRICS}.partial")
     with beside.open("wb") as file:
         file.writelines(line for line, record in _lines(path) if record["iteration"] <= iteration)
         file.flush()

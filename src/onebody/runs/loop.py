@@ -56,9 +56,11 @@ def train(
     if not isinstance(family, str) and family is not made:
         raise OnebodyError(f"this {family.id} is not the registered one; give it an id of its own")
     if samples is not None and samples < 0:
-        raise OnebodyError(f"samples must be at least 0, not {samples}")
+        raise OnebodyError(f"--samples must be at least 0, not {samples}")
+    if evaluate_every < 0:
+        raise OnebodyError(f"--evaluate-every must be at least 0, not {evaluate_every}")
     if not 0 <= seed < 2**32:
-        raise OnebodyError(f"the seed must be at least 0 and below 2**32, not {seed}")
+        raise OnebodyError(f"--seed must be at least 0 and below 2**32, not {seed}")
     config = presets.preset(algorithm, preset, made.id) if config is None else config
     record = {
         "algorithm": algorithm,

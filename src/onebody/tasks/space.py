@@ -81,7 +81,7 @@ class Box:
         unit = _low_discrepancy(n, self.size)
         return jnp.asarray(np.array(self.low) + unit * np.subtract(self.high, self.low), jnp.float32)
 
-    def grid(self, n: int) -> Float[Array, "n**feature feature"]:
+    def grid(self, n: int) -> Float[Array, "task feature"]:
         """Evenly spaced tasks, n a side, edges included."""
         sides = [np.linspace(low, high, n) for low, high in zip(self.low, self.high, strict=True)]
         rows = np.stack(np.meshgrid(*sides, indexing="ij"), axis=-1)
@@ -253,10 +253,3 @@ class Split:
     @property
     def split(self) -> str:
         return f"uniform on {len(self.train)} training tasks, tested on {len(self.test)} others; {self.drawn}"
-
-
-def training_set(space: TaskSpace, key: Key, n: int) -> Float[Array, "task feature"]:
-    """Tasks for a method that keeps the data of each apart: those of a space that has a fixed set, else n draws."""
-    if isinstance(space, Split):
-        return jnp.array(space.train)
-    return jnp.array(space.tasks) if isinstance(space, FiniteSet) else space.sample(key, n)

@@ -1,4 +1,4 @@
-"""The only way by which algorithms step a world."""
+"""How algorithms collect in a world: whole episodes, of many tasks at once."""
 
 from typing import Any, Protocol, runtime_checkable
 

@@ -23,9 +23,9 @@ class Simulator:
         NotFinite: from `step`, when an observation or reward is not finite.
     """
 
-    def __init__(self, family: TaskFamily, threads: int = 0, samples: int = 0):
-        """`threads`: C++ threads that step, 0 for one a core. `samples`: taken before, in a run that goes on."""
-        self.family, self.threads, self.samples = family, threads, samples
+    def __init__(self, family: TaskFamily, threads: int = 0):
+        """`threads`: C++ threads that step, 0 for one a core."""
+        self.family, self.threads, self.samples = family, threads, 0
         self._outcome = jax.jit(family.outcome)
         self._reward_later = False
         self._engine: Engine | None = None
