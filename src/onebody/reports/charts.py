@@ -77,7 +77,8 @@ class Chart:
         places = [x for line in lines for x in line.x]
         if self.log_x and max(places) >= 10 * min(places) > 0:
             axes.set_xscale("log")
-            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            wide = max(places) >= 1000 * min(places)
+            axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0)))
             axes.xaxis.set_minor_formatter(NullFormatter())
         if max(places) >= 1000:
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
