@@ -115,7 +115,7 @@ def test_adaptation_is_smts(two_steps):
 @pytest.mark.parametrize("tasks", ["adversarial", "gaussian"])
 def test_a_space_without_gradients_is_refused(tasks):
     family = dataclasses.replace(FAMILY, id="test/finite", space=FiniteSet(((0.0, 0.0), (1.0, 1.0))))
-    with pytest.raises(OnebodyError, match="AdMRL moves the task in a box: use --config"):
+    with pytest.raises(OnebodyError, match="AdMRL moves the task in a box: use mb-unif"):
         algorithm = make(family, tasks=tasks)
         algorithm.init(jax.random.key(0))
     make(family, tasks="uniform").init(jax.random.key(0))

@@ -3,22 +3,34 @@ import dataclasses
 import json
 import re
 
+import jax.numpy as jnp
 import pytest
 
 from onebody.reports import charts, comparison
 from onebody.runs import compare, log
 from onebody.runs.evaluate import MetaTest
 from onebody.tasks import registry
+from onebody.tasks.space import Box
 
 OPTIONS = {"preset": "smoke", "test": MetaTest(tasks=4, stages=1), "evaluate_every": 2, "quiet": True}
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Two algorithms with three seeds on a family with a one-dimensional task."""
-    place = tmp_path_factory.mktemp("all")
-    compare.compare(["trpo", "oracle"], "smt/cheetah-vel", out=place, seeds=3, **OPTIONS)
-    return sorted(place.iterdir())
+    """Two algorithms with three seeds on a family with a one-dimensional task, whose body has no paths to draw."""
+    place, point = tmp_path_factory.mktemp("all"), registry.make("point/goal")
+    line = dataclasses.replace(
+        point,
+        id="test/line",
+        body=dataclasses.replace(point.body, labels=("x", "y")),
+        space=Box((-1.0,), (1.0,)),
+        reward=lambda observation, action, next_observation, task: -jnp.abs(next_observation[0] - task[0]),
+        task_labels=("place (m)",),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(registry._FAMILIES, line.id, line)
+        compare.compare(["trpo", "oracle"], line.id, out=place, seeds=3, **OPTIONS)
+        yield sorted(place.iterdir())
 
 
 def test_the_page_says_what_the_tests_say(runs, tmp_path):
@@ -28,12 +40,12 @@ def test_the_page_says_what_the_tests_say(runs, tmp_path):
         for stage in each["stages"]:
             low, high = stage["mean"]["interval"]
             assert f"{stage['mean']['value']:.1f} ({low:.1f} to {high:.1f})" in text
-        assert f"onebody train {name} smt/cheetah-vel --preset smoke --seed 2" in text
+        assert f"onebody train {name} test/line --preset smoke --seed 2" in text
     rows = list(csv.DictReader((tmp_path / "report.csv").read_text().splitlines()))
     assert len(rows) == 2 * 3 * 2 * 4 * 10
     ours = [float(row["return"]) for row in rows if (row["algorithm"], row["stage"]) == ("oracle", "0")]
     assert sum(ours) / len(ours) == pytest.approx(found["algorithms"]["oracle"]["stages"][0]["mean"]["value"])
-    assert text.count("<svg") == 5 and "forward velocity (m/s)" in text
+    assert text.count("<svg") == 5 and "place (m)" in text
     assert "oracle: told the task; trpo: seeing rewards only" in text
     assert not re.findall(r"(?:src|href)=.?http", text)
     names = (

@@ -11,7 +11,7 @@ import pytest
 import onebody
 from onebody.algorithms import omni
 from onebody.core.errors import OnebodyError
-from onebody.runs import evaluate, loop, presets
+from onebody.runs import adapt, evaluate, loop, presets
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_a_task_outside_the_space_has_a_warning(runs):
 def test_refinement_goes_on_until_its_time_is_over_and_costs_no_sample(runs, monkeypatch):
     """Ten seconds of a clock that moves by three at each look: four looks, and three policies after the first."""
     clock = itertools.count(0.0, 3.0)
-    monkeypatch.setattr(evaluate, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(adapt, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     asked = []
     refine = omni.OMNI.refine
 
