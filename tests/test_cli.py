@@ -285,6 +285,8 @@ def test_evaluate(trained, capsys):
         for number in (stage["mean"], stage["iqm"], stage["worst"], *stage["interval"]):
             assert f"{number:,.1f}" in line
         assert line.split()[:2] == [str(stage["stage"]), f"{stage['adaptation_samples']}"]
+    assert main(["evaluate", str(trained), "--grid", "2", "--beyond", "1.5", "--stages", "0"]) == 0
+    assert "4 tasks on a grid over [-1.5, 1.5]^2:" in capsys.readouterr().out
 
 
 def test_json_has_no_nan(trained, capsys, monkeypatch):

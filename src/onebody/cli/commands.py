@@ -258,9 +258,9 @@ class Evaluate:
             return print_json(result)
         known = "known task" if result["task_is_known"] else "hidden task"
         print(f"{result['algorithm']} on {result['family']}, seed {result['seed']}, {known}")
-        samples, n = result["training_samples"], len(result["stages"][0]["tasks"])
+        samples = result["training_samples"]
         where = "" if result["tested_on"] == result["family"] else f" of {result['tested_on']}"
-        print(f"after {samples:,} real samples of training, on {n} held-out task{'s' if n > 1 else ''}{where}:")
+        print(f"after {samples:,} real samples of training, tested on {evaluate.tested(result)}{where}:")
         columns = ("stage", "adaptation_samples", "mean", "interval", "iqm", "worst")
         print_table([{name: stage[name] for name in columns} for stage in result["stages"]])
 

@@ -139,12 +139,12 @@ def summary(runs: Sequence[Path | str]) -> dict[str, Any]:
         tasks = [stage["tasks"] for stage in each["test"]["stages"]]
         _same("tests", paths[0], [stage["tasks"] for stage in first["stages"]], each["run"], tasks)
     pairs = itertools.combinations(found, 2)
-    tasks, n_stages = first["stages"][0]["tasks"], len(first["stages"])
+    n_stages = len(first["stages"])
     everything = [_scores(each, i) for each in found.values() for i in range(n_stages)]
     best = np.concatenate(everything).max(axis=0)
     return {
         "family": records[0]["family"],
-        "tested": _tasks(first),
+        "tested": evaluate.tested(first),
         "algorithms": {name: _aggregates(each, best) for name, each in found.items()},
         "improvement": [
             {"algorithm": a, "over": b, "stage": i, **_improvement(found[a], found[b], i)}
@@ -152,11 +152,6 @@ def summary(runs: Sequence[Path | str]) -> dict[str, Any]:
             for i in range(n_stages)
         ],
     }
-
-
-def _tasks(test: dict[str, Any]) -> str:
-    n = len(test["stages"][0]["tasks"])
-    return f"{n} tasks on a grid over {test['grid']}" if "grid" in test else f"{n} held-out task{'s' if n > 1 else ''}"
 
 
 def _tested(run: Path) -> dict[str, Any]:

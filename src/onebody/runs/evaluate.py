@@ -154,6 +154,12 @@ def evaluate(run: Path | str, test: MetaTest = HELD_OUT) -> dict[str, Any]:
     return result
 
 
+def tested(test: dict[str, Any]) -> str:
+    """The tasks of a meta-test, in words."""
+    n = len(test["stages"][0]["tasks"])
+    return f"{n} tasks on a grid over {test['grid']}" if "grid" in test else f"{n} held-out task{'s' if n > 1 else ''}"
+
+
 def trained(run: Path, record: dict[str, Any]) -> int:
     """Real samples of a run's last checkpoint."""
     return folder.last(run, record, folder.untrained(record)).facts["samples"]
