@@ -16,7 +16,7 @@ import onebody
 from onebody.cli import commands, main, options
 from onebody.core.errors import OnebodyError, Stopped
 from onebody.reports import video
-from onebody.runs import compare, evaluate, log, loop
+from onebody.runs import compare, evaluate, log, loop, presets
 
 MAIN = "import sys; from onebody.cli import main; sys.exit(main())"
 SMOKE = ("train", "smt", "point/goal", "--preset", "smoke")
@@ -234,6 +234,13 @@ def test_a_single_task_needs_no_task_and_a_shift_is_tested_on_its_other_family(c
 def test_train_says_what_comes_next_and_takes_options_in_any_order(trained, capsys):
     assert main(["train", "--out", str(trained), "--quiet", "--preset=smoke", "smt", "--seed", "0", "point"]) == 0
     assert f"onebody evaluate {trained}" in capsys.readouterr().out
+
+
+def test_a_folder_named_like_a_family_chooses_no_settings():
+    """`--out point`: the settings are those of the family that is trained on."""
+    kind = commands.with_config(["--out", "point", "pearl", "pearl/sparse-point"])
+    assert kind.config == presets.preset("pearl", "laptop", "pearl/sparse-point")
+    assert kind.config != presets.preset("pearl", "laptop", "point/goal")
 
 
 def test_samples_end_the_training(capsys):
