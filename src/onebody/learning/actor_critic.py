@@ -81,7 +81,7 @@ class ValueFunction(eqx.Module):
 
 
 class Agent(eqx.Module):
-    """A policy, its value and what its optimiser remembers."""
+    """A policy, its value and what its optimiser remembers; those of several tasks are stacked along a leading axis."""
 
     policy: GaussianPolicy
     value: ValueFunction
