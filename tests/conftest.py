@@ -1,5 +1,5 @@
 """Compiled programs are kept between test runs, as the command line keeps them between commands. Most run once or
-twice, so they are compiled in a hurry.
+twice, so they are compiled in a hurry: with neither optimizations nor XLA's newer code generator, the slower compiler.
 """
 
 import os
@@ -10,18 +10,14 @@ import pytest
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "onebody" / "jax-tests"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
-os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-LEARNING = {"algorithms", "learning"}
-"""folders of tests whose programs run for long"""
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def programs(request):
+def programs():
     """Forgotten after each file: a process can map only so many of them, and the cache on disk has them."""
     import jax
 
-    jax.config.update("jax_disable_most_optimizations", request.path.parent.name not in LEARNING)
     yield
     jax.clear_caches()
 

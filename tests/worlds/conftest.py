@@ -1,6 +1,10 @@
 """Families that only tests need."""
 
+import os
+from unittest.mock import patch
+
 import pytest
+from customs import EXAMPLE, forgotten
 
 from onebody.tasks import registry
 from onebody.tasks.family import TaskFamily
@@ -22,3 +26,17 @@ def point_with_wall():
         )
 
     return make
+
+
+@pytest.fixture
+def nothing_leaks(tmp_path, monkeypatch):
+    """A test has an empty folder; what it registers, here and in Gymnasium, is forgotten."""
+    monkeypatch.chdir(tmp_path)
+    with forgotten(), patch.dict(os.environ):
+        yield
+
+
+@pytest.fixture(scope="module")
+def crane():
+    with forgotten():
+        return registry.make(f"{EXAMPLE}:example/crane")

@@ -1,0 +1,162 @@
+"""What each command does."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+from commandline import SMOKE
+
+import onebody
+from onebody.cli import commands, main
+from onebody.core.errors import OnebodyError
+from onebody.reports import video
+from onebody.runs import compare, evaluate, log, presets
+
+
+def test_train_and_the_same_command_again(capsys):
+    assert main([*SMOKE, "--json", "--config.n-tasks", "2"]) == 0
+    out, err = capsys.readouterr()
+    result = json.loads(out)
+    assert result["run"] == "runs/smt-point-goal-s0" and result["iteration"] == 2 and result["real/samples"] > 0
+    assert "iteration 2/2" in err
+    assert json.loads(Path("runs/smt-point-goal-s0/config.json").read_text())["config"]["n_tasks"] == 2
+    before = (os.listdir("runs/smt-point-goal-s0/checkpoints"), log.read(Path(result["run"])))
+    assert main([*SMOKE, "--json", "--quiet", "--config.n-tasks=2"]) == 0
+    assert main(["resume", result["run"], "--json", "--quiet"]) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines() == [json.dumps(result)] * 2 and err == ""
+    assert before == (os.listdir("runs/smt-point-goal-s0/checkpoints"), log.read(Path(result["run"])))
+
+
+def test_a_single_task_needs_no_task_and_a_shift_is_tested_on_its_other_family(capsys):
+    options = ["--preset", "smoke", "--quiet"]
+    assert main(["train", "random-search", "mbmpo/point", "--out", "one", *options]) == 0
+    assert "onebody adapt one  or" in capsys.readouterr().out
+    assert main(["adapt", "one", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["task"] == []
+    assert main(["adapt", "one", "--task", "1"]) == 2
+    assert "has no number: leave it out" in capsys.readouterr().err
+    assert main(["train", "random-search", "pearl/sparse-point", "--out", "sparse", *options]) == 0
+    assert main(["adapt", "sparse"]) == 2
+    assert "--task" in capsys.readouterr().err
+    assert main(["evaluate", "sparse", "--tasks", "3", "--stages", "0", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["family"], result["tested_on"]) == ("pearl/sparse-point", "pearl/sparse-point-test")
+    assert min(min(row) for row in result["stages"][0]["returns"]) >= 0  # the sparse reward, never negative
+    assert main(["train", "smt", "pearl/hopper-params", "--out", "varied", *options]) == 2
+    assert "slbo trains on one of its tasks" in capsys.readouterr().err
+
+
+def test_train_says_what_comes_next_and_takes_options_in_any_order(trained, capsys):
+    assert main(["train", "--out", str(trained), "--quiet", "--preset=smoke", "smt", "--seed", "0", "point"]) == 0
+    assert f"onebody evaluate {trained}" in capsys.readouterr().out
+
+
+def test_a_folder_named_like_a_family_chooses_no_settings():
+    """`--out point`: the settings are those of the family that is trained on."""
+    kind = commands.with_config(["--out", "point", "pearl", "pearl/sparse-point"])
+    assert kind.config == presets.preset("pearl", "laptop", "pearl/sparse-point")
+    assert kind.config != presets.preset("pearl", "laptop", "point/goal")
+
+
+def test_samples_end_the_training(capsys):
+    assert main([*SMOKE, "--samples", "1", "--out", "short", "--json", "--quiet"]) == 0
+    assert json.loads(capsys.readouterr().out)["iteration"] == 1
+
+
+def test_adapt(trained, tmp_path, capsys):
+    typed = ["adapt", str(trained), "--task", "-0.5,0.25", "--task", "1,0", "--save", "policy.npz", "--video", "v.webp"]
+    assert main([*typed, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["task"] for row in rows] == [[-0.5, 0.25], [1.0, 0.0]]
+    assert [row["policy"] for row in rows] == ["policy--0.5,0.25.npz", "policy-1,0.npz"]
+    for row in rows:
+        assert row["adaptation_samples"] == 0
+        assert all(np.isfinite(row[name]) for name in ("predicted_return", "real_return", "untrained_return"))
+        assert onebody.load_policy(row["policy"])(np.zeros(2)).shape == (2,)
+        assert Path(row["video"]).read_bytes()[:4] == b"RIFF"
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_adapt_table_with_real_samples_outside_the_space(trained, capsys):
+    assert main(["adapt", str(trained), "--task", "1.5,0", "--extrapolate", "--stages", "1", "--save", "p.npz"]) == 0
+    header, row = capsys.readouterr().out.splitlines()
+    assert header.split("  ")[0] == "task" and "real return" in header
+    assert row.startswith("1.5, 0.0") and row.split()[-1] == "p.npz" and int(row.split()[-2]) > 0
+
+
+def test_adapt_shows_what_it_found_even_if_it_cannot_film(trained, capsys, monkeypatch):
+    def film(*_):
+        raise OnebodyError("cannot render here; install a renderer")
+
+    monkeypatch.setattr(video, "film", film)
+    assert main(["adapt", str(trained), "--task", "0,0", "--video", "v.webp"]) == 2
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 2 and err == "onebody: cannot render here; install a renderer\n"
+
+
+def test_evaluate(trained, capsys):
+    assert main(["evaluate", str(trained), "--tasks", "2", "--stages", "1", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result == json.loads((trained / "evaluation.json").read_text())
+    assert [stage["stage"] for stage in result["stages"]] == [0, 1]
+    assert main(["evaluate", str(trained), "--tasks", "2", "--stages", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5
+    assert "smt on point/goal, seed 0, known task" in lines[0] and f"{result['training_samples']:,}" in lines[1]
+    for line, stage in zip(lines[3:], result["stages"], strict=True):
+        for number in (stage["mean"], stage["iqm"], stage["worst"], *stage["interval"]):
+            assert f"{number:,.1f}" in line
+        assert line.split()[:2] == [str(stage["stage"]), f"{stage['adaptation_samples']}"]
+    assert main(["evaluate", str(trained), "--grid", "2", "--beyond", "1.5", "--stages", "0"]) == 0
+    assert "4 tasks on a grid over [-1.5, 1.5]^2:" in capsys.readouterr().out
+
+
+def test_json_has_no_nan(trained, capsys, monkeypatch):
+    monkeypatch.setattr(evaluate, "evaluate", lambda *_, **__: {"mean": float("nan"), "all": [float("inf"), 1.5]})
+    assert main(["evaluate", str(trained), "--json"]) == 0
+    assert capsys.readouterr().out == '{"mean": null, "all": [null, 1.5]}\n'
+
+
+def test_compare_prints_a_table_and_says_what_an_interval_needs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    typed = [
+        "compare",
+        "point",
+        "trpo",
+        "oracle",
+        "--preset",
+        "smoke",
+        "--seeds",
+        "1",
+        "--stages",
+        "0",
+        "--tasks",
+        "2",
+        "--quiet",
+    ]
+    assert main(typed) == 0
+    out, err = capsys.readouterr()
+    assert out.index("known task") < out.index("oracle  ") < out.index("hidden task") < out.index("trpo  ")
+    assert "trpo has 1 of the 3 seeds that an interval needs" in err
+    assert main([*typed, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["family"] == "point/goal" and 0 <= found["improvement"][0]["value"] <= 1
+    assert (tmp_path / "runs" / "compare-point-goal" / "oracle-s0" / "evaluation.json").exists()
+
+
+def test_a_figure_says_what_is_compared(monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(compare, "compare", lambda algorithms, family, **_: asked.append((family, *algorithms)) or {})
+    for name, family in compare.FIGURES.items():
+        assert main(["compare", "--figure", name, "--json"]) == 0
+        assert asked.pop() == (family, "smt", "omni", "maml", "oracle")
+    for typed, said in (
+        (["--figure", "smt-1z"], "did you mean 'smt-1"),
+        (["point", "omni", "--figure", "smt-1a"], "leave point out"),
+        (["point"], "needs a family and algorithms"),
+    ):
+        capsys.readouterr()
+        assert main(["compare", *typed]) == 2
+        assert said in capsys.readouterr().err

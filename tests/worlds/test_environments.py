@@ -1,0 +1,149 @@
+"""Bodies that are environments of Gymnasium."""
+
+import dataclasses
+from pathlib import Path
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from customs import refusal
+
+import onebody
+from onebody.core.errors import OnebodyError
+from onebody.tasks.space import Box
+from onebody.worlds.check import check
+from onebody.worlds.custom import from_gymnasium, register
+from onebody.worlds.simulator import Simulator
+
+pytestmark = pytest.mark.usefixtures("nothing_leaks")
+
+
+def pendulum():
+    return gymnasium.make("Pendulum-v1")
+
+
+def upright(observation, action, next_observation, task):
+    return next_observation[0] - task[0] * next_observation[1] - 0.01 * next_observation[2] ** 2
+
+
+SIDE = Box((-1.0,), (1.0,))
+
+
+class Counting(gymnasium.Env):
+    """Observes how many steps it has taken; ends at the fifth."""
+
+    observation_space = gymnasium.spaces.Box(0, 100, (1,))
+    action_space = gymnasium.spaces.Box(-1, 1, (1,))
+
+    def __init__(self, **spaces):
+        vars(self).update(spaces)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        return np.full(1, self.steps, np.float32), 0.0, self.steps == 5, False, {}
+
+
+def counted(observation, action, next_observation, task):
+    return -next_observation[0] * task[0]
+
+
+def test_an_environment_gives_the_observations_that_it_gives_alone():
+    family = from_gymnasium(pendulum, reward=upright, space=SIDE)
+    assert (family.id, family.horizon, family.body.dt) == ("gymnasium/Pendulum-v1", 200, 0.05)
+    assert (family.body.observation_size, family.body.action_size) == (3, 1)
+    register(family)
+    simulator, keys = Simulator(family), jax.random.split(jax.random.key(3), 1)
+    age, observation = simulator.reset(jnp.zeros((1, 1)), 2, keys)
+    seeds = np.random.default_rng(np.asarray(jax.random.key_data(keys))[0]).integers(2**31, size=2)
+    alone = [pendulum() for _ in seeds]
+    for i, env in enumerate(alone):
+        np.testing.assert_array_equal(observation[0, i], env.reset(seed=int(seeds[i]))[0])
+    for action in np.random.default_rng(0).uniform(-1, 1, (20, 1, 2, 1)).astype(np.float32):
+        age, observation, row = simulator.step(age, observation, action)
+        for i, env in enumerate(alone):
+            expected = env.step(2.0 * action[0, i])[0]  # torques in [-2, 2]
+            np.testing.assert_allclose(observation[0, i], expected, atol=1e-6)
+            np.testing.assert_allclose(row.reward[0, i], expected[0] - 0.01 * expected[2] ** 2, atol=1e-5)
+    for env in alone:
+        env.close()
+
+
+def test_environments_in_processes_of_their_own():
+    """From a file, whose functions no other process can import."""
+    Path("mine.py").write_text(
+        "import gymnasium, onebody\n"
+        "def make():\n    return gymnasium.make('Pendulum-v1')\n"
+        "def reward(observation, action, next_observation, task):\n    return next_observation[0] * task[0]\n"
+        "space = onebody.Box((0.0,), (1.0,))\n"
+        "onebody.register(onebody.from_gymnasium(make, reward=reward, space=space, parallel=True))\n"
+    )
+    family = onebody.make("mine.py:gymnasium/Pendulum-v1")
+    together = dataclasses.replace(family, body=dataclasses.replace(family.body, parallel=False))
+    seen = []
+    for simulator in (Simulator(family), Simulator(together)):
+        age, observation = simulator.reset(jnp.zeros((1, 1)), 2, jax.random.split(jax.random.key(0), 1))
+        for _ in range(3):
+            age, observation, _ = simulator.step(age, observation, np.ones((1, 2, 1), np.float32))
+        seen.append(observation)
+    np.testing.assert_array_equal(*seen)
+
+
+def test_an_environment_that_ends_where_the_family_goes_on_is_refused():
+    goes_on = from_gymnasium(Counting, reward=counted, space=SIDE, horizon=20)
+    line = refusal(goes_on)
+    assert line.startswith("family gymnasium/Counting: body Counting: the environment ended an episode that the family")
+    ends = from_gymnasium(
+        Counting,
+        reward=counted,
+        space=SIDE,
+        horizon=20,
+        terminal=lambda next_observation, task: next_observation[0] > 4.5,
+    )
+    check(ends)
+
+
+BOX, ONE = gymnasium.spaces.Box, Counting()
+
+
+@pytest.mark.parametrize(
+    ("env_fn", "changes", "said"),
+    [
+        (Counting, {}, "environment Counting has no time limit"),
+        (pendulum, {"horizon": 201}, "environment Pendulum-v1 ends an episode after 200 steps: horizon 201"),
+        (pendulum, {"horizon": 0}, "horizon must be a whole number of steps above 0, not 0"),
+        (pendulum, {"labels": ("a", "b")}, "environment Pendulum-v1: 2 labels for observations of 3 numbers"),
+        (lambda: gymnasium.make("CartPole-v1"), {}, "environment CartPole-v1: actions must be a flat Box of floats"),
+        (lambda: Counting(observation_space=BOX(0, 1, (2, 2))), {}, "observations must be a flat Box, not Box("),
+        (lambda: Counting(observation_space=gymnasium.spaces.Discrete(3)), {}, "observations must be a flat Box"),
+        (lambda: Counting(action_space=BOX(0, np.inf, (1,))), {}, "actions must have finite bounds"),
+        (lambda: Counting(action_space=BOX(0, 3, (1,), int)), {}, "actions must be a flat Box of floats"),
+        (lambda: gymnasium.make("Pendulumm-v1"), {}, "env_fn raises NameNotFound"),
+        (lambda: 3, {}, "env_fn gives int, not a gymnasium.Env"),
+        (lambda env=ONE: env, {}, "env_fn gives the same environment again"),
+    ],
+)
+def test_environments_that_are_refused(env_fn, changes, said):
+    with pytest.raises(OnebodyError) as error:
+        from_gymnasium(env_fn, reward=counted, space=SIDE, **changes)
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_body_with_another_number_of_labels_is_refused():
+    family = from_gymnasium(pendulum, reward=upright, space=SIDE)
+    wrong = dataclasses.replace(family, body=dataclasses.replace(family.body, labels=("a", "b", "c", "d")))
+    assert "its body has 4 labels for observations of 3 numbers" in refusal(wrong)
+
+
+def test_a_reward_that_reads_an_environment_is_refused():
+    env = pendulum()
+    family = from_gymnasium(pendulum, reward=upright, space=SIDE)
+    wrong = dataclasses.replace(family, reward=lambda o, a, n, t: n[0] * env.unwrapped.g)
+    assert "reward reads env (" in refusal(wrong)
+    env.close()
