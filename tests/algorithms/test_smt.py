@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from onebody.algorithms import slbo, smt
-from onebody.algorithms.stage import StageConfig
+from onebody.algorithms.stage import StageConfig, learn_from
 from onebody.core.errors import OnebodyError
 from onebody.runs import evaluate, presets
 from onebody.tasks import registry
+from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
 
 FAMILY = registry.make("point/goal")
@@ -59,6 +60,21 @@ def test_the_first_task_has_no_warm_up_and_the_data_grow():
     samples = SMOKE.slbo.real_episodes * FAMILY.horizon
     assert (int(first.data.size), int(second.data.size)) == (samples, 2 * samples)
     assert set(metrics) >= {"real/return", "imagined/return", "model/loss", "model/validation_error", "policy/kl"}
+
+
+def test_samples_from_elsewhere_change_neither_actions_nor_values():
+    """A policy that knows what to do has a small deviation, and could not mend what other statistics do to it."""
+    algorithm = make()
+    state, _ = algorithm.step(algorithm.init(jax.random.key(0)), jax.random.key(1))
+    shared, agents = algorithm.warm_up(state, jnp.array([[0.5, 0.5]]), jax.random.key(2))
+    seen = rollout(algorithm.simulator, agents.policy, jnp.zeros((1, 2)), jax.random.key(3), episodes=4)
+    far = seen._replace(observation=seen.observation - 2.0, next_observation=seen.next_observation - 2.0)
+    found, after, _ = learn_from(shared, agents, far)
+    assert float(jnp.abs(found.model.observation.mean - shared.model.observation.mean).max()) > 0.3
+    x = jax.random.normal(jax.random.key(4), (1, 10, 2))
+    one, other = (jax.tree.map(lambda x: x[0], a) for a in (agents, after))
+    np.testing.assert_allclose(other.policy.distribution(x[0]).mean, one.policy.distribution(x[0]).mean, atol=1e-5)
+    np.testing.assert_allclose(other.value(x[0]), one.value(x[0]), atol=1e-4)
 
 
 def test_the_same_seed_gives_the_same_bytes():

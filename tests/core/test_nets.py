@@ -5,7 +5,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onebody.core.nets import MLP, Normalizer, normalized_columns, normed_silu, trainable
+from onebody.core.nets import MLP, Normalizer, normalized_columns, normed_silu, renormalized, trainable
 
 
 @settings(deadline=None, max_examples=20)
@@ -31,6 +31,34 @@ def test_normalizer_inverts_and_keeps_constants_finite():
 def test_columns_are_normalized():
     weight = normalized_columns(0.5)(jax.random.key(0), (7, 3))
     np.testing.assert_allclose(jnp.linalg.norm(weight, axis=0), 0.5, rtol=1e-5)
+
+
+class Behind(eqx.Module):
+    net: MLP
+    observation: Normalizer
+
+    def __call__(self, x):
+        return self.net(self.observation(x))
+
+
+def test_other_statistics_leave_the_function_as_it_is():
+    """But for the first ones, and for a feature that did not vary: it begins anew. Stacked modules, too."""
+    keys = jax.random.split(jax.random.key(0), 4)
+    net = MLP(keys[0], (3, 8, 2), jnp.tanh, [normalized_columns(1.0)] * 2)
+    old = jax.random.normal(keys[1], (50, 3)) * jnp.array([2.0, 0.5, 0.0]) + jnp.array([1.0, -3.0, 7.0])
+    x = jax.random.normal(keys[2], (20, 3)) * jnp.array([2.0, 0.5, 0.0]) + jnp.array([0.0, -2.0, 7.0])
+    first = renormalized(Behind(net, Normalizer(3)), Normalizer(3).update(old))
+    np.testing.assert_array_equal(first.net.weights[0], net.weights[0])
+    seen = first.observation.update(jax.random.normal(keys[3], (200, 3)) * 3.0)
+    then = renormalized(first, seen)
+    assert (then.observation.mean == seen.mean).all() and float(jnp.abs(then.net.biases[0]).max()) > 0.1
+    np.testing.assert_array_equal(then.net.weights[0][2], net.weights[0][2])
+    varied = jnp.array([True, True, False])
+    blind = lambda m: eqx.tree_at(lambda m: m.net.weights[0], m, m.net.weights[0] * varied[:, None])  # noqa: E731
+    np.testing.assert_allclose(blind(then)(x), blind(first)(x), atol=1e-5)
+    both, twice = (jax.tree.map(lambda *a: jnp.stack(a), *pair) for pair in ((first, first), (seen, seen)))
+    for one, wanted in zip(jax.tree.leaves(renormalized(both, twice)), jax.tree.leaves(then), strict=True):
+        np.testing.assert_allclose(one[1], wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_normalizers_are_not_trainable():

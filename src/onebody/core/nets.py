@@ -122,6 +122,25 @@ class Normalizer(eqx.Module):
         return eqx.tree_at(lambda s: (s.count, s.mean, s.std), self, new)
 
 
+UNKNOWN = 10.0
+"""a feature whose deviation grows more than so many times did not vary before, and begins anew"""
+
+
+def renormalized(module: Any, new: Normalizer) -> Any:
+    """A module with a network `net` behind its normaliser `observation`, given other statistics: the same function.
+
+    The first layer takes up the change; without that, new data would change what has been learned from old ones. At the
+    first statistics there is nothing to keep, and the network stays as it is. Leading axes are kept.
+    """
+    old, weight = module.observation, module.net.weights[0]
+    known = (old.count[..., None] > 0) & (new.std < UNKNOWN * old.std)
+    scale = jnp.where(known, new.std / old.std, 1.0)
+    shift = jnp.where(known, (new.mean - old.mean) / old.std, 0.0)
+    bias = module.net.biases[0] + (shift[..., None, :] @ weight)[..., 0, :]
+    where = lambda m: (m.net.weights[0], m.net.biases[0], m.observation)  # noqa: E731
+    return eqx.tree_at(where, module, (weight * scale[..., None], bias, new))
+
+
 def trainable(module: Any) -> Any:
     """A filter for `eqx.partition`: the float arrays of a module that gradients may change, so no normalizer."""
 

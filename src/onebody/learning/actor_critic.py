@@ -13,7 +13,7 @@ import optax
 from jaxtyping import Array, Float, PyTree
 
 from onebody.core.errors import at_least, positive
-from onebody.core.nets import MLP, Normalizer, normalized_columns, trainable
+from onebody.core.nets import MLP, Normalizer, normalized_columns, renormalized, trainable
 from onebody.core.returns import gae
 from onebody.core.types import Key, Transitions
 from onebody.learning import trpo
@@ -88,8 +88,8 @@ class Agent(eqx.Module):
     optimizer: PyTree
 
     def renormalized(self, observation: Normalizer) -> "Agent":
-        """The agent with other statistics of what it sees."""
-        return eqx.tree_at(lambda a: (a.policy.observation, a.value.observation), self, (observation, observation))
+        """The agent with other statistics of what it sees, and the same actions and values."""
+        return Agent(renormalized(self.policy, observation), renormalized(self.value, observation), self.optimizer)
 
 
 def new_agent(
