@@ -36,9 +36,12 @@ def test_first_real_actions_are_uniform():
     np.testing.assert_allclose(np.quantile(action, [0.1, 0.5, 0.9]), [-0.8, 0.0, 0.8], atol=0.03)
 
 
-def test_each_imaginary_task_is_imagined_in_its_own_model(trained):
-    """Tasks are dealt to models in turn; a policy's episodes follow its model's predictions."""
-    _, state = trained
+@pytest.mark.parametrize("bias", [0.0, 0.2])
+def test_each_imaginary_task_is_imagined_in_its_own_model(bias):
+    """Tasks are dealt to models in turn; a policy's episodes follow its model's predictions, flawed ones too."""
+    algorithm, begun = new(model=dataclasses.replace(SMOKE.model, bias=bias))
+    state, _ = algorithm.step(begun, jax.random.key(1))
+    assert (state.models.ensemble.bias is None) == (bias == 0)
     members = state.models.members
     policies = maml.for_each(state.policy, SMOKE.meta_batch)
     found, _ = mb_mpo.imagine(state.models, members, policies, jax.random.key(3), POINT, SMOKE)
@@ -65,6 +68,15 @@ def test_a_meta_step_is_mamls_with_models_for_tasks(trained):
     np.testing.assert_allclose(moved.policy.net.weights[0], wanted.net.weights[0], atol=1e-6)
     np.testing.assert_allclose(moved.adapted.net.weights[0], adapted.net.weights[0], atol=1e-6)
     assert 0 < metrics["policy/kl"] <= SMOKE.trpo.max_kl
+
+
+def test_without_an_inner_rate_nothing_adapts_and_the_policy_still_moves(trained):
+    _, state = trained
+    config = dataclasses.replace(SMOKE, inner_rate=0.0)
+    moved, _ = mb_mpo.meta_step(state, state.models.members, jax.random.key(4), POINT, config)
+    for adapted in moved.adapted.net.weights[0]:
+        np.testing.assert_array_equal(adapted, state.policy.net.weights[0])
+    assert jnp.abs(moved.policy.net.weights[0] - state.policy.net.weights[0]).max() > 1e-4
 
 
 def test_predictions_that_leave_the_range_are_cut_and_counted(trained):

@@ -94,3 +94,29 @@ def test_held_out_rows_are_not_fitted():
 def test_nothing_left_to_fit_is_refused():
     with pytest.raises(OnebodyError, match="nothing would be left"):
         ValidatedConfig(held_out=1.0)
+
+
+def test_flawed_members_are_off_by_their_own_bias_and_by_noise_while_the_fit_is_the_same():
+    plain, right = fitted(moved(500))
+    config = dataclasses.replace(CONFIG, bias=0.5, noise=0.1)
+    model, metrics = fitted(moved(500), config)
+    np.testing.assert_array_equal(metrics["model/held_out_error"], right["model/held_out_error"])
+    seen = moved(4000, seed=9)
+    off = jax.vmap(lambda m: m(seen.observation, seen.action))(model.models())
+    off -= jax.vmap(lambda m: m(seen.observation, seen.action))(plain.models())
+    bias = off.reshape(3, -1).mean(1)
+    np.testing.assert_allclose(bias, model.bias, atol=0.01)
+    assert ((model.bias > 0) & (model.bias < 0.5)).all() and len(set(model.bias.tolist())) == 3
+    np.testing.assert_allclose(off.reshape(3, -1).std(1), 0.1, rtol=0.05)
+    once = jax.vmap(lambda m: m(seen.observation, seen.action))(model.models())
+    other = jax.vmap(lambda m: m(seen.observation + 1e-3, seen.action))(model.models())
+    assert jnp.abs(other - once).max() > 0.1  # other observations, other noise
+
+
+def test_biases_are_drawn_anew_at_every_fit():
+    config = dataclasses.replace(CONFIG, bias=0.5, epochs=1)
+    transitions = moved(200)
+    data = Replay.empty(600, 2, 1).add(transitions)
+    first, _ = fitted(transitions, config)
+    second, _ = validated.fit(first, data, jax.random.key(2), config)
+    assert (first.bias != second.bias).all()

@@ -28,7 +28,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from onebody.algorithms.protocol import Adapted, Metrics
-from onebody.core.errors import at_least, at_most, positive
+from onebody.core.errors import at_least, at_most
 from onebody.core.gaussian import Gaussian
 from onebody.core.nets import Normalizer, trainable
 from onebody.core.returns import first_episode_return
@@ -55,7 +55,7 @@ class Meta:
     episodes: int = 20
     """real episodes a task, before and after the inner step (K); as many a stage of adaptation"""
     inner_rate: float = 0.1
-    """α"""
+    """α; 0: nothing adapts"""
     hidden: tuple[int, ...] = (64, 64)
     """units of each hidden layer of the policy"""
     discount: float = 0.99
@@ -65,8 +65,7 @@ class Meta:
 
     def __post_init__(self) -> None:
         at_least(1, self, "n_iterations", "meta_batch", "episodes", "hidden")
-        at_least(0, self, "discount", "trace")
-        positive(self, "inner_rate")
+        at_least(0, self, "discount", "trace", "inner_rate")
         at_most(1, self, "discount", "trace")
 
 

@@ -13,7 +13,7 @@ from onebody.core.returns import first_episode_return
 from onebody.core.types import Key
 from onebody.learning import validated
 from onebody.learning.dynamics import renormalize
-from onebody.learning.ensemble import Member
+from onebody.learning.ensemble import Member, key_of
 from onebody.learning.policies import Policy, UniformPolicy, for_each
 from onebody.learning.replay import Replay
 from onebody.learning.validated import Validated, ValidatedConfig
@@ -49,8 +49,7 @@ class Mixed(eqx.Module):
     def __call__(self, observation: Array, action: Array) -> Array:
         n, size = len(self.members.net.biases[0]), observation.shape[-1]
         rows, acts = observation.reshape(-1, size), action.reshape(-1, action.shape[-1])
-        bits = jax.lax.bitcast_convert_type(observation.sum(), jnp.uint32)
-        order = jax.random.permutation(jax.random.fold_in(self.key, bits), len(rows))
+        order = jax.random.permutation(key_of(self.key, observation), len(rows))
         dealt = jnp.resize(order, (n, -(-len(rows) // n)))  # the last share is filled up with the first rows again
         found = jax.vmap(lambda member, at: member(rows[at], acts[at]))(self.members, dealt)
         return jnp.zeros_like(rows).at[dealt.reshape(-1)].set(found.reshape(-1, size)).reshape(observation.shape)

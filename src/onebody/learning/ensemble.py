@@ -123,6 +123,11 @@ class Member(eqx.Module):
         return within(observation + self.difference.inverse(mean_only(inputs)), self.observation)
 
 
+def key_of(key: Key, observation: Array) -> Key:
+    """A key for what is observed: randomness of a model that is called with nothing else that changes."""
+    return jax.random.fold_in(key, jax.lax.bitcast_convert_type(observation.sum(), jnp.uint32))
+
+
 def _distribution(net: MLP, observation: Array, action: Array) -> Prediction:
     """The deviation is read off the features of the mean, which it does not shape."""
     inputs = jnp.concatenate([observation, jnp.clip(action, -1.0, 1.0)], axis=-1)

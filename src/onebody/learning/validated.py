@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from onebody.core.errors import OnebodyError, at_least, at_most, positive
 from onebody.core.nets import MLP, Normalizer, fan_in
 from onebody.core.types import Key
-from onebody.learning.ensemble import Member
+from onebody.learning.ensemble import Member, key_of
 from onebody.learning.replay import Replay
 
 BEGIN = (1.5, 2.0)
@@ -43,10 +43,15 @@ class ValidatedConfig:
     """of the rolling validation loss: a member's fit ends when it rises"""
     capacity: int = 100_000
     """newest real transitions that are kept"""
+    bias: float = 0.0
+    """predictions are off by a constant that each member draws from U(0, bias) at every fit, in units of observations:
+    MB-MPO's trial of worse models"""
+    noise: float = 0.0
+    """standard deviation of noise in predictions, in units of observations: of the same trial"""
 
     def __post_init__(self) -> None:
         at_least(1, self, "members", "hidden", "batch", "epochs", "capacity")
-        at_least(0, self, "persistence")
+        at_least(0, self, "persistence", "bias", "noise")
         at_most(1, self, "persistence", "held_out")
         positive(self, "learning_rate", "held_out")
         if self.held_out == 1:
@@ -71,6 +76,22 @@ class WeightNormed(eqx.Module):
         return eqx.tree_at(lambda n: n.weights, self.net, weights)
 
 
+class Flawed(Member):
+    """A member whose predictions are off on purpose.
+
+    The noise follows from what is observed, so that a model stays a function of it.
+    """
+
+    bias: Float[Array, "*members"]
+    noise: float = eqx.field(static=True)
+
+    def __call__(
+        self, observation: Float[Array, "*axes observation"], action: Float[Array, "*axes action"]
+    ) -> Float[Array, "*axes observation"]:
+        noise = jax.random.normal(key_of(jax.random.key(0), observation), observation.shape)
+        return super().__call__(observation, action) + self.bias + self.noise * noise
+
+
 class Validated(eqx.Module):
     """The members, what their optimisers remember, and the statistics of the data."""
 
@@ -79,19 +100,24 @@ class Validated(eqx.Module):
     optimizer: PyTree
     observation: Normalizer
     difference: Normalizer
+    bias: Float[Array, " member"] | None
+    """None: predictions are not off on purpose"""
+    noise: float = eqx.field(static=True)
 
     def __init__(self, key: Key, observation_size: int, action_size: int, config: ValidatedConfig):
         sizes = (observation_size + action_size, *config.hidden, observation_size)
         self.nets = jax.vmap(lambda k: WeightNormed(k, sizes))(jax.random.split(key, config.members))
         self.optimizer = jax.vmap(optax.adam(config.learning_rate).init)(eqx.filter(self.nets, eqx.is_array))
         self.observation, self.difference = Normalizer(observation_size), Normalizer(observation_size)
+        self.bias, self.noise = jnp.zeros(config.members) if config.bias or config.noise else None, config.noise
 
     def models(self) -> Member:
         """The members as models, (observation, action) -> next observation, stacked."""
         size = len(self.nets.gains[0])
         repeated = lambda x: jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (size, *leaf.shape)), x)  # noqa: E731
         nets = jax.vmap(WeightNormed.plain)(self.nets)
-        return Member(nets, repeated(self.observation), repeated(self.difference))
+        statistics = repeated(self.observation), repeated(self.difference)
+        return Member(nets, *statistics) if self.bias is None else Flawed(nets, *statistics, self.bias, self.noise)
 
 
 class _Split(NamedTuple):
@@ -127,6 +153,9 @@ def fit(
     keys = jax.random.split(key, len(model.nets.gains[0]))
     nets, optimizer, loss, epochs = jax.lax.map(one, (model.nets, model.optimizer, keys))
     fitted = eqx.tree_at(lambda m: (m.nets, m.optimizer), model, (nets, optimizer))
+    if model.bias is not None:
+        drawn = jax.random.uniform(jax.random.fold_in(key, 0), model.bias.shape, maxval=config.bias)
+        fitted = eqx.tree_at(lambda m: m.bias, fitted, drawn)
     return fitted, {"model/held_out_error": jnp.sqrt(loss), "model/epochs": epochs}
 
 
