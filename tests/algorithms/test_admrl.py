@@ -70,6 +70,16 @@ def test_the_step_by_hand(two_steps, monkeypatch, residual, wanted):
     assert float(after.task[0, 0]) == pytest.approx(0.2 + 0.25 * 4 * (wanted[0] - 0.2), rel=1e-5)
 
 
+def test_conjugate_gradient_that_diverges_is_reported_and_the_step_is_made_of_the_direct_terms(two_steps):
+    """Rewards so large that the square of their Hessian is beyond single precision."""
+    _, (_, second, _), _ = two_steps
+    large = dataclasses.replace(FAMILY, id="test/large", reward=lambda *seen: 1e12 * FAMILY.reward(*seen))
+    after, metrics = make(large, rate=1e-12).step(second, jax.random.key(2))
+    assert metrics["gap/residual"] == 1 and metrics["gap/solved"] == 0 and metrics["gap/implicit"] == 0
+    assert metrics["gap/direct"] > 0 and (after.task != second.task).any()
+    assert np.linalg.norm(after.task - second.task) <= 1e-12 * metrics["gap/direct"] * (1 + 1e-5)
+
+
 def test_a_side_of_length_nought_stays_where_it_is(two_steps):
     _, (_, second, _), _ = two_steps
     flat = dataclasses.replace(FAMILY, id="test/flat", space=Box((-1.0, 0.5), (1.0, 0.5)))

@@ -71,14 +71,16 @@ def test_tasks_of_two_dimensions_are_maps_of_one_scale(tmp_path):
     with log.Log(runs[0]) as lines:
         lines.write(1, {"task/1": 0.5, "task/2": 0.1})
         lines.write(2, {"task/1": 0.2, "task/2": 0.3})
-    drawn = list(comparison._by_task(("speed", "angle"), tests, runs))
+    drawn = list(comparison._by_task(("speed", "angle"), tests, runs, [4.0, 5.0, 9.0]))
     maps = [drawing for drawing, _ in drawn]
     assert [each.visited for each in maps] == [[(0.5, 0.1), (0.2, 0.3)], []]
     assert "Numbered" in drawn[0][1] and ">2</text>" in charts.svg(maps[0])
     assert [(each.title, each.values, each.limits) for each in maps] == [
-        ("Return by task, stage 0, omni", [3.0, 3.0, 9.0], (-3.0, 9.0)),
-        ("Return by task, stage 0, smt", [-3.0, -3.0, 9.0], (-3.0, 9.0)),
+        ("Gap by task, stage 0, omni", [1.0, 2.0, 0.0], (0.0, 8.0)),
+        ("Gap by task, stage 0, smt", [7.0, 8.0, 0.0], (0.0, 8.0)),
     ]
+    ((alone, _),) = comparison._by_task(("speed", "angle"), tests[2:], runs[2:], [4.0, 5.0, 9.0])
+    assert (alone.title, alone.values) == ("Return by task, stage 0, smt", [-3.0, -3.0, 9.0])
 
 
 def test_few_seeds_and_diverged_ones_are_stated(runs, tmp_path):

@@ -125,7 +125,6 @@ class AdMRL:
         untrained = int(state.shared.data.size) == 0 or self.config.smt.n_warmup == 0
         before, warm = self.smt.warm_up(state.shared, state.task, warmup_key)
         shared, best, metrics = self.smt.slbo(before, warm, state.task, slbo_key)
-        metrics |= {f"task/{i}": x for i, x in enumerate(state.task[0].tolist(), 1)}
         if self.config.tasks != "adversarial":
             return State(shared, self._drawn(next_key)), metrics
         shared, task, seen = self._ascend(shared, before, warm, best, state.task, next_key, untrained)

@@ -60,7 +60,7 @@ class Config:
     """real episodes an iteration, each of its own task"""
     collect: Literal["uniform", "disagreement", "worst", "gap"] = "uniform"
     """their tasks: draws from p(ψ), or those of five times as many draws where the members disagree most along the
-    policy's way, or whose predicted return is lowest, or where practice for them alone would raise it most"""
+    policy's way, or whose predicted return is lowest, or where it rises most with practice for all those draws"""
     n_model: int = 1000
     """gradient steps of each member an iteration"""
     n_updates: int = 700

@@ -94,7 +94,7 @@ class SMT:
         metrics: Metrics = {}
         for stage_key in jax.random.split(key, self.config.n_slbo):
             shared, agents, _, metrics = stage(shared, agents, task, stage_key, self.simulator, self.config.slbo)
-        return shared, agents, metrics
+        return shared, agents, metrics | {f"task/{i}": x for i, x in enumerate(task[0].tolist(), 1)}
 
     def warm_up(self, state: Shared, tasks: Float[Array, "task feature"], key: Key) -> tuple[Shared, Agent]:
         """Lines 4-5, for several tasks at once in one model."""

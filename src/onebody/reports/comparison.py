@@ -36,7 +36,7 @@ def write(runs: Sequence[Path], path: Path) -> Path:
     )
     lead = f"Mean returns of deterministic policies on {found['tested']}, the same for all. {known}."
     labels = folder.family_of(folder.read_config(runs[0])).describe()["task"]
-    curves, by_task = [_adaptation(found), *_in_training(runs), _training(runs)], list(_by_task(labels, tests, runs))
+    curves, by_task = [_adaptation(found), *_in_training(runs), _training(runs)], list(_by_task(labels, tests, runs, found["best"]))
     believed = list(hypotheses.drawings(labels, tests))
     sections = [
         Section("Adaptation", _figures(curves) + _failures(found)),
@@ -172,10 +172,13 @@ def _gaps(found: dict[str, Any]) -> str:
     return page.table(["algorithm, stage", "mean gap", "worst", "worst 10%"], rows) + page.paragraph(note, "note")
 
 
-def _by_task(labels: Sequence[str], tests: Sequence[dict[str, Any]], runs: Sequence[Path]) -> Iterator[Captioned]:
+def _by_task(
+    labels: Sequence[str], tests: Sequence[dict[str, Any]], runs: Sequence[Path], best: Sequence[float]
+) -> Iterator[Captioned]:
     """Zero-shot and last stage against a task of one or two dimensions, mean over seeds.
 
-    On a plane of tasks also where the first training of an algorithm went, where it says so.
+    On a plane of tasks, the gap to the best return of each where several trainings say what can be reached; also where
+    the first training of an algorithm went, where it says so.
     """
     tasks = np.array(tests[0]["stages"][0]["tasks"])
     if tasks.shape[1] > 2 or len(tasks) < 3:
@@ -191,14 +194,18 @@ def _by_task(labels: Sequence[str], tests: Sequence[dict[str, Any]], runs: Seque
             lines = [Line(name, tasks[order, 0].tolist(), mean[order].tolist()) for name, mean in means.items()]
             yield Chart(f"Return by task, stage {stage}", lines, labels[0], "mean return"), f"Stage {stage}."
             continue
+        what, label = "Return", "mean return"
+        if len(tests) > 1:
+            what, label = "Gap", "gap to the best of these trainings"
+            means = {name: np.array(best) - mean for name, mean in means.items()}
         limits = min(map(np.min, means.values())), max(map(np.max, means.values()))
         points = [(float(a), float(b)) for a, b in tasks]
         for name, mean in means.items():
-            title, (x, y) = f"Return by task, stage {stage}, {name}", labels
+            title, (x, y) = f"{what} by task, stage {stage}, {name}", labels
             first = next(run for run, test in zip(runs, tests, strict=True) if test["algorithm"] == name)
             visited = [(row["task/1"], row["task/2"]) for row in log.read(first) if "task/2" in row]
             caption = f"{name}, stage {stage}." + (" Numbered: training tasks of one training." if visited else "")
-            yield HeatMap(title, points, mean.tolist(), x, y, "mean return", limits, visited=visited), caption
+            yield HeatMap(title, points, mean.tolist(), x, y, label, limits, visited=visited), caption
 
 
 def _provenance(runs: Sequence[Path]) -> str:

@@ -145,6 +145,7 @@ def summary(runs: Sequence[Path | str]) -> dict[str, Any]:
     return {
         "family": records[0]["family"],
         "tested": evaluate.tested(first),
+        "best": best.tolist(),
         "algorithms": {name: _aggregates(each, best) for name, each in found.items()},
         "improvement": [
             {"algorithm": a, "over": b, "stage": i, **_improvement(found[a], found[b], i)}
