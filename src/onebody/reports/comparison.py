@@ -36,7 +36,8 @@ def write(runs: Sequence[Path], path: Path) -> Path:
     )
     lead = f"Mean returns of deterministic policies on {found['tested']}, the same for all. {known}."
     labels = folder.family_of(folder.read_config(runs[0])).describe()["task"]
-    curves, by_task = [_adaptation(found), *_in_training(runs), _training(runs)], list(_by_task(labels, tests, runs, found["best"]))
+    curves = [_adaptation(found), *_in_training(runs), _training(runs)]
+    by_task = list(_by_task(labels, tests, runs, found["best"]))
     believed = list(hypotheses.drawings(labels, tests))
     sections = [
         Section("Adaptation", _figures(curves) + _failures(found)),
