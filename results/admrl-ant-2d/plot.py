@@ -60,6 +60,7 @@ def main():
     for axes, title in zip(above, ("mean gap", "worst gap", "worst tenth's gap"), strict=True):
         axes.set_title(title, fontsize=9)
         axes.set_xlabel("real samples")
+        axes.set_xticks(SAMPLES, [f"{n:,}" for n in SAMPLES])
         axes.set_ylim(bottom=0)
     above[0].legend(fontsize=8, frameon=False)
     below[0].set_ylabel("velocity y (m/s)")
