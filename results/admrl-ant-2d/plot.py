@@ -39,7 +39,8 @@ def main():
     above, below = figure.subplots(2, 3)
     with (HERE / "summary.csv").open("w", newline="") as file:
         rows = csv.writer(file)
-        rows.writerow(["algorithm", "seed", "real samples", "mean return", "mean gap", "worst gap", "worst tenth's gap"])
+        head = "mean return", "mean gap", "worst gap", "worst tenth's gap"
+        rows.writerow(["algorithm", "seed", "real samples", *head])
         for (name, (title, color)), place in zip(NAMES.items(), below, strict=True):
             found = curves(runs[name], best)
             for i, run in enumerate(runs[name]):
