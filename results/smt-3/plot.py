@@ -8,31 +8,33 @@ import numpy as np
 from matplotlib.figure import Figure
 
 HERE = Path(__file__).parent
+NAMES = {"smt": "SMT", "smt-active": "active SMT"}
 TASKS = {20_000: 5, 80_000: 20, 120_000: 30}
 """real samples, and the training tasks they are of"""
 
 
-def stages(run, samples):
-    return [np.mean(s["returns"]) for s in json.loads((run / f"evaluation-{samples}.json").read_text())["stages"]]
+def test(run, samples):
+    return json.loads((run / f"evaluation-{samples}.json").read_text())["stages"][0]
 
 
 def main():
-    runs = sorted(HERE.glob("smt-s*"))
     figure = Figure(figsize=(5, 3.6), layout="constrained")
     axes = figure.subplots()
     with (HERE / "summary.csv").open("w", newline="") as file:
         rows = csv.writer(file)
-        rows.writerow(["seed", "training tasks", "stage 0", "stage 1"])
-        found = np.array([[stages(run, samples) for samples in TASKS] for run in runs])
-        for run, means in zip(runs, found, strict=True):
-            for n, values in zip(TASKS.values(), means, strict=True):
-                rows.writerow([run.name[-1], n, *(f"{x:.1f}" for x in values)])
-    for stage, label in enumerate(("zero-shot", "after 4,000 samples of the task")):
-        values = found[..., stage]
-        axes.plot(TASKS.values(), values.T, "o-", ms=2, lw=0.7, alpha=0.5, color=f"C{stage}")
-        axes.plot(TASKS.values(), values.mean(0), "o-", ms=4, color=f"C{stage}", label=label)
+        rows.writerow(["algorithm", "seed", "training tasks", "mean return", "worst task"])
+        for i, (name, title) in enumerate(NAMES.items()):
+            runs = sorted(HERE.glob(f"{name}-s*"))
+            means = np.array([[test(run, samples)["mean"] for samples in TASKS] for run in runs])
+            for run in runs:
+                for samples, n in TASKS.items():
+                    found = test(run, samples)
+                    rows.writerow([title, run.name[-1], n, f"{found['mean']:.1f}", f"{found['worst']:.1f}"])
+            axes.plot(TASKS.values(), means.T, "o-", ms=2, lw=0.7, alpha=0.5, color=f"C{i}")
+            axes.plot(TASKS.values(), means.mean(0), "o-", ms=4, color=f"C{i}", label=title)
+    axes.set_xticks(list(TASKS.values()))
     axes.set_xlabel("training tasks (4,000 real samples each)")
-    axes.set_ylabel("mean return, 16 held-out tasks")
+    axes.set_ylabel("mean zero-shot return, 20 held-out tasks")
     axes.legend(fontsize=8, frameon=False)
     figure.savefig(HERE / "figure.png", dpi=110)
 
