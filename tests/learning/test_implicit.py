@@ -240,7 +240,7 @@ def by_differences(function, psi, step=1e-2):
     return jnp.stack([(function(psi + d) - function(psi - d)) / (2 * step) for d in step * jnp.eye(2)], axis=-1)
 
 
-@pytest.mark.parametrize("psi", [(0.7, 0.1), (-0.4, 0.15)])
+@pytest.mark.parametrize("psi", [(0.7, 0.1), (-0.4, 0.1)])
 def test_the_response_and_the_gradient_of_the_gap_are_the_exact_ones(psi):
     psi = jnp.array(psi)
     theta, moved = best_in(MODEL, psi), by_differences(functools.partial(best_in, MODEL), psi)
@@ -256,6 +256,8 @@ def test_the_response_and_the_gradient_of_the_gap_are_the_exact_ones(psi):
     real = episodes(warm, REAL, 100_000, 5), episodes(best, REAL, 100_000, 5)
     direct, indirect = implicit.gap_gradient(psi, warm, value_of(3), found.jacobian, FAMILY, *real, CONFIG)
     assert cosine(direct + indirect, true) > 0.95
+    np.testing.assert_allclose(direct + indirect, true, rtol=0.25, atol=0.02)
+    assert abs(float(indirect[0])) > 0.02
     assert cosine(direct, true) < 0  # without the indirect term the task would go the other way
 
 
