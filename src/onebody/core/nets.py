@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from onebody.core import half
 from onebody.core.types import Key
 
 Initializer = Callable[[Key, tuple[int, int]], Array]
@@ -71,6 +72,8 @@ class MLP(eqx.Module):
     weights: list[Float[Array, "in out"]]
     biases: list[Float[Array, " out"]]
     activation: Callable[[Array], Array] = eqx.field(static=True)
+    half: bool = eqx.field(static=True)
+    """hidden layers multiply large batches in half precision (`core/half.py`)"""
 
     def __init__(
         self,
@@ -78,6 +81,7 @@ class MLP(eqx.Module):
         sizes: Sequence[int],
         activation: Callable[[Array], Array],
         initializers: Sequence[Initializer],
+        half: bool = False,
     ):
         """`sizes` counts the input, each hidden layer and the output; one initializer a layer; biases start at 0."""
         keys = jax.random.split(key, len(sizes) - 1)
@@ -85,6 +89,7 @@ class MLP(eqx.Module):
         self.weights = [f(k, shape) for f, k, shape in zip(initializers, keys, shapes, strict=True)]
         self.biases = [jnp.zeros(shape[1]) for shape in shapes]
         self.activation = activation
+        self.half = half
 
     def features(self, x: Float[Array, "*axes in"]) -> Float[Array, "*axes unit"]:
         """The last hidden layer."""
@@ -93,6 +98,8 @@ class MLP(eqx.Module):
         return x
 
     def __call__(self, x: Float[Array, "*axes in"]) -> Float[Array, "*axes out"]:
+        if self.half and math.prod(x.shape[:-1]) >= half.ROWS:
+            return half.forward(self.weights, self.biases, self.activation, x)
         return self.features(x) @ self.weights[-1] + self.biases[-1]
 
 

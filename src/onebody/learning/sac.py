@@ -32,9 +32,9 @@ def uniform(limit: float | None = None) -> Initializer:
     return initialize
 
 
-def network(key: Key, sizes: tuple[int, ...], last: float = 3e-3) -> MLP:
+def network(key: Key, sizes: tuple[int, ...], last: float = 3e-3, half: bool = False) -> MLP:
     """ReLU layers; `sizes` counts the input, each hidden layer and the output, whose weights lie within ± `last`."""
-    net = MLP(key, sizes, jax.nn.relu, [uniform()] * (len(sizes) - 2) + [uniform(last)])
+    net = MLP(key, sizes, jax.nn.relu, [uniform()] * (len(sizes) - 2) + [uniform(last)], half)
     biases = [bias + HIDDEN_BIAS for bias in net.biases[:-1]] + net.biases[-1:]
     return eqx.tree_at(lambda n: n.biases, net, biases)
 
@@ -88,8 +88,16 @@ class LatentPolicy(eqx.Module):
     net: MLP
     latent: Float[Array, "*axes latent"]
 
-    def __init__(self, key: Key, observation_size: int, latent_size: int, action_size: int, hidden: tuple[int, ...]):
-        self.net = network(key, (observation_size + latent_size, *hidden, 2 * action_size), last=1e-3)
+    def __init__(
+        self,
+        key: Key,
+        observation_size: int,
+        latent_size: int,
+        action_size: int,
+        hidden: tuple[int, ...],
+        half: bool = False,
+    ):
+        self.net = network(key, (observation_size + latent_size, *hidden, 2 * action_size), last=1e-3, half=half)
         self.latent = jnp.zeros(latent_size)
 
     @property
