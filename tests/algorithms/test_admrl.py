@@ -162,13 +162,28 @@ def test_tasks_below_the_quantile_of_the_first_ratings_are_skipped(rating):
     unknown = dataclasses.replace(state, ratings=jnp.full(1, -1e6))
     before = algorithm.simulator.samples
     _, skipping = algorithm.step(known, jax.random.key(3))
-    assert skipping["task/skipped"] == ACTIVE.tries and "task/rating" not in skipping
+    assert skipping["task/skipped"] == ACTIVE.tries - 1
     middle = algorithm.simulator.samples
     assert algorithm.step(unknown, jax.random.key(3))[1]["task/skipped"] == 0
     rated = (ACTIVE.real_episodes if rating == "real" else 0) * FAMILY.horizon
     stage = ACTIVE.smt.slbo.real_episodes * FAMILY.horizon
     assert middle - before == stage + ACTIVE.tries * rated
     assert algorithm.simulator.samples - middle == stage + rated
+
+
+def test_of_tasks_that_are_all_known_the_highest_rating_is_taken(monkeypatch):
+    algorithm, rated = active(tries=5), []
+    state = algorithm.step(algorithm.init(jax.random.key(0)), jax.random.key(1))[0]
+    state = dataclasses.replace(state, ratings=jnp.full(1, 1e6), rated=jnp.array(1))
+
+    def rate(self, shared, agents, task, key):
+        rated.append((float(task[0, 0]), agents))
+        return shared, agents, rated[-1][0]
+
+    monkeypatch.setattr(active_smt.ActiveSMT, "_rate", rate)
+    metrics = algorithm.step(state, jax.random.key(2))[1]
+    assert len(rated) == 5 and rated[-1][0] != max(task for task, _ in rated)
+    assert metrics["task/1"] == pytest.approx(max(task for task, _ in rated)) == metrics["task/rating"]
 
 
 def test_a_rating_is_positive_where_the_model_promises_too_much():

@@ -5,7 +5,8 @@
     3:     μ(ψ), a rating of how far the model is off there:                                             `_rate`
                real: the policy's imagined return minus its real one; the real samples go into D
                models: how far apart its imagined returns in a pair of models are; no real sample
-    4:     L tasks are rated and μ(ψ) is below the q-quantile of the first L ratings: to 2, at most `tries` times
+    4:     L tasks are rated and μ(ψ) is below the q-quantile of the first L ratings: to 2; of `tries` tasks that are
+           all below it, the one of the highest rating is taken
     5:     n_slbo stages of SLBO                                                                         `SMT.slbo`
 
 The second model of the pair is the first one after n_shadow gradient steps more. The first task has no model to rate.
@@ -47,7 +48,7 @@ class Config:
     quantile: float = 0.5
     """q"""
     tries: int = 10
-    """tasks that are skipped for one that is trained on, at most; the next is not rated"""
+    """tasks that are rated for one that is trained on, at most"""
     real_episodes: int = 5
     """real episodes of a rating"""
     n_shadow: int = 100
@@ -93,26 +94,26 @@ class ActiveSMT:
 
     def step(self, state: State, key: Key) -> tuple[State, Metrics]:
         try_key, slbo_key = jax.random.split(key)
-        shared, ratings, rated, skipped = state.shared, state.ratings, int(state.rated), 0
-        metrics: Metrics = {}
+        shared, ratings, rated = state.shared, state.ratings, int(state.rated)
+        tried: list[tuple[float, Array, Agent]] = []
         while True:
-            task_key, warmup_key, rating_key = jax.random.split(jax.random.fold_in(try_key, skipped), 3)
+            task_key, warmup_key, rating_key = jax.random.split(jax.random.fold_in(try_key, len(tried)), 3)
             task = self.family.space.sample(task_key, 1)
             shared, agents = self.smt.warm_up(shared, task, warmup_key)
-            if int(shared.data.size) == 0 or skipped == self.config.tries:
-                metrics = {}  # this task is not rated
+            if int(shared.data.size) == 0:
                 break
             shared, agents, rating = self._rate(shared, agents, task, rating_key)
-            metrics["task/rating"] = rating
+            tried.append((rating, task, agents))
             if rated < self.config.window:
                 ratings, rated = ratings.at[rated].set(rating), rated + 1
                 break
-            if rating >= jnp.quantile(ratings, self.config.quantile):
+            if rating >= jnp.quantile(ratings, self.config.quantile) or len(tried) == self.config.tries:
                 break
-            skipped += 1
+        metrics: Metrics = {"task/skipped": max(len(tried) - 1.0, 0.0)}
+        if tried:
+            metrics["task/rating"], task, agents = max(tried, key=lambda rated: rated[0])
         shared, _, learned = self.smt.slbo(shared, agents, task, slbo_key)
-        metrics |= learned | {"task/skipped": float(skipped)}
-        return State(shared, ratings, jnp.array(rated)), metrics
+        return State(shared, ratings, jnp.array(rated)), metrics | learned
 
     def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
         return self.smt.adapt(state.shared, tasks, key)

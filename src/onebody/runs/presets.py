@@ -165,7 +165,7 @@ _CONFIGS: dict[tuple[str, str], Any] = {
     ("smt", "smoke"): _SMOKE_SMT,
     ("smt", "demo"): smt.Config(n_tasks=16, n_warmup=8, slbo=_LAPTOP_TASK),
     ("smt-active", "paper"): active_smt.Config(),
-    ("smt-active", "laptop"): active_smt.Config(smt=_LAPTOP_SMT),
+    ("smt-active", "laptop"): active_smt.Config(tries=3, smt=_LAPTOP_SMT),
     ("smt-active", "smoke"): active_smt.Config(window=1, tries=2, real_episodes=2, n_shadow=10, smt=_SMOKE_SMT),
     **{
         (name, preset): dataclasses.replace(config, tasks=tasks)
