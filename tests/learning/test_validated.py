@@ -42,8 +42,9 @@ def test_weights_are_gains_times_unit_directions_and_only_gains_set_their_size()
     np.testing.assert_allclose(longer.plain().weights[1], plain.weights[1], rtol=1e-4)
 
 
-def test_each_member_learns_the_system_beside_unfilled_rows():
-    model, metrics = fitted(moved(500))
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_each_member_learns_the_system_beside_unfilled_rows(precision):
+    model, metrics = fitted(moved(500), dataclasses.replace(CONFIG, precision=precision, batch=64))
     assert (metrics["model/held_out_error"] < 0.15).all()
     seen = moved(50, seed=9)
     models = model.models()

@@ -38,9 +38,10 @@ class Models(eqx.Module):
 
 
 class Mixed(eqx.Module):
-    """A random member at each step of each row: rows are dealt to the members anew at each step, in equal shares.
+    """A random member at each step of each row, in equal shares.
 
-    How they are dealt follows from the key and from what is observed.
+    Of n rows, one after the other, each has another of the n members; which one, is drawn anew at each step. How it is
+    drawn follows from the key and from what is observed.
     """
 
     members: Member
@@ -49,10 +50,12 @@ class Mixed(eqx.Module):
     def __call__(self, observation: Array, action: Array) -> Array:
         n, size = len(self.members.net.biases[0]), observation.shape[-1]
         rows, acts = observation.reshape(-1, size), action.reshape(-1, action.shape[-1])
-        order = jax.random.permutation(key_of(self.key, observation), len(rows))
-        dealt = jnp.resize(order, (n, -(-len(rows) // n)))  # the last share is filled up with the first rows again
+        groups = jnp.arange(-(-len(rows) // n))
+        turn = jax.random.randint(key_of(self.key, observation), groups.shape, 0, n)
+        dealt = (groups * n + (jnp.arange(n)[:, None] - turn) % n) % len(rows)  # the last group begins anew
         found = jax.vmap(lambda member, at: member(rows[at], acts[at]))(self.members, dealt)
-        return jnp.zeros_like(rows).at[dealt.reshape(-1)].set(found.reshape(-1, size)).reshape(observation.shape)
+        group, place = jnp.divmod(jnp.arange(len(rows)), n)
+        return found[(place + turn[group]) % n, group].reshape(observation.shape)
 
 
 def new_models(simulator: Simulator, key: Key, config: ValidatedConfig, task: tuple[float, ...] | None) -> Models:

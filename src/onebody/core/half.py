@@ -1,33 +1,53 @@
-"""Networks whose hidden layers multiply in bfloat16 and add up in single precision.
+"""Networks whose layers multiply in bfloat16 and add up in single precision.
 
 Some processors have matrix units for this (AMX, tensor cores), which are several times faster than single precision.
-XLA reaches those of a CPU only by products that contract the last axis of their left operand, so activations stand
-[unit, row] here: then the passes forward and back are such products but for turns of what is small.
+XLA reaches those of a CPU only by products that contract the last axis of their left operand. Forward passes are such
+products. For the passes back activations stand [unit, row], where all products are, but for turns of what is small.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-ROWS = 512
-"""fewer rows of a batch are not worth it"""
+ROWS = 64
+"""a batch of fewer rows is not worth it"""
+
+Activation = Callable[[Array], Array]
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
 def forward(
-    weights: Sequence[Float[Array, "_ _"]],
-    biases: Sequence[Float[Array, " _"]],
-    activation: Callable[[Array], Array],
-    x: Float[Array, "*axes in"],
+    activation: Activation, weights: Sequence[Array], biases: Sequence[Array], x: Float[Array, "*axes in"]
 ) -> Float[Array, "*axes out"]:
     """What the `nets.MLP` of these parts gives for x. The last layer, which is narrow, is in single precision."""
+    for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+        half = x.astype(jnp.bfloat16)
+        x = activation(_contracted(half, weight.astype(jnp.bfloat16), x.ndim - 1, 0) + bias)
+    return x @ weights[-1] + biases[-1]
+
+
+def _unit_by_unit(activation: Activation, weights: Sequence[Array], biases: Sequence[Array], x: Array) -> Array:
     h = _first(x.reshape(-1, x.shape[-1]), weights[0])
     for weight, bias in zip(weights[1:-1], biases[:-2], strict=True):
-        h = _product(activation(h + bias[:, None]), weight)
+        h = _later(activation(h + bias[:, None]), weight)
     h = activation(h + biases[-2][:, None])
     return (_contracted(h, weights[-1], 0, 0) + biases[-1]).reshape(*x.shape[:-1], -1)
+
+
+def _forth(activation: Activation, weights: Sequence[Array], biases: Sequence[Array], x: Array) -> tuple[Array, Any]:
+    return jax.vjp(partial(_unit_by_unit, activation), weights, biases, x)
+
+
+def _back(activation: Activation, pull: Any, gradient: Array) -> tuple[Any, Any, Array]:
+    return pull(gradient)
+
+
+forward.defvjp(_forth, _back)
 
 
 @jax.custom_vjp
@@ -47,23 +67,23 @@ def _first_back(seen: tuple[Array, Array], gradient: Array) -> tuple[Array, Arra
 
 
 @jax.custom_vjp
-def _product(h: Float[Array, "in row"], weight: Float[Array, "in out"]) -> Float[Array, "out row"]:
-    return _product_forth(h, weight)[0]
+def _later(h: Float[Array, "in row"], weight: Float[Array, "in out"]) -> Float[Array, "out row"]:
+    return _later_forth(h, weight)[0]
 
 
-def _product_forth(h: Array, weight: Array) -> tuple[Array, tuple[Array, Array]]:
+def _later_forth(h: Array, weight: Array) -> tuple[Array, tuple[Array, Array]]:
     h, weight = h.astype(jnp.bfloat16), weight.astype(jnp.bfloat16)
     return _contracted(_turned(weight), h, 1, 0), (h, weight)
 
 
-def _product_back(seen: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+def _later_back(seen: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
     h, weight = seen
     gradient = gradient.astype(jnp.bfloat16)
     return _contracted(weight, gradient, 1, 0), _contracted(h, gradient, 1, 1)
 
 
 _first.defvjp(_first_forth, _first_back)
-_product.defvjp(_product_forth, _product_back)
+_later.defvjp(_later_forth, _later_back)
 
 
 def _contracted(a: Array, b: Array, axis: int, other: int) -> Array:

@@ -73,7 +73,7 @@ class MLP(eqx.Module):
     biases: list[Float[Array, " out"]]
     activation: Callable[[Array], Array] = eqx.field(static=True)
     half: bool = eqx.field(static=True)
-    """hidden layers multiply large batches in half precision (`core/half.py`)"""
+    """multiplies large batches in half precision (`core/half.py`)"""
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class MLP(eqx.Module):
 
     def __call__(self, x: Float[Array, "*axes in"]) -> Float[Array, "*axes out"]:
         if self.half and math.prod(x.shape[:-1]) >= half.ROWS:
-            return half.forward(self.weights, self.biases, self.activation, x)
+            return half.forward(self.activation, self.weights, self.biases, x)
         return self.features(x) @ self.weights[-1] + self.biases[-1]
 
 
