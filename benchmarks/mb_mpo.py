@@ -36,18 +36,21 @@ def products() -> list[Shape]:
     return imagined * FAMILY.horizon * 2 + once + once * 4 + some * 4 * PAPER.trpo.cg_iterations + tried
 
 
-def meta_step(state: mb_mpo.State) -> None:
-    def step() -> Any:
+def meta_step(single: mb_mpo.State, half: mb_mpo.State) -> None:
+    """With models in single and in half precision, beside products in single precision."""
+
+    def step(state: mb_mpo.State) -> Any:
         return mb_mpo.improve(state, jax.random.key(0), FAMILY, PAPER)[0].policy
 
-    taken = seconds({"step": step}, 3)["step"]
+    taken = seconds({"mb-mpo/meta-step": lambda: step(single), "mb-mpo/meta-step-bfloat16": lambda: step(half)}, 3)
     alone = best_seconds(products())
     rows = PAPER.meta_batch * PAPER.episodes * FAMILY.horizon
-    detail = f"{taken:.2f} s for {2 * rows:,} imagined steps and the update; matrix products alone {alone:.2f} s"
-    report("mb-mpo/meta-step", taken / alone, 1.6, "lower", detail)
+    for name, each in taken.items():
+        detail = f"{each:.2f} s for {2 * rows:,} imagined steps and the update; matrix products alone {alone:.2f} s"
+        report(name, each / alone, 1.6, "lower", detail)
 
 
-def planning(state: mb_mpo.State, environments: int = 20) -> None:
+def planning(state: mb_mpo.State, name: str, environments: int = 20) -> None:
     config: mb_mpc.Config = presets.preset("mb-mpc", "paper")
     planner = mb_mpc.Planner(state.models.members, FAMILY, config.plan)
     observation, noise = state.models.starts[:environments], jnp.zeros((environments, 1))
@@ -55,20 +58,26 @@ def planning(state: mb_mpo.State, environments: int = 20) -> None:
     memory = planner.memory((environments,))
     taken = seconds({"plan": lambda: act(memory)}, 9)["plan"]
     steps = config.plan.steps * config.plan.candidates * environments
-    alone = best_seconds(forward(steps // config.plan.steps // PAPER.model.members, MODEL) * 5 * config.plan.steps)
-    detail = f"{taken * 1e3:.0f} ms for {steps:,} predictions, of 60 ms; matrix products alone {alone * 1e3:.0f} ms"
-    report("mb-mpc/plan", taken / 60e-3, 1.0, "lower", detail)
+    report(name, taken / 60e-3, 1.0, "lower", f"{taken * 1e3:.0f} ms for {steps:,} predictions, of 60 ms")
+
+
+def fitted(**model: Any) -> mb_mpo.State:
+    """A state with models of some data."""
+    config = dataclasses.replace(PAPER, model=dataclasses.replace(PAPER.model, **model))
+    algorithm = mb_mpo.MBMPO(FAMILY, config, Simulator(FAMILY))
+    state = algorithm.init(jax.random.key(0))
+    explorers = for_each(state.policy, config.real_episodes)
+    models, _ = collect(state.models, algorithm.simulator, explorers, jax.random.key(1))
+    models, _ = fit(models, jax.random.key(2), dataclasses.replace(config.model, epochs=2))
+    return mb_mpo.State(state.policy, state.adapted, models)
 
 
 def main() -> None:
-    algorithm = mb_mpo.MBMPO(FAMILY, PAPER, Simulator(FAMILY))
-    state = algorithm.init(jax.random.key(0))
-    explorers = for_each(state.policy, PAPER.real_episodes)
-    models, _ = collect(state.models, algorithm.simulator, explorers, jax.random.key(1))
-    models, _ = fit(models, jax.random.key(2), dataclasses.replace(PAPER.model, epochs=2))
-    state = mb_mpo.State(state.policy, state.adapted, models)
-    meta_step(state)
-    planning(state)
+    single, half = fitted(), fitted(precision="bfloat16")
+    meta_step(single, half)
+    planning(single, "mb-mpc/plan")
+    planning(half, "mb-mpc/plan-bfloat16")
+    planning(fitted(precision="bfloat16", hidden=(256, 256)), "mb-mpc/plan-bfloat16-laptop")
 
 
 if __name__ == "__main__":

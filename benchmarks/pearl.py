@@ -4,6 +4,7 @@ import dataclasses
 import resource
 import subprocess
 import sys
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -35,9 +36,9 @@ def products() -> list[Shape]:
     return inferred + learned + acted + forward(rows, judged) * 2 + backward(rows, judged)
 
 
-def full(n_iterations: int) -> tuple[pearl.PEARL, pearl.State]:
+def full(n_iterations: int, precision: Literal["float32", "bfloat16"] = "float32") -> tuple[pearl.PEARL, pearl.State]:
     """A state whose replay holds numbers for the beginning and all visits of so many iterations."""
-    config = dataclasses.replace(PAPER, n_iterations=n_iterations, n_gradient=STEPS)
+    config = dataclasses.replace(PAPER, n_iterations=n_iterations, n_gradient=STEPS, precision=precision)
     algorithm = pearl.PEARL(FAMILY, config, Simulator(FAMILY))
     state = algorithm.init(jax.random.key(0))
     drawn = jax.tree.map(lambda x: jax.random.normal(jax.random.key(1), x.shape), state.replay.rows)
@@ -46,16 +47,19 @@ def full(n_iterations: int) -> tuple[pearl.PEARL, pearl.State]:
 
 
 def gradient_step() -> None:
-    """Beside its matrix products alone."""
-    algorithm, state = full(5)
+    """Beside its matrix products alone, which are in single precision."""
+    single, half = (full(5, precision) for precision in ("float32", "bfloat16"))
 
-    def improve() -> object:
+    def improve(made: tuple[pearl.PEARL, pearl.State]) -> object:
+        algorithm, state = made
         return pearl.improve(state.learner, state.replay, jax.random.key(0), algorithm.config, False)[0]
 
-    taken = seconds({"step": improve}, 5)["step"] / STEPS
+    taken = seconds({"single": lambda: improve(single), "half": lambda: improve(half)}, 5)
     alone = best_seconds(products())
-    detail = f"{taken * 1e3:.0f} ms a gradient step, drawn from replay; its matrix products alone {alone * 1e3:.0f} ms"
-    report("pearl/gradient-step", taken / alone, 1.6, "lower", detail)
+    for name, precision in (("pearl/gradient-step", "single"), ("pearl/gradient-step-bfloat16", "half")):
+        each = taken[precision] / STEPS
+        detail = f"{each * 1e3:.0f} ms, drawn from replay; its single-precision products alone {alone * 1e3:.0f} ms"
+        report(name, each / alone, 1.6, "lower", detail)
 
 
 def memory() -> None:
