@@ -25,6 +25,7 @@ from typing import Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from onebody.algorithms.protocol import Adapted, Metrics
@@ -297,9 +298,10 @@ class PEARL:
             z_key, context_key, episode_key = jax.random.split(k, 3)
             belief = prior(len(tasks), config.latent)
             if i not in from_prior:
-                recent = context(_beside(episodes[:kept]), self._dynamics_vary)
-                some = jax.random.randint(context_key, (config.context_rows,), 0, recent.shape[1])
-                belief = _posterior(nets.encoder, recent[:, some])
+                recent = _beside(episodes[:kept])
+                some = np.asarray(jax.random.randint(context_key, (config.context_rows,), 0, recent.reward.shape[1]))
+                drawn = jax.tree.map(lambda x, some=some: x[:, some], recent)
+                belief = _posterior(nets.encoder, context(drawn, self._dynamics_vary))
             rows, reached = self._episode(nets.actor, _draw(belief, z_key), tasks, episode_key)
             episodes.append(rows)
             returns.append(reached)
@@ -313,9 +315,9 @@ class PEARL:
         observation, action, reward, following, terminated, _ = (x[:, :, 0] for x in found)
         signal = reward
         if self.family.tested is not self.family:
-            signal, _ = self.family.tested.outcome(observation, action, following, tasks[:, None])
+            signal, _ = _outcome(self.family.tested, observation, action, following, tasks[:, None])
         rows = Rows(observation, action, reward, signal, following, terminated.astype(jnp.float32))
-        return rows, float(first_episode_return(found.reward, found.done).mean())
+        return jax.tree.map(np.asarray, rows), float(first_episode_return(found.reward, found.done).mean())
 
 
 def _training_tasks(space: TaskSpace, key: Key, n: int) -> Float[Array, "task feature"]:
@@ -335,9 +337,10 @@ def _with(actor: LatentPolicy, z: Float[Array, "task latent"]) -> LatentPolicy:
 
 
 def _beside(episodes: Sequence[Rows]) -> Rows:
-    """Episodes of the same tasks, one after the other."""
-    return jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), *episodes)
+    """Episodes of the same tasks, one after the other; on the host, since each number of them is another shape."""
+    return jax.tree.map(lambda *x: np.concatenate(x, axis=1), *episodes)
 
 
+_outcome = jax.jit(TaskFamily.outcome, static_argnums=0)
 _filled = jax.jit(TaskReplay.begin)
 _visited = jax.jit(TaskReplay.visit)

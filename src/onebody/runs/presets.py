@@ -203,8 +203,16 @@ _FOR_FAMILY: dict[tuple[str, str, str], dict[str, Any]] = {
     ("pearl", "released", "pearl/hopper-params"): _PARAMETERS,
     ("pearl", "released", "pearl/point"): _DENSE,
     ("pearl", "released", "pearl/sparse-point"): _SPARSE,
+    ("pearl", "laptop", "pearl/sparse-point"): {
+        "n_iterations": 400,
+        "n_gradient": 500,
+        "batch": 64,
+        "context_rows": 256,
+        "hidden": (128, 128, 128),
+        "encoder": (128, 128, 128),
+    },
 }
-"""what differs for a family; `laptop` has what `released` has"""
+"""what differs for a family; `laptop` has what `released` has, and what is its own"""
 
 
 def algorithm(name: str) -> type[Any]:
@@ -228,8 +236,10 @@ def preset(name: str, preset: str, family: str = "") -> Any:
     if (name, preset) not in _CONFIGS:
         known = [p for n, p in _CONFIGS if n == name]
         raise OnebodyError(f"no preset {preset!r} of {name}{did_you_mean(preset, known)}")
-    own = "released" if preset == "laptop" else preset
-    return dataclasses.replace(_CONFIGS[name, preset], **_FOR_FAMILY.get((name, own, family), {}))
+    own: dict[str, Any] = {}
+    for kind in ("released", "laptop") if preset == "laptop" else (preset,):
+        own |= _FOR_FAMILY.get((name, kind, family), {})
+    return dataclasses.replace(_CONFIGS[name, preset], **own)
 
 
 def from_json(config: type[Any], values: Mapping[str, Any]) -> Any:
