@@ -1,6 +1,6 @@
 """How the best policy moves with the task: derivatives of returns in both, and the implicit function theorem.
 
-η(θ, ψ): discounted return of a Gaussian policy θ in task ψ, in reward a step                             `discounted`
+η(θ, ψ): discounted return of a Gaussian policy θ in task ψ, over the steps of a horizon                    `discounted`
 ∇_θ η, ∇²_θ η and ∇_θ ∇_ψ η: derivatives of one function, from episodes of the policy                     `surrogate`
 ∂θ̂/∂ψ = -H⁻¹ J where θ̂(ψ) maximises η in a model, H = ∇²_θ η, J = ∇_θ ∇_ψ η                               `response`
 
@@ -57,8 +57,8 @@ def rewards(family: TaskFamily, seen: Transitions, task: Float[Array, " feature"
 def discounted(
     task: Float[Array, " feature"], family: TaskFamily, seen: Transitions, discount: float
 ) -> Float[Array, ""]:
-    """η: mean of γ^t r_t(ψ) over all steps; an episode that the rollout cuts off counts as far as it goes."""
-    return jnp.mean(discount ** _age(seen) * rewards(family, seen, task))
+    """η: mean of γ^t r_t(ψ) over the steps of a horizon, 0 once the episode has ended."""
+    return jnp.mean(_weight(seen, discount) * rewards(family, seen, task))
 
 
 def surrogate(
@@ -79,16 +79,14 @@ def surrogate(
     rewarded = seen._replace(reward=rewards(family, seen, task))
     advantage = gae(rewarded, value(seen.observation), value(seen.next_observation), config.discount, config.trace)
     log_prob = _with(policy, parameters).distribution(seen.observation).log_prob(seen.action)
-    age = _age(seen)
 
-    def step(w: Array, row: tuple[Array, Array]) -> tuple[Array, Array]:
-        log_prob, age = row
-        w = log_prob + config.trace * jnp.where(age > 0, w, 0.0)
+    def step(w: Array, log_prob: Array) -> tuple[Array, Array]:
+        w = log_prob + config.trace * w
         return w, w
 
-    _, w = jax.lax.scan(step, jnp.zeros_like(log_prob[0]), (log_prob, age))
+    _, w = jax.lax.scan(step, jnp.zeros_like(log_prob[0]), log_prob)
     box = lambda x: jnp.exp(x - jax.lax.stop_gradient(x))  # noqa: E731
-    return jnp.mean(config.discount**age * (box(w) - box(w - log_prob)) * advantage)
+    return jnp.mean(_weight(seen, config.discount) * (box(w) - box(w - log_prob)) * advantage)
 
 
 class Response(NamedTuple):
@@ -186,8 +184,7 @@ def _with(policy: GaussianPolicy, parameters: Float[Array, " n"]) -> GaussianPol
     return eqx.tree_at(lambda p: p.net, policy, ravel_pytree(policy.net)[1](parameters))
 
 
-def _age(seen: Transitions) -> Float[Array, "time episode"]:
-    """Steps of its episode before each row."""
-    time = jnp.arange(len(seen.done))[:, None]
-    began = jnp.concatenate([jnp.ones_like(seen.done[:1]), seen.done[:-1]])
-    return (time - jax.lax.cummax(jnp.where(began, time, 0), axis=0)).astype(jnp.float32)
+def _weight(seen: Transitions, discount: float) -> Float[Array, "time episode"]:
+    """γ^t in the first episode of each slot; 0 in those that follow where it ends early, which η does not count."""
+    ended = jnp.cumsum(seen.done, axis=0) > seen.done
+    return jnp.where(ended, 0.0, discount ** jnp.arange(len(seen.done))[:, None])
