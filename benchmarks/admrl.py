@@ -27,7 +27,7 @@ def main() -> None:
     seen = rollout(algorithm.simulator, agents.policy, state.task, jax.random.key(2), episodes=slbo.real_episodes)
     shared, agents, _ = stage.learn_from(state.shared, agents, seen)
     world, key = Imagination(family, shared.model, shared.starts), jax.random.key(3)
-    config = dataclasses.replace(config, implicit=dataclasses.replace(config.implicit, tolerance=1e-12))
+    config = dataclasses.replace(config, implicit=dataclasses.replace(config.implicit, tolerance=1e-30))
 
     def ascend() -> object:
         """With all iterations of conjugate gradient; without the real episodes, which are samples, not compute."""

@@ -80,6 +80,27 @@ def test_conjugate_gradient_that_diverges_is_reported_and_the_step_is_made_of_th
     assert np.linalg.norm(after.task - second.task) <= 1e-12 * metrics["gap/direct"] * (1 + 1e-5)
 
 
+def steady(agents, action):
+    """The same policy, which always acts so, with little noise."""
+    zeros = [jnp.zeros_like(weight) for weight in agents.policy.net.weights]
+    biases = [*map(jnp.zeros_like, agents.policy.net.biases[:-1]), jnp.full_like(agents.policy.net.biases[-1], action)]
+    where = lambda a: (a.policy.net.weights, a.policy.net.biases, a.policy.log_std)  # noqa: E731
+    return eqx.tree_at(where, agents, (zeros, biases, jnp.full_like(agents.policy.log_std, -6.0)))
+
+
+def test_the_task_flees_from_where_the_trained_policy_is_no_better_to_where_it_is(two_steps):
+    """θ̂ stays at the origin, π* goes through the goal along the diagonal: the gap is wider for a goal further away.
+    With the two exchanged it is the other way round."""
+    algorithm, (_, second, _), _ = two_steps
+    goal = jnp.array([[0.4, 0.4]])
+    shared, agents = algorithm.smt.warm_up(second.shared, goal, jax.random.key(0))
+    stays, goes = steady(agents, 0.0), steady(agents, 0.5)
+    for warm, best, sign in ((stays, goes, 1.0), (goes, stays, -1.0)):
+        _, task, metrics = algorithm._ascend(shared, shared, warm, best, goal, jax.random.key(1), untrained=True)
+        assert (sign * (task - goal) > 0.01).all()
+        assert sign * metrics["gap/return"] > 0.5
+
+
 def test_a_side_of_length_nought_stays_where_it_is(two_steps):
     _, (_, second, _), _ = two_steps
     flat = dataclasses.replace(FAMILY, id="test/flat", space=Box((-1.0, 0.5), (1.0, 0.5)))
@@ -131,12 +152,21 @@ def test_a_space_without_gradients_is_refused(tasks):
     make(family, tasks="uniform").init(jax.random.key(0))
 
 
+def test_a_gradient_that_is_not_finite_is_refused():
+    def root(observation, action, following, task):
+        return jnp.sqrt(jnp.sum(0.0 * task))
+
+    family = dataclasses.replace(FAMILY, id="test/root", reward=root)
+    with pytest.raises(OnebodyError, match="in its task is not finite: use mb-unif"):
+        make(family).init(jax.random.key(0))
+
+
 def test_a_reward_without_a_gradient_in_the_task_is_refused():
     def steps(observation, action, following, task):
         return -jnp.sum(jnp.round(following - task))
 
     family = dataclasses.replace(FAMILY, id="test/steps", space=Box((-1.0, -1.0), (1.0, 1.0)), reward=steps)
-    with pytest.raises(OnebodyError, match="test/steps has no gradient in its task: use"):
+    with pytest.raises(OnebodyError, match="test/steps has no gradient in its task at any of"):
         make(family).init(jax.random.key(0))
 
 

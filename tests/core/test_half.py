@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from onebody.core.half import ROWS
-from onebody.core.nets import MLP, fan_in
+from onebody.core.nets import MLP, fan_in, normed_silu
 
 
 def network(half):
@@ -28,6 +28,27 @@ def test_it_rounds_and_does_no_more():
     half, single = HALF(x), SINGLE(x)
     assert half.shape == single.shape and half.dtype == jnp.float32
     assert 1e-4 < float(jnp.std(half - single) / jnp.std(single)) < 0.01
+
+
+def test_it_is_half_precision_that_is_used():
+    assert "bf16" in str(jax.make_jaxpr(HALF)(rows(ROWS))) and "bf16" not in str(jax.make_jaxpr(SINGLE)(rows(ROWS)))
+
+
+def test_values_are_the_same_beside_a_gradient_and_of_many_networks_at_once():
+    x = rows(ROWS)
+    beside, _ = jax.value_and_grad(lambda x: jnp.sum(HALF(x) ** 2))(x)
+    assert float(beside) == pytest.approx(float(jnp.sum(HALF(x) ** 2)), rel=1e-3)
+    several = jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf]), HALF)
+    found = jax.jit(jax.vmap(lambda net: net(x)))(several)
+    np.testing.assert_allclose(found[0], HALF(x), rtol=1e-3, atol=1e-3)
+
+
+def test_activations_of_several_units_and_networks_without_hidden_layers():
+    with pytest.raises(ValueError, match="needs an activation of single units"):
+        MLP(jax.random.key(0), (7, 40, 3), normed_silu, [fan_in(1.0)] * 2, half=True)
+    x = rows(ROWS)
+    alone = MLP(jax.random.key(0), (7, 3), jax.nn.relu, [fan_in(1.0)], half=True)
+    np.testing.assert_array_equal(alone(x), x @ alone.weights[0] + alone.biases[0])
 
 
 @pytest.mark.parametrize("size", [2, ROWS - 2])

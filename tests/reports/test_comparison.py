@@ -74,7 +74,10 @@ def test_tasks_of_two_dimensions_are_maps_of_one_scale(tmp_path):
     drawn = list(comparison._by_task(("speed", "angle"), tests, runs, [4.0, 5.0, 9.0]))
     maps = [drawing for drawing, _ in drawn]
     assert [each.visited for each in maps] == [[(0.5, 0.1), (0.2, 0.3)], []]
-    assert "Numbered" in drawn[0][1] and ">2</text>" in charts.svg(maps[0])
+    assert "the training tasks of 0, in order" in drawn[0][1] and "Numbered" not in drawn[1][1]
+    picture = charts.svg(maps[0])
+    assert ">2</text>" in picture and picture.count('keyTimes="0;0.6667" dur="1.2s"') == 2  # its place and its number
+    assert list(maps[0].rows())[-1] == (0.2, 0.3, "", 2)
     assert [(each.title, each.values, each.limits) for each in maps] == [
         ("Gap by task, stage 0, omni", [1.0, 2.0, 0.0], (0.0, 8.0)),
         ("Gap by task, stage 0, smt", [7.0, 8.0, 0.0], (0.0, 8.0)),

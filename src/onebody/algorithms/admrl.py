@@ -198,11 +198,18 @@ def _box(family: TaskFamily) -> tuple[Float[Array, " feature"], Float[Array, " f
 
 
 def _needs_gradient(family: TaskFamily, starts: Float[Array, "start observation"], key: Key) -> None:
-    """Raises OnebodyError where the reward has no gradient in ψ at any initial state, each with a random task."""
+    """Raises OnebodyError where the reward has no gradient in ψ at any initial state, each with a random task, or one
+    that is not finite."""
     action = jnp.zeros((len(starts), family.body.action_size))
 
     def total(tasks: Float[Array, "start feature"]) -> Float[Array, ""]:
         return family.outcome(starts, action, jnp.roll(starts, 1, axis=0), tasks)[0].sum()
 
-    if not jnp.any(jax.grad(total)(family.space.sample(key, len(starts)))):
-        raise OnebodyError(f"the reward of {family.id} has no gradient in its task: use mb-unif, or smt")
+    gradient = jax.grad(total)(family.space.sample(key, len(starts)))
+    if not jnp.any(gradient):
+        raise OnebodyError(
+            f"the reward of {family.id} has no gradient in its task at any of {len(starts)} initial states: "
+            "use mb-unif, or smt"
+        )
+    if not jnp.all(jnp.isfinite(gradient)):
+        raise OnebodyError(f"the gradient of {family.id}'s reward in its task is not finite: use mb-unif, or smt")

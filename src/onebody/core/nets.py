@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from onebody.core import half
+from onebody.core import half as precision
 from onebody.core.types import Key
 
 Initializer = Callable[[Key, tuple[int, int]], Array]
@@ -83,7 +83,13 @@ class MLP(eqx.Module):
         initializers: Sequence[Initializer],
         half: bool = False,
     ):
-        """`sizes` counts the input, each hidden layer and the output; one initializer a layer; biases start at 0."""
+        """`sizes` counts the input, each hidden layer and the output; one initializer a layer; biases start at 0.
+
+        Raises:
+            ValueError: half precision with an activation that looks at several units.
+        """
+        if half and activation not in precision.UNIT_BY_UNIT:
+            raise ValueError("half precision needs an activation of single units, such as jax.nn.relu")
         keys = jax.random.split(key, len(sizes) - 1)
         shapes = list(itertools.pairwise(sizes))
         self.weights = [f(k, shape) for f, k, shape in zip(initializers, keys, shapes, strict=True)]
@@ -98,8 +104,8 @@ class MLP(eqx.Module):
         return x
 
     def __call__(self, x: Float[Array, "*axes in"]) -> Float[Array, "*axes out"]:
-        if self.half and math.prod(x.shape[:-1]) >= half.ROWS:
-            return half.forward(self.activation, self.weights, self.biases, x)
+        if self.half and len(self.weights) > 1 and math.prod(x.shape[:-1]) >= precision.ROWS:
+            return precision.forward(self.activation, self.weights, self.biases, x)
         return self.features(x) @ self.weights[-1] + self.biases[-1]
 
 

@@ -157,7 +157,8 @@ def fit(
     nets, optimizer, loss, epochs = jax.lax.map(one, (model.nets, model.optimizer, keys))
     fitted = eqx.tree_at(lambda m: (m.nets, m.optimizer), model, (nets, optimizer))
     if model.bias is not None:
-        drawn = jax.random.uniform(jax.random.fold_in(key, 0), model.bias.shape, maxval=config.bias)
+        bias_key = jax.random.fold_in(key, len(keys))  # the members have those before it
+        drawn = jax.random.uniform(bias_key, model.bias.shape, maxval=config.bias)
         fitted = eqx.tree_at(lambda m: m.bias, fitted, drawn)
     return fitted, {"model/held_out_error": jnp.sqrt(loss), "model/epochs": epochs}
 

@@ -27,6 +27,8 @@ class Palette(NamedTuple):
     lines: tuple[str, ...]
 
 
+STEP, PACE = "step", 0.4
+"""what marks the parts of a drawing that appear one after the other, and the seconds between two of them"""
 STAND_INS = Palette("#010101", "#020202", ("#030303", "#040404", "#050505", "#060606"))
 """for the page's own colours, which follow light and dark"""
 ON_PAPER = Palette("#1c2430", "#e2e6eb", ("#1f6fb5", "#c2571a", "#2a8a5c", "#8a4fa8"))
@@ -111,7 +113,7 @@ class HeatMap:
     extent: tuple[float, float, float, float] | None = None
     """least and largest x and y of the axes; by default those of the points"""
     visited: Sequence[tuple[float, float]] = ()
-    """points that are numbered and joined, in order"""
+    """points that are numbered and joined, in order; on a page one appears after the other"""
 
     def is_empty(self) -> bool:
         return not self.points
@@ -126,9 +128,12 @@ class HeatMap:
             axes.tricontourf(x, y, self.values, levels=12, alpha=0.7, **style)
         dots = axes.scatter(x, y, c=self.values, s=26, edgecolors=colors.ink, linewidths=0.6, **style)
         if self.visited:
-            axes.plot(*zip(*self.visited, strict=True), color=colors.ink, linewidth=0.8, alpha=0.8)
-            for i, (at, up) in enumerate(self.visited, start=1):
-                axes.annotate(str(i), (at, up), (2, 2), textcoords="offset points", fontsize=7)
+            before, n = self.visited[0], len(self.visited)
+            for i, here in enumerate(self.visited, start=1):
+                way = zip(before, here, strict=True)
+                axes.plot(*way, color=colors.ink, linewidth=0.8, marker=".", markersize=3, gid=f"{STEP}-{i}-{n}")
+                axes.annotate(str(i), here, (2, 2), textcoords="offset points", fontsize=7, gid=f"{STEP}-{i}-{n}")
+                before = here
         if self.extent:
             axes.axis(self.extent)
         _frame(axes, self.x, self.y)
@@ -137,8 +142,9 @@ class HeatMap:
 
     def rows(self) -> Iterator[Sequence[Any]]:
         """The data, with a header."""
-        yield self.x, self.y, self.label
+        yield self.x, self.y, self.label, *(["visited"] if self.visited else [])
         yield from ((*point, value) for point, value in zip(self.points, self.values, strict=True))
+        yield from ((*point, "", i) for i, point in enumerate(self.visited, start=1))
 
 
 Captioned = tuple[Chart | HeatMap, str]
@@ -215,6 +221,7 @@ def _inline(text: str, title: str) -> str:
     """Matplotlib's SVG as a piece of HTML: no prologue, names or addresses; the page's colours and font."""
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = text.replace("xlink:href", "href").replace(f"stroke: {STAND_INS.grid}", "stroke: var(--grid)")
+    text = re.sub(rf'<g id="{STEP}-(\d+)-(\d+)">', lambda found: "<g>" + _appearing(*map(int, found.groups())), text)
     text = re.sub(r'<g id="[^"]*"', "<g", text)
     for color, name in (
         (STAND_INS.ink, "var(--muted)"),
@@ -224,3 +231,9 @@ def _inline(text: str, title: str) -> str:
     view = re.search(r'viewBox="[^"]*"', text)
     assert view is not None, "matplotlib gives each SVG its view box"
     return f'<svg role="img" aria-label="{html.escape(title)}" {view[0]}>' + text[text.index(">") + 1 :].strip()
+
+
+def _appearing(i: int, n: int) -> str:
+    """The i-th of n steps is seen once its time has come, again and again."""
+    times = f'keyTimes="0;{i / (n + 1):.4f}" dur="{PACE * (n + 1):g}s"'
+    return f'<animate attributeName="opacity" values="0;1" {times} calcMode="discrete" repeatCount="indefinite"/>'

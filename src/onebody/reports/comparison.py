@@ -205,7 +205,8 @@ def _by_task(
             title, (x, y) = f"{what} by task, stage {stage}, {name}", labels
             first = next(run for run, test in zip(runs, tests, strict=True) if test["algorithm"] == name)
             visited = [(row["task/1"], row["task/2"]) for row in log.read(first) if "task/2" in row]
-            caption = f"{name}, stage {stage}." + (" Numbered: training tasks of one training." if visited else "")
+            caption = f"{name}, stage {stage}, mean of its trainings."
+            caption += f" Numbered: the training tasks of {first.name}, in order." if visited else ""
             yield HeatMap(title, points, mean.tolist(), x, y, label, limits, visited=visited), caption
 
 
