@@ -40,8 +40,8 @@ class Models(eqx.Module):
 class Mixed(eqx.Module):
     """A random member at each step of each row, in equal shares.
 
-    Of n rows, one after the other, each has another of the n members; which one, is drawn anew at each step. How it is
-    drawn follows from the key and from what is observed.
+    Of n rows, one after the other, each has another of the n members: one draw for them all, made anew at each step. It
+    follows from the key and from what is observed.
     """
 
     members: Member

@@ -1,8 +1,9 @@
 """Networks whose layers multiply in bfloat16 and add up in single precision.
 
 Some processors have matrix units for this (AMX, tensor cores), which are several times faster than single precision.
-XLA reaches those of a CPU only by products that contract the last axis of their left operand. Forward passes are such
-products. For the passes back activations stand [unit, row], where all products are, but for turns of what is small.
+XLA reaches those of a CPU only by products that contract the last axis of their left operand. In a plain forward pass
+all products are such. Where gradients are asked for activations stand [unit, row]: then they all are once more, but
+weights, and what goes into and out of the first layer, have to be turned. No forward-mode derivatives.
 """
 
 from collections.abc import Callable, Sequence
