@@ -242,3 +242,9 @@ def test_there_is_room_for_every_rated_episode():
         rating: active(rating=rating).init(jax.random.key(0)).shared.data.capacity for rating in ("real", "models")
     }
     assert capacity["real"] - capacity["models"] == 3 * 4 * FAMILY.horizon
+
+
+def test_a_name_that_says_which_tasks_takes_no_others():
+    with pytest.raises(OnebodyError, match="mb-unif has tasks uniform, not adversarial: use admrl"):
+        presets.check("mb-unif", SMOKE)
+    presets.check("admrl", dataclasses.replace(SMOKE, tasks="gaussian"))

@@ -82,6 +82,10 @@ def test_tasks_of_two_dimensions_are_maps_of_one_scale(tmp_path):
         ("Gap by task, stage 0, omni", [1.0, 2.0, 0.0], (0.0, 8.0)),
         ("Gap by task, stage 0, smt", [7.0, 8.0, 0.0], (0.0, 8.0)),
     ]
+    space = Box((0.0, 0.0), (0.5, 1.0))
+    framed = next(comparison._by_task(("speed", "angle"), tests, runs, [4.0, 5.0, 9.0], space))
+    assert framed[0].box == ((0.0, 0.0), (0.5, 1.0)) and "Dashed" in framed[1]
+    assert all(each.box is None for each in maps)
     ((alone, _),) = comparison._by_task(("speed", "angle"), tests[2:], runs[2:], [4.0, 5.0, 9.0])
     assert (alone.title, alone.values) == ("Return by task, stage 0, smt", [-3.0, -3.0, 9.0])
 

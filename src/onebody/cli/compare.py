@@ -11,6 +11,9 @@ import tyro
 from onebody.cli.printing import print_json, print_table
 from onebody.core.errors import OnebodyError, did_you_mean
 
+UNEQUAL = 1.1
+"""times the least real samples of training, above which a comparison says that they differ"""
+
 
 @dataclass(frozen=True)
 class Compare:
@@ -75,6 +78,10 @@ class Compare:
                 print(f"{found['family']}, {told} task: returns on {found['tested']}")
                 print_table([row for name, each in shown.items() for row in _compared(name, each)])
         print_table([_improved(row) for row in found["improvement"]])
+        trained = {name: max(each["training_samples"]) for name, each in found["algorithms"].items()}
+        if max(trained.values()) > UNEQUAL * min(trained.values()):
+            listed = ", ".join(f"{name} {samples:,}" for name, samples in trained.items())
+            print(f"onebody: trained on unequal real samples ({listed}); --samples N ends each at N", file=sys.stderr)
         for name, each in found["algorithms"].items():
             for run, why in each["diverged"].items():
                 print(
@@ -138,8 +145,8 @@ def _improved(found: dict[str, Any]) -> dict[str, Any]:
     probability = _estimate(found, ".2f")
     return {
         "stage": found["stage"],
-        "better": found["algorithm"],
-        "than": found["over"],
+        "algorithm": found["algorithm"],
+        "over": found["over"],
         "P": probability,
         "sure": verdict(found["interval"], "yes", "no"),
     }

@@ -112,6 +112,8 @@ class HeatMap:
     between: bool = True
     extent: tuple[float, float, float, float] | None = None
     """least and largest x and y of the axes; by default those of the points"""
+    box: tuple[tuple[float, float], tuple[float, float]] | None = None
+    """lowest and highest corner of a part that is framed"""
     visited: Sequence[tuple[float, float]] = ()
     """points that are numbered and joined, in order; on a page one appears after the other"""
 
@@ -125,8 +127,12 @@ class HeatMap:
         if (
             self.between and np.linalg.matrix_rank(np.subtract(self.points, self.points[0])) == 2
         ):  # or there is no triangle
-            axes.tricontourf(x, y, self.values, levels=12, alpha=0.7, **style)
+            axes.tricontourf(x, y, self.values, levels=12, **style)
         dots = axes.scatter(x, y, c=self.values, s=26, edgecolors=colors.ink, linewidths=0.6, **style)
+        if self.box:
+            (left, low), (right, high) = self.box
+            frame = [left, right, right, left, left], [low, low, high, high, low]
+            axes.plot(*frame, color=colors.ink, linewidth=1.0, linestyle="--")
         if self.visited:
             before, n = self.visited[0], len(self.visited)
             for i, here in enumerate(self.visited, start=1):

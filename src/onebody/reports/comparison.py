@@ -14,6 +14,7 @@ from onebody.reports.charts import Captioned, Chart, HeatMap, Line
 from onebody.reports.page import Section
 from onebody.runs import compare, folder, log
 from onebody.runs.statistics import verdict
+from onebody.tasks.space import Box, TaskSpace
 
 
 def write(runs: Sequence[Path], path: Path) -> Path:
@@ -35,9 +36,10 @@ def write(runs: Sequence[Path], path: Path) -> Path:
         if any(each["task_is_known"] is kind for each in found["algorithms"].values())
     )
     lead = f"Mean returns of deterministic policies on {found['tested']}, the same for all. {known}."
-    labels = folder.family_of(folder.read_config(runs[0])).describe()["task"]
+    family = folder.family_of(folder.read_config(runs[0]))
+    labels = family.describe()["task"]
     curves = [_adaptation(found), *_in_training(runs), _training(runs)]
-    by_task = list(_by_task(labels, tests, runs, found["best"]))
+    by_task = list(_by_task(labels, tests, runs, found["best"], family.space))
     believed = list(hypotheses.drawings(labels, tests))
     sections = [
         Section("Adaptation", _figures(curves) + _failures(found)),
@@ -174,12 +176,16 @@ def _gaps(found: dict[str, Any]) -> str:
 
 
 def _by_task(
-    labels: Sequence[str], tests: Sequence[dict[str, Any]], runs: Sequence[Path], best: Sequence[float]
+    labels: Sequence[str],
+    tests: Sequence[dict[str, Any]],
+    runs: Sequence[Path],
+    best: Sequence[float],
+    space: TaskSpace | None = None,
 ) -> Iterator[Captioned]:
     """Zero-shot and last stage against a task of one or two dimensions, mean over seeds.
 
     On a plane of tasks, the gap to the best return of each where several trainings say what can be reached; also where
-    the first training of an algorithm went, where it says so.
+    the first training of an algorithm went, where it says so, and the tasks of a box that the tests go beyond.
     """
     tasks = np.array(tests[0]["stages"][0]["tasks"])
     if tasks.shape[1] > 2 or len(tasks) < 3:
@@ -201,13 +207,17 @@ def _by_task(
             means = {name: np.array(best) - mean for name, mean in means.items()}
         limits = min(map(np.min, means.values())), max(map(np.max, means.values()))
         points = [(float(a), float(b)) for a, b in tasks]
+        box = None
+        if isinstance(space, Box) and not all(map(space.contains, tasks)):
+            box = (space.low[0], space.low[1]), (space.high[0], space.high[1])
         for name, mean in means.items():
             title, (x, y) = f"{what} by task, stage {stage}, {name}", labels
             first = next(run for run, test in zip(runs, tests, strict=True) if test["algorithm"] == name)
             visited = [(row["task/1"], row["task/2"]) for row in log.read(first) if "task/2" in row]
             caption = f"{name}, stage {stage}, mean of its trainings."
+            caption += " Dashed: the tasks that training draws." if box else ""
             caption += f" Numbered: the training tasks of {first.name}, in order." if visited else ""
-            yield HeatMap(title, points, mean.tolist(), x, y, label, limits, visited=visited), caption
+            yield HeatMap(title, points, mean.tolist(), x, y, label, limits, box=box, visited=visited), caption
 
 
 def _provenance(runs: Sequence[Path]) -> str:

@@ -146,6 +146,7 @@ def build(record: dict[str, Any], *, tested: bool = False) -> Algorithm[Any]:
     except (KeyError, TypeError) as error:
         written = record["versions"]["onebody"]
         raise OnebodyError(f"the configuration was written by onebody {written}, with other fields: {error}") from error
+    presets.check(record["algorithm"], config)
     return kind(family, config, Simulator(family))
 
 

@@ -53,6 +53,9 @@ ALGORITHMS: dict[str, type[Any]] = {
     "random-search": random_search.RandomSearch,
 }
 
+_TASKS = {"mb-unif": "uniform", "mb-gauss": "gaussian"}
+"""names of AdMRL that say which tasks it trains on"""
+
 _LAPTOP = StageConfig(
     n_inner=10,
     n_model=200,
@@ -169,7 +172,7 @@ _CONFIGS: dict[tuple[str, str], Any] = {
     ("smt-active", "smoke"): active_smt.Config(window=1, tries=2, real_episodes=2, n_shadow=10, smt=_SMOKE_SMT),
     **{
         (name, preset): dataclasses.replace(config, tasks=tasks)
-        for name, tasks in (("admrl", "adversarial"), ("mb-unif", "uniform"), ("mb-gauss", "gaussian"))
+        for name, tasks in {"admrl": "adversarial", **_TASKS}.items()
         for preset, config in _ADMRL.items()
     },
 }
@@ -224,6 +227,14 @@ def algorithm(name: str) -> type[Any]:
     if name not in ALGORITHMS:
         raise OnebodyError(f"no algorithm {name!r}{did_you_mean(name, ALGORITHMS)}")
     return ALGORITHMS[name]
+
+
+def check(name: str, config: Any) -> None:
+    """Raises OnebodyError where settings deny what the name of the algorithm says."""
+    if name in _TASKS and config.tasks != _TASKS[name]:
+        raise OnebodyError(
+            f"{name} has tasks {_TASKS[name]}, not {config.tasks}: use admrl --config.tasks {config.tasks}"
+        )
 
 
 def preset(name: str, preset: str, family: str = "") -> Any:

@@ -205,6 +205,7 @@ class FiniteSet:
     @property
     def bounds(self) -> str:
         members = [", ".join(f"{x:g}" for x in member) for member in self.tasks]
+        members = [f"({member})" for member in members] if self.size > 1 else members
         return "{" + ", ".join(members) + "}" if self.size else "one task, without a parameter"
 
     @property
