@@ -5,10 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from onebody.algorithms import omni, practice
+from onebody.algorithms import omni
 from onebody.learning.ensemble import EnsembleConfig
 from onebody.learning.first_order import FirstOrderConfig
-from onebody.learning.policies import for_each
 from onebody.runs import evaluate, presets
 from onebody.tasks import registry
 from onebody.worlds.simulator import Simulator
@@ -99,25 +98,36 @@ def test_a_refined_policy_is_the_best_predicted_so_far():
     assert predicted == sorted(predicted) and predicted[0] < predicted[-1]
 
 
-@pytest.mark.parametrize("collect", ["disagreement", "worst", "gap"])
+@pytest.mark.parametrize("collect", ["disagreement", "worst"])
 def test_tasks_to_collect_can_be_chosen(collect):
-    """Of five times as many draws, those where the members disagree most, those of the lowest predicted returns, or
-    those that practice helps most."""
+    """Of five times as many draws, those where the members disagree most, or those of the lowest predicted returns."""
     algorithm = make(dataclasses.replace(SMOKE, collect=collect))
     state, _ = algorithm.step(algorithm.init(jax.random.key(0)), jax.random.key(1))
     chosen = algorithm._tasks(state, jax.random.key(2))
-    task_key, predict_key, practice_key = jax.random.split(jax.random.key(2), 3)
+    task_key, predict_key, _ = jax.random.split(jax.random.key(2), 3)
     drawn = FAMILY.space.sample(task_key, omni.CANDIDATES * SMOKE.real_episodes)
-    rates = jnp.full(practice.REFRESH, omni.REFINE_RATE)
-    refined, _ = algorithm._practise(state, drawn, rates, practice_key)
-    (before, novelty), (after, _) = (
-        algorithm._predict(s, for_each(s.agent.policy, len(drawn)), drawn, 1, predict_key) for s in (state, refined)
-    )
-    expected, reached = np.median(before, axis=0), np.median(after, axis=0)
-    wanted = np.asarray({"disagreement": novelty, "worst": -expected, "gap": reached - expected}[collect])
+    expected, novelty = algorithm._expected(state, drawn, predict_key)
+    wanted = np.asarray({"disagreement": novelty, "worst": -expected}[collect])
     taken = np.array([task in chosen.tolist() for task in drawn.tolist()])
     assert taken.sum() == len(chosen) == SMOKE.real_episodes
     assert wanted[taken].min() >= wanted[~taken].max()
+
+
+def test_tasks_go_up_the_gap_inside_the_models(monkeypatch):
+    """A gap that is known: what practice adds at ψ is ψ₁. The widest of the draws go further up, and stay inside."""
+    algorithm = make(dataclasses.replace(SMOKE, collect="gap"))
+    state, _ = algorithm.step(algorithm.init(jax.random.key(0)), jax.random.key(1))
+    before = algorithm.simulator.samples
+
+    def expected(self, agent, tasks, key):
+        return jnp.where(agent is state, 0.0, tasks[:, 0]), None
+
+    monkeypatch.setattr(omni.OMNI, "_expected", expected)
+    chosen = np.sort(algorithm._tasks(state, jax.random.key(2))[:, 0])
+    drawn = FAMILY.space.sample(jax.random.split(jax.random.key(2), 3)[0], omni.CANDIDATES * SMOKE.real_episodes)
+    widest = np.sort(drawn[:, 0])[-SMOKE.real_episodes :]
+    assert len(chosen) == SMOKE.real_episodes and (chosen >= widest - 1e-6).all() and chosen.mean() > widest.mean()
+    assert chosen.max() <= FAMILY.space.high[0] and algorithm.simulator.samples == before
 
 
 def test_a_task_does_not_depend_on_the_tasks_beside_it():

@@ -62,7 +62,13 @@ def test_kills_at_random_moments_change_no_byte(whole, tmp_path, family, seed):
 
 @pytest.mark.parametrize(
     ("algorithm", "signum"),
-    [("smt", signal.SIGINT), ("omni", signal.SIGTERM), ("pearl", signal.SIGINT)],
+    [
+        ("smt", signal.SIGINT),
+        ("omni", signal.SIGTERM),
+        ("pearl", signal.SIGINT),
+        ("admrl", signal.SIGTERM),
+        ("smt-active", signal.SIGINT),
+    ],
 )
 def test_a_signal_saves_and_the_run_goes_on_to_the_same_bytes(tmp_path, algorithm, signum):
     def stop_after_first(place, *arguments):

@@ -48,6 +48,8 @@ DEVIATIONS = 2.0
 """standard deviations of the members' predictions that it takes in"""
 CANDIDATES = 5
 """tasks drawn for each one that is chosen"""
+CLIMBS, STRIDE = 5, 0.3
+"""steps up the gap from each, and how far a step goes towards another draw"""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ class Config:
     """real episodes an iteration, each of its own task"""
     collect: Literal["uniform", "disagreement", "worst", "gap"] = "uniform"
     """their tasks: draws from p(ψ), or those of five times as many draws where the members disagree most along the
-    policy's way, or whose predicted return is lowest, or where it rises most with practice for all those draws"""
+    policy's way, or whose predicted return is lowest, or where it rises most with practice for all those draws,
+    and from there on up that gap"""
     n_model: int = 1000
     """gradient steps of each member an iteration"""
     n_updates: int = 700
@@ -159,14 +162,32 @@ class OMNI:
         if self.config.collect == "uniform":
             return self.family.space.sample(task_key, n)
         tasks = self.family.space.sample(task_key, CANDIDATES * n)
-        expected, wanted = self._expected(state, tasks, predict_key)
-        if self.config.collect == "worst":
-            wanted = -expected
         if self.config.collect == "gap":
-            rates = jnp.full(practice.REFRESH, REFINE_RATE)
-            refined, _ = self._practise(state, tasks, rates, practice_key)
-            wanted = self._expected(refined, tasks, predict_key)[0] - expected
+            return self._up_the_gap(state, tasks, practice_key, predict_key)
+        expected, novelty = self._expected(state, tasks, predict_key)
+        wanted = -expected if self.config.collect == "worst" else novelty
         return tasks[jnp.argsort(-wanted)[:n]]
+
+    def _up_the_gap(self, state: State, drawn: Array, key: Key, predict_key: Key) -> Float[Array, "task feature"]:
+        """AdMRL's ascent without a real sample and without a gradient: gap(ψ) is the predicted return after a short
+        practice for all draws, less that before. From the draws of the widest gaps, small steps towards other draws,
+        where they widen it."""
+        n, (practice_key, *climb_keys) = self.config.real_episodes, jax.random.split(key, CLIMBS + 1)
+        refined, _ = self._practise(state, drawn, jnp.full(practice.REFRESH, REFINE_RATE), practice_key)
+
+        def gap(tasks: Float[Array, "task feature"]) -> Float[Array, " task"]:
+            after, before = (self._expected(each, tasks, predict_key)[0] for each in (refined, state))
+            return after - before
+
+        wide = gap(drawn)
+        first = jnp.argsort(-wide)[:n]
+        tasks, wide = drawn[first], wide[first]
+        for climb_key in climb_keys:
+            moved = tasks + STRIDE * (self.family.space.sample(climb_key, n) - tasks)
+            inside = jnp.array([self.family.space.contains(task) for task in moved])
+            found = jnp.where(inside, gap(moved), -jnp.inf)
+            tasks, wide = jnp.where((found > wide)[:, None], moved, tasks), jnp.maximum(found, wide)
+        return tasks
 
     def _expected(self, state: State, tasks: Array, key: Key) -> tuple[Float[Array, " task"], Float[Array, " task"]]:
         """Predicted returns of the policy as it is, and how new the states are where it goes."""
