@@ -36,6 +36,7 @@ from onebody.core.types import Key
 from onebody.learning.dynamics import FURTHEST
 from onebody.learning.ensemble import Member
 from onebody.learning.policies import GaussianPolicy, for_each
+from onebody.learning.trpo import TRPOConfig
 from onebody.learning.validated import ValidatedConfig
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.rollout import rollout
@@ -66,6 +67,8 @@ class Config(maml.Config):
     """collect with the adapted policies, or with the one before adaptation"""
     task: tuple[float, ...] | None = None
     """ψ to train on; None: a draw from p(ψ)"""
+    trpo: TRPOConfig = field(default_factory=partial(TRPOConfig, entropy=0.0, damping=1e-5, backtracks=15, shrink=0.8))
+    """of the outer step"""
     model: ValidatedConfig = field(default_factory=ValidatedConfig)
     """of the ensemble"""
 

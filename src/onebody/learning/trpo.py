@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from onebody.core.errors import at_least, positive
+from onebody.core.errors import at_least, at_most, positive
 from onebody.core.gaussian import Gaussian
 from onebody.core.nets import trainable
 from onebody.learning.policies import GaussianPolicy
@@ -26,14 +26,17 @@ class TRPOConfig:
     damping: float = 0.1
     """added to the Fisher matrix's diagonal"""
     backtracks: int = 10
-    """halvings of the step at most"""
+    """times that a step is shortened at most"""
+    shrink: float = 0.5
+    """what is left of it each time"""
     entropy: float = 0.005
     """coefficient of the entropy within |action| ≤ 2"""
 
     def __post_init__(self) -> None:
         at_least(1, self, "cg_iterations")
         at_least(0, self, "damping", "backtracks", "entropy")
-        positive(self, "max_kl")
+        at_most(1, self, "shrink")
+        positive(self, "max_kl", "shrink")
 
 
 def surrogate(
@@ -111,7 +114,7 @@ def step(
     old: Gaussian | None = None,
     curvature: Callable[[Array], Gaussian] | None = None,
 ) -> tuple[Float[Array, " n"], dict[str, Float[Array, ""]]]:
-    """The natural gradient to the edge of the trust region, halved until KL ≤ δ and the surrogate grows.
+    """The natural gradient to the edge of the trust region, shortened until KL ≤ δ and the surrogate grows.
 
     If no step is accepted the parameters stay as they are.
 
@@ -131,21 +134,21 @@ def step(
     direction = conjugate_gradient(damped, gradient, config.cg_iterations)
     length = jnp.sqrt(2 * config.max_kl / jnp.maximum(direction @ damped(direction), 1e-20))
 
-    def measure(halvings: Array) -> tuple[Array, Array, Array]:
-        candidate = parameters + length * 0.5**halvings * direction
+    def measure(times: Array) -> tuple[Array, Array, Array]:
+        candidate = parameters + length * config.shrink**times * direction
         new = distribution(candidate)
         kl, gain = old.kl(new).mean(), surrogate(new, old, action, advantage, config.entropy) - before
         return (kl <= config.max_kl) & (gain >= 0.0), kl, gain
 
     def backtrack(carry: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
-        halvings = carry[0] + 1
-        return halvings, *measure(halvings)
+        times = carry[0] + 1
+        return times, *measure(times)
 
     def unfinished(carry: tuple[Array, Array, Array, Array]) -> Array:
         return ~carry[1] & (carry[0] < config.backtracks)
 
     first = jnp.zeros(())
-    halvings, accepted, kl, gain = jax.lax.while_loop(unfinished, backtrack, (first, *measure(first)))
-    stepped = parameters + length * 0.5**halvings * direction
+    times, accepted, kl, gain = jax.lax.while_loop(unfinished, backtrack, (first, *measure(first)))
+    stepped = parameters + length * config.shrink**times * direction
     metrics = {"policy/kl": jnp.where(accepted, kl, 0.0), "policy/gain": jnp.where(accepted, gain, 0.0)}
     return jnp.where(accepted, stepped, parameters), metrics
