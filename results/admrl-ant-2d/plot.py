@@ -1,4 +1,4 @@
-"""Writes `summary.csv` and draws `figure.png` from the raw results beside this file: python plot.py"""
+"""Writes `summary.csv` and `differences.csv` and draws `figure.png` from the raw results beside this file: python plot.py"""
 
 import csv
 import json
@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+
+from onebody.runs import statistics
 
 HERE = Path(__file__).parent
 NAMES = {"admrl": ("AdMRL", "C3"), "mb-unif": ("MB-Unif", "C0"), "mb-gauss": ("MB-Gauss", "C2")}
@@ -31,7 +33,24 @@ def curves(runs, best):
     return np.array([gap.mean(-1), gap[..., -1], gap[..., -WORST_TENTH:].mean(-1)])
 
 
+def differences():
+    """Probability that a training of AdMRL beats another on a task, and its mean return less the other's, with 95%
+    bootstrap intervals (seeds and tasks)."""
+    for samples in SAMPLES:
+        scores = {name: np.array([returns(run, samples)[1] for run in sorted(HERE.glob(f"{name}-s*"))]) for name in NAMES}
+        for other in ("mb-unif", "mb-gauss"):
+            for what, statistic in (
+                ("probability of improvement", statistics.improvement),
+                ("difference of means", lambda ours, theirs: statistics.mean(ours) - statistics.mean(theirs)),
+                ("difference of worst tasks", lambda ours, theirs: statistics.worst(ours) - statistics.worst(theirs)),
+            ):
+                found = statistics.estimate(statistic, scores["admrl"], scores[other])
+                yield [samples, NAMES[other][0], what, f"{found.value:.2f}", *(f"{x:.2f}" for x in found.interval or ())]
+
+
 def main():
+    with (HERE / "differences.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["real samples", "beside", "of AdMRL", "value", "low", "high"], *differences()])
     runs = {name: sorted(HERE.glob(f"{name}-s*")) for name in NAMES}
     every = [returns(run, n)[1] for group in runs.values() for run in group for n in SAMPLES]
     best = np.max(every, axis=0)

@@ -1,4 +1,4 @@
-"""Writes `summary.csv` and draws `figure.png` from the raw results beside this file: python plot.py"""
+"""Writes `summary.csv` and `differences.csv` and draws `figure.png` from the raw results beside this file: python plot.py"""
 
 import csv
 import json
@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+
+from onebody.runs import statistics
 
 HERE = Path(__file__).parent
 NAMES = {"smt": "SMT", "smt-active": "active SMT"}
@@ -17,7 +19,27 @@ def test(run, samples):
     return json.loads((run / f"evaluation-{samples}.json").read_text())["stages"][0]
 
 
+def scores(name, samples):
+    """Mean return of each task, [seed, task]."""
+    return np.array([np.mean(test(run, samples)["returns"], axis=1) for run in sorted(HERE.glob(f"{name}-s*"))])
+
+
+def differences():
+    """Of active selection: its mean return less SMT's, and the probability that a training of it beats one of SMT's on a
+    task, with 95% bootstrap intervals (seeds and tasks)."""
+    for samples, n in TASKS.items():
+        both = scores("smt-active", samples), scores("smt", samples)
+        for what, statistic in (
+            ("difference of means", lambda ours, theirs: statistics.mean(ours) - statistics.mean(theirs)),
+            ("probability of improvement", statistics.improvement),
+        ):
+            found = statistics.estimate(statistic, *both)
+            yield [n, what, f"{found.value:.2f}", *(f"{x:.2f}" for x in found.interval or ())]
+
+
 def main():
+    with (HERE / "differences.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["training tasks", "of active selection", "value", "low", "high"], *differences()])
     figure = Figure(figsize=(5, 3.6), layout="constrained")
     axes = figure.subplots()
     with (HERE / "summary.csv").open("w", newline="") as file:
