@@ -66,7 +66,7 @@ class Config:
     """ψ to train on; None: a draw from p(ψ)"""
     model: ValidatedConfig = field(default_factory=partial(ValidatedConfig, epochs=1000, capacity=400_000))
     """of the ensemble"""
-    trpo: TRPOConfig = field(default_factory=partial(TRPOConfig, entropy=0.0, damping=1e-5, backtracks=15, shrink=0.8))
+    trpo: TRPOConfig = field(default_factory=partial(TRPOConfig, entropy=0.0, damping=1e-5))
     """of a policy step"""
 
     def __post_init__(self) -> None:
