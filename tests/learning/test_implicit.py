@@ -128,11 +128,12 @@ def test_what_follows_an_episode_that_ends_early_does_not_count():
     assert float(implicit.discounted(PSI, FAMILY, seen, CONFIG.discount)) == pytest.approx(np.mean(by_hand), rel=1e-5)
     later = (jnp.arange(TIME)[:, None] > 1) & (jnp.arange(6) < 3)
     other = seen._replace(next_observation=jnp.where(later[..., None], 9.0, seen.next_observation))
-    slopes = [
-        jax.grad(implicit.surrogate)(implicit.flat(policy), PSI, policy, value_of(1), FAMILY, rows, CONFIG)
-        for rows in (seen, other)
-    ]
-    np.testing.assert_allclose(*slopes, rtol=1e-5)
+    for derivative in (jax.grad, jax.hessian):
+        found = [
+            derivative(implicit.surrogate)(implicit.flat(policy), PSI, policy, value_of(1), FAMILY, rows, CONFIG)
+            for rows in (seen, other)
+        ]
+        np.testing.assert_allclose(*found, rtol=1e-4, atol=1e-5)
 
 
 def cosine(a, b):

@@ -44,7 +44,7 @@ def test_weights_are_gains_times_unit_directions_and_only_gains_set_their_size()
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_each_member_learns_the_system_beside_unfilled_rows(precision):
-    model, metrics = fitted(moved(500), dataclasses.replace(CONFIG, precision=precision, batch=64))
+    model, metrics = fitted(moved(500), dataclasses.replace(CONFIG, precision=precision))
     assert (metrics["model/held_out_error"] < 0.15).all()
     seen = moved(50, seed=9)
     models = model.models()
