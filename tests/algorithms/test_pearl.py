@@ -15,6 +15,9 @@ from onebody.core.gaussian import Gaussian
 from onebody.learning.sac import LatentPolicy, network
 from onebody.runs import evaluate, policy_file, presets
 from onebody.tasks import registry
+from onebody.tasks.body import MujocoBody
+from onebody.tasks.family import TaskFamily
+from onebody.tasks.space import Box
 from onebody.worlds.simulator import Simulator
 
 SMOKE = presets.preset("pearl", "smoke")
@@ -189,6 +192,40 @@ def test_what_cannot_be_is_refused_before_a_sample(family, change, message):
     config = dataclasses.replace(SMOKE, **change)
     with pytest.raises(OnebodyError, match=message):
         new(registry.make(family), config)
+
+
+def test_a_task_that_stands_in_the_observation_is_refused():
+    """A goal that is part of the model, and that a sensor sees."""
+    slider = MujocoBody(
+        "slider",
+        """<mujoco>
+          <worldbody><site name="goal"/><body><joint name="x" type="slide"/><geom size="0.1"/></body></worldbody>
+          <actuator><motor joint="x" ctrlrange="-1 1"/></actuator>
+          <sensor><framepos objtype="site" objname="goal"/></sensor>
+        </mujoco>""",
+        frame_skip=1,
+    )
+    told = TaskFamily(
+        "test/slider",
+        slider,
+        Box((-1.0,), (1.0,)),
+        lambda observation, action, following, task: -jnp.abs(following[0] - task[0]),
+        horizon=4,
+        physics=lambda task: {"site_pos": np.array([[task[0], 0.0, 0.0]])},
+    )
+    with pytest.raises(OnebodyError, match=r"test/slider tells the task \(sensor 0 x \(m\)\), .*leave it out"):
+        new(told)
+    seen = dataclasses.replace(slider, observation=slider.observation[:2])
+    new(dataclasses.replace(told, body=seen))
+
+
+def test_half_precision_is_that_of_each_network():
+    algorithm, state = new(config=dataclasses.replace(SMOKE, precision="bfloat16", meta_batch=4, batch=16))
+    replay = pearl._filled(state.replay, algorithm._begin(state, jax.random.key(2)))
+    nets = state.learner.nets
+    assert all(net.half for net in (nets.encoder, nets.actor.net, *nets.critics, nets.value, nets.target))
+    step = jax.make_jaxpr(lambda key: pearl.update(state.learner, replay, key, algorithm.config, False)[1])
+    assert "bf16" in str(step(jax.random.key(3)))
 
 
 @pytest.mark.parametrize("preset", ["paper", "released", "laptop"])
