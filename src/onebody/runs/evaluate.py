@@ -126,7 +126,7 @@ def meta_test(
 
 def _paths(seen: Transitions) -> list[list[list[float]]]:
     """Where the first episode of each task went in a plane, [task, time, 2]."""
-    return np.round(np.asarray(seen.observation)[:, :, 0], 3).tolist()
+    return np.round(np.asarray(seen.observation, np.float64)[:, :, 0], 3).tolist()
 
 
 def during_training(run: Path, record: dict[str, Any], algorithm: Algorithm[Any], state: Any, iteration: int) -> None:

@@ -207,12 +207,13 @@ _FOR_FAMILY: dict[tuple[str, str, str], dict[str, Any]] = {
     ("pearl", "released", "pearl/point"): _DENSE,
     ("pearl", "released", "pearl/sparse-point"): _SPARSE,
     ("pearl", "laptop", "pearl/sparse-point"): {
-        "n_iterations": 400,
+        "n_iterations": 250,
         "n_gradient": 500,
         "batch": 64,
-        "context_rows": 256,
+        "context_rows": 100,
         "hidden": (128, 128, 128),
         "encoder": (128, 128, 128),
+        "learning_rate": 1e-3,
     },
 }
 """what differs for a family; `laptop` has what `released` has, and what is its own"""
