@@ -1,0 +1,42 @@
+"""Writes `summary.csv` and draws `figure.png` from the raw results beside this file: python plot.py"""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+HERE = Path(__file__).parent
+BODIES = ("half-cheetah", "swimmer")
+NAMES = {"mb-mpo": ("MB-MPO", "C3"), "me-trpo": ("ME-TRPO", "C0"), "mb-mpc": ("MB-MPC", "C2")}
+PUBLISHED = {"half-cheetah": (100, 550)}
+"""thousand real samples and return: a re-run of the authors' code"""
+
+
+def curve(run):
+    """Thousand real samples and return of the policy before adaptation."""
+    tests = [json.loads(path.read_text()) for path in sorted((run / "evaluations").glob("*.json"))]
+    return [(test["training_samples"] / 1000, np.mean(test["stages"][0]["returns"])) for test in tests]
+
+
+def main():
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    with (HERE / "summary.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["training", "thousand real samples", "return"])
+        for place, body in zip(figure.subplots(1, len(BODIES)), BODIES, strict=True):
+            for name, (title, color) in NAMES.items():
+                for i, run in enumerate(sorted(HERE.glob(f"{body}-{name}-s*"))):
+                    found = curve(run)
+                    rows.writerows([run.name, f"{n:g}", f"{value:.1f}"] for n, value in found)
+                    place.plot(*zip(*found, strict=True), "-", color=color, label=title if i == 0 else None)
+            if body in PUBLISHED:
+                place.plot(*PUBLISHED[body], "s", color="0.4", label="MB-MPO, authors' code")
+            place.set(title=f"mbmpo/{body}", xlabel="thousand real samples", ylabel="return before adaptation")
+            place.legend(fontsize=8)
+    figure.savefig(HERE / "figure.png", dpi=90)
+
+
+if __name__ == "__main__":
+    main()
