@@ -167,6 +167,10 @@ def test_wrong_names_are_refused_before_any_training(tmp_path):
     ):
         with pytest.raises(OnebodyError, match=said):
             compare.compare(algorithms, family, out=tmp_path / "all", preset="smoke")
-    with pytest.raises(OnebodyError, match="a grid needs a Box: leave --grid out"):
-        compare.compare(["trpo"], "pearl/point", out=tmp_path / "all", preset="smoke", test=MetaTest(grid=3))
+    for family, grid, said in (
+        ("pearl/point", 3, "a grid needs a Box: leave --grid out"),
+        ("point/goal", 101, "--grid 101 is 10,201 tasks of point/goal, 10,000 are the most"),
+    ):
+        with pytest.raises(OnebodyError, match=said):
+            compare.compare(["trpo"], family, out=tmp_path / "all", preset="smoke", test=MetaTest(grid=grid))
     assert not (tmp_path / "all").exists()

@@ -30,6 +30,8 @@ from onebody.worlds.simulator import Simulator
 
 EPISODES = 10
 """real episodes a task and stage"""
+MOST = 10_000
+"""tasks of a grid"""
 PLANE = ("x (m)", "y (m)")
 """observation of a body whose paths are drawn, where the task is hidden"""
 
@@ -60,8 +62,20 @@ class MetaTest:
             raise OnebodyError("--beyond is the width of a grid: say how fine it is, as in --grid 5")
 
     def of(self, family: TaskFamily) -> Float[Array, "task feature"]:
-        """Its tasks of a family. Raises: as `box`."""
-        return self.box(family).grid(self.grid) if self.grid else family.space.held_out(self.tasks)
+        """Its tasks of a family.
+
+        Raises:
+            OnebodyError: as `box`, and where a grid has more tasks than can be tested.
+        """
+        if not self.grid:
+            return family.space.held_out(self.tasks)
+        box = self.box(family)
+        if self.grid**box.size > MOST:
+            raise OnebodyError(
+                f"--grid {self.grid} is {self.grid**box.size:,} tasks of {family.id}, {MOST:,} are the most: "
+                "take a smaller one, or leave --grid out"
+            )
+        return box.grid(self.grid)
 
     def box(self, family: TaskFamily) -> Box:
         """What the grid is over.
