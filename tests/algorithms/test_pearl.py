@@ -15,9 +15,6 @@ from onebody.core.gaussian import Gaussian
 from onebody.learning.sac import LatentPolicy, network
 from onebody.runs import evaluate, policy_file, presets
 from onebody.tasks import registry
-from onebody.tasks.body import MujocoBody
-from onebody.tasks.family import TaskFamily
-from onebody.tasks.space import Box
 from onebody.worlds.simulator import Simulator
 
 SMOKE = presets.preset("pearl", "smoke")
@@ -194,31 +191,6 @@ def test_what_cannot_be_is_refused_before_a_sample(family, change, message):
         new(registry.make(family), config)
 
 
-def test_a_task_that_stands_in_the_observation_is_refused():
-    """A goal that is part of the model, and that a sensor sees."""
-    slider = MujocoBody(
-        "slider",
-        """<mujoco>
-          <worldbody><site name="goal"/><body><joint name="x" type="slide"/><geom size="0.1"/></body></worldbody>
-          <actuator><motor joint="x" ctrlrange="-1 1"/></actuator>
-          <sensor><framepos objtype="site" objname="goal"/></sensor>
-        </mujoco>""",
-        frame_skip=1,
-    )
-    told = TaskFamily(
-        "test/slider",
-        slider,
-        Box((-1.0,), (1.0,)),
-        lambda observation, action, following, task: -jnp.abs(following[0] - task[0]),
-        horizon=4,
-        physics=lambda task: {"site_pos": np.array([[task[0], 0.0, 0.0]])},
-    )
-    with pytest.raises(OnebodyError, match=r"test/slider tells the task \(sensor 0 x \(m\)\), .*leave it out"):
-        new(told)
-    seen = dataclasses.replace(slider, observation=slider.observation[:2])
-    new(dataclasses.replace(told, body=seen))
-
-
 def test_half_precision_is_that_of_each_network():
     algorithm, state = new(config=dataclasses.replace(SMOKE, precision="bfloat16", meta_batch=4, batch=16))
     replay = pearl._filled(state.replay, algorithm._begin(state, jax.random.key(2)))
@@ -230,7 +202,13 @@ def test_half_precision_is_that_of_each_network():
 
 @pytest.mark.parametrize("preset", ["paper", "released", "laptop"])
 def test_published_settings_begin_on_every_family_of_theirs(preset):
-    for family in ("pearl/cheetah-vel", "pearl/cheetah-dir", "pearl/point", "pearl/sparse-point"):
+    for family in (
+        "pearl/cheetah-vel",
+        "pearl/cheetah-dir",
+        "pearl/point",
+        "pearl/sparse-point",
+        "pearl/walker-params",
+    ):
         config = dataclasses.replace(presets.preset("pearl", preset, family), n_iterations=1, hidden=(4,), encoder=(4,))
         new(registry.make(family), config)
     sparse = presets.preset("pearl", preset, "pearl/sparse-point")

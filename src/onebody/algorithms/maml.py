@@ -37,6 +37,7 @@ from onebody.learning import linear_baseline, trpo
 from onebody.learning.policies import GaussianPolicy, for_each
 from onebody.learning.trpo import TRPOConfig
 from onebody.tasks.family import TaskFamily
+from onebody.worlds.check import check_hidden
 from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
 
@@ -222,6 +223,7 @@ class MAML:
     task_is_known = False
 
     def init(self, key: Key) -> GaussianPolicy:
+        check_hidden(self.family)
         return new_policy(self.family, key, self.config)
 
     def step(self, state: GaussianPolicy, key: Key) -> tuple[GaussianPolicy, Metrics]:

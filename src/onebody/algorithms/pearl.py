@@ -39,6 +39,7 @@ from onebody.learning.sac import LatentPolicy, averaged, descend, network, new_o
 from onebody.learning.task_replay import Rows, TaskReplay
 from onebody.tasks.family import TaskFamily
 from onebody.tasks.space import FiniteSet, Split, TaskSpace
+from onebody.worlds.check import check_hidden
 from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
 
@@ -222,9 +223,9 @@ class PEARL:
         config, body, steps = self.config, self.family.body, self.family.horizon
         task_key, *keys = jax.random.split(key, 6)
         tasks = _training_tasks(self.family.space, task_key, config.n_tasks)
-        self._check_hidden(tasks)
         kept = (config.prior_episodes + config.posterior_episodes) * steps
         self._check(len(tasks), kept)
+        check_hidden(self.family)
         seen, z = body.observation_size, config.latent
         features = seen + body.action_size + 1 + (seen if self._dynamics_vary else 0)
         build = partial(network, half=config.precision == "bfloat16")
@@ -279,18 +280,6 @@ class PEARL:
             raise OnebodyError(
                 f"a context of {self.config.context_rows} transitions is longer than the {kept} that a visit collects "
                 "for it: take a smaller --config.context-rows or more --config.prior-episodes"
-            )
-
-    def _check_hidden(self, tasks: Float[Array, "task feature"]) -> None:
-        """A number that is the same in each initial state of a task, and another in another task, tells it."""
-        some = tasks[:8]
-        _, start = self.simulator.reset(some, 4, jax.random.split(jax.random.key(0), len(some)))
-        told = (np.ptp(start, axis=1) == 0).all(axis=0) & (np.ptp(start[:, 0], axis=0) > 0)
-        if told.any():
-            names = ", ".join(np.array(self.family.body.labels)[told])
-            raise OnebodyError(
-                f"the observation of {self.family.id} tells the task ({names}), which PEARL is to infer: leave it out "
-                "there, or take an algorithm that is told the task (`onebody list --algorithms`)"
             )
 
     def _begin(self, state: State, key: Key) -> Rows:

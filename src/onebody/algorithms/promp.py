@@ -28,6 +28,7 @@ from onebody.core.nets import trainable
 from onebody.core.types import Key
 from onebody.learning.policies import GaussianPolicy
 from onebody.tasks.family import TaskFamily
+from onebody.worlds.check import check_hidden
 from onebody.worlds.simulator import Simulator
 
 
@@ -106,6 +107,7 @@ class ProMP:
     task_is_known = False
 
     def init(self, key: Key) -> State:
+        check_hidden(self.family)
         policy = new_policy(self.family, key, self.config)
         return State(policy, optax.adam(self.config.learning_rate).init(eqx.filter(policy, trainable(policy))))
 

@@ -63,6 +63,26 @@ def check(family: TaskFamily) -> None:
             )
 
 
+def check_hidden(family: TaskFamily) -> None:
+    """For an algorithm that is to infer the task: see whether initial observations say it.
+
+    Raises:
+        OnebodyError: a number of them is the same at every start of a task, and another in another task.
+    """
+    if family.physics is None:
+        return  # then nothing that is observed knows the task
+    tasks, starts = family.space.sample(jax.random.key(0), TASKS), 8
+    _, observation = Simulator(family).reset(tasks, starts, jax.random.split(jax.random.key(0), TASKS))
+    says = (np.ptp(observation, axis=1) == 0).all(axis=0) & (np.ptp(observation[:, 0], axis=0) > 1e-5)
+    if says.any():
+        names = ", ".join(name for name, said in zip(family.body.labels, says, strict=True) if said)
+        raise refusal(
+            family,
+            f"its observation tells the task ({names}), which would not be hidden; leave that out, or take an "
+            "algorithm that is told the task, such as oracle",
+        )
+
+
 class _Function(NamedTuple):
     """A function of one transition, and what it must give."""
 
