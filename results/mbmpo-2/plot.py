@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 BODIES = ("half-cheetah", "swimmer")
 NAMES = {"mb-mpo": ("MB-MPO", "C3"), "me-trpo": ("ME-TRPO", "C0"), "mb-mpc": ("MB-MPC", "C2")}
 PUBLISHED = {"half-cheetah": (100, 550)}
-"""thousand real samples and return: a re-run of the authors' code"""
+"""thousand real samples and return, about: a re-run of the authors' code for RLlib"""
 
 
 def curve(run):
@@ -32,7 +32,7 @@ def main():
                     rows.writerows([run.name, f"{n:g}", f"{value:.1f}"] for n, value in found)
                     place.plot(*zip(*found, strict=True), "-", color=color, label=title if i == 0 else None)
             if body in PUBLISHED:
-                place.plot(*PUBLISHED[body], "s", color="0.4", label="MB-MPO, authors' code")
+                place.plot(*PUBLISHED[body], "s", color="0.4", label="MB-MPO, authors' code (about)")
             place.set(title=f"mbmpo/{body}", xlabel="thousand real samples", ylabel="return before adaptation")
             place.legend(fontsize=8)
     figure.savefig(HERE / "figure.png", dpi=90)

@@ -14,7 +14,8 @@ PUBLISHED = {
 }
 """thousand real samples -> return of the third episode; mean of the five seeds of the authors' logs"""
 TITLES = {"vel": "pearl/cheetah-vel", "dir": "pearl/cheetah-dir"}
-EPISODES = {0: "no episode seen (control)", 1: "after one episode", 2: "after two episodes, as published"}
+TESTED = {"vel": "30 held-out tasks", "dir": "both tasks, which are those of training, too"}
+EPISODES = {0: "no episode seen (control)", 1: "after one episode", 2: "after two episodes"}
 
 
 def main():
@@ -36,9 +37,9 @@ def main():
                     label = EPISODES[stage] if i == 0 else None
                     place.plot(*zip(*curve, strict=True), "o-", ms=3, color=f"C{stage}", label=label)
             published = PUBLISHED[family].items()
-            place.plot(*zip(*published, strict=True), "s--", ms=4, color="0.4", label="published (5 seeds)")
+            place.plot(*zip(*published, strict=True), "s--", ms=4, color="0.4", label="published, third episode (5 seeds)")
             place.set(
-                title=TITLES[family], xlabel="thousand real samples", ylabel="return, held-out tasks", xscale="log"
+                title=TITLES[family], xlabel="thousand real samples", ylabel=f"return, {TESTED[family]}", xscale="log"
             )
             place.legend(fontsize=8)
     figure.savefig(HERE / "figure.png", dpi=90)

@@ -1,10 +1,12 @@
 #!/bin/sh
-# sh run.sh vel|dir SEED SAMPLES …: one training with the paper's settings on one core, tested on held-out tasks at each number of samples
-family=$1 seed=$2
-shift 2
-for n in "$@"; do
-  taskset -c "${CORE:-0}" onebody train pearl pearl/cheetah-$family --preset paper --seed $seed --samples $n --quiet --out $family-s$seed \
+# sh run.sh vel|dir SEED: one training with the paper's settings on one core, tested as it goes on
+case $1 in
+  vel) samples="204000 220000 236000 252000 268000 284000 300000 316000" ;;
+  dir) samples="14000 54000 104000 154000 204000 254000 304000 354000 404000" ;;
+esac
+for n in $samples; do
+  taskset -c "${CORE:-0}" onebody train pearl pearl/cheetah-$1 --preset paper --seed $2 --samples $n --quiet --out $1-s$2 \
     --config.n-iterations 60 --config.precision bfloat16
-  taskset -c "${CORE:-0}" onebody evaluate $family-s$seed --stages 2 --tasks 30
-  cp $family-s$seed/evaluation.json $family-s$seed/evaluation-$n.json
+  taskset -c "${CORE:-0}" onebody evaluate $1-s$2 --stages 2 --tasks 30
+  cp $1-s$2/evaluation.json $1-s$2/evaluation-$n.json
 done

@@ -75,6 +75,7 @@ def main():
     learning.set(xlabel="million real samples of training", ylabel="sparse return, held-out goals")
     adapting.set(xlabel="episodes seen of the new task", ylabel="sparse return, held-out goals")
     finding.set(xlabel="episodes seen of the new task", ylabel="share of held-out goals found", ylim=(0, 1.02))
+    learning.set_ylim(top=14)
     for place in (learning, adapting, finding):
         place.legend(fontsize=7)
     for places, found in zip(below.subplots(len(runs), SHOWN, squeeze=False), runs.values(), strict=True):

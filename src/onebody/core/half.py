@@ -1,6 +1,7 @@
 """Networks whose layers multiply in bfloat16 and add up in single precision.
 
-Some processors have matrix units for this (AMX, tensor cores), which are several times faster than single precision.
+Some processors have units for this (AMX, tensor cores; AVX-512's bfloat16), which are two to several times faster than
+single precision.
 XLA reaches those of a CPU only by products that contract the last axis of their left operand. In a plain forward pass
 all products are such. Where gradients are asked for activations stand [unit, row]: then they all are once more, but
 weights and the inputs have to be turned. No forward-mode derivatives.

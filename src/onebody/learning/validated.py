@@ -44,7 +44,7 @@ class ValidatedConfig:
     capacity: int = 100_000
     """newest real transitions that are kept"""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """of the factors in the networks' products. bfloat16: faster on processors with matrix units, where a member is
+    """of the factors in the networks' products. bfloat16: faster on processors that multiply in it, where a member is
     given 32 rows at once or more"""
     bias: float = 0.0
     """predictions are off by a constant that each member draws from U(0, bias) at every fit, in units of observations:

@@ -31,7 +31,7 @@ from onebody.worlds.simulator import Simulator
 EPISODES = 10
 """real episodes a task and stage"""
 MOST = 10_000
-"""tasks of a grid"""
+"""tasks that a grid may have"""
 PLANE = ("x (m)", "y (m)")
 """observation of a body whose paths are drawn, where the task is hidden"""
 
@@ -157,7 +157,7 @@ def evaluate(run: Path | str, test: MetaTest = HELD_OUT) -> dict[str, Any]:
     """The meta-test of a run's last checkpoint, also written to `RUN/evaluation.json`.
 
     Raises:
-        OnebodyError: no run, no whole checkpoint, a grid over tasks that are no box.
+        OnebodyError: no run, no whole checkpoint, a grid over tasks that are no box or of too many.
     """
     run = Path(run)
     record = folder.read_config(run)
