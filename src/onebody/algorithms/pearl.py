@@ -91,7 +91,7 @@ class Config:
     regularization: float = 1e-3
     """coefficient of the policy's squared means, and of its squared log deviations"""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """of the factors in hidden layers' products (sums are float32); bfloat16: quicker where a processor multiplies in it"""
+    """of factors in hidden layers' products (sums are float32); bfloat16: quicker where a processor multiplies in it"""
 
     def __post_init__(self) -> None:
         at_least(1, self, "n_iterations", "n_tasks", "initial_episodes", "visited", "prior_episodes", "n_gradient")
