@@ -14,16 +14,17 @@ PUBLISHED = {
 }
 """thousand real samples -> return of the third episode; mean of the five seeds of the authors' logs"""
 TITLES = {"vel": "pearl/cheetah-vel", "dir": "pearl/cheetah-dir"}
-TESTED = {"vel": "30 held-out tasks", "dir": "both tasks, which are those of training, too"}
+TESTED = {"vel": "30 held-out tasks", "dir": "both tasks of training"}
 EPISODES = {0: "no episode seen (control)", 1: "after one episode", 2: "after two episodes"}
 
 
 def main():
-    figure = Figure(figsize=(11, 4), layout="constrained")
+    families = [family for family in PUBLISHED if any(HERE.glob(f"{family}-s*"))]
+    figure = Figure(figsize=(6 * len(families), 4), layout="constrained")
     with (HERE / "summary.csv").open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["training", "real samples", "stage", "mean return", "worst task's"])
-        for place, family in zip(figure.subplots(1, 2), PUBLISHED, strict=True):
+        for place, family in zip(figure.subplots(1, len(families), squeeze=False)[0], families, strict=True):
             for i, run in enumerate(sorted(HERE.glob(f"{family}-s*"))):
                 tests = [json.loads(path.read_text()) for path in run.glob("evaluation-*.json")]
                 curves = {stage: [] for stage in EPISODES}
