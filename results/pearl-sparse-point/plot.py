@@ -71,13 +71,13 @@ def main():
         )
         adapting.plot(last.mean(axis=1), "o-", ms=3, color=f"C{i}", label=f"seed {i}")
         finding.plot((last > 0).mean(axis=1), "o-", ms=3, color=f"C{i}", label=f"seed {i}")
-        finding.axhline(by_chance(test), ls=":", color=f"C{i}", label=f"seed {i}, z ~ N(0, I) (control)")
+        finding.axhline(by_chance(test), ls=":", color=f"C{i}", label="z ~ N(0, I)")
     learning.set(xlabel="million real samples of training", ylabel="sparse return, held-out goals")
     adapting.set(xlabel="episodes seen of the new task", ylabel="sparse return, held-out goals")
     finding.set(xlabel="episodes seen of the new task", ylabel="share of held-out goals found", ylim=(0, 1.02))
     learning.set_ylim(top=14)
     for place in (learning, adapting, finding):
-        place.legend(fontsize=7)
+        place.legend(fontsize=7, ncols=2)
     for places, found in zip(below.subplots(len(runs), SHOWN, squeeze=False), runs.values(), strict=True):
         for task, place in enumerate(places):
             draw_paths(place, list(found.values())[-1], task)
