@@ -21,11 +21,12 @@ def curve(run):
 
 
 def main():
-    figure = Figure(figsize=(11, 4), layout="constrained")
+    bodies = [body for body in BODIES if any(HERE.glob(f"{body}-*"))]
+    figure = Figure(figsize=(6 * len(bodies), 4), layout="constrained")
     with (HERE / "summary.csv").open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["training", "thousand real samples", "return"])
-        for place, body in zip(figure.subplots(1, len(BODIES)), BODIES, strict=True):
+        for place, body in zip(figure.subplots(1, len(bodies), squeeze=False)[0], bodies, strict=True):
             for name, (title, color) in NAMES.items():
                 for i, run in enumerate(sorted(HERE.glob(f"{body}-{name}-s*"))):
                     found = curve(run)
