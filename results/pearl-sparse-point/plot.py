@@ -1,4 +1,4 @@
-"""Writes `summary.csv` and draws `figure.png` from the raw results beside this file: python plot.py"""
+"""Writes `summary.csv`, `goals.csv`, `learning.csv` and draws `figure.png` from what stands beside this file: python plot.py"""
 
 import csv
 import json
@@ -35,6 +35,29 @@ def by_chance(test):
     return (distance.min(axis=-1) <= RADIUS).mean()
 
 
+def goals(test):
+    """Each held-out goal by its angle (°): after how many episodes a tested one first reaches it, in how many it is reached
+    from the fifth on, in how many of these in the next one, too."""
+    reached = returns(test) > 0
+    late, following = reached[5:-1], reached[6:]
+    for i, (x, y) in sorted(enumerate(test["stages"][0]["tasks"]), key=lambda goal: np.arctan2(goal[1][1], goal[1][0])):
+        first = int(reached[:, i].argmax()) if reached[:, i].any() else ""
+        yield f"{np.degrees(np.arctan2(y, x)):.0f}", first, late[:, i].sum(), (late & following)[:, i].sum()
+
+
+def learns(metrics):
+    """After how many iterations the posterior's return is better than the prior's by 4, mean of ten; seconds of one."""
+    rows = [json.loads(line) for line in metrics.read_text().splitlines()]
+    better = [row["real/return"] - row["real/prior_return"] for row in rows]
+    after = [n for n in range(10, len(rows) + 1) if np.mean(better[n - 10 : n]) > 4]
+    return after[0] if after else "", len(rows), f"{np.mean([row['time/step'] for row in rows]):.1f}"
+
+
+def write(name, head, rows):
+    with (HERE / name).open("w", newline="") as file:
+        csv.writer(file).writerows([head, *rows])
+
+
 def draw_paths(place, test, task):
     """Where the policy of each stage goes."""
     place.add_patch(Arc((0, 0), 2, 2, theta1=0, theta2=180, color="0.8"))
@@ -51,26 +74,32 @@ def main():
     figure = Figure(figsize=(12, 3 + 1.8 * len(runs)), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=(3, 1.6 * len(runs)))
     learning, adapting, finding = above.subplots(1, 3)
-    with (HERE / "summary.csv").open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["training", "samples", "stage", "real samples of a task", "mean return", "share of goals found"])
-        for name, found in runs.items():
-            for samples, test in found.items():
-                for stage, each in zip(test["stages"], returns(test), strict=True):
-                    facts = stage["stage"], stage["adaptation_samples"]
-                    rows.writerow([name, samples, *facts, f"{each.mean():.2f}", f"{(each > 0).mean():.2f}"])
+    rows = [
+        [name, samples, stage["stage"], stage["adaptation_samples"], f"{each.mean():.2f}", f"{(each > 0).mean():.2f}"]
+        for name, found in runs.items()
+        for samples, test in found.items()
+        for stage, each in zip(test["stages"], returns(test), strict=True)
+    ]
+    head = ["training", "samples", "stage", "real samples of a task", "mean return", "share of goals found"]
+    write("summary.csv", head, rows)
+    last = {name: list(found.values())[-1] for name, found in runs.items()}
+    head = ["training", "angle of the goal", "first reached after", "reached from the fifth on", "and in the next"]
+    write("goals.csv", head, [[name, *goal] for name, test in last.items() for goal in goals(test)])
+    metrics = [*sorted(HERE.glob("pearl-s*/metrics.jsonl")), *sorted(HERE.glob("trials/*.jsonl"))]
+    head = ["metrics", "posterior better by 4 after", "iterations", "seconds an iteration"]
+    write("learning.csv", head, [[path.relative_to(HERE), *learns(path)] for path in metrics])
     for i, found in enumerate(runs.values()):
         curves = [(n, returns(test).mean(axis=1)) for n, test in found.items()]
         samples = [n / 1e6 for n, _ in curves]
         test = list(found.values())[-1]
-        last = returns(test)
+        at_end = returns(test)
         label = f"seed {i}, after {EPISODES} episodes"
         learning.plot(samples, [c[EPISODES] for _, c in curves], "o-", ms=3, color=f"C{i}", label=label)
         learning.plot(
             samples, [c[0] for _, c in curves], "o:", ms=3, color=f"C{i}", label=f"seed {i}, after none (control)"
         )
-        adapting.plot(last.mean(axis=1), "o-", ms=3, color=f"C{i}", label=f"seed {i}")
-        finding.plot((last > 0).mean(axis=1), "o-", ms=3, color=f"C{i}", label=f"seed {i}")
+        adapting.plot(at_end.mean(axis=1), "o-", ms=3, color=f"C{i}", label=f"seed {i}")
+        finding.plot((at_end > 0).mean(axis=1), "o-", ms=3, color=f"C{i}", label=f"seed {i}")
         finding.axhline(by_chance(test), ls=":", color=f"C{i}", label="z ~ N(0, I)")
     learning.set(xlabel="million real samples of training", ylabel="sparse return, held-out goals")
     adapting.set(xlabel="episodes seen of the new task", ylabel="sparse return, held-out goals")

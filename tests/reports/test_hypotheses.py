@@ -1,6 +1,7 @@
 """Latents and paths of hidden-task algorithms, from their tests."""
 
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -25,6 +26,8 @@ def test_a_report_shows_what_is_believed_and_where_it_leads(runs, tmp_path):
     assert "What was believed of the task" in text and "angle of the task (°)" in text
     names = {path.stem for path in (tmp_path / "report").iterdir()}
     assert {f"latents-after-{i}-pearl" for i in (1, 2, 3)} <= names
+    paths = json.loads((runs[0] / "evaluation.json").read_text())["stages"][0]["paths"]
+    assert all(x == round(x, 3) for path in paths for place in path for x in place)
     assert {"paths-to-goal-1-pearl", "paths-to-goal-5-pearl", "paths-to-goal-1-maml"} <= names
 
 

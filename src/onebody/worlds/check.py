@@ -27,6 +27,8 @@ from onebody.worlds.simulator import Simulator
 
 TASKS, EPISODES, STEPS = 3, 2, 20
 """random steps that a family is tried with: of so many tasks, in so many episodes each"""
+STARTS = 8
+"""of each task, that its observation is asked whether it tells it"""
 
 
 def check(family: TaskFamily) -> None:
@@ -71,8 +73,8 @@ def check_hidden(family: TaskFamily) -> None:
     """
     if family.physics is None:
         return  # then nothing that is observed knows the task
-    tasks, starts = family.space.sample(jax.random.key(0), TASKS), 8
-    _, observation = Simulator(family).reset(tasks, starts, jax.random.split(jax.random.key(0), TASKS))
+    tasks, keys = family.space.sample(jax.random.key(0), TASKS), jax.random.split(jax.random.key(0), TASKS)
+    _, observation = Simulator(family).reset(tasks, STARTS, keys)
     says = (np.ptp(observation, axis=1) == 0).all(axis=0) & (np.ptp(observation[:, 0], axis=0) > 1e-5)
     if says.any():
         names = ", ".join(name for name, said in zip(family.body.labels, says, strict=True) if said)
