@@ -81,7 +81,7 @@ _ADMRL = {
     "laptop": admrl.Config(real_episodes=10, imagined_episodes=40, smt=_LAPTOP_SMT),
     "smoke": admrl.Config(real_episodes=4, imagined_episodes=8, smt=_SMOKE_SMT),
 }
-_LAPTOP_MODELS = ValidatedConfig(hidden=(256, 256), epochs=40, persistence=0.9)
+_LAPTOP_MODELS = ValidatedConfig(hidden=(256, 256), epochs=200, persistence=0.95)
 _SMOKE_MODELS = ValidatedConfig(members=2, hidden=(32, 32), batch=32, epochs=5)
 _CONFIGS: dict[tuple[str, str], Any] = {
     ("omni", "paper"): omni.Config(),
@@ -117,12 +117,7 @@ _CONFIGS: dict[tuple[str, str], Any] = {
     ("maml", "laptop"): maml.Config(n_iterations=100, meta_batch=20),
     ("maml", "smoke"): maml.Config(n_iterations=2, meta_batch=3, episodes=3, hidden=(16, 16)),
     ("mb-mpo", "paper"): mb_mpo.Config(),
-    ("mb-mpo", "laptop"): mb_mpo.Config(
-        n_iterations=25,
-        episodes=20,
-        n_meta=15,
-        model=_LAPTOP_MODELS,
-    ),
+    ("mb-mpo", "laptop"): mb_mpo.Config(n_iterations=25, episodes=20, model=_LAPTOP_MODELS),
     ("mb-mpo", "smoke"): mb_mpo.Config(
         n_iterations=2,
         meta_batch=4,
