@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from onebody.runs.evaluate import MetaTest, evaluate
     from onebody.runs.loop import resume, train
     from onebody.runs.policy_file import load as load_policy
+    from onebody.runs.presets import preset
     from onebody.tasks.body import ClosedFormBody, Feature, MujocoBody, Normal, Start, Uniform
     from onebody.tasks.family import TaskFamily
     from onebody.tasks.registry import make
@@ -43,6 +44,7 @@ _PUBLIC = {
     "gym": ("onebody.worlds.gym", ""),
     "load_policy": ("onebody.runs.policy_file", "load"),
     "make": ("onebody.tasks.registry", "make"),
+    "preset": ("onebody.runs.presets", "preset"),
     "register": ("onebody.worlds.custom", "register"),
     "resume": ("onebody.runs.loop", "resume"),
     "train": ("onebody.runs.loop", "train"),
@@ -69,6 +71,7 @@ __all__ = [
     "gym",
     "load_policy",
     "make",
+    "preset",
     "register",
     "resume",
     "train",

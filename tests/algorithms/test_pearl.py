@@ -125,7 +125,7 @@ def test_training_uses_dense_rewards_and_context_the_sparse_ones():
     config = dataclasses.replace(SMOKE, n_gradient=1, posterior_episodes=0)
     algorithm, state = new(SPARSE, config)
     state = algorithm.step(state, jax.random.key(1))[0]
-    rows, n = state.replay.rows, 80 * 2 * 20
+    rows, n = state.replay.rows, SMOKE.n_tasks * SMOKE.initial_episodes * 20
     assert (rows.reward[:n] < 0).all()
     outside = rows.signal[:n] == 0
     assert outside.any() and (rows.signal[:n] >= 0).all()
@@ -134,7 +134,7 @@ def test_training_uses_dense_rewards_and_context_the_sparse_ones():
 
 def test_samples_are_counted_by_the_simulator_alone(trained):
     algorithm, state = trained
-    first = 80 * SMOKE.initial_episodes * POINT.horizon
+    first = SMOKE.n_tasks * SMOKE.initial_episodes * POINT.horizon
     visits = SMOKE.visited * (SMOKE.prior_episodes + SMOKE.posterior_episodes + SMOKE.extra_episodes) * POINT.horizon
     assert algorithm.simulator.samples == first + visits and state.replay.n == SMOKE.visited
 
@@ -182,6 +182,7 @@ def test_the_latent_is_part_of_the_saved_policy(tmp_path):
     ("family", "change", "message"),
     [
         ("mbmpo/point", {}, "PEARL tells tasks apart, and mbmpo/point has 1 to train on"),
+        ("pearl/cheetah-vel", {"n_tasks": 1}, "1 to train on: use sac"),
         ("pearl/point", {"context_rows": 81}, "a context of 81 transitions is longer than the 80 that a visit"),
     ],
 )
@@ -189,6 +190,15 @@ def test_what_cannot_be_is_refused_before_a_sample(family, change, message):
     config = dataclasses.replace(SMOKE, **change)
     with pytest.raises(OnebodyError, match=message):
         new(registry.make(family), config)
+
+
+def test_it_trains_on_so_many_of_a_fixed_set():
+    for family, n, trained in (("pearl/cheetah-vel", 3, 3), ("pearl/cheetah-dir", 100, 2), ("point/goal", 5, 5)):
+        made = registry.make(family)
+        _, state = new(made, dataclasses.replace(SMOKE, n_tasks=n))
+        assert len(state.tasks) == trained
+        if n == 3:
+            np.testing.assert_allclose(state.tasks, made.space.train[:3])
 
 
 def test_half_precision_is_that_of_each_network():

@@ -103,7 +103,7 @@ def test_evaluate(trained, capsys):
     assert [stage["stage"] for stage in result["stages"]] == [0, 1]
     assert main(["evaluate", str(trained), "--tasks", "2", "--stages", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 5
+    assert len(lines) == 6 and lines[-1].startswith("told the task")
     assert "smt on point/goal, seed 0, known task" in lines[0] and f"{result['training_samples']:,}" in lines[1]
     for line, stage in zip(lines[3:], result["stages"], strict=True):
         for number in (stage["mean"], stage["iqm"], stage["worst"], *stage["interval"]):

@@ -25,7 +25,7 @@ def test_a_report_shows_what_is_believed_and_where_it_leads(runs, tmp_path):
     text = comparison.write(runs, tmp_path / "report.html").read_text()
     assert "What was believed of the task" in text and "angle of the task (°)" in text
     names = {path.stem for path in (tmp_path / "report").iterdir()}
-    assert {f"latents-after-{i}-pearl" for i in (1, 2, 3)} <= names
+    assert {"width-of-the-belief-pearl", *(f"latents-after-stage-{i}-pearl" for i in (1, 2, 3))} <= names
     paths = json.loads((runs[0] / "evaluation.json").read_text())["stages"][0]["paths"]
     assert all(x == round(x, 3) for path in paths for place in path for x in place)
     assert {"paths-to-goal-1-pearl", "paths-to-goal-5-pearl", "paths-to-goal-1-maml"} <= names
@@ -38,13 +38,33 @@ def test_latents_keep_their_distances_in_the_plane_of_most_variance():
     stages = [{"stage": i, "tasks": [[0.0], [1.0], [2.0]], "beliefs": turned[i].tolist()} for i in range(4)]
     test = {"algorithm": "pearl", "seed": 0, "task_is_known": False, "stages": stages}
     drawn = [drawing for drawing, _ in hypotheses.drawings(["speed"], [test])]
-    assert [drawing.title for drawing in drawn] == [f"Latents after {i}, pearl" for i in (1, 2, 3)]
+    assert [drawing.title for drawing in drawn] == [f"Latents after stage {i}, pearl" for i in (1, 2, 3)]
     for i, drawing in enumerate(drawn, start=1):
         for a, b in itertools.combinations(range(3), 2):
             there = np.linalg.norm(np.subtract(drawing.points[a], drawing.points[b]))
             assert there == pytest.approx(np.linalg.norm(flat[i, a] - flat[i, b]), rel=1e-5)
         assert drawing.values == [0.0, 1.0, 2.0] and drawing.extent == drawn[0].extent
     assert charts.svg(drawn[0]).count("<use") >= 3
+
+
+def test_widths_colours_and_paths_follow_from_the_test():
+    turns = [[np.cos(a), np.sin(a)] for a in (-3.0, 0.0, 3.0)]
+    stages = [
+        {"stage": i, "tasks": turns, "beliefs": [[i, j] for j in range(3)], "belief_stds": [[1.0 / (i + 1), 0.5]] * 3}
+        | {"paths": [[[0.0, 0.0], [i, j]] for j in range(3)]}
+        for i in range(6)
+    ]
+    drawn = hypotheses.drawings(["x"], [{"algorithm": "pearl", "seed": 0, "task_is_known": False, "stages": stages}])
+    by_name = {drawing.title: drawing for drawing, _ in drawn}
+    np.testing.assert_allclose(
+        by_name["Width of the belief, pearl"].lines[0].y, [(1 / i + 0.5) / 2 for i in range(1, 7)]
+    )
+    latents = by_name["Latents after stage 5, pearl"]
+    assert latents.cyclic and latents.limits == (-180, 180)
+    np.testing.assert_allclose(latents.values, np.degrees([-3.0, 0.0, 3.0]))
+    paths = by_name["Paths to goal 3, pearl"]
+    assert paths.goal == tuple(turns[2]) and [line.x[-1] for line in paths.lines] == [0, 1, 3, 5]
+    assert charts.svg(paths).count("<path") > 5
 
 
 def test_known_tasks_have_no_hypotheses():
@@ -54,6 +74,11 @@ def test_known_tasks_have_no_hypotheses():
 
 def test_pearl_from_the_command_line(runs, tmp_path, capsys):
     assert main(["adapt", str(runs[0]), "--task", "0.6,0.8", "--stages", "2", "--save", str(tmp_path / "p.npz")]) == 0
-    assert "40" in capsys.readouterr().out and (tmp_path / "p.npz").exists()
+    out, err = capsys.readouterr()
+    assert "40" in out and not err and (tmp_path / "p.npz").exists()
+    assert main(["adapt", str(runs[0]), "--task", "0.6,0.8"]) == 0
+    out, err = capsys.readouterr()
+    assert "nan" not in out and "None" not in out and "–" in out
+    assert "the task is hidden and nothing was seen of it" in err and "--stages 1" in err
     assert main(["train", "pearl", "mbmpo/point", "--preset", "smoke", "--out", str(tmp_path / "b")]) == 2
     assert "use sac for a single task" in capsys.readouterr().err

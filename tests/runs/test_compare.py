@@ -69,7 +69,7 @@ def test_a_grid_has_the_edges_and_goes_beyond_them():
         ({"grid": 1}, "at least 2 tasks a side"),
         ({"beyond": 2.0}, "say how fine it is"),
         ({"grid": 3, "beyond": 0.0}, "--beyond must be above 0"),
-        ({"stages": -1}, "--stages at least 0"),
+        ({"stages": -1}, "--stages must be at least 0, not -1"),
         ({"tasks": 0}, "--tasks must be at least 1"),
     ):
         with pytest.raises(OnebodyError, match=said):
@@ -122,7 +122,7 @@ def test_what_is_done_is_not_done_again(tmp_path, monkeypatch, family):
     """The second family has one task alone, whatever is asked for."""
     options = {"out": tmp_path / "all", "preset": "smoke", "test": MetaTest(tasks=2, stages=0), "quiet": True}
     first = compare.compare(["trpo"], family, seeds=1, **options)
-    assert first["tested"] == ("2 held-out tasks" if family == "point/goal" else "1 held-out task")
+    assert first["tested"] == ("2 held-out tasks" if family == "point/goal" else "the task of training")
 
     def never(*_, **__):
         raise AssertionError("done again")

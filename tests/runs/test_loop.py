@@ -1,5 +1,7 @@
 import dataclasses
 import json
+import shlex
+import shutil
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -8,7 +10,10 @@ import pytest
 
 import onebody
 from onebody.algorithms import smt
+from onebody.cli import commands, options
 from onebody.core.errors import NotFinite, OnebodyError
+from onebody.learning.trpo import TRPOConfig
+from onebody.learning.validated import ValidatedConfig
 from onebody.runs import evaluate, folder, log, loop, presets
 
 
@@ -27,6 +32,48 @@ def test_another_configuration_is_refused_and_nothing_changes(tmp_path):
     with pytest.raises(OnebodyError, match=r"config\.n_tasks is 3 there and 40 here"):
         onebody.train("smt", "point", preset="laptop", out=run, quiet=True)
     assert {p: p.read_bytes() for p in run.rglob("*") if p.is_file()} == before
+
+
+def test_metrics_without_a_checkpoint_are_never_written_over(tmp_path):
+    run = onebody.train("smt", "point", preset="smoke", samples=80, out=tmp_path / "run", quiet=True)
+    shutil.rmtree(run / "checkpoints")
+    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+    with pytest.raises(OnebodyError, match=r"metrics of 1 iteration\(s\) and no checkpoint"):
+        onebody.train("smt", "point", preset="smoke", out=run, quiet=True)
+    with pytest.raises(OnebodyError, match="choose another --out"):
+        onebody.resume(run, quiet=True)
+    assert {p: p.read_bytes() for p in run.rglob("*") if p.is_file()} == before
+
+
+def test_settings_of_something_else_are_refused(tmp_path):
+    for config in ({"latent": 2}, presets.preset("smt", "smoke")):
+        with pytest.raises(
+            OnebodyError, match=r"config must be the Config of pearl.*onebody\.preset\('pearl', 'smoke'\)"
+        ):
+            onebody.train("pearl", "pearl/point", preset="smoke", config=config, out=tmp_path / "run")
+    with pytest.raises(OnebodyError, match=r"\(algorithm is smt there and omni here\)"):
+        run = onebody.train("smt", "point", preset="smoke", samples=0, out=tmp_path / "run", quiet=True)
+        onebody.train("omni", "point", preset="smoke", out=run, quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("pearl", {"latent": 2, "hidden": (8, 4)}),
+        ("mb-mpo", {"tailored": False, "task": (), "model": ValidatedConfig(members=3, hidden=(9,))}),
+        ("me-trpo", {"trpo": TRPOConfig(max_kl=0.02)}),
+        ("smt", {}),
+    ],
+)
+def test_the_command_of_a_run_has_all_its_settings(name, change):
+    config = dataclasses.replace(onebody.preset(name, "smoke"), **change)
+    record = {"algorithm": name, "family": "mine/it", "family_file": "my file.py", "seed": 3, "preset": "smoke"}
+    record |= {"samples": 7, "evaluate_every": 0, "config": presets.to_json(config)}
+    words = shlex.split(folder.command(record))
+    assert words[:4] == ["onebody", "train", name, "my file.py:mine/it"]
+    parsed = options.parse(commands.with_config(words[2:]), "train", words[2:])
+    assert parsed.config == config and (parsed.samples, parsed.seed, parsed.preset) == (7, 3, "smoke")
+    assert "--config" not in folder.command(record | {"config": presets.to_json(onebody.preset(name, "smoke"))})
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):

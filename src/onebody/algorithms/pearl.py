@@ -51,7 +51,7 @@ class Config:
     n_iterations: int = 500
     """iterations of training"""
     n_tasks: int = 100
-    """training tasks, drawn once, of a family that has no fixed set of them"""
+    """training tasks at most: the first of a family that has a fixed set of them, else so many draws"""
     initial_episodes: int = 10
     """real episodes of each of them before the first iteration"""
     visited: int = 5
@@ -323,10 +323,10 @@ class PEARL:
 
 
 def _training_tasks(space: TaskSpace, key: Key, n: int) -> Float[Array, "task feature"]:
-    """Those of a space that has a fixed set, else n draws: the data of each are kept apart."""
+    """The first n of a space that has a fixed set, else n draws: the data of each are kept apart."""
     if isinstance(space, Split):
-        return jnp.array(space.train)
-    return jnp.array(space.tasks) if isinstance(space, FiniteSet) else space.sample(key, n)
+        return jnp.array(space.train[:n])
+    return jnp.array(space.tasks[:n]) if isinstance(space, FiniteSet) else space.sample(key, n)
 
 
 def _draw(belief: Gaussian, key: Key) -> Float[Array, "task latent"]:

@@ -80,7 +80,7 @@ class Train:
     """of everything random"""
     preset: str = "laptop"
     """paper (as published), released (later code of its authors, where it differs), laptop (learns something real on
-    two cores in minutes) or smoke (seconds)"""
+    two cores in minutes), smoke (seconds) or, of omni and smt, demo"""
     samples: int | None = None
     """end at the first iteration that reaches this many real samples; None: at the end of the preset"""
     out: Path | None = None
@@ -263,6 +263,7 @@ class Evaluate:
         print(f"after {samples:,} real samples of training, tested on {evaluate.tested(result)}{where}:")
         columns = ("stage", "adaptation_samples", "mean", "interval", "iqm", "worst")
         print_table([{name: stage[name] for name in columns} for stage in result["stages"]])
+        print(evaluate.knows(result["task_is_known"]))
 
 
 @dataclass(frozen=True)
@@ -316,9 +317,12 @@ def _source(kind: type) -> str:
 
 def _print_trained(run: Path, json: bool) -> None:
     if not json:
-        from onebody.runs import folder
+        from onebody.runs import folder, presets
 
-        task = " --task …" if folder.family_of(folder.read_config(run)).space.size else ""
+        record = folder.read_config(run)
+        task = " --task …" if folder.family_of(record).space.size else ""
+        if task and not presets.algorithm(record["algorithm"]).task_is_known:
+            task += " --stages 2"
         return print(f"trained: {run}\nnext: onebody adapt {run}{task}  or  onebody evaluate {run}")
 
     from onebody.runs import log

@@ -30,7 +30,7 @@ class Compare:
     seeds: int = 3
     """trainings of each algorithm; from three on there are intervals"""
     preset: str = "laptop"
-    """paper, laptop or smoke, for all of them"""
+    """paper, laptop or smoke, for all of them; or another that they all have"""
     samples: int | None = None
     """end each training at this many real samples; None: as long as its preset says"""
     evaluate_every: int = 0
@@ -52,7 +52,7 @@ class Compare:
 
     def __call__(self) -> None:
         from onebody.runs import compare
-        from onebody.runs.evaluate import MetaTest
+        from onebody.runs.evaluate import MetaTest, knows
         from onebody.tasks import registry
 
         family, algorithms = self._asked(compare.FIGURES, compare.COMPARED)
@@ -75,13 +75,17 @@ class Compare:
             shown = {name: each for name, each in found["algorithms"].items() if each["task_is_known"] is known}
             if shown:
                 told = "known" if known else "hidden"
-                print(f"{found['family']}, {told} task: returns on {found['tested']}")
+                print(f"{found['family']}, {told} task: returns on {found['tested']} ({knows(known)})")
                 print_table([row for name, each in shown.items() for row in _compared(name, each)])
         print_table([_improved(row) for row in found["improvement"]])
         trained = {name: max(each["training_samples"]) for name, each in found["algorithms"].items()}
         if max(trained.values()) > UNEQUAL * min(trained.values()):
             listed = ", ".join(f"{name} {samples:,}" for name, samples in trained.items())
             print(f"onebody: trained on unequal real samples ({listed}); --samples N ends each at N", file=sys.stderr)
+        taken = {name: each["stages"][-1]["adaptation_samples"] for name, each in found["algorithms"].items()}
+        if max(taken.values()) != min(taken.values()):
+            listed = ", ".join(f"{name} {samples:,}" for name, samples in taken.items())
+            print(f"onebody: stage {self.stages} has unequal real samples of a task ({listed})", file=sys.stderr)
         for name, each in found["algorithms"].items():
             for run, why in each["diverged"].items():
                 print(

@@ -25,4 +25,6 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
 def cell(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(cell, value))
+    if value is None or value != value:
+        return "–"
     return f"{value:,.1f}" if isinstance(value, float) else f"{value}"

@@ -68,4 +68,5 @@ def _check(config: Any, name: str, holds: Any, words: str) -> None:
     value = getattr(config, name)
     for x in value if isinstance(value, tuple) else (value,):
         if not (math.isfinite(x) and holds(x)):
+            words = f"{words} and finite" if math.isinf(x) else words
             raise OnebodyError(f"{type(config).__name__}: {name.replace('_', '-')} must be {words}, not {x}")

@@ -58,6 +58,8 @@ class Chart:
     y: str
     log_x: bool = False
     """a logarithmic axis, where x spans a power of ten"""
+    goal: tuple[float, float] | None = None
+    """a place that is marked; x and y then have one scale"""
 
     def is_empty(self) -> bool:
         return not any(math.isfinite(y) for line in self.lines for y in line.y)
@@ -74,6 +76,9 @@ class Chart:
             axes.plot(line.x, line.y, color=color, label=label, linewidth=1.8, marker=marker, markersize=4)
             if line.low:
                 axes.fill_between(line.x, line.low, line.high, color=color, alpha=0.18, linewidth=0)
+        if self.goal:
+            axes.plot(*self.goal, color=colors.ink, marker="*", markersize=11, linestyle="")
+            axes.set_aspect("equal", "datalim")
         _frame(axes, self.x, self.y)
         axes.grid(axis="y", color=colors.grid, linewidth=0.8)
         places = [x for line in lines for x in line.x]
@@ -114,6 +119,8 @@ class HeatMap:
     """least and largest x and y of the axes; by default those of the points"""
     box: tuple[tuple[float, float], tuple[float, float]] | None = None
     """lowest and highest corner of a part that is framed"""
+    cyclic: bool = False
+    """whether the lowest value is next to the highest, as of angles"""
     visited: Sequence[tuple[float, float]] = ()
     """points that are numbered and joined, in order; on a page one appears after the other"""
 
@@ -123,7 +130,8 @@ class HeatMap:
     def draw(self, figure: Figure, colors: Palette) -> None:
         axes = figure.add_subplot()
         x, y = zip(*self.points, strict=True)
-        style: dict[str, Any] = {"vmin": self.limits[0], "vmax": self.limits[1], "cmap": "viridis"}
+        colormap = "twilight" if self.cyclic else "viridis"
+        style: dict[str, Any] = {"vmin": self.limits[0], "vmax": self.limits[1], "cmap": colormap}
         if (
             self.between and np.linalg.matrix_rank(np.subtract(self.points, self.points[0])) == 2
         ):  # or there is no triangle

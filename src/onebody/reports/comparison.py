@@ -13,6 +13,7 @@ from onebody.reports import charts, hypotheses, page
 from onebody.reports.charts import Captioned, Chart, HeatMap, Line
 from onebody.reports.page import Section
 from onebody.runs import compare, folder, log
+from onebody.runs.evaluate import knows
 from onebody.runs.statistics import verdict
 from onebody.tasks.space import Box, TaskSpace
 
@@ -29,13 +30,13 @@ def write(runs: Sequence[Path], path: Path) -> Path:
     found = compare.summary(runs)
     names = list(found["algorithms"])
     tests = [json.loads((run / "evaluation.json").read_text()) for run in runs]
-    kinds = {True: "told the task", False: "seeing rewards only"}
-    known = "; ".join(
-        f"{', '.join(name for name in names if found['algorithms'][name]['task_is_known'] is kind)}: {text}"
-        for kind, text in kinds.items()
-        if any(each["task_is_known"] is kind for each in found["algorithms"].values())
-    )
-    lead = f"Mean returns of deterministic policies on {found['tested']}, the same for all. {known}."
+    told = {name: each["task_is_known"] for name, each in found["algorithms"].items()}
+    kinds = [
+        f"{', '.join(name for name in names if told[name] is kind)}: {knows(kind)}."
+        for kind in (True, False)
+        if kind in told.values()
+    ]
+    lead = f"Mean returns of deterministic policies on {found['tested']}, the same for all. {' '.join(kinds)}"
     family = folder.family_of(folder.read_config(runs[0]))
     labels = family.describe()["task"]
     curves = [_adaptation(found), *_in_training(runs), _training(runs)]
@@ -84,7 +85,7 @@ def _adaptation(found: dict[str, Any]) -> Captioned:
         samples = [float(stage["adaptation_samples"]) for stage in stages]
         lines.append(Line(name, samples, [estimate["value"] for estimate in estimates], low, high))
     chart = Chart("Return after adaptation", lines, "real samples of the new task", "mean return")
-    return chart, "Return against real samples of the new task, zero-shot at 0; bands are 95% intervals."
+    return chart, "Return against real samples of the new task, stage by stage; bands are 95% intervals."
 
 
 def _in_training(runs: Sequence[Path]) -> Iterator[Captioned]:
@@ -161,7 +162,10 @@ def _improvement(found: dict[str, Any]) -> str:
         ]
         for row in found["improvement"]
     ]
-    note = "How probably a training of one has a higher return on a held-out task than a training of the other."
+    note = (
+        "How probably a training of one has a higher return on a task than a training of the other. Stages are "
+        "compared by their number, whatever samples of the task each has had."
+    )
     return page.table(["", "stage", "probability", "better"], rows) + page.paragraph(note, "note")
 
 
@@ -217,20 +221,15 @@ def _by_task(
             caption = f"{name}, stage {stage}, mean of its trainings."
             caption += " Dashed: the tasks that training draws." if box else ""
             caption += f" Numbered: the training tasks of {first.name}, in order." if visited else ""
-            yield HeatMap(title, points, mean.tolist(), x, y, label, limits, box=box, visited=visited), caption
+            between = bool(np.ptp(np.linalg.norm(tasks, axis=1)) > 1e-3)  # there are no tasks inside a circle of them
+            drawing = HeatMap(title, points, mean.tolist(), x, y, label, limits, between, box=box, visited=visited)
+            yield drawing, caption
 
 
 def _provenance(runs: Sequence[Path]) -> str:
     records = [folder.read_config(run) for run in runs]
-    lines = [
-        f"onebody train {r['algorithm']} {r['family']} --preset {r['preset']} --seed {r['seed']}"
-        + (f" --samples {r['samples']}" if r["samples"] is not None else "")
-        + (f" --evaluate-every {r['evaluate_every']}" if r["evaluate_every"] else "")
-        for r in records
-    ]
     versions = [page.facts(dict(each)) for each in sorted({tuple(r["versions"].items()) for r in records})]
-    note = "Settings that differ from their preset are in each run's config.json."
-    return page.command(*lines) + page.paragraph(note, "note") + "".join(versions)
+    return page.command(*map(folder.command, records)) + "".join(versions)
 
 
 def _estimate(found: dict[str, Any], form: str) -> str:

@@ -26,12 +26,14 @@ def drawings(labels: Sequence[str], tests: Sequence[dict[str, Any]]) -> Iterator
 def _beliefs(labels: Sequence[str], test: dict[str, Any]) -> Iterator[Captioned]:
     """The mean latent of each held-out task as its context grows, in the plane of most variance over all stages.
 
-    Coloured by the task; by its angle where it has two dimensions.
+    Coloured by the task; by its angle where it has two dimensions. Then how wide the beliefs are, stage by stage.
     """
     tasks, name = np.array(test["stages"][0]["tasks"]), test["algorithm"]
     shade, label = tasks[:, 0], labels[0]
-    if tasks.shape[1] == 2:
+    if angles := tasks.shape[1] == 2:
         shade, label = np.degrees(np.arctan2(tasks[:, 1], tasks[:, 0])), "angle of the task (°)"
+    cyclic = angles and bool(np.ptp(shade) > 180)
+    limits = (-180.0, 180.0) if cyclic else (float(shade.min()), float(shade.max()))
     means = np.array([stage["beliefs"] for stage in test["stages"]])
     flat = means.reshape(-1, means.shape[-1])
     plane = np.linalg.svd(flat - flat.mean(0), full_matrices=False)[2][:2]
@@ -39,27 +41,38 @@ def _beliefs(labels: Sequence[str], test: dict[str, Any]) -> Iterator[Captioned]
     (left, low), (right, high) = places.min((0, 1)) - MARGIN, places.max((0, 1)) + MARGIN
     for i in sorted({1, 2, len(places) - 1} & set(range(len(places)))):
         drawing = HeatMap(
-            f"Latents after {i}, {name}",
+            f"Latents after stage {i}, {name}",
             [(float(a), float(b)) for a, b in places[i]],
             shade.tolist(),
             "first component",
             "second component",
             label,
-            (float(shade.min()), float(shade.max())),
+            limits,
             between=False,
             extent=(float(left), float(right), float(low), float(high)),
+            cyclic=cyclic,
         )
-        yield drawing, f"{name}, seed {test['seed']}: mean latent of each held-out task after stage {i}."
+        caption = f"{name}, seed {test['seed']}: mean latent of each task after stage {i}, in its principal components."
+        yield drawing, caption
+    widths = [float(np.mean(stage["belief_stds"])) for stage in test["stages"] if "belief_stds" in stage]
+    if len(widths) > 1:
+        line = Line(name, list(map(float, range(len(widths)))), widths)
+        chart = Chart(f"Width of the belief, {name}", [line], "stage", "standard deviation")
+        yield chart, f"{name}, seed {test['seed']}: of a latent feature, mean over features and tasks."
 
 
 def _paths(test: dict[str, Any]) -> Iterator[Captioned]:
-    """Where the policies of successive stages went in a plane, for some held-out tasks."""
-    name, tasks = test["algorithm"], test["stages"][0]["tasks"]
-    for i in sorted(set(np.linspace(0, len(tasks) - 1, GOALS, dtype=int).tolist())):
+    """Where the policies went in a plane, for some tasks: stages spread from the first to the last."""
+    name, tasks, stages = test["algorithm"], test["stages"][0]["tasks"], test["stages"]
+    for i in _spread(len(tasks), GOALS):
         lines = []
-        for stage in test["stages"][:STAGES]:
+        for stage in (stages[j] for j in _spread(len(stages), STAGES)):
             x, y = zip(*stage["paths"][i], strict=True)
             lines.append(Line(f"stage {stage['stage']}", x, y))
-        goal = ", ".join(f"{value:.2f}" for value in tasks[i])
-        chart = Chart(f"Paths to goal {i + 1}, {name}", lines, "x (m)", "y (m)")
-        yield chart, f"{name}, seed {test['seed']}: the ways of its policies, stage by stage; the goal is at ({goal})."
+        chart = Chart(f"Paths to goal {i + 1}, {name}", lines, "x (m)", "y (m)", goal=tuple(tasks[i]))
+        yield chart, f"{name}, seed {test['seed']}: paths of the deterministic policy, stage by stage; star: the goal."
+
+
+def _spread(n: int, most: int) -> list[int]:
+    """At most so many of the numbers below n, the first and the last among them."""
+    return sorted(set(np.linspace(0, n - 1, most, dtype=int).tolist()))

@@ -25,6 +25,7 @@ from onebody.worlds.check import check
 
 NOVEL = 2.0
 """disagreement of the models, over what is usual on their data, above which a prediction has a warning"""
+_UNSEEN = "the task is hidden and nothing was seen of it, so this policy is not for it: ask for --stages 1 or more"
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ def adapt_many(
     algorithm = _refining(record) if refine or reward is not None else folder.build(record, tested=True)
     family = algorithm.family if reward is None else _rewarded(algorithm.family, reward)
     values = jnp.stack([family.parse(task, extrapolate) for task in tasks])
+    unseen = not (algorithm.task_is_known or stages) and family.space.size > 0
     before = folder.untrained(record)
     state = folder.last(run, record, before).state
     if isinstance(algorithm, Refining) and reward is not None:
@@ -108,7 +110,7 @@ def adapt_many(
             real_return=float(reached[i]),
             untrained_return=float(untrained_return[i]),
             adaptation_samples=used,
-            warning=_warning(drawn_from, values[i], adapted, i),
+            warning=_warning(drawn_from, values[i], adapted, i) or (_UNSEEN if unseen else ""),
             policies=jax.tree.map(lambda x, i=i: x[i : i + 1], adapted.policies),
         )
         for i in range(len(values))
@@ -133,6 +135,8 @@ def adapt(
     """
     if refine is None:
         refine = 0.0 if reward is None else 20.0
+    if task is None and reward is None and folder.family_of(folder.read_config(Path(run))).space.size:
+        raise OnebodyError("adapt needs a task, as in: task=1.3")
     if task is None:
         task = () if reward is None else _nearest(Path(run), reward)
     return adapt_many(run, [task], stages=stages, refine=refine, reward=reward, extrapolate=extrapolate)[0]

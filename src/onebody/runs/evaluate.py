@@ -13,18 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from onebody.algorithms.protocol import Adapted, Algorithm
 from onebody.core.errors import OnebodyError
+from onebody.core.gaussian import Gaussian
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key, Transitions
 from onebody.learning.policies import Policy
 from onebody.runs import folder
 from onebody.runs.statistics import summary
 from onebody.tasks.family import TaskFamily
-from onebody.tasks.space import Box
+from onebody.tasks.space import Box, FiniteSet
 from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
 
@@ -50,10 +52,10 @@ class MetaTest:
     """how many times as wide as the box of tasks the grid is: above 1 it has tasks that training never draws"""
 
     def __post_init__(self) -> None:
-        if self.tasks < 1 or self.stages < 0:
-            raise OnebodyError(
-                f"--tasks must be at least 1 and --stages at least 0, not {self.tasks} and {self.stages}"
-            )
+        if self.tasks < 1:
+            raise OnebodyError(f"--tasks must be at least 1, not {self.tasks}")
+        if self.stages < 0:
+            raise OnebodyError(f"--stages must be at least 0, not {self.stages}")
         if self.grid < 0 or self.grid == 1:
             raise OnebodyError(f"--grid must be 0 (none) or at least 2 tasks a side, not {self.grid}")
         if not 0 < self.beyond < math.inf:
@@ -84,7 +86,10 @@ class MetaTest:
             OnebodyError: tasks of the family are no box.
         """
         if not isinstance(family.space, Box):
-            raise OnebodyError(f"tasks of {family.id} are {family.space.bounds}, a grid needs a Box: leave --grid out")
+            kind = type(family.space).__name__
+            raise OnebodyError(
+                f"tasks of {family.id} are a {kind} ({family.space.split}), a grid needs a Box: leave --grid out"
+            )
         return family.space.widened(self.beyond)
 
 
@@ -121,7 +126,7 @@ def meta_test(
                 "returns": returns.tolist(),
                 "predicted": [x if math.isfinite(x := predicted(adapted, i)) else None for i in range(len(tasks))],
                 "predicted_intervals": [interval(adapted, i) for i in range(len(tasks))],
-                **({"beliefs": adapted.belief.mean.tolist()} if adapted.belief else {}),
+                **(_believed(adapted.belief) if adapted.belief else {}),
                 **({"paths": _paths(seen)} if family.body.labels == PLANE and not algorithm.task_is_known else {}),
                 **summary(returns.mean(axis=1)),
             }
@@ -134,8 +139,14 @@ def meta_test(
         "training_samples": samples,
         "seed": record["seed"],
         **({"grid": test.box(family).bounds} if test.grid else {}),
+        **({"of_training": True} if isinstance(family.space, FiniteSet) and family.id == record["family"] else {}),
         "stages": results,
     }
+
+
+def _believed(belief: Gaussian) -> dict[str, Any]:
+    """Mean and standard deviation of each latent feature, [task, feature]."""
+    return {"beliefs": belief.mean.tolist(), "belief_stds": jnp.exp(belief.log_std).tolist()}
 
 
 def _paths(seen: Transitions) -> list[list[list[float]]]:
@@ -171,7 +182,18 @@ def evaluate(run: Path | str, test: MetaTest = HELD_OUT) -> dict[str, Any]:
 def tested(test: dict[str, Any]) -> str:
     """The tasks of a meta-test, in words."""
     n = len(test["stages"][0]["tasks"])
-    return f"{n} tasks on a grid over {test['grid']}" if "grid" in test else f"{n} held-out task{'s' if n > 1 else ''}"
+    if "grid" in test:
+        return f"{n} tasks on a grid over {test['grid']}"
+    if test.get("of_training"):
+        return "the task of training" if n == 1 else f"the {n} tasks of training"
+    return f"{n} held-out task{'s' if n > 1 else ''}"
+
+
+def knows(task_is_known: bool) -> str:
+    """What an algorithm knows of a task, in words."""
+    if task_is_known:
+        return "told the task; stage 0 has no real sample of it"
+    return "sees rewards only; stage 0 has seen nothing of the task, it is the control that does not adapt"
 
 
 def trained(run: Path, record: dict[str, Any]) -> int:

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import platform
+import shlex
 import sys
 import typing
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import jax
 
 from onebody.algorithms.protocol import Algorithm
 from onebody.core.errors import OnebodyError
-from onebody.runs import checkpoint, presets
+from onebody.runs import checkpoint, log, presets
 from onebody.tasks import registry
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.simulator import Simulator
@@ -32,13 +33,14 @@ def claim(run: Path, record: dict[str, Any], state: Any) -> tuple[dict[str, Any]
     """Make `run` the folder of this run, new or one to go on with; its record and last whole checkpoint.
 
     Raises:
-        OnebodyError: the folder holds another run, or no whole checkpoint of several; nothing is written.
+        OnebodyError: the folder holds another run, or none of the checkpoints that it had is whole or there; nothing
+            is written.
     """
     path = run / CONFIG
     there = _read(path) if path.exists() else {}
     if there:
         check_same(run, there, record)
-    found = latest(run, record, state)
+    found = resumable(run, record, state)
     record = record | {"versions": there.get("versions", record["versions"])}
     write_json(path, record)
     return record, found
@@ -52,6 +54,8 @@ def identity(record: dict[str, Any]) -> dict[str, Any]:
 def check_same(run: Path, there: dict[str, Any], here: dict[str, Any]) -> None:
     """Raises OnebodyError that says what differs, when what the folder holds is not the run that is asked for."""
     if different := [name for name in IDENTITY if there.get(name) != here[name]]:
+        if different[0] == "algorithm":  # nor are the settings the same, then
+            different = different[:1]
         listed = ", ".join(_difference(name, there.get(name), here[name]) for name in different)
         raise OnebodyError(f"{run} holds another run ({listed}); choose another --out")
 
@@ -167,6 +171,16 @@ def latest(run: Path, record: dict[str, Any], state: Any) -> checkpoint.Checkpoi
     return found
 
 
+def resumable(run: Path, record: dict[str, Any], state: Any) -> checkpoint.Checkpoint | None:
+    """As `latest`. Raises OnebodyError, too, where metrics are left of a training whose checkpoints are gone."""
+    found = latest(run, record, state)
+    if found is None and (lines := log.read(run)):
+        raise OnebodyError(
+            f"{run} has the metrics of {len(lines)} iteration(s) and no checkpoint to go on from; choose another --out"
+        )
+    return found
+
+
 def untrained(record: dict[str, Any]) -> Any:
     """The state before training, on the family that is trained on."""
     return initial_state(record, build(record))
@@ -178,6 +192,31 @@ def last(run: Path, record: dict[str, Any], structure: Any) -> checkpoint.Checkp
     if found is None:
         raise OnebodyError(f"{run} has no checkpoint yet; train it with: onebody resume {run}")
     return found
+
+
+def command(record: dict[str, Any]) -> str:
+    """What to type for the same training, with the settings that its preset does not have."""
+    family = record["family"] if record.get("family_file") is None else f"{record['family_file']}:{record['family']}"
+    words = ["onebody", "train", record["algorithm"], family, "--preset", record["preset"], "--seed", record["seed"]]
+    words += ["--samples", record["samples"]] if record["samples"] is not None else []
+    words += ["--evaluate-every", record["evaluate_every"]] if record["evaluate_every"] else []
+    preset = presets.preset(record["algorithm"], record["preset"], record["family"])
+    words += _options("--config.", presets.to_json(preset), record["config"])
+    return shlex.join(map(str, words))
+
+
+def _options(prefix: str, preset: dict[str, Any], config: dict[str, Any]) -> Iterator[Any]:
+    """Of the settings that differ."""
+    for name, value in config.items():
+        if value == preset.get(name):
+            continue
+        option = prefix + name.replace("_", "-")
+        if isinstance(value, dict):
+            yield from _options(f"{option}.", preset[name], value)
+        elif isinstance(value, bool):
+            yield option if value else f"{prefix}no-{name.replace('_', '-')}"
+        else:
+            yield from (option, *(value if isinstance(value, list) else [value]))
 
 
 def versions() -> dict[str, str]:

@@ -1,7 +1,5 @@
 """The one outer loop: step, evaluate, log, checkpoint. The same command again goes on where it stopped."""
 
-import dataclasses
-import json
 import math
 import signal
 import sys
@@ -44,7 +42,7 @@ def train(
 
     Args:
         family: a registered family, its id or alias, or `FILE.py:ID` of a file that registers it.
-        config: the algorithm's `Config`, by default that of `preset`.
+        config: the algorithm's `Config`, by default that of `onebody.preset`.
         samples: end at the first iteration that reaches this many real samples.
         evaluate_every: iterations between evaluations of stage 0 on the held-out tasks; 0 for none.
 
@@ -61,7 +59,13 @@ def train(
         raise OnebodyError(f"--evaluate-every must be at least 0, not {evaluate_every}")
     if not 0 <= seed < 2**32:
         raise OnebodyError(f"--seed must be at least 0 and below 2**32, not {seed}")
-    config = presets.preset(algorithm, preset, made.id) if config is None else config
+    given = presets.preset(algorithm, preset, made.id)
+    if config is not None and not isinstance(config, type(given)):
+        raise OnebodyError(
+            f"config must be the Config of {algorithm}, not {config!r}: dataclasses.replace("
+            f"onebody.preset({algorithm!r}, {preset!r}), ...) is one with other settings"
+        )
+    config = given if config is None else config
     record = {
         "algorithm": algorithm,
         "family": made.id,
@@ -69,7 +73,7 @@ def train(
         "family_file": registry.file_of(made),
         "seed": seed,
         "preset": preset,
-        "config": json.loads(json.dumps(dataclasses.asdict(config))),
+        "config": presets.to_json(config),
         "samples": samples,
         "evaluate_every": evaluate_every,
         "versions": folder.versions(),
@@ -93,7 +97,7 @@ def resume(run: Path | str, *, quiet: bool = False) -> Path:
     algorithm = folder.build(record)
     state = folder.initial_state(record, algorithm)
     with folder.locked(run):
-        _run(run, record, algorithm, state, folder.latest(run, record, state), quiet)
+        _run(run, record, algorithm, state, folder.resumable(run, record, state), quiet)
     return run
 
 

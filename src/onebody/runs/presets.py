@@ -2,6 +2,7 @@
 differs), `laptop` (two cores, minutes), `smoke` (seconds)."""
 
 import dataclasses
+import json
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -189,13 +190,19 @@ _FOR_FAMILY: dict[tuple[str, str, str], dict[str, Any]] = {
     ("pearl", "paper", "pearl/cheetah-dir"): _DIRECTION,
     ("pearl", "paper", "pearl/ant-dir"): {"n_gradient": 4000, "meta_batch": 4, "context_rows": 256},
     ("pearl", "paper", "pearl/ant-goal"): _DIRECTION
-    | {"n_gradient": 1000, "meta_batch": 10, "context_rows": 32, "kl": 5.0},
+    | {"n_tasks": 150, "n_gradient": 1000, "meta_batch": 10, "context_rows": 32, "kl": 5.0},
     ("pearl", "paper", "pearl/humanoid-dir"): {"n_gradient": 4000, "context_rows": 256},
     ("pearl", "paper", "pearl/point"): _DENSE,
     ("pearl", "paper", "pearl/sparse-point"): _SPARSE | {"meta_batch": 16},
     ("pearl", "released", "pearl/cheetah-dir"): _DIRECTION,
     ("pearl", "released", "pearl/ant-dir"): {"n_gradient": 4000, "meta_batch": 4, "context_rows": 256},
-    ("pearl", "released", "pearl/ant-goal"): {"n_gradient": 4000, "meta_batch": 10, "context_rows": 256, "kl": 1.0},
+    ("pearl", "released", "pearl/ant-goal"): {
+        "n_tasks": 150,
+        "n_gradient": 4000,
+        "meta_batch": 10,
+        "context_rows": 256,
+        "kl": 1.0,
+    },
     ("pearl", "released", "pearl/humanoid-dir"): {"n_gradient": 4000, "context_rows": 256},
     ("pearl", "released", "pearl/walker-params"): _PARAMETERS,
     ("pearl", "released", "pearl/hopper-params"): _PARAMETERS,
@@ -249,8 +256,13 @@ def preset(name: str, preset: str, family: str = "") -> Any:
     return dataclasses.replace(_CONFIGS[name, preset], **own)
 
 
+def to_json(config: Any) -> dict[str, Any]:
+    """A (nested) config dataclass as `config.json` has it."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
 def from_json(config: type[Any], values: Mapping[str, Any]) -> Any:
-    """A (nested) config dataclass from what `dataclasses.asdict` and JSON made of it."""
+    """A (nested) config dataclass from what `to_json` made of it."""
     types = typing.get_type_hints(config)
 
     def value(kind: Any, given: Any) -> Any:
