@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 
 import numpy as np
 import pytest
@@ -48,17 +49,16 @@ def test_latents_keep_their_distances_in_the_plane_of_most_variance():
 
 
 def test_widths_colours_and_paths_follow_from_the_test():
-    turns = [[np.cos(a), np.sin(a)] for a in (-3.0, 0.0, 3.0)]
+    turns = [[math.cos(a), math.sin(a)] for a in (-3.0, 0.0, 3.0)]
     stages = [
         {"stage": i, "tasks": turns, "beliefs": [[i, j] for j in range(3)], "belief_stds": [[1.0 / (i + 1), 0.5]] * 3}
-        | {"paths": [[[0.0, 0.0], [i, j]] for j in range(3)]}
+        | {"paths": [[[0.0, 0.0], [float(i), float(j)]] for j in range(3)]}
         for i in range(6)
     ]
     drawn = hypotheses.drawings(["x"], [{"algorithm": "pearl", "seed": 0, "task_is_known": False, "stages": stages}])
     by_name = {drawing.title: drawing for drawing, _ in drawn}
-    np.testing.assert_allclose(
-        by_name["Width of the belief, pearl"].lines[0].y, [(1 / i + 0.5) / 2 for i in range(1, 7)]
-    )
+    widths = by_name["Width of the belief, pearl"].lines[0].y
+    np.testing.assert_allclose(widths, [(1 / i + 0.5) / 2 for i in range(1, 7)])
     latents = by_name["Latents after stage 5, pearl"]
     assert latents.cyclic and latents.limits == (-180, 180)
     np.testing.assert_allclose(latents.values, np.degrees([-3.0, 0.0, 3.0]))
