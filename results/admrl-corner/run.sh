@@ -1,5 +1,7 @@
 #!/bin/sh
 # sh run.sh ALGORITHM SEED [FOLDER [OPTIONS]]: one training, tested on a grid of 25 goals after 2,400 and after 4,800 real samples
+# (beside the results of before it refuses: run a copy of it in another folder)
+set -eu
 algorithm=$1 seed=$2 out=${3:-$1-s$2}
 if [ $# -gt 3 ]; then shift 3; else shift $#; fi
 for n in 2400 4800; do

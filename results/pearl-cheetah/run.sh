@@ -1,5 +1,7 @@
 #!/bin/sh
 # sh run.sh vel|dir SEED: one training with the paper's settings on one core, tested as it goes on
+# (beside the results of before it refuses: run a copy of it in another folder)
+set -eu
 case $1 in
   vel) samples="204000 220000 236000 252000 268000 284000 300000 316000" ;;
   dir) samples="14000 54000 104000 154000 204000 254000 304000 354000 404000" ;;

@@ -105,7 +105,7 @@ def test_evaluate(trained, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 6 and lines[-1].startswith("told the task")
     assert "smt on point/goal, seed 0, known task" in lines[0] and f"{result['training_samples']:,}" in lines[1]
-    for line, stage in zip(lines[3:], result["stages"], strict=True):
+    for line, stage in zip(lines[3:-1], result["stages"], strict=True):
         for number in (stage["mean"], stage["iqm"], stage["worst"], *stage["interval"]):
             assert f"{number:,.1f}" in line
         assert line.split()[:2] == [str(stage["stage"]), f"{stage['adaptation_samples']}"]
@@ -160,3 +160,27 @@ def test_a_figure_says_what_is_compared(monkeypatch, capsys):
         capsys.readouterr()
         assert main(["compare", *typed]) == 2
         assert said in capsys.readouterr().err
+
+
+def test_compare_says_what_is_unequal(monkeypatch, capsys):
+    def found(training, task):
+        estimate = {"value": 1.0, "interval": [0.0, 2.0]}
+        stages = [
+            {"stage": i, "adaptation_samples": i * task} | dict.fromkeys(("mean", "iqm", "worst"), estimate)
+            for i in (0, 1)
+        ]
+        return {"task_is_known": False, "seeds": [0], "training_samples": [training], "diverged": {}, "stages": stages}
+
+    def compared(pearl, maml):
+        result = {"family": "pearl/cheetah-dir", "tested": "the 2 tasks of training", "improvement": []}
+        return lambda *_, **__: result | {"algorithms": {"pearl": found(*pearl), "maml": found(*maml)}}
+
+    command = ["compare", "pearl/cheetah-dir", "pearl", "maml", "--stages", "1"]
+    monkeypatch.setattr(compare, "compare", compared((1000, 200), (5000, 4000)))
+    assert main(command) == 0
+    out, err = capsys.readouterr()
+    assert "hidden task: returns on the 2 tasks of training (sees rewards only; stage 0 has seen nothing" in out
+    assert "trained on unequal real samples (pearl 1,000, maml 5,000)" in err
+    assert "stage 1 has unequal real samples of a task (pearl 200, maml 4,000)" in err
+    monkeypatch.setattr(compare, "compare", compared((1000, 200), (1000, 200)))
+    assert main(command) == 0 and not capsys.readouterr().err

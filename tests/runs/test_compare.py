@@ -99,9 +99,13 @@ def test_what_cannot_be_compared_is_refused(tmp_path, changes, said):
 def test_other_tests_are_refused(tmp_path):
     runs = three(tmp_path, "omni", 0)
     test = json.loads((runs[1] / "evaluation.json").read_text())
-    test["stages"] = test["stages"][:1]
+    shorter = test | {"stages": test["stages"][:1]}
+    (runs[1] / "evaluation.json").write_text(json.dumps(shorter))
+    with pytest.raises(OnebodyError, match=r"differ in their evaluate --stages \(1 and 0\)"):
+        summary(runs)
+    test["stages"][1]["tasks"][0] = [0.25]
     (runs[1] / "evaluation.json").write_text(json.dumps(test))
-    with pytest.raises(OnebodyError, match="differ in their tests"):
+    with pytest.raises(OnebodyError, match="differ in their tasks of the test"):
         summary(runs)
 
 

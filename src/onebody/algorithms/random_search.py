@@ -1,4 +1,4 @@
-"""Random search for a linear policy (Mania, Guy, Recht 2018, Algorithm 1: ARS V1 with all directions). Hidden task.
+"""Random search for a linear policy (Mania, Guy, Recht 2018, Algorithm 1: ARS V1 with all directions).
 
 1: directions δ_i ~ N(0, I), each with a task of its own; a real episode with θ + ν δ_i, one with θ - ν δ_i    `step`
 2: θ ← θ + α / (N σ) Σ_i (R_i⁺ - R_i⁻) δ_i, σ the deviation of the 2 N returns

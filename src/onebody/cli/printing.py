@@ -12,7 +12,9 @@ def print_json(value: Any) -> None:
 
 
 def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
-    """A column for each key of the first row."""
+    """A column for each key of the first row; nothing where there is none."""
+    if not rows:
+        return
     from rich.console import Console
     from rich.table import Table
 

@@ -135,9 +135,11 @@ def summary(runs: Sequence[Path | str]) -> dict[str, Any]:
             {"run": run, "config": record["config"], "seed": record["seed"], "test": test, "diverged": diverged}
         )
     first = found[records[0]["algorithm"]][0]["test"]
+    wanted = [stage["tasks"] for stage in first["stages"]]
     for each in itertools.chain.from_iterable(found.values()):
         tasks = [stage["tasks"] for stage in each["test"]["stages"]]
-        _same("tests", paths[0], [stage["tasks"] for stage in first["stages"]], each["run"], tasks)
+        _same("evaluate --stages", paths[0], len(wanted) - 1, each["run"], len(tasks) - 1)
+        _same("tasks of the test", paths[0], wanted, each["run"], tasks)
     pairs = itertools.combinations(found, 2)
     n_stages = len(first["stages"])
     everything = [_scores(each, i) for each in found.values() for i in range(n_stages)]
