@@ -1,6 +1,6 @@
 #!/bin/sh
 # sh run.sh ALGORITHM SEED: one training, tested on a grid of 25 velocities after 40,000, 80,000 and 160,000 real samples
-# (beside the results of before it refuses: run a copy of it in another folder)
+# Run it from an empty folder: it does not write over earlier results.
 set -eu
 for n in 40000 80000 160000; do
   onebody train $1 admrl/ant-2d --seed $2 --samples $n --quiet --out $1-s$2

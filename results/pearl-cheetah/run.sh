@@ -1,6 +1,6 @@
 #!/bin/sh
 # sh run.sh vel|dir SEED: one training with the paper's settings on one core, tested as it goes on
-# (beside the results of before it refuses: run a copy of it in another folder)
+# Run it from an empty folder: it does not write over earlier results.
 set -eu
 case $1 in
   vel) samples="204000 220000 236000 252000 268000 284000 300000 316000" ;;

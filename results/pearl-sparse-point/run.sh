@@ -1,6 +1,6 @@
 #!/bin/sh
 # sh run.sh SEED: one training on one core, tested on the 20 held-out goals as it goes on, at the end after up to 20 episodes
-# (beside the results of before it refuses: run a copy of it in another folder)
+# Run it from an empty folder: it does not write over earlier results.
 set -eu
 for n in 516000 1016000 1516000 2016000 2516000; do
   taskset -c "${CORE:-0}" onebody train pearl pearl/sparse-point --preset laptop --seed $1 --samples $n --quiet --out pearl-s$1 --config.precision bfloat16

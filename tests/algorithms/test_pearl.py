@@ -181,8 +181,8 @@ def test_the_latent_is_part_of_the_saved_policy(tmp_path):
 @pytest.mark.parametrize(
     ("family", "change", "message"),
     [
-        ("mbmpo/point", {}, "PEARL tells tasks apart, and mbmpo/point has 1 to train on"),
-        ("pearl/cheetah-vel", {"n_tasks": 1}, "1 to train on: use sac"),
+        ("mbmpo/point", {}, "PEARL tells tasks apart, and would train on 1 of mbmpo/point"),
+        ("pearl/cheetah-vel", {"n_tasks": 1}, "would train on 1 of pearl/cheetah-vel: use sac"),
         ("pearl/point", {"context_rows": 81}, "a context of 81 transitions is longer than the 80 that a visit"),
     ],
 )

@@ -172,14 +172,14 @@ def test_compare_says_what_is_unequal(monkeypatch, capsys):
         return {"task_is_known": False, "seeds": [0], "training_samples": [training], "diverged": {}, "stages": stages}
 
     def compared(pearl, maml):
-        result = {"family": "pearl/cheetah-dir", "tested": "the 2 tasks of training", "improvement": []}
+        result = {"family": "pearl/cheetah-dir", "tested": "2 tasks", "improvement": []}
         return lambda *_, **__: result | {"algorithms": {"pearl": found(*pearl), "maml": found(*maml)}}
 
     command = ["compare", "pearl/cheetah-dir", "pearl", "maml", "--stages", "1"]
     monkeypatch.setattr(compare, "compare", compared((1000, 200), (5000, 4000)))
     assert main(command) == 0
     out, err = capsys.readouterr()
-    assert "hidden task: returns on the 2 tasks of training (sees rewards only; stage 0 has seen nothing" in out
+    assert "hidden task: returns on 2 tasks (not told the task; stage 0 has not adapted" in out
     assert "trained on unequal real samples (pearl 1,000, maml 5,000)" in err
     assert "stage 1 has unequal real samples of a task (pearl 200, maml 4,000)" in err
     monkeypatch.setattr(compare, "compare", compared((1000, 200), (1000, 200)))

@@ -2,6 +2,7 @@ import csv
 import dataclasses
 import json
 import re
+from pathlib import Path
 
 import jax.numpy as jnp
 import pytest
@@ -46,7 +47,7 @@ def test_the_page_says_what_the_tests_say(runs, tmp_path):
     ours = [float(row["return"]) for row in rows if (row["algorithm"], row["stage"]) == ("oracle", "0")]
     assert sum(ours) / len(ours) == pytest.approx(found["algorithms"]["oracle"]["stages"][0]["mean"]["value"])
     assert text.count("<svg") == 5 and "place (m)" in text
-    assert "oracle: told the task; stage 0" in text and "trpo: sees rewards only; stage 0" in text
+    assert "oracle: told the task; stage 0" in text and "trpo: not told the task; stage 0" in text
     assert not re.findall(r"(?:src|href)=.?http", text)
     names = (
         "return-after-adaptation",
@@ -124,3 +125,13 @@ def test_a_family_without_labels_has_its_page(tmp_path, monkeypatch):
     compare.compare(["trpo"], "test/labelless", out=tmp_path, seeds=1, **OPTIONS)
     text = comparison.write([tmp_path / "trpo-s0"], tmp_path / "report.html").read_text()
     assert "ψ1" in text and "Paths to goal" in text
+
+
+def test_nothing_is_drawn_between_tasks_on_a_circle():
+    tasks = [[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]]
+    stages = [{"stage": 0, "tasks": tasks, "returns": [[1.0], [2.0], [3.0]]}]
+    tests = [{"algorithm": "pearl", "seed": 0, "stages": stages}]
+    for name, between in (("pearl/sparse-point", False), ("pearl/point", True)):
+        space = registry.make(name).space
+        ((drawn, _),) = comparison._by_task(("x", "y"), tests, [Path("none")], [1.0, 2.0, 3.0], space)
+        assert drawn.between is between

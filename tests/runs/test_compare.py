@@ -101,11 +101,11 @@ def test_other_tests_are_refused(tmp_path):
     test = json.loads((runs[1] / "evaluation.json").read_text())
     shorter = test | {"stages": test["stages"][:1]}
     (runs[1] / "evaluation.json").write_text(json.dumps(shorter))
-    with pytest.raises(OnebodyError, match=r"differ in their evaluate --stages \(1 and 0\)"):
+    with pytest.raises(OnebodyError, match=r"differ in their number of stages \(1 and 0\)"):
         summary(runs)
     test["stages"][1]["tasks"][0] = [0.25]
     (runs[1] / "evaluation.json").write_text(json.dumps(test))
-    with pytest.raises(OnebodyError, match="differ in their tasks of the test"):
+    with pytest.raises(OnebodyError, match="differ in their tested tasks"):
         summary(runs)
 
 
@@ -126,7 +126,7 @@ def test_what_is_done_is_not_done_again(tmp_path, monkeypatch, family):
     """The second family has one task alone, whatever is asked for."""
     options = {"out": tmp_path / "all", "preset": "smoke", "test": MetaTest(tasks=2, stages=0), "quiet": True}
     first = compare.compare(["trpo"], family, seeds=1, **options)
-    assert first["tested"] == ("2 held-out tasks" if family == "point/goal" else "the task of training")
+    assert first["tested"] == ("2 held-out tasks" if family == "point/goal" else "the one task")
 
     def never(*_, **__):
         raise AssertionError("done again")
@@ -173,6 +173,6 @@ def test_wrong_names_are_refused_before_any_training(tmp_path):
     ):
         with pytest.raises(OnebodyError, match=said):
             compare.compare(algorithms, family, out=tmp_path / "all", preset="smoke")
-    with pytest.raises(OnebodyError, match="a grid needs a Box: leave --grid out"):
+    with pytest.raises(OnebodyError, match=r"no box .*, as a grid needs: leave --grid out"):
         compare.compare(["trpo"], "pearl/point", out=tmp_path / "all", preset="smoke", test=MetaTest(grid=3))
     assert not (tmp_path / "all").exists()

@@ -38,40 +38,72 @@ def test_metrics_without_a_checkpoint_are_never_written_over(tmp_path):
     run = onebody.train("smt", "point", preset="smoke", samples=80, out=tmp_path / "run", quiet=True)
     shutil.rmtree(run / "checkpoints")
     before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
-    with pytest.raises(OnebodyError, match=r"metrics of 1 iteration\(s\) and no checkpoint"):
-        onebody.train("smt", "point", preset="smoke", out=run, quiet=True)
-    with pytest.raises(OnebodyError, match="choose another --out"):
-        onebody.resume(run, quiet=True)
+    again = lambda: onebody.train("smt", "point", preset="smoke", out=run, quiet=True)  # noqa: E731
+    for call in (again, lambda: onebody.resume(run, quiet=True), lambda: onebody.adapt(run, (0, 0))):
+        with pytest.raises(OnebodyError, match=r"metrics of 1 iteration\(s\), but its checkpoints are gone"):
+            call()
     assert {p: p.read_bytes() for p in run.rglob("*") if p.is_file()} == before
 
 
-def test_settings_of_something_else_are_refused(tmp_path):
-    for config in ({"latent": 2}, presets.preset("smt", "smoke")):
-        with pytest.raises(OnebodyError, match=r"must be the Config of pearl.*preset\('pearl', 'smoke'\)"):
-            onebody.train("pearl", "pearl/point", preset="smoke", config=config, out=tmp_path / "run")
-    with pytest.raises(OnebodyError, match=r"\(algorithm is smt there and omni here\)"):
-        run = onebody.train("smt", "point", preset="smoke", samples=0, out=tmp_path / "run", quiet=True)
-        onebody.train("omni", "point", preset="smoke", out=run, quiet=True)
+@pytest.mark.parametrize("other", ["smt", "mb-mpo"])  # the second one's settings have all that MAML's have
+def test_settings_of_another_algorithm_are_refused(tmp_path, other):
+    with pytest.raises(OnebodyError, match=r"preset\('maml', 'smoke', 'pearl/point'\)"):
+        onebody.train(
+            "maml", "pearl/point", preset="smoke", config=onebody.preset(other, "smoke"), out=tmp_path / "run"
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_of_another_algorithm_is_refused_without_its_settings(tmp_path):
+    run = onebody.train("smt", "point", preset="smoke", samples=0, out=tmp_path / "run", quiet=True)
+    with pytest.raises(OnebodyError, match=r"\(algorithm is smt there and omni here, seed is 0 there and 1 here\)"):
+        onebody.train("omni", "point", preset="smoke", seed=1, out=run, quiet=True)
+
+
+def test_a_preset_is_that_of_the_family_by_any_name():
+    asked = [onebody.preset("pearl", "paper", name) for name in ("sparse-point-robot", "pearl/sparse-point")]
+    asked.append(onebody.preset("pearl", "paper", onebody.make("pearl/sparse-point")))
+    assert {each.discount for each in asked} == {0.9} and onebody.preset("pearl", "paper").discount == 0.99
+    with pytest.raises(OnebodyError, match="did you mean"):
+        onebody.preset("pearl", "paper", "sparse-pont")
+
+
+def record_of(name, family, file=None, preset="smoke", **change):
+    config = dataclasses.replace(onebody.preset(name, preset, family), **change)
+    record = {"algorithm": name, "family": family, "family_file": file, "seed": 3, "preset": preset, "samples": 7}
+    record |= {
+        "family_version": 1,
+        "evaluate_every": 2,
+        "config": presets.to_json(config),
+        "versions": {"onebody": "0"},
+    }
+    return record, config
 
 
 @pytest.mark.parametrize(
-    ("name", "change"),
+    ("name", "family", "change"),
     [
-        ("pearl", {"latent": 2, "hidden": (8, 4)}),
-        ("mb-mpo", {"tailored": False, "task": (), "model": ValidatedConfig(members=3, hidden=(9,))}),
-        ("me-trpo", {"trpo": TRPOConfig(max_kl=0.02)}),
-        ("smt", {}),
+        ("pearl", "pearl/point", {"latent": 2, "hidden": (8, 4), "learning_rate": 1e-05}),
+        ("mb-mpo", "mbmpo/point", {"tailored": False, "task": (), "model": ValidatedConfig(members=3, hidden=(9,))}),
+        ("me-trpo", "point/goal", {"task": (-0.5, 1e-05), "trpo": TRPOConfig(max_kl=0.02)}),
+        ("smt", "point/goal", {}),
     ],
 )
-def test_the_command_of_a_run_has_all_its_settings(name, change):
-    config = dataclasses.replace(onebody.preset(name, "smoke"), **change)
-    record = {"algorithm": name, "family": "mine/it", "family_file": "my file.py", "seed": 3, "preset": "smoke"}
-    record |= {"samples": 7, "evaluate_every": 0, "config": presets.to_json(config)}
+def test_the_command_of_a_run_has_all_its_settings(name, family, change):
+    record, config = record_of(name, family, **change)
     words = shlex.split(folder.command(record))
-    assert words[:4] == ["onebody", "train", name, "my file.py:mine/it"]
     parsed = options.parse(commands.with_config(words[2:]), "train", words[2:])
-    assert parsed.config == config and (parsed.samples, parsed.seed, parsed.preset) == (7, 3, "smoke")
-    assert "--config" not in folder.command(record | {"config": presets.to_json(onebody.preset(name, "smoke"))})
+    assert parsed.config == config and (parsed.algorithm, parsed.family) == (name, family)
+    assert (parsed.samples, parsed.seed, parsed.preset, parsed.evaluate_every) == (7, 3, "smoke", 2)
+
+
+def test_the_command_of_a_run_leaves_out_what_its_preset_has_and_says_what_it_cannot_give():
+    record, _ = record_of("pearl", "pearl/sparse-point", "my file.py", preset="paper")
+    command = folder.command(record)
+    assert "--config" not in command and "'my file.py:pearl/sparse-point'" in command
+    older = record | {"config": {name: value for name, value in record["config"].items() if name != "latent"}}
+    for gone in (older, record | {"preset": "mine"}):
+        assert "--config" not in folder.command(gone) and "settings of its config.json" in folder.command(gone)
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
@@ -205,6 +237,8 @@ def test_settings_that_cannot_work_are_refused_before_anything_is_written(tmp_pa
     for change in ({"n_tasks": 0}, {"n_warmup": -1}):
         with pytest.raises(OnebodyError, match=next(iter(change)).replace("_", "-")):
             dataclasses.replace(presets.preset("smt", "smoke"), **change)
+    with pytest.raises(OnebodyError, match="kl must be at least 0 and finite, not inf"):
+        dataclasses.replace(presets.preset("pearl", "smoke"), kl=float("inf"))
     smoke = presets.preset("smt", "smoke")
     model = dataclasses.replace(smoke.slbo.model, window=21)
     too_long = dataclasses.replace(smoke, slbo=dataclasses.replace(smoke.slbo, model=model))

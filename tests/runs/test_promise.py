@@ -43,6 +43,25 @@ def test_a_task_outside_the_space_has_a_warning(runs):
     assert "outside [-1, 1]^2" in onebody.adapt(runs["omni"], (3.0, 0.0), extrapolate=True).warning
 
 
+def test_a_policy_for_a_hidden_task_of_which_nothing_was_seen_has_a_warning(tmp_path):
+    """Random search never adapts, TRPO goes on with real samples; a single task is not hidden."""
+    for name, family, stages, unseen in (
+        ("random-search", "point/goal", 0, True),
+        ("random-search", "point/goal", 1, True),
+        ("trpo", "point/goal", 0, True),
+        ("trpo", "point/goal", 1, False),
+        ("trpo", "mbmpo/point", 0, False),
+    ):
+        place = tmp_path / f"{name}-{family[:5]}"
+        run = onebody.train(name, family, preset="smoke", samples=0, out=place, quiet=True)
+        task = (0.5, 0.5) if family == "point/goal" else None
+        assert ("hidden and nothing was seen of it" in onebody.adapt(run, task, stages=stages).warning) is unseen
+    both = onebody.adapt(tmp_path / "trpo-point", (3.0, 0.0), extrapolate=True).warning
+    assert "nothing was seen of it" in both and "outside [-1, 1]^2" in both
+    with pytest.raises(OnebodyError, match="adapt needs a task"):
+        onebody.adapt(tmp_path / "trpo-point")
+
+
 def test_refinement_goes_on_until_its_time_is_over_and_costs_no_sample(runs, monkeypatch):
     """Ten seconds of a clock that moves by three at each look: four looks, and three policies after the first."""
     clock = itertools.count(0.0, 3.0)

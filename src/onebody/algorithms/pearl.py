@@ -274,7 +274,8 @@ class PEARL:
     def _check(self, tasks: int, kept: int) -> None:
         if tasks < 2:
             raise OnebodyError(
-                f"PEARL tells tasks apart, and {self.family.id} has {tasks} to train on: use sac for a single task"
+                f"PEARL tells tasks apart, and would train on {tasks} of {self.family.id}: "
+                "use sac for a single task, or a larger --config.n-tasks where there are more"
             )
         if self.config.context_rows > kept:
             raise OnebodyError(

@@ -250,20 +250,21 @@ class Evaluate:
     """print JSON"""
 
     def __call__(self) -> None:
-        from onebody.runs import evaluate
+        from onebody.runs import evaluate, folder
 
         test = evaluate.MetaTest(self.tasks, self.stages, self.grid, self.beyond)
         result = evaluate.evaluate(self.run, test)
+        family = folder.family_of(folder.read_config(self.run))
         if self.json:
             return print_json(result)
         known = "known task" if result["task_is_known"] else "hidden task"
         print(f"{result['algorithm']} on {result['family']}, seed {result['seed']}, {known}")
         samples = result["training_samples"]
         where = "" if result["tested_on"] == result["family"] else f" of {result['tested_on']}"
-        print(f"after {samples:,} real samples of training, tested on {evaluate.tested(result)}{where}:")
+        print(f"after {samples:,} real samples of training, tested on {evaluate.tested(result, family)}{where}:")
         columns = ("stage", "adaptation_samples", "mean", "interval", "iqm", "worst")
         print_table([{name: stage[name] for name in columns} for stage in result["stages"]])
-        print(evaluate.knows(result["task_is_known"]))
+        print(evaluate.told(result["task_is_known"]))
 
 
 @dataclass(frozen=True)

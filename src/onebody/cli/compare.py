@@ -52,7 +52,7 @@ class Compare:
 
     def __call__(self) -> None:
         from onebody.runs import compare
-        from onebody.runs.evaluate import MetaTest, knows
+        from onebody.runs.evaluate import MetaTest, told
         from onebody.tasks import registry
 
         family, algorithms = self._asked(compare.FIGURES, compare.COMPARED)
@@ -74,8 +74,8 @@ class Compare:
         for known in (True, False):
             shown = {name: each for name, each in found["algorithms"].items() if each["task_is_known"] is known}
             if shown:
-                told = "known" if known else "hidden"
-                print(f"{found['family']}, {told} task: returns on {found['tested']} ({knows(known)})")
+                kind = "known" if known else "hidden"
+                print(f"{found['family']}, {kind} task: returns on {found['tested']} ({told(known)})")
                 print_table([row for name, each in shown.items() for row in _compared(name, each)])
         print_table([_improved(row) for row in found["improvement"]])
         trained = {name: max(each["training_samples"]) for name, each in found["algorithms"].items()}

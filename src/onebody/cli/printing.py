@@ -1,6 +1,7 @@
 """What the commands print on stdout."""
 
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,6 +28,6 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
 def cell(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(cell, value))
-    if value is None or value != value:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
     return f"{value:,.1f}" if isinstance(value, float) else f"{value}"

@@ -97,6 +97,8 @@ class Chart:
     def rows(self) -> Iterator[Sequence[Any]]:
         """The data, with a header."""
         yield "line", self.x, self.y, "low", "high"
+        if self.goal:
+            yield "goal", *self.goal, "", ""
         for line in self.lines:
             low, high = (band or [""] * len(line.x) for band in (line.low, line.high))
             yield from ((line.label, *row) for row in zip(line.x, line.y, low, high, strict=True))
@@ -113,7 +115,7 @@ class HeatMap:
     y: str
     label: str
     limits: tuple[float, float]
-    """values of the darkest and of the lightest colour"""
+    """values at the two ends of the colours"""
     between: bool = True
     extent: tuple[float, float, float, float] | None = None
     """least and largest x and y of the axes; by default those of the points"""

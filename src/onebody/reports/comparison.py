@@ -13,9 +13,9 @@ from onebody.reports import charts, hypotheses, page
 from onebody.reports.charts import Captioned, Chart, HeatMap, Line
 from onebody.reports.page import Section
 from onebody.runs import compare, folder, log
-from onebody.runs.evaluate import knows
+from onebody.runs.evaluate import tested, told
 from onebody.runs.statistics import verdict
-from onebody.tasks.space import Box, TaskSpace
+from onebody.tasks.space import Arc, Box, TaskSpace
 
 
 def write(runs: Sequence[Path], path: Path) -> Path:
@@ -30,11 +30,11 @@ def write(runs: Sequence[Path], path: Path) -> Path:
     found = compare.summary(runs)
     names = list(found["algorithms"])
     tests = [json.loads((run / "evaluation.json").read_text()) for run in runs]
-    told = {name: each["task_is_known"] for name, each in found["algorithms"].items()}
+    known = {name: each["task_is_known"] for name, each in found["algorithms"].items()}
     kinds = [
-        f"{', '.join(name for name in names if told[name] is kind)}: {knows(kind)}."
+        f"{', '.join(name for name in names if known[name] is kind)}: {told(kind)}."
         for kind in (True, False)
-        if kind in told.values()
+        if kind in known.values()
     ]
     lead = f"Mean returns of deterministic policies on {found['tested']}, the same for all. {' '.join(kinds)}"
     family = folder.family_of(folder.read_config(runs[0]))
@@ -90,15 +90,16 @@ def _adaptation(found: dict[str, Any]) -> Captioned:
 
 def _in_training(runs: Sequence[Path]) -> Iterator[Captioned]:
     """Zero-shot return against real samples of training, a line a run that was tested meanwhile (--evaluate-every)."""
-    lines, n_tasks = [], 0
+    lines, where = [], ""
     for run in runs:
         tests = [json.loads(path.read_text()) for path in sorted((run / "evaluations").glob("*.json"))]
         if tests := [test for test in tests if test["training_samples"]]:
-            samples, n_tasks = [float(test["training_samples"]) for test in tests], len(tests[0]["stages"][0]["tasks"])
+            samples = [float(test["training_samples"]) for test in tests]
+            where = tested(tests[0], folder.family_of(folder.read_config(run)))
             lines.append(Line(tests[0]["algorithm"], samples, [test["stages"][0]["mean"] for test in tests]))
     if lines:
         chart = Chart("Zero-shot return", lines, "real samples of training", "mean return", log_x=True)
-        yield chart, f"Return on {n_tasks} held-out tasks without a sample of any of them, a line a training."
+        yield chart, f"Return on {where} at stage 0, a line a training."
 
 
 def _training(runs: Sequence[Path]) -> Captioned:
@@ -221,7 +222,7 @@ def _by_task(
             caption = f"{name}, stage {stage}, mean of its trainings."
             caption += " Dashed: the tasks that training draws." if box else ""
             caption += f" Numbered: the training tasks of {first.name}, in order." if visited else ""
-            between = bool(np.ptp(np.linalg.norm(tasks, axis=1)) > 1e-3)  # there are no tasks inside a circle of them
+            between = not isinstance(getattr(space, "space", space), Arc)  # no task is inside the circle
             drawing = HeatMap(title, points, mean.tolist(), x, y, label, limits, between, box=box, visited=visited)
             yield drawing, caption
 

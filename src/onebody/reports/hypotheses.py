@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from onebody.reports.charts import Captioned, Chart, HeatMap, Line
+from onebody.runs.evaluate import PLANE
 
 GOALS, STAGES = 2, 4
-"""held-out tasks whose paths are shown, and stages of each"""
+"""tasks whose paths are shown, and stages of each"""
 MARGIN = 0.1
 """around the latents"""
 
@@ -20,11 +21,11 @@ def drawings(labels: Sequence[str], tests: Sequence[dict[str, Any]]) -> Iterator
         if "beliefs" in test["stages"][0]:
             yield from _beliefs(labels, test)
         if "paths" in test["stages"][0]:
-            yield from _paths(test)
+            yield from _paths(labels, test)
 
 
 def _beliefs(labels: Sequence[str], test: dict[str, Any]) -> Iterator[Captioned]:
-    """The mean latent of each held-out task as its context grows, in the plane of most variance over all stages.
+    """The mean latent of each task as its context grows, in the plane of most variance over all stages.
 
     Coloured by the task; by its angle where it has two dimensions. Then how wide the beliefs are, stage by stage.
     """
@@ -54,23 +55,26 @@ def _beliefs(labels: Sequence[str], test: dict[str, Any]) -> Iterator[Captioned]
         )
         caption = f"{name}, seed {test['seed']}: mean latent of each task after stage {i}, in its principal components."
         yield drawing, caption
-    widths = [float(np.mean(stage["belief_stds"])) for stage in test["stages"] if "belief_stds" in stage]
-    if len(widths) > 1:
-        line = Line(name, list(map(float, range(len(widths)))), widths)
+    known = [stage for stage in test["stages"] if "belief_stds" in stage]
+    if len(known) > 1:
+        widths = [float(np.mean(stage["belief_stds"])) for stage in known]
+        line = Line(name, [float(stage["stage"]) for stage in known], widths)
         chart = Chart(f"Width of the belief, {name}", [line], "stage", "standard deviation")
         yield chart, f"{name}, seed {test['seed']}: of a latent feature, mean over features and tasks."
 
 
-def _paths(test: dict[str, Any]) -> Iterator[Captioned]:
+def _paths(labels: Sequence[str], test: dict[str, Any]) -> Iterator[Captioned]:
     """Where the policies went in a plane, for some tasks: stages spread from the first to the last."""
     name, tasks, stages = test["algorithm"], test["stages"][0]["tasks"], test["stages"]
+    is_place = tuple(labels) == PLANE
     for i in _spread(len(tasks), GOALS):
         lines = []
         for stage in (stages[j] for j in _spread(len(stages), STAGES)):
             x, y = zip(*stage["paths"][i], strict=True)
             lines.append(Line(f"stage {stage['stage']}", x, y))
-        chart = Chart(f"Paths to goal {i + 1}, {name}", lines, "x (m)", "y (m)", goal=tuple(tasks[i]))
-        yield chart, f"{name}, seed {test['seed']}: paths of the deterministic policy, stage by stage; star: the goal."
+        chart = Chart(f"Paths to goal {i + 1}, {name}", lines, *PLANE, goal=tuple(tasks[i]) if is_place else None)
+        star = "; star: the goal." if is_place else "."
+        yield chart, f"{name}, seed {test['seed']}: paths of the deterministic policy, stage by stage{star}"
 
 
 def _spread(n: int, most: int) -> list[int]:

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,6 @@ from onebody.worlds.check import check
 
 NOVEL = 2.0
 """disagreement of the models, over what is usual on their data, above which a prediction has a warning"""
-_UNSEEN = "the task is hidden and nothing was seen of it, so this policy is not for it: ask for --stages 1 or more"
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class AdaptedPolicy:
     adaptation_samples: int
     """real samples of this task that adaptation used"""
     warning: str
-    """why the prediction may not hold; empty if nothing speaks against it"""
+    """why the policy may not be what was asked for, or its prediction may not hold; else empty"""
     policies: Policy
     """one policy, stacked"""
 
@@ -89,7 +88,6 @@ def adapt_many(
     algorithm = _refining(record) if refine or reward is not None else folder.build(record, tested=True)
     family = algorithm.family if reward is None else _rewarded(algorithm.family, reward)
     values = jnp.stack([family.parse(task, extrapolate) for task in tasks])
-    unseen = not (algorithm.task_is_known or stages) and family.space.size > 0
     before = folder.untrained(record)
     state = folder.last(run, record, before).state
     if isinstance(algorithm, Refining) and reward is not None:
@@ -101,6 +99,7 @@ def adapt_many(
         adapted, used = _beside(each), 0
     else:
         *_, (adapted, used) = stages_of(algorithm, state, values, stages, record["seed"])
+    unseen = not algorithm.task_is_known and used == 0 and drawn_from.size > 0
     untrained_return, reached = (real_return(family, each.policies, values).mean(1) for each in (untrained, adapted))
     return [
         AdaptedPolicy(
@@ -110,7 +109,7 @@ def adapt_many(
             real_return=float(reached[i]),
             untrained_return=float(untrained_return[i]),
             adaptation_samples=used,
-            warning=_warning(drawn_from, values[i], adapted, i) or (_UNSEEN if unseen else ""),
+            warning="; ".join(_warnings(drawn_from, values[i], adapted, i, unseen)),
             policies=jax.tree.map(lambda x, i=i: x[i : i + 1], adapted.policies),
         )
         for i in range(len(values))
@@ -132,6 +131,9 @@ def adapt(
         task: left out for a reward: then the practice begins at the held-out task whose policy has most of it in the
             model. Left out, too, of a family that is a single task.
         refine: seconds of practice; by default 20 for a reward, else none.
+
+    Raises:
+        OnebodyError: as `adapt_many`, and where a task is needed.
     """
     if refine is None:
         refine = 0.0 if reward is None else 20.0
@@ -185,11 +187,11 @@ def _beside(each: Sequence[Adapted]) -> Adapted:
     return jax.tree.map(lambda *x: jnp.concatenate(x), *each)
 
 
-def _warning(space: TaskSpace, task: Array, adapted: Adapted, i: int) -> str:
+def _warnings(space: TaskSpace, task: Array, adapted: Adapted, i: int, unseen: bool) -> Iterator[str]:
+    if unseen:
+        yield "the task is hidden and nothing was seen of it: --stages N adapts to it with real samples"
     if not space.contains(task):
-        return f"the task is outside {space.bounds}, which training drew from"
-    if adapted.novelty is not None and float(adapted.novelty[i]) > NOVEL:
-        return (
-            f"the policy goes where the models disagree {float(adapted.novelty[i]):.1f} times as much as on their data"
-        )
-    return ""
+        yield f"the task is outside {space.bounds}, which training drew from"
+    elif adapted.novelty is not None and float(adapted.novelty[i]) > NOVEL:
+        times = float(adapted.novelty[i])
+        yield f"the policy goes where the models disagree {times:.1f} times as much as on their data"

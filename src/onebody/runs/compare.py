@@ -138,15 +138,15 @@ def summary(runs: Sequence[Path | str]) -> dict[str, Any]:
     wanted = [stage["tasks"] for stage in first["stages"]]
     for each in itertools.chain.from_iterable(found.values()):
         tasks = [stage["tasks"] for stage in each["test"]["stages"]]
-        _same("evaluate --stages", paths[0], len(wanted) - 1, each["run"], len(tasks) - 1)
-        _same("tasks of the test", paths[0], wanted, each["run"], tasks)
+        _same("number of stages", paths[0], len(wanted) - 1, each["run"], len(tasks) - 1)
+        _same("tested tasks", paths[0], wanted, each["run"], tasks)
     pairs = itertools.combinations(found, 2)
     n_stages = len(first["stages"])
     everything = [_scores(each, i) for each in found.values() for i in range(n_stages)]
     best = np.concatenate(everything).max(axis=0)
     return {
         "family": records[0]["family"],
-        "tested": evaluate.tested(first),
+        "tested": evaluate.tested(first, folder.family_of(records[0])),
         "best": best.tolist(),
         "algorithms": {name: _aggregates(each, best) for name, each in found.items()},
         "improvement": [

@@ -86,10 +86,7 @@ class MetaTest:
             OnebodyError: tasks of the family are no box.
         """
         if not isinstance(family.space, Box):
-            kind = type(family.space).__name__
-            raise OnebodyError(
-                f"tasks of {family.id} are a {kind} ({family.space.split}), a grid needs a Box: leave --grid out"
-            )
+            raise OnebodyError(f"tasks of {family.id} are no box ({family.space.split}), as a grid needs: leave --grid out")
         return family.space.widened(self.beyond)
 
 
@@ -139,7 +136,6 @@ def meta_test(
         "training_samples": samples,
         "seed": record["seed"],
         **({"grid": test.box(family).bounds} if test.grid else {}),
-        **({"of_training": True} if isinstance(family.space, FiniteSet) and family.id == record["family"] else {}),
         "stages": results,
     }
 
@@ -179,21 +175,24 @@ def evaluate(run: Path | str, test: MetaTest = HELD_OUT) -> dict[str, Any]:
     return result
 
 
-def tested(test: dict[str, Any]) -> str:
-    """The tasks of a meta-test, in words."""
+def tested(test: dict[str, Any], family: TaskFamily) -> str:
+    """The tasks of a meta-test of a run of the family, in words."""
     n = len(test["stages"][0]["tasks"])
     if "grid" in test:
         return f"{n} tasks on a grid over {test['grid']}"
-    if test.get("of_training"):
-        return "the task of training" if n == 1 else f"the {n} tasks of training"
-    return f"{n} held-out task{'s' if n > 1 else ''}"
+    if not family.space.size:
+        return "the one task"
+    tasks = f"task{'s' if n > 1 else ''}"
+    if isinstance(family.space, FiniteSet) and family.space == family.tested.space:
+        return f"{n} {tasks} that training draws from, too"
+    return f"{n} held-out {tasks}"
 
 
-def knows(task_is_known: bool) -> str:
-    """What an algorithm knows of a task, in words."""
+def told(task_is_known: bool) -> str:
+    """Whether an algorithm is told the task, and what that makes of stage 0, in words."""
     if task_is_known:
-        return "told the task; stage 0 has no real sample of it"
-    return "sees rewards only; stage 0 has seen nothing of the task, it is the control that does not adapt"
+        return "told the task; stage 0 takes no real sample to adapt to it"
+    return "not told the task; stage 0 has not adapted to it and is the control"
 
 
 def trained(run: Path, record: dict[str, Any]) -> int:

@@ -40,7 +40,7 @@ def claim(run: Path, record: dict[str, Any], state: Any) -> tuple[dict[str, Any]
     there = _read(path) if path.exists() else {}
     if there:
         check_same(run, there, record)
-    found = resumable(run, record, state)
+    found = latest(run, record, state)
     record = record | {"versions": there.get("versions", record["versions"])}
     write_json(path, record)
     return record, found
@@ -54,8 +54,8 @@ def identity(record: dict[str, Any]) -> dict[str, Any]:
 def check_same(run: Path, there: dict[str, Any], here: dict[str, Any]) -> None:
     """Raises OnebodyError that says what differs, when what the folder holds is not the run that is asked for."""
     if different := [name for name in IDENTITY if there.get(name) != here[name]]:
-        if different[0] == "algorithm":  # nor are the settings the same, then
-            different = different[:1]
+        if "algorithm" in different:
+            different = [name for name in different if name != "config"]
         listed = ", ".join(_difference(name, there.get(name), here[name]) for name in different)
         raise OnebodyError(f"{run} holds another run ({listed}); choose another --out")
 
@@ -163,20 +163,15 @@ def latest(run: Path, record: dict[str, Any], state: Any) -> checkpoint.Checkpoi
     """The last whole checkpoint, into the structure of `state`; a damaged one is named on stderr and passed over.
 
     Raises:
-        OnebodyError: none is whole, or it is of another run than the record.
+        OnebodyError: none is whole, it is of another run than the record, or there are metrics alone.
     """
     found = checkpoint.latest(run, state, lambda message: print(f"onebody: {message}", file=sys.stderr))
     if found is not None:
         check_same(run, found.facts["identity"], record)
-    return found
-
-
-def resumable(run: Path, record: dict[str, Any], state: Any) -> checkpoint.Checkpoint | None:
-    """As `latest`. Raises OnebodyError, too, where metrics are left of a training whose checkpoints are gone."""
-    found = latest(run, record, state)
-    if found is None and (lines := log.read(run)):
+    elif lines := log.read(run):
         raise OnebodyError(
-            f"{run} has the metrics of {len(lines)} iteration(s) and no checkpoint to go on from; choose another --out"
+            f"{run} has the metrics of {len(lines)} iteration(s), but its checkpoints are gone; "
+            "train again with another --out"
         )
     return found
 
@@ -195,20 +190,33 @@ def last(run: Path, record: dict[str, Any], structure: Any) -> checkpoint.Checkp
 
 
 def command(record: dict[str, Any]) -> str:
-    """What to type for the same training, with the settings that its preset does not have."""
+    """What to type for the same training, with the settings that differ from its preset.
+
+    Of an older onebody, whose presets and settings were others, it says so in place of them.
+    """
     family = record["family"] if record.get("family_file") is None else f"{record['family_file']}:{record['family']}"
     words = ["onebody", "train", record["algorithm"], family, "--preset", record["preset"], "--seed", record["seed"]]
     words += ["--samples", record["samples"]] if record["samples"] is not None else []
     words += ["--evaluate-every", record["evaluate_every"]] if record["evaluate_every"] else []
-    preset = presets.preset(record["algorithm"], record["preset"], record["family"])
-    words += _options("--config.", presets.to_json(preset), record["config"])
-    return shlex.join(map(str, words))
+    try:
+        preset = presets.to_json(presets.preset(record["algorithm"], record["preset"], family_of(record)))
+    except OnebodyError:
+        preset = {}
+    if of_today := _names(preset) == _names(record["config"]):
+        words += _options("--config.", preset, record["config"])
+    note = "" if of_today else f"  # by onebody {record['versions']['onebody']}, with the settings of its config.json"
+    return shlex.join(map(str, words)) + note
+
+
+def _names(config: Any) -> Any:
+    """Of nested settings."""
+    return {name: _names(value) for name, value in config.items()} if isinstance(config, dict) else None
 
 
 def _options(prefix: str, preset: dict[str, Any], config: dict[str, Any]) -> Iterator[Any]:
-    """Of the settings that differ."""
+    """Words for the settings that differ."""
     for name, value in config.items():
-        if value == preset.get(name):
+        if value == preset[name]:
             continue
         option = prefix + name.replace("_", "-")
         if isinstance(value, dict):

@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import time
+import typing
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -47,7 +48,8 @@ def train(
         evaluate_every: iterations between evaluations of stage 0 on the held-out tasks; 0 for none.
 
     Raises:
-        OnebodyError: unknown names, a folder that holds something else, a value that is not finite, a full disk.
+        OnebodyError: unknown names, a `config` of another algorithm, a folder that holds something else, a value that
+            is not finite, a full disk.
         Stopped: SIGINT or SIGTERM; the run can be resumed.
     """
     made = registry.make(family if isinstance(family, str) else family.id)
@@ -59,13 +61,13 @@ def train(
         raise OnebodyError(f"--evaluate-every must be at least 0, not {evaluate_every}")
     if not 0 <= seed < 2**32:
         raise OnebodyError(f"--seed must be at least 0 and below 2**32, not {seed}")
-    given = presets.preset(algorithm, preset, made.id)
-    if config is not None and not isinstance(config, type(given)):
+    config = presets.preset(algorithm, preset, made) if config is None else config
+    if type(config) is not (wanted := typing.get_type_hints(presets.algorithm(algorithm))["config"]):
         raise OnebodyError(
-            f"config must be the Config of {algorithm}, not {config!r}: dataclasses.replace("
-            f"onebody.preset({algorithm!r}, {preset!r}), ...) is one with other settings"
+            f"config must be {wanted.__module__}.{wanted.__name__}, not {type(config).__module__}."
+            f"{type(config).__name__}: with settings of your own, "
+            f"dataclasses.replace(onebody.preset({algorithm!r}, {preset!r}, {made.id!r}), ...)"
         )
-    config = given if config is None else config
     record = {
         "algorithm": algorithm,
         "family": made.id,
@@ -97,7 +99,7 @@ def resume(run: Path | str, *, quiet: bool = False) -> Path:
     algorithm = folder.build(record)
     state = folder.initial_state(record, algorithm)
     with folder.locked(run):
-        _run(run, record, algorithm, state, folder.resumable(run, record, state), quiet)
+        _run(run, record, algorithm, state, folder.latest(run, record, state), quiet)
     return run
 
 

@@ -33,6 +33,8 @@ from onebody.learning.first_order import FirstOrderConfig
 from onebody.learning.planning import PlanConfig
 from onebody.learning.trpo import TRPOConfig
 from onebody.learning.validated import ValidatedConfig
+from onebody.tasks import registry
+from onebody.tasks.family import TaskFamily
 
 ALGORITHMS: dict[str, type[Any]] = {
     "omni": omni.OMNI,
@@ -240,19 +242,20 @@ def check(name: str, config: Any) -> None:
         )
 
 
-def preset(name: str, preset: str, family: str = "") -> Any:
-    """The `Config` of an algorithm under a preset, for a family (by its id) where settings of its own are known.
+def preset(name: str, preset: str, family: str | TaskFamily = "") -> Any:
+    """The `Config` of an algorithm under a preset, with a family's own settings where there are such.
 
     Raises:
-        OnebodyError: no such algorithm or preset; names the nearest ones.
+        OnebodyError: no such algorithm, preset or family; names the nearest ones.
     """
     algorithm(name)
     if (name, preset) not in _CONFIGS:
         known = [p for n, p in _CONFIGS if n == name]
         raise OnebodyError(f"no preset {preset!r} of {name}{did_you_mean(preset, known)}")
+    made = registry.make(family).id if isinstance(family, str) and family else getattr(family, "id", "")
     own: dict[str, Any] = {}
     for kind in ("released", "laptop") if preset == "laptop" else (preset,):
-        own |= _FOR_FAMILY.get((name, kind, family), {})
+        own |= _FOR_FAMILY.get((name, kind, made), {})
     return dataclasses.replace(_CONFIGS[name, preset], **own)
 
 
