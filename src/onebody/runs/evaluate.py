@@ -86,7 +86,8 @@ class MetaTest:
             OnebodyError: tasks of the family are no box.
         """
         if not isinstance(family.space, Box):
-            raise OnebodyError(f"tasks of {family.id} are no box ({family.space.split}), as a grid needs: leave --grid out")
+            split = family.space.split
+            raise OnebodyError(f"tasks of {family.id} are no box ({split}), as a grid needs: leave --grid out")
         return family.space.widened(self.beyond)
 
 
