@@ -3,7 +3,7 @@
 # Run it from an empty folder: it does not write over earlier results.
 set -eu
 case $1 in
-  vel) samples="204000 220000 236000 252000 268000 284000 300000 316000" ;;
+  vel) samples="204000 220000 236000 252000 268000 284000 300000 316000 332000 348000 364000 380000 396000" ;;
   dir) samples="14000 54000 104000 154000 204000 254000 304000 354000 404000" ;;
 esac
 for n in $samples; do
