@@ -10,6 +10,12 @@ from matplotlib.figure import Figure
 HERE = Path(__file__).parent
 BODIES = ("half-cheetah", "swimmer")
 NAMES = {"mb-mpo": ("MB-MPO", "C3"), "me-trpo": ("ME-TRPO", "C0"), "mb-mpc": ("MB-MPC", "C2")}
+TRIALS = {
+    "mb-mpo-meta-15-epochs-40": "MB-MPO, 15 meta-steps, models of 40 epochs at most",
+    "mb-mpo-meta-30-episodes-50-epochs-40": "MB-MPO, 50 imagined episodes, models of 40 epochs at most",
+    "me-trpo-epochs-40": "ME-TRPO, models of 40 epochs at most",
+}
+"""on the half-cheetah"""
 PUBLISHED = {"half-cheetah": (100, 550)}
 """thousand real samples and return, about: a re-run of the authors' code for RLlib"""
 
@@ -32,6 +38,11 @@ def main():
                     found = curve(run)
                     rows.writerows([run.name, f"{n:g}", f"{value:.1f}"] for n, value in found)
                     place.plot(*zip(*found, strict=True), "-", color=color, label=title if i == 0 else None)
+            for i, (name, title) in enumerate(TRIALS.items() if body == "half-cheetah" else ()):
+                for j, run in enumerate(sorted(HERE.glob(f"trials/{name}-s*"))):
+                    found = curve(run)
+                    rows.writerows([f"trials/{run.name}", f"{n:g}", f"{value:.1f}"] for n, value in found)
+                    place.plot(*zip(*found, strict=True), ":", color=f"{0.3 + 0.2 * i}", label=title if j == 0 else None)
             if body in PUBLISHED:
                 place.plot(*PUBLISHED[body], "s", color="0.4", label="MB-MPO, authors' code (about)")
             place.set(title=f"mbmpo/{body}", xlabel="thousand real samples", ylabel="return before adaptation")
