@@ -1,4 +1,4 @@
-"""Writes `summary.csv`, `goals.csv`, `learning.csv` and draws `figure.png` from what stands beside this file: python plot.py"""
+"""Writes `summary.csv`, `draws.csv`, `goals.csv`, `learning.csv` and draws `figure.png` from what stands beside this file: python plot.py"""
 
 import csv
 import json
@@ -26,6 +26,11 @@ def tests(run):
 def returns(test):
     """Of the one episode of each stage and task, `[stage, task]`; start and policy are deterministic."""
     return np.array([np.mean(stage["returns"], axis=1) for stage in test["stages"]])
+
+
+def all_draws(run):
+    """Returns of ten tests of the last checkpoint, `[draw, stage, task]`."""
+    return np.array(json.loads((HERE / run / "draws.json").read_text())["returns"])
 
 
 def by_chance(test):
@@ -82,24 +87,31 @@ def main():
     ]
     head = ["training", "samples", "stage", "real samples of a task", "mean return", "share of goals found"]
     write("summary.csv", head, rows)
+    drawn = {name: all_draws(name) for name in runs}
+    rows = [
+        [name, stage, f"{each.mean():.2f}", f"{(each > 0).mean():.2f}"]
+        for name, found in drawn.items()
+        for stage, each in enumerate(np.moveaxis(found, 1, 0))
+    ]
+    write("draws.csv", ["training", "stage", "mean return of ten draws", "share of goals found"], rows)
     last = {name: list(found.values())[-1] for name, found in runs.items()}
     head = ["training", "angle of the goal", "first reached after", "reached from the fifth on", "and in the next"]
     write("goals.csv", head, [[name, *goal] for name, test in last.items() for goal in goals(test)])
     metrics = [*sorted(HERE.glob("pearl-s*/metrics.jsonl")), *sorted(HERE.glob("trials/*.jsonl"))]
     head = ["metrics", "posterior better by 4 after", "iterations", "seconds an iteration"]
     write("learning.csv", head, [[path.relative_to(HERE), *learns(path)] for path in metrics])
-    for i, found in enumerate(runs.values()):
+    for i, (name, found) in enumerate(runs.items()):
         curves = [(n, returns(test).mean(axis=1)) for n, test in found.items()]
         samples = [n / 1e6 for n, _ in curves]
         test = list(found.values())[-1]
-        at_end = returns(test)
+        at_end = drawn[name]
         label = f"seed {i}, after {EPISODES} episodes"
         learning.plot(samples, [c[EPISODES] for _, c in curves], "o-", ms=3, color=f"C{i}", label=label)
         learning.plot(
             samples, [c[0] for _, c in curves], "o:", ms=3, color=f"C{i}", label=f"seed {i}, after none (control)"
         )
-        adapting.plot(at_end.mean(axis=1), "o-", ms=3, color=f"C{i}", label=f"seed {i}")
-        finding.plot((at_end > 0).mean(axis=1), "o-", ms=3, color=f"C{i}", label=f"seed {i}")
+        adapting.plot(at_end.mean(axis=(0, 2)), "o-", ms=3, color=f"C{i}", label=f"seed {i}")
+        finding.plot((at_end > 0).mean(axis=(0, 2)), "o-", ms=3, color=f"C{i}", label=f"seed {i}")
         finding.axhline(by_chance(test), ls=":", color=f"C{i}", label="z ~ N(0, I)")
     learning.set(xlabel="million real samples of training", ylabel="sparse return, held-out goals")
     adapting.set(xlabel="episodes seen of the new task", ylabel="sparse return, held-out goals")

@@ -211,7 +211,7 @@ _FOR_FAMILY: dict[tuple[str, str, str], dict[str, Any]] = {
     ("pearl", "released", "pearl/point"): _DENSE,
     ("pearl", "released", "pearl/sparse-point"): _SPARSE,
     ("pearl", "laptop", "pearl/sparse-point"): {
-        "n_iterations": 250,
+        "n_iterations": 500,
         "n_gradient": 500,
         "batch": 64,
         "context_rows": 100,
