@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 HERE = Path(__file__).parent
 PUBLISHED = {
@@ -42,6 +43,10 @@ def main():
             place.set(
                 title=TITLES[family], xlabel="thousand real samples", ylabel=f"return, {TESTED[family]}", xscale="log"
             )
+            place.set_xticks((20, 50, 100, 200, 300, 500, 1000), minor=False)
+            place.xaxis.set_major_formatter("{x:g}")
+            place.xaxis.set_minor_formatter(NullFormatter())
+            place.set_xlim(left=0.9 * min(test["training_samples"] for test in tests) / 1000)
             place.legend(fontsize=8)
     figure.savefig(HERE / "figure.png", dpi=90)
 
