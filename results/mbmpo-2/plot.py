@@ -46,7 +46,7 @@ def main():
             if body in PUBLISHED:
                 place.plot(*PUBLISHED[body], "s", color="0.4", label="MB-MPO, authors' code (about)")
             place.set(title=f"mbmpo/{body}", xlabel="thousand real samples", ylabel="return before adaptation")
-            place.legend(fontsize=8)
+            place.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.15))
     figure.savefig(HERE / "figure.png", dpi=90)
 
 
