@@ -28,7 +28,7 @@ def curve(run):
 
 def main():
     bodies = [body for body in BODIES if any(HERE.glob(f"{body}-*"))]
-    figure = Figure(figsize=(6 * len(bodies), 4), layout="constrained")
+    figure = Figure(figsize=(6 * len(bodies), 5), layout="constrained")
     with (HERE / "summary.csv").open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["training", "thousand real samples", "return"])
@@ -46,7 +46,7 @@ def main():
             if body in PUBLISHED:
                 place.plot(*PUBLISHED[body], "s", color="0.4", label="MB-MPO, authors' code (about)")
             place.set(title=f"mbmpo/{body}", xlabel="thousand real samples", ylabel="return before adaptation")
-            place.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.15))
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), fontsize=8, loc="outside lower center")
     figure.savefig(HERE / "figure.png", dpi=90)
 
 
