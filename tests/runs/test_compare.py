@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from onebody.core.errors import NotFinite, OnebodyError
-from onebody.runs import compare, loop
+from onebody.runs import compare, evaluate, loop
 from onebody.runs.compare import summary
 from onebody.runs.evaluate import MetaTest
 from onebody.tasks import registry
@@ -176,3 +176,14 @@ def test_wrong_names_are_refused_before_any_training(tmp_path):
     with pytest.raises(OnebodyError, match=r"no box .*, as a grid needs: leave --grid out"):
         compare.compare(["trpo"], "pearl/point", out=tmp_path / "all", preset="smoke", test=MetaTest(grid=3))
     assert not (tmp_path / "all").exists()
+
+
+def test_tested_tasks_are_called_what_they_are():
+    def said(name, n=2, **facts):
+        return evaluate.tested({"stages": [{"tasks": [[0.0]] * n}], **facts}, registry.make(name))
+
+    assert said("pearl/cheetah-vel") == "2 held-out tasks" and said("pearl/cheetah-vel", 1) == "1 held-out task"
+    for name in ("pearl/cheetah-dir", "smt/ant-crippled"):
+        assert said(name) == "2 tasks that training draws from, too"
+    assert said("mbmpo/point", 1) == "the one task"
+    assert said("smt/ant-vel-2d", 4, grid="[-3, 3]^2") == "4 tasks on a grid over [-3, 3]^2"

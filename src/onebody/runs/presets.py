@@ -252,7 +252,9 @@ def preset(name: str, preset: str, family: str | TaskFamily = "") -> Any:
     if (name, preset) not in _CONFIGS:
         known = [p for n, p in _CONFIGS if n == name]
         raise OnebodyError(f"no preset {preset!r} of {name}{did_you_mean(preset, known)}")
-    made = registry.make(family).id if isinstance(family, str) and family else getattr(family, "id", "")
+    if isinstance(family, TaskFamily):
+        family = family.id
+    made = registry.make(family).id if family else ""
     own: dict[str, Any] = {}
     for kind in ("released", "laptop") if preset == "laptop" else (preset,):
         own |= _FOR_FAMILY.get((name, kind, made), {})
