@@ -1,5 +1,9 @@
-"""Tests a training ten times more, each with other draws of z, into RUN/draws.json: python draws.py RUN"""
+"""Tests a training ten times more, each with other draws of z, into RUN/draws.json: python draws.py RUN
 
+With the family's five exploring episodes, and with twenty, so that the posterior only has to know the goal again.
+"""
+
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -10,16 +14,26 @@ from onebody.runs import evaluate, folder
 
 DRAWS = range(100, 110)
 """seeds of adaptation"""
+EPISODES = 20
+
+
+def returns(record, state, exploring):
+    """`[draw][stage][task]`"""
+    algorithm = folder.build(record, tested=True)
+    config = dataclasses.replace(algorithm.config, exploration_episodes=exploring)
+    algorithm = dataclasses.replace(algorithm, config=config)
+    tests = [
+        evaluate.meta_test(record | {"seed": seed}, algorithm, state, 0, evaluate.MetaTest(stages=EPISODES))
+        for seed in DRAWS
+    ]
+    return [[np.round(np.mean(stage["returns"], axis=1), 3).tolist() for stage in test["stages"]] for test in tests]
 
 
 def main(run):
     record = folder.read_config(run)
-    algorithm, state = folder.build(record, tested=True), folder.last(run, record, folder.untrained(record)).state
-    tests = [
-        evaluate.meta_test(record | {"seed": seed}, algorithm, state, 0, evaluate.MetaTest(stages=20)) for seed in DRAWS
-    ]
-    returns = [[np.round(np.mean(stage["returns"], axis=1), 3).tolist() for stage in test["stages"]] for test in tests]
-    (run / "draws.json").write_text(json.dumps({"returns": returns}, separators=(",", ":")) + "\n")
+    state = folder.last(run, record, folder.untrained(record)).state
+    found = {f"{n} exploring": returns(record, state, n) for n in (5, EPISODES)}
+    (run / "draws.json").write_text(json.dumps(found, separators=(",", ":")) + "\n")
 
 
 if __name__ == "__main__":

@@ -29,8 +29,8 @@ def returns(test):
 
 
 def all_draws(run):
-    """Returns of ten tests of the last checkpoint, `[draw, stage, task]`."""
-    return np.array(json.loads((HERE / run / "draws.json").read_text())["returns"])
+    """Returns of ten tests of the last checkpoint, `[draw, stage, task]`, with five exploring episodes and with twenty."""
+    return {name: np.array(each) for name, each in json.loads((HERE / run / "draws.json").read_text()).items()}
 
 
 def by_chance(test):
@@ -89,11 +89,12 @@ def main():
     write("summary.csv", head, rows)
     drawn = {name: all_draws(name) for name in runs}
     rows = [
-        [name, stage, f"{each.mean():.2f}", f"{(each > 0).mean():.2f}"]
-        for name, found in drawn.items()
+        [name, kind, stage, f"{each.mean():.2f}", f"{(each > 0).mean():.2f}"]
+        for name, kinds in drawn.items()
+        for kind, found in kinds.items()
         for stage, each in enumerate(np.moveaxis(found, 1, 0))
     ]
-    write("draws.csv", ["training", "stage", "mean return of ten draws", "share of goals found"], rows)
+    write("draws.csv", ["training", "episodes", "stage", "mean return of ten draws", "share of goals found"], rows)
     last = {name: list(found.values())[-1] for name, found in runs.items()}
     head = ["training", "angle of the goal", "first reached after", "reached from the fifth on", "and in the next"]
     write("goals.csv", head, [[name, *goal] for name, test in last.items() for goal in goals(test)])
@@ -104,7 +105,7 @@ def main():
         curves = [(n, returns(test).mean(axis=1)) for n, test in found.items()]
         samples = [n / 1e6 for n, _ in curves]
         test = list(found.values())[-1]
-        at_end = drawn[name]
+        at_end = drawn[name]["5 exploring"]
         label = f"seed {i}, after {EPISODES} episodes"
         learning.plot(samples, [c[EPISODES] for _, c in curves], "o-", ms=3, color=f"C{i}", label=label)
         learning.plot(
