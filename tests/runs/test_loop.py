@@ -24,6 +24,14 @@ def test_samples_end_training_at_the_first_iteration_that_reaches_them(tmp_path)
     assert [line["real/samples"] for line in log.read(run)] == [80, 160, 240]
 
 
+def test_settings_that_end_a_training_before_its_samples_are_said(tmp_path, capsys):
+    onebody.train("smt", "point", preset="smoke", samples=240, out=tmp_path / "enough", quiet=True)
+    assert "ended at" not in capsys.readouterr().err
+    run = onebody.train("smt", "point", preset="smoke", samples=1000, out=tmp_path / "run", quiet=True)
+    said = f"onebody: {run} ended at 240 of 1,000 real samples: its settings have 3 iterations. More need a new run\n"
+    assert capsys.readouterr().err == said
+
+
 def test_another_configuration_is_refused_and_nothing_changes(tmp_path):
     run = onebody.train("smt", "point", preset="smoke", samples=0, out=tmp_path / "run", quiet=True)
     before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}

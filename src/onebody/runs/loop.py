@@ -139,6 +139,12 @@ def _run(
                 lines.write(done, metrics)
                 checkpoint.save(run, done, state, {"samples": samples, "identity": folder.identity(record)})
             progress.update(done, f"{samples:,} samples · real/return {metrics.get('real/return', math.nan):.1f}")
+    if (samples := algorithm.simulator.samples) < limit < math.inf:
+        print(
+            f"onebody: {run} ended at {samples:,} of {limit:,} real samples: its settings have {done} iterations. "
+            "More need a new run",
+            file=sys.stderr,
+        )
 
 
 def _step(algorithm: Algorithm[Any], state: Any, key: Key, run: Path, done: int) -> tuple[Any, Metrics]:
