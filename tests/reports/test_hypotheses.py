@@ -11,6 +11,7 @@ from onebody.cli import main
 from onebody.reports import charts, comparison, hypotheses
 from onebody.runs import compare
 from onebody.runs.evaluate import MetaTest
+from onebody.tasks import registry
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +29,8 @@ def test_a_report_shows_what_is_believed_and_where_it_leads(runs, tmp_path):
     names = {path.stem for path in (tmp_path / "report").iterdir()}
     assert {"width-of-the-belief-pearl", *(f"latents-after-stage-{i}-pearl" for i in (1, 2, 3))} <= names
     paths = json.loads((runs[0] / "evaluation.json").read_text())["stages"][0]["paths"]
+    horizon = registry.make("pearl/sparse-point").horizon
+    assert np.shape(paths) == (5, horizon + 1, 2) and all(path[0] == [0.0, 0.0] for path in paths)
     assert all(x == round(x, 3) for path in paths for place in path for x in place)
     assert {"paths-to-goal-1-pearl", "paths-to-goal-5-pearl", "paths-to-goal-1-maml"} <= names
 

@@ -98,6 +98,29 @@ def test_imagined_episodes_end_and_begin_as_real_ones_do(point_with_wall):
     np.testing.assert_array_equal(truncated, [[False, False, t % 5 == 4, t % 5 == 4] for t in range(12)])
 
 
+def test_each_episode_begins_with_its_own_memory(point_with_wall):
+    class Counting(eqx.Module):
+        """To the wall, while it counts its steps."""
+
+        forwards: jax.Array
+        noise_size = 1
+
+        def memory(self, axes):
+            return jnp.zeros(axes)
+
+        def __call__(self, observation, task, memory, noise):
+            return jnp.stack([jnp.broadcast_to(self.forwards, memory.shape), 0.1 * memory], axis=-1), memory + 1
+
+    wall = point_with_wall(horizon=5)
+    seen = rollout(
+        Simulator(wall), Counting(jnp.array([1.0, 0.0])), jnp.zeros((2, 2)), jax.random.key(0), episodes=3, steps=9
+    )
+    ends = np.array([[t % 3 == 2, t % 5 == 4 or t == 8] for t in range(9)]).T[..., None]
+    np.testing.assert_array_equal(seen.done, np.broadcast_to(ends, (2, 9, 3)))
+    counted = np.array([[t % 3, t % 5] for t in range(9)]).T[..., None]
+    np.testing.assert_allclose(10 * seen.action[..., 1], np.broadcast_to(counted, (2, 9, 3)), atol=1e-5)
+
+
 def test_deterministic_rollouts_use_the_mean_and_the_last_step_ends_every_episode():
     family = registry.make("point/goal")
     tasks, agents = family.space.held_out(2), policies(family, 2)

@@ -38,7 +38,7 @@ class Policy(Protocol):
         ...
 
     def memory(self, axes: tuple[int, ...]) -> PyTree[Array]:
-        """the memory at the beginning of a rollout with these leading axes"""
+        """the memory at the beginning of an episode, with these leading axes"""
         ...
 
     def __call__(self, observation: Array, task: Array, memory: Any, noise: Array) -> tuple[Array, Any]:

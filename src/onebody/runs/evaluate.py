@@ -147,8 +147,9 @@ def _believed(belief: Gaussian) -> dict[str, Any]:
 
 
 def _paths(seen: Transitions) -> list[list[list[float]]]:
-    """Where the first episode of each task went in a plane, [task, time, 2]."""
-    return np.round(np.asarray(seen.observation, np.float64)[:, :, 0], 3).tolist()
+    """Where the first episode of each task went in a plane, from start to end, [task, time + 1, 2]."""
+    places = np.concatenate([seen.observation[:, :1, 0], seen.next_observation[:, :, 0]], axis=1, dtype=np.float64)
+    return np.round(places, 3).tolist()
 
 
 def during_training(run: Path, record: dict[str, Any], algorithm: Algorithm[Any], state: Any, iteration: int) -> None:

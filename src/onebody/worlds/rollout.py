@@ -52,15 +52,16 @@ def rollout(
     noise = jax.vmap(lambda k: jnp.zeros(shape) if deterministic else jax.random.normal(k, shape), out_axes=1)(
         noise_key
     )
-    memory = policies.memory((len(tasks), episodes))
+    begun = policies.memory((len(tasks), episodes))
 
     def step(carry: Any, noise: Any) -> tuple[Any, Transitions]:
         state, observation, memory = carry
         action, memory = _act(policies, observation, tasks, memory, noise)
         state, observation, transitions = world.step(state, observation, action)
-        return (state, observation, memory), transitions
+        ended = transitions.terminated | transitions.truncated
+        return (state, observation, _anew(memory, begun, ended)), transitions
 
-    _, transitions = world.scan(step, (state, observation, memory), noise)
+    _, transitions = world.scan(step, (state, observation, begun), noise)
     transitions = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), transitions)
     last_ended = transitions.truncated.at[:, -1].set(~transitions.terminated[:, -1])
     return transitions._replace(truncated=last_ended)
@@ -69,3 +70,9 @@ def rollout(
 @jax.jit
 def _act(policies: Policy, observation: Any, tasks: Array, memory: Any, noise: Any) -> tuple[Array, Any]:
     return jax.vmap(lambda policy, *inputs: policy(*inputs))(policies, observation, tasks, memory, noise)
+
+
+def _anew(memory: Any, begun: Any, ended: Any) -> Any:
+    """Memory, as it was at the beginning where an episode has ended."""
+    axes = lambda x: ended.reshape(*ended.shape, *[1] * (x.ndim - ended.ndim))  # noqa: E731
+    return jax.tree.map(lambda now, then: jnp.where(axes(now), then, now), memory, begun)
