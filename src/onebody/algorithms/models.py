@@ -79,7 +79,7 @@ def imagination(models: Models, model: Any, family: TaskFamily) -> Imagination:
 
 
 def collect(models: Models, simulator: Simulator, policies: Any, key: Key) -> tuple[Models, Metrics]:
-    """A real episode with each of the stacked policies; with random actions where there are no data yet."""
+    """A horizon of real steps with each of the stacked policies; with random actions where there are no data yet."""
     n = len(jax.tree.leaves(policies)[0])
     tasks = jnp.tile(models.task, (n, 1))
     if not models.data.size:
