@@ -1,6 +1,7 @@
 """Tests a training ten times more, each with other draws of z, into RUN/draws.json: python draws.py RUN
 
-With the family's five exploring episodes, and with twenty, so that the posterior only has to know the goal again.
+With the family's five exploring episodes, and with twenty, so that the posterior only has to know the goal again. And
+the share of 100 episodes with z ~ N(0, I) that find each goal.
 """
 
 import dataclasses
@@ -15,6 +16,15 @@ from onebody.runs import evaluate, folder
 DRAWS = range(100, 110)
 """seeds of adaptation"""
 EPISODES = 20
+PRIOR = range(100, 200)
+"""seeds of episodes with nothing seen"""
+
+
+def found(record, state):
+    """`[task]`"""
+    algorithm, nothing = folder.build(record, tested=True), evaluate.MetaTest(stages=0)
+    tests = [evaluate.meta_test(record | {"seed": seed}, algorithm, state, 0, nothing) for seed in PRIOR]
+    return (np.array([test["stages"][0]["returns"] for test in tests]).max(axis=2) > 0).mean(axis=0).round(2).tolist()
 
 
 def returns(record, state, exploring):
@@ -32,8 +42,9 @@ def returns(record, state, exploring):
 def main(run):
     record = folder.read_config(run)
     state = folder.last(run, record, folder.untrained(record)).state
-    found = {f"{n} exploring": returns(record, state, n) for n in (5, EPISODES)}
-    (run / "draws.json").write_text(json.dumps(found, separators=(",", ":")) + "\n")
+    drawn = {f"{n} exploring": returns(record, state, n) for n in (5, EPISODES)}
+    drawn["found with nothing seen"] = found(record, state)
+    (run / "draws.json").write_text(json.dumps(drawn, separators=(",", ":")) + "\n")
 
 
 if __name__ == "__main__":
