@@ -15,6 +15,8 @@ SHOWN = 6
 """held-out goals whose paths are drawn"""
 EPISODES = 10
 """after so many the policy is compared during training"""
+EXPLORING, SHOWN_AFTER = 5, (5, 10, 20)
+NOTHING = "found with nothing seen"
 
 
 def tests(run):
@@ -28,26 +30,28 @@ def returns(test):
     return np.array([np.mean(stage["returns"], axis=1) for stage in test["stages"]])
 
 
-def all_draws(run):
-    """Returns of ten tests of the last checkpoint, `[draw, stage, task]`, with five exploring episodes and with twenty."""
-    return {name: np.array(each) for name, each in json.loads((HERE / run / "draws.json").read_text()).items()}
+def draws(path):
+    """Returns of ten tests of the last checkpoint, `[draw, stage, task]`, with five exploring episodes and with twenty;
+    the share of episodes with nothing seen that find each goal, `[task]`."""
+    return {name: np.array(each) for name, each in json.loads((HERE / path).read_text()).items()}
 
 
-def by_chance(test):
-    """Share of goals that one episode with z ~ N(0, I) finds: those of stage 0, each beside all goals."""
-    paths, goals = (np.array(test["stages"][0][name]) for name in ("paths", "tasks"))
-    distance = np.linalg.norm(paths[:, None] - goals[:, None], axis=-1)
-    return (distance.min(axis=-1) <= RADIUS).mean()
+def by_chance(found, episodes):
+    """Share of goals that so many episodes find, and one more, all with z ~ N(0, I)."""
+    return [np.mean(1 - (1 - found) ** (n + 1)) for n in episodes]
 
 
-def goals(test):
-    """Each held-out goal by its angle (°): after how many episodes a tested one first reaches it, in how many it is reached
-    from the fifth on, in how many of these in the next one, too."""
-    reached = returns(test) > 0
-    late, following = reached[5:-1], reached[6:]
+def goals(test, drawn):
+    """Each held-out goal by its angle (°): share of episodes that find it with nothing seen, of ten draws that find it
+    after some episodes; in how many of these it is reached for the first time after the fifth episode or a later one, in
+    how many of these by the next episode, too."""
+    reached = drawn["5 exploring"][:, EXPLORING:] > 0
+    again = reached[:, 1:]
+    first = reached[:, :-1] & (np.cumsum(reached, axis=1)[:, :-1] == 1)
     for i, (x, y) in sorted(enumerate(test["stages"][0]["tasks"]), key=lambda goal: np.arctan2(goal[1][1], goal[1][0])):
-        first = int(reached[:, i].argmax()) if reached[:, i].any() else ""
-        yield f"{np.degrees(np.arctan2(y, x)):.0f}", first, late[:, i].sum(), (late & following)[:, i].sum()
+        shares = [reached[:, n - EXPLORING, i].mean() for n in SHOWN_AFTER]
+        counts = first[:, :, i].sum(), (first & again)[:, :, i].sum()
+        yield f"{np.degrees(np.arctan2(y, x)):.0f}", drawn[NOTHING][i], *(f"{share:.1f}" for share in shares), *counts
 
 
 def learns(metrics):
@@ -87,24 +91,31 @@ def main():
     ]
     head = ["training", "samples", "stage", "real samples of a task", "mean return", "share of goals found"]
     write("summary.csv", head, rows)
-    drawn = {name: all_draws(name) for name in runs}
+    drawn = {name: draws(f"{name}/draws.json") for name in runs}
+    older = {path.name.removesuffix("-draws.json"): draws(path) for path in HERE.glob("trials/*-draws.json")}
     rows = [
         [name, kind, stage, f"{each.mean():.2f}", f"{(each > 0).mean():.2f}"]
-        for name, kinds in drawn.items()
+        for name, kinds in (drawn | dict(sorted(older.items()))).items()
         for kind, found in kinds.items()
+        if kind != NOTHING
         for stage, each in enumerate(np.moveaxis(found, 1, 0))
+    ]
+    rows += [
+        [name, "z ~ N(0, I)", stage, "", f"{share:.2f}"]
+        for name, kinds in drawn.items()
+        for stage, share in enumerate(by_chance(kinds[NOTHING], range(21)))
     ]
     write("draws.csv", ["training", "episodes", "stage", "mean return of ten draws", "share of goals found"], rows)
     last = {name: list(found.values())[-1] for name, found in runs.items()}
-    head = ["training", "angle of the goal", "first reached after", "reached from the fifth on", "and in the next"]
-    write("goals.csv", head, [[name, *goal] for name, test in last.items() for goal in goals(test)])
+    head = ["training", "angle of the goal", "found with nothing seen", *(f"after {n} episodes" for n in SHOWN_AFTER)]
+    head += ["first finds from the fifth on", "found again by the next"]
+    write("goals.csv", head, [[name, *goal] for name, test in last.items() for goal in goals(test, drawn[name])])
     metrics = [*sorted(HERE.glob("pearl-s*/metrics.jsonl")), *sorted(HERE.glob("trials/*.jsonl"))]
     head = ["metrics", "posterior better by 4 after", "iterations", "seconds an iteration"]
     write("learning.csv", head, [[path.relative_to(HERE), *learns(path)] for path in metrics])
     for i, (name, found) in enumerate(runs.items()):
         curves = [(n, returns(test).mean(axis=1)) for n, test in found.items()]
         samples = [n / 1e6 for n, _ in curves]
-        test = list(found.values())[-1]
         at_end = drawn[name]["5 exploring"]
         label = f"seed {i}, after {EPISODES} episodes"
         learning.plot(samples, [c[EPISODES] for _, c in curves], "o-", ms=3, color=f"C{i}", label=label)
@@ -113,7 +124,8 @@ def main():
         )
         adapting.plot(at_end.mean(axis=(0, 2)), "o-", ms=3, color=f"C{i}", label=f"seed {i}")
         finding.plot((at_end > 0).mean(axis=(0, 2)), "o-", ms=3, color=f"C{i}", label=f"seed {i}")
-        finding.axhline(by_chance(test), ls=":", color=f"C{i}", label="z ~ N(0, I)")
+        chance = by_chance(drawn[name][NOTHING], range(at_end.shape[1]))
+        finding.plot(chance, ":", color=f"C{i}", label="of so many and one more, all with z ~ N(0, I)" if i == 0 else None)
     learning.set(xlabel="million real samples of training", ylabel="sparse return, held-out goals")
     adapting.set(xlabel="episodes seen of the new task", ylabel="sparse return, held-out goals")
     finding.set(xlabel="episodes seen of the new task", ylabel="share of held-out goals found", ylim=(0, 1.02))
