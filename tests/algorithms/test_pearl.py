@@ -60,32 +60,6 @@ def test_the_posterior_does_not_see_the_order_and_narrows_with_context(encoder):
     assert deviations == sorted(deviations, reverse=True) and deviations[0] - deviations[-1] > 1.0
 
 
-def test_a_transition_that_stands_for_several_counts_as_often(encoder):
-    context = jax.random.normal(jax.random.key(1), (2, 10, 5))
-    weighed, whole = pearl.posterior(encoder, context, 4.0), pearl.posterior(encoder, jnp.tile(context, (1, 4, 1)))
-    np.testing.assert_allclose(weighed.mean, whole.mean, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(weighed.log_std, whole.log_std, rtol=1e-4)
-
-
-def test_training_and_collection_draw_a_share_of_the_context_and_a_test_counts_what_it_has(monkeypatch):
-    counted, product = [], pearl.posterior
-
-    def note(encoder, context, weight=1.0):
-        counted.append((context.shape[1], weight))
-        return product(encoder, context, weight)
-
-    monkeypatch.setattr(pearl, "posterior", note)
-    monkeypatch.setattr(pearl, "_posterior", note)
-    config = dataclasses.replace(SMOKE, context_rows=40, context_share=0.24, prior_episodes=2, posterior_episodes=2)
-    algorithm, state = new(config=config)
-    state, _ = algorithm.step(state, jax.random.key(1))
-    assert counted and set(counted) == {(10, 4.0)}
-    counted.clear()
-    horizon = algorithm.family.horizon
-    list(itertools.islice(algorithm.adapt(state, state.tasks[:2], jax.random.key(2)), 3))
-    assert counted == [(horizon, 1.0), (2 * horizon, 1.0)]
-
-
 def test_the_kl_is_summed_over_tasks_and_the_critics_loss_is_a_mean(monkeypatch):
     """Of the same tasks twice, the KL's part of the loss is twice as large and the critics' part the same."""
     seen = {}

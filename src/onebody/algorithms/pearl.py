@@ -70,8 +70,6 @@ class Config:
     """transitions a task of one, from replay"""
     context_rows: int = 100
     """transitions a task that z is inferred from in training"""
-    context_share: float = 1.0
-    """share of them that is drawn, to save time; each then counts for as many as it takes"""
     exploration_episodes: int = 2
     """real episodes of a new task with z ~ N(0, I)"""
     latent: int = 5
@@ -99,18 +97,8 @@ class Config:
         at_least(1, self, "n_iterations", "n_tasks", "initial_episodes", "visited", "prior_episodes", "n_gradient")
         at_least(1, self, "meta_batch", "batch", "context_rows", "exploration_episodes", "latent", "hidden", "encoder")
         at_least(0, self, "posterior_episodes", "extra_episodes", "kl", "discount", "regularization")
-        positive(self, "context_share", "learning_rate", "reward_scale", "target_rate")
-        at_most(1, self, "context_share", "discount", "target_rate")
-
-    @property
-    def context_drawn(self) -> int:
-        """transitions a task that are drawn for a context"""
-        return max(1, round(self.context_share * self.context_rows))
-
-    @property
-    def context_weight(self) -> float:
-        """how many transitions of a context each of them stands for"""
-        return self.context_rows / self.context_drawn
+        positive(self, "learning_rate", "reward_scale", "target_rate")
+        at_most(1, self, "discount", "target_rate")
 
 
 class Nets(eqx.Module):
@@ -139,10 +127,10 @@ class State(eqx.Module):
     """the training tasks"""
 
 
-def posterior(encoder: MLP, context: Float[Array, "task row feature"], weight: float = 1.0) -> Gaussian:
-    """q_φ(z | c) of each task: the product of a Gaussian for each transition of its context, `weight` times."""
+def posterior(encoder: MLP, context: Float[Array, "task row feature"]) -> Gaussian:
+    """q_φ(z | c) of each task: the product of a Gaussian for each transition of its context."""
     mean, raw = jnp.split(encoder(context), 2, axis=-1)
-    precision = weight / jnp.maximum(jax.nn.softplus(raw), 1e-7)
+    precision = 1 / jnp.maximum(jax.nn.softplus(raw), 1e-7)
     total = precision.sum(1)
     return Gaussian((mean * precision).sum(1) / total, -0.5 * jnp.log(total))
 
@@ -164,14 +152,14 @@ def update(
     nets = learner.nets
     task_key, context_key, batch_key, latent_key, action_key = jax.random.split(key, 5)
     tasks = jax.random.randint(task_key, (config.meta_batch,), 0, len(replay.n_visits))
-    seen = context(replay.draw_recent(context_key, tasks, config.context_drawn), dynamics_vary)
+    seen = context(replay.draw_recent(context_key, tasks, config.context_rows), dynamics_vary)
     rows = replay.draw(batch_key, tasks, config.batch)
     latent_noise = jax.random.normal(latent_key, (config.meta_batch, config.latent))
     noise = jax.random.normal(action_key, rows.action.shape)
 
     def critic_loss(parts: tuple[MLP, tuple[MLP, MLP]]) -> tuple[Array, tuple[Array, dict[str, Array]]]:
         encoder, critics = parts
-        belief = posterior(encoder, seen, config.context_weight)
+        belief = posterior(encoder, seen)
         z = jnp.repeat(belief.sample(latent_noise)[:, None], config.batch, axis=1)
         following = value(nets.target, rows.next_observation, jax.lax.stop_gradient(z))
         wanted = config.reward_scale * rows.reward + config.discount * (1 - rows.terminated) * following
@@ -314,10 +302,9 @@ class PEARL:
             belief = prior(len(tasks), config.latent)
             if i not in from_prior:
                 recent = _beside(episodes[:kept])
-                some = np.asarray(jax.random.randint(context_key, (config.context_drawn,), 0, recent.reward.shape[1]))
+                some = np.asarray(jax.random.randint(context_key, (config.context_rows,), 0, recent.reward.shape[1]))
                 drawn = jax.tree.map(lambda x, some=some: x[:, some], recent)
-                seen = context(drawn, self._dynamics_vary)
-                belief = _posterior(nets.encoder, seen, config.context_weight)
+                belief = _posterior(nets.encoder, context(drawn, self._dynamics_vary))
             rows, reached = self._episode(nets.actor, _draw(belief, z_key), tasks, episode_key)
             episodes.append(rows)
             returns.append(reached)

@@ -214,7 +214,7 @@ _FOR_FAMILY: dict[tuple[str, str, str], dict[str, Any]] = {
         "n_iterations": 500,
         "n_gradient": 500,
         "batch": 64,
-        "context_share": 0.1,
+        "context_rows": 100,
         "hidden": (128, 128, 128),
         "encoder": (128, 128, 128),
         "learning_rate": 1e-3,
