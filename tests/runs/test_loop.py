@@ -17,11 +17,12 @@ from onebody.learning.validated import ValidatedConfig
 from onebody.runs import evaluate, folder, log, loop, presets
 
 
-def test_samples_end_training_at_the_first_iteration_that_reaches_them(tmp_path):
+def test_samples_end_training_at_the_first_iteration_that_reaches_them(tmp_path, capsys):
     run = onebody.train("smt", "point", preset="smoke", samples=81, out=tmp_path / "run", quiet=True)
     assert [line["real/samples"] for line in log.read(run)] == [80, 160]
     onebody.train("smt", "point", preset="smoke", out=run, quiet=True)
     assert [line["real/samples"] for line in log.read(run)] == [80, 160, 240]
+    assert "ended at" not in capsys.readouterr().err
 
 
 def test_settings_that_end_a_training_before_its_samples_are_said(tmp_path, capsys):
