@@ -38,8 +38,10 @@ def main():
         rows = csv.writer(file)
         rows.writerow(["training", "thousand real samples", "return"])
         rows.writerows([name, f"{n:g}", f"{value:.1f}"] for name, found in runs.items() for n, value in found)
-    figure = Figure(figsize=(14, 7), layout="constrained")
-    for place, (title, names) in zip(figure.subplots(2, 4).flat, PANELS.items(), strict=False):
+    done = {run.rpartition("-s")[0] for run in runs}
+    panels = {title: names for title, names in PANELS.items() if done & names.keys()}
+    figure = Figure(figsize=(5 * len(panels), 4), layout="constrained")
+    for place, (title, names) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         for i, (name, label) in enumerate(names.items()):
             seeds = [found for run, found in runs.items() if run.rpartition("-s")[0] == name]
             for found in seeds:
