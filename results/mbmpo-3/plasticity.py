@@ -45,21 +45,30 @@ def ranks(values):
     return np.argsort(np.argsort(values))
 
 
+def beside_ring(values):
+    """What a state has beside the mean of all states that are as far from the goal, in steps of 0.1 m."""
+    line = np.linspace(-WIDTH, WIDTH, SIDE)
+    ring = np.round(np.hypot(*np.meshgrid(line, line)).ravel() / 0.1).astype(int)
+    return values - (np.bincount(ring, values) / np.maximum(np.bincount(ring), 1))[ring]
+
+
 def main():
     runs = [Path(name) for name in sys.argv[1:]]
     figure = Figure(figsize=(7, 3 * len(runs)), layout="constrained")
     found = []
-    for run, row in zip(runs, figure.subplots(len(runs), 2, squeeze=False), strict=True):
+    for run, places in zip(runs, figure.subplots(len(runs), 2, squeeze=False), strict=True):
         both = maps(run)
         titles = ("KL(π_θ ‖ π_θ') (nats)", "deviation of the models (m)")
-        for place, values, title in zip(row, both, titles, strict=True):
+        for place, values, title in zip(places, both, titles, strict=True):
             side = [-WIDTH, WIDTH, -WIDTH, WIDTH]
             drawn = place.imshow(values.reshape(SIDE, SIDE), origin="lower", extent=side, cmap="viridis")
             place.set_title(f"{run.name}: {title}", fontsize=9)
             figure.colorbar(drawn, ax=place)
         correlation = float(np.corrcoef(*both)[0, 1])
         ranked = float(np.corrcoef(*map(ranks, both))[0, 1])
-        found.append({"run": run.name, "pearson": correlation, "spearman": ranked, "mean_kl": float(both[0].mean())})
+        equally_far = float(np.corrcoef(*map(beside_ring, both))[0, 1])
+        row = {"run": run.name, "pearson": correlation, "spearman": ranked, "pearson_at_equal_distance": equally_far}
+        found.append(row | {"mean_kl": float(both[0].mean())})
     figure.savefig(Path(__file__).parent / "figure.png", dpi=90)
     print(json.dumps(found, indent=1))
 

@@ -105,13 +105,17 @@ def test_flawed_members_are_off_by_their_own_bias_and_by_noise_while_the_fit_is_
     seen = moved(4000, seed=9)
     off = jax.vmap(lambda m: m(seen.observation, seen.action))(model.models())
     off -= jax.vmap(lambda m: m(seen.observation, seen.action))(plain.models())
+    off /= plain.difference.std
     bias = off.reshape(3, -1).mean(1)
     np.testing.assert_allclose(bias, model.bias, atol=0.01)
     assert ((model.bias > 0) & (model.bias < 0.5)).all() and len(set(model.bias.tolist())) == 3
     np.testing.assert_allclose(off.reshape(3, -1).std(1), 0.1, rtol=0.05)
     once = jax.vmap(lambda m: m(seen.observation, seen.action))(model.models())
     other = jax.vmap(lambda m: m(seen.observation + 1e-3, seen.action))(model.models())
-    assert jnp.abs(other - once).max() > 0.1  # other observations, other noise
+    assert (jnp.abs(other - once) / plain.difference.std).max() > 0.1  # other observations, other noise
+    far = eqx.tree_at(lambda m: m.bias, model, jnp.full(3, 1e6))
+    cut = jax.vmap(lambda m: m(seen.observation, seen.action))(far.models())
+    assert (jnp.abs(cut - far.observation.mean) <= 100.1 * far.observation.std).all()
 
 
 def test_biases_are_drawn_anew_at_every_fit():

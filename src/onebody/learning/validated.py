@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from onebody.core.errors import OnebodyError, at_least, at_most, positive
 from onebody.core.nets import MLP, Normalizer, fan_in
 from onebody.core.types import Key
+from onebody.learning.dynamics import within
 from onebody.learning.ensemble import Member, key_of
 from onebody.learning.replay import Replay
 
@@ -47,10 +48,10 @@ class ValidatedConfig:
     """of the factors in the networks' products. bfloat16: faster on processors that multiply in it, where a member is
     given 32 rows at once or more"""
     bias: float = 0.0
-    """predictions are off by a constant that each member draws from U(0, bias) at every fit, in units of observations:
-    MB-MPO's trial of worse models"""
+    """predictions are off by a constant that each member draws from U(0, bias) at every fit, in standard deviations of
+    differences: MB-MPO's trial of worse models"""
     noise: float = 0.0
-    """standard deviation of noise in predictions, in units of observations: of the same trial"""
+    """standard deviation of noise in predictions, in the same units: of the same trial"""
 
     def __post_init__(self) -> None:
         at_least(1, self, "members", "hidden", "batch", "epochs", "capacity")
@@ -92,7 +93,8 @@ class Flawed(Member):
         self, observation: Float[Array, "*axes observation"], action: Float[Array, "*axes action"]
     ) -> Float[Array, "*axes observation"]:
         noise = jax.random.normal(key_of(jax.random.key(0), observation), observation.shape)
-        return super().__call__(observation, action) + self.bias + self.noise * noise
+        off = self.difference.std * (self.bias + self.noise * noise)
+        return within(super().__call__(observation, action) + off, self.observation)
 
 
 class Validated(eqx.Module):

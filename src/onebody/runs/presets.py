@@ -84,7 +84,7 @@ _ADMRL = {
     "laptop": admrl.Config(real_episodes=10, imagined_episodes=40, smt=_LAPTOP_SMT),
     "smoke": admrl.Config(real_episodes=4, imagined_episodes=8, smt=_SMOKE_SMT),
 }
-_LAPTOP_MODELS = ValidatedConfig(hidden=(256, 256), epochs=200, persistence=0.95)
+_LAPTOP_MODELS = ValidatedConfig(hidden=(256, 256))
 _SMOKE_MODELS = ValidatedConfig(members=2, hidden=(32, 32), batch=32, epochs=5)
 _CONFIGS: dict[tuple[str, str], Any] = {
     ("omni", "paper"): omni.Config(),
