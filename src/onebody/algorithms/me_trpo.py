@@ -4,8 +4,9 @@
     2: for n_iterations                                                                           `step`
     3:     D ← D ∪ real episodes with π_θ; with random actions in the first iteration             `models.collect`
     4:     fit each model on its own split of D until its validation loss no longer falls         `models.fit`
-    5:     until fewer than 70% of the models say that it still gets better, n_policy steps at most    `improve`
+    5:     until 25 steps have not brought what 70% of the models call better, n_policy steps at most  `improve`
     6:         θ ← one step of TRPO on imagined episodes, each step of each in a random model
+           θ ← the best of them, as the models say
     7: a new ψ: line 5 for ψ alone, without a real sample; then lines 3-5 for ψ                    `adapt`
 
 As MB-MPO's authors have it for their comparison: their models, policy and linear baseline; here the models' say in line
@@ -16,12 +17,12 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from onebody.algorithms.models import Mixed, Models, collect, fit, imagination, new_models, returns_by_model
 from onebody.algorithms.protocol import Adapted, Metrics
@@ -42,6 +43,8 @@ IMPROVED = 0.7
 """share of the models that must say so"""
 JUDGED = 10
 """imagined episodes of each that say it"""
+PATIENCE = 25
+"""steps without a better policy after which it ends"""
 
 
 @dataclass(frozen=True)
@@ -86,9 +89,19 @@ class State(eqx.Module):
     models: Models
 
 
+class _Best(NamedTuple):
+    """The policy that the models call the best so far."""
+
+    policy: GaussianPolicy
+    returns: Float[Array, " member"]
+    steps: Int[Array, ""]
+    kl: Float[Array, ""]
+    """of the step that led to it"""
+
+
 @partial(jax.jit, static_argnames=("family", "config"))
 def improve(state: State, key: Key, family: TaskFamily, config: Config) -> tuple[State, dict[str, Array]]:
-    """Line 5; `policy/steps` says how many steps it took."""
+    """Line 5; `policy/steps` says how many steps led to the policy that is kept."""
     models, members, (judge_key, step_key) = state.models, state.models.members, jax.random.split(key)
     judge = lambda policy: returns_by_model(policy, models, members, judge_key, family, JUDGED)  # noqa: E731
 
@@ -103,20 +116,22 @@ def improve(state: State, key: Key, family: TaskFamily, config: Config) -> tuple
         policy, metrics = trpo.update(policy, observation, action, advantage.reshape(-1), config.trpo)
         return policy, metrics["policy/kl"]
 
-    def some(carry: Any) -> Any:
-        policy, before, _, n = carry
+    def some(carry: tuple[GaussianPolicy, _Best, Array]) -> tuple[GaussianPolicy, _Best, Array]:
+        policy, best, n = carry
         policy, kl = jax.lax.scan(step, policy, jax.random.split(jax.random.fold_in(step_key, n), CHECK))
-        now = judge(policy)
-        return policy, now, ((now > before).mean(), kl[-1]), n + CHECK
+        found = _Best(policy, judge(policy), n + CHECK, kl[-1])
+        better = (found.returns > best.returns).mean() >= IMPROVED
+        return policy, jax.tree.map(lambda new, old: jnp.where(better, new, old), found, best), n + CHECK
 
-    def goes_on(carry: Any) -> Array:
-        _, _, (improved, _), n = carry
-        return (improved >= IMPROVED) & (n < config.n_policy)
+    def goes_on(carry: tuple[GaussianPolicy, _Best, Array]) -> Array:
+        _, best, n = carry
+        return (n - best.steps < PATIENCE) & (n < config.n_policy)
 
-    start = state.policy, judge(state.policy), (jnp.ones(()), jnp.zeros(())), jnp.zeros((), jnp.int32)
-    policy, now, (_, kl), n = jax.lax.while_loop(goes_on, some, start)
-    metrics = {"imagined/return": now.mean(), "policy/kl": kl, "policy/steps": n.astype(jnp.float32)}
-    return eqx.tree_at(lambda s: s.policy, state, policy), metrics
+    begun = _Best(state.policy, judge(state.policy), jnp.zeros((), jnp.int32), jnp.zeros(()))
+    _, best, _ = jax.lax.while_loop(goes_on, some, (state.policy, begun, begun.steps))
+    metrics = {"imagined/return": best.returns.mean(), "policy/kl": best.kl}
+    metrics["policy/steps"] = best.steps.astype(jnp.float32)
+    return eqx.tree_at(lambda s: s.policy, state, best.policy), metrics
 
 
 @dataclass(frozen=True)
