@@ -58,6 +58,32 @@ def test_without_noise_it_is_deterministic_and_noise_draws_other_candidates(trai
     assert (np.abs(first) <= 1).all() and (first.mean(0) > 0.2).all()  # towards the goal
 
 
+def test_a_plan_goes_on_with_the_rest_of_the_last_one(trained):
+    _, state, _ = trained
+    still = PlanConfig(method="icem", steps=4, candidates=20, deviation=1e-9, rounds=1)
+    planner = mb_mpc.Planner(state.members, GOALS, still)
+    keys, _ = planner.memory((3,))
+    last = jax.random.uniform(jax.random.key(1), (3, 4, 2), minval=-1.0, maxval=1.0)
+    act = lambda last: planner(jnp.zeros((3, 2)), jnp.array([0.5, 0.5]), (keys, last), jnp.zeros((3, 1)))  # noqa: E731
+    action, (_, rest) = act(last)
+    np.testing.assert_allclose(action, last[:, 0], atol=1e-6)
+    np.testing.assert_allclose(rest, jnp.concatenate([last[:, 1:], jnp.zeros((3, 1, 2))], axis=1), atol=1e-6)
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_nothing_counts_after_a_predicted_end(trained, ends):
+    """A step to the right is worth more, but ends the episode."""
+    _, state, _ = trained
+    family = dataclasses.replace(
+        GOALS,
+        reward=lambda observation, action, following, task: 1.0 + following[0],
+        terminal=lambda following, task: ends & (following[0] > 0.03),
+    )
+    planner = mb_mpc.Planner(state.members, family, PlanConfig(method="icem", steps=4, candidates=200))
+    action, _ = planner(jnp.zeros((1, 2)), jnp.array([0.5, 0.5]), planner.memory((1,)), jnp.zeros((1, 1)))
+    assert (action[0, 0] < 0.4) if ends else (action[0, 0] > 0.6)
+
+
 def test_a_planner_is_no_file(trained, tmp_path, capsys):
     run = tmp_path / "run"
     assert main(["train", "mb-mpc", "point/goal", "--preset", "smoke", "--out", str(run), "--quiet"]) == 0

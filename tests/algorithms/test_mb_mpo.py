@@ -34,6 +34,12 @@ def test_first_real_actions_are_uniform():
     noise = jax.random.normal(jax.random.key(0), (20_000, 2))
     action, _ = UniformPolicy(2)(jnp.zeros((20_000, 3)), jnp.zeros(1), (), noise)
     np.testing.assert_allclose(np.quantile(action, [0.1, 0.5, 0.9]), [-0.8, 0.0, 0.8], atol=0.03)
+    algorithm, state = new()
+    explorers = algorithm._explorers(state)
+    first, _ = models.collect(state.models, algorithm.simulator, explorers, jax.random.key(1))
+    second, _ = models.collect(first, algorithm.simulator, explorers, jax.random.key(2))
+    n = first.data.size
+    assert jnp.abs(second.data.action[:n]).max() <= 1 < jnp.abs(second.data.action[n : 2 * n]).max()  # then Gaussian
 
 
 @pytest.mark.parametrize("bias", [0.0, 0.2])

@@ -45,6 +45,28 @@ def test_icem_comes_nearer_with_fewer_candidates_and_keeps_its_best():
     np.testing.assert_allclose(good, GOAL, atol=1e-6)
 
 
+def test_icem_keeps_three_tenths_of_its_elites_as_candidates():
+    seen = []
+
+    def recorded(actions):
+        seen.append(actions)
+        return score(actions)
+
+    with jax.disable_jit():
+        plan(recorded, jnp.zeros((3, 2)), jax.random.key(1), PlanConfig(method="icem", candidates=50, rounds=2))
+    first, second = seen
+    best = first[jnp.argsort(-score(first))[:3]]
+    np.testing.assert_array_equal(second[:3], best)
+
+
+def test_icem_comes_less_far_the_more_momentum_keeps():
+    config = PlanConfig(method="icem", candidates=200, rounds=8, colour=0.0, deviation=0.1)
+    begun, key = jnp.zeros((3, 2)), jax.random.key(1)
+    shares = (dataclasses.replace(config, momentum=share) for share in (0.1, 0.5, 1.0))
+    little, half, all_ = (float(score(plan(score, begun, key, config)[None])[0]) for config in shares)
+    assert little - 0.05 > half > all_ + 0.2
+
+
 def test_more_elites_than_candidates_are_refused():
     with pytest.raises(OnebodyError, match="20 elites cannot be among 10"):
         PlanConfig(candidates=10, elites=20)

@@ -6,6 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from onebody.core.errors import OnebodyError
@@ -52,6 +53,47 @@ def test_each_member_learns_the_system_beside_unfilled_rows(precision):
     error = (predicted - seen.next_observation) / model.difference.std
     assert float(jnp.sqrt(jnp.mean(error**2))) < 0.2
     assert float(jnp.abs(predicted[0] - predicted[1]).max()) > 1e-5  # members differ
+
+
+def test_each_member_has_its_own_split():
+    """Members that begin alike, and see all their rows in each step, differ by which rows these are."""
+    config = dataclasses.replace(CONFIG, batch=80, epochs=2)
+    transitions = moved(100, noise=1.0)
+    begun = renormalize(Validated(jax.random.key(0), 2, 1, config), transitions)
+    alike = jax.tree.map(lambda x: jnp.broadcast_to(x[:1], x.shape), begun.nets)
+    begun = eqx.tree_at(lambda m: m.nets, begun, alike)
+    model, _ = validated.fit(begun, Replay.empty(600, 2, 1).add(transitions), jax.random.key(1), config)
+    gains = model.nets.gains[0]
+    assert (jnp.abs(gains[1:] - gains[:-1]).max(axis=1) > 1e-4).all()
+
+
+def rows(n_held_out, n_fitted):
+    """A network, what its optimiser remembers, and rows of which the first are held out."""
+    net = WeightNormed(jax.random.key(0), (3, 8, 2))
+    inputs, wanted = (
+        jax.random.normal(jax.random.key(i), (n_held_out + n_fitted, size)) for i, size in ((1, 3), (2, 2))
+    )
+    order = jax.random.permutation(jax.random.key(3), len(inputs))
+    split = validated._Split(inputs, wanted, order, jnp.array(n_held_out), jnp.array(n_fitted))
+    return net, optax.adam(1e-3).init(eqx.filter(net, eqx.is_array)), split
+
+
+def test_validation_is_the_mean_error_of_rows_held_out_and_of_no_others():
+    net, _, split = rows(n_held_out=25, n_fitted=40)
+    held_out = split.order[:25]
+    wanted = jnp.mean((net.plain()(split.inputs[held_out]) - split.wanted[held_out]) ** 2)
+    np.testing.assert_allclose(validated._validation(net, split, batch=10), wanted, rtol=1e-5)
+
+
+def test_epochs_begin_at_different_places():
+    net, optimizer, split = rows(n_held_out=10, n_fitted=50)
+
+    def after(key, batch):
+        config = dataclasses.replace(CONFIG, batch=batch)
+        return validated._epoch(net, optimizer, split, jax.random.key(key), config)[0].gains[0]
+
+    np.testing.assert_allclose(after(0, batch=50), after(1, batch=50), atol=1e-5)  # the same rows
+    assert jnp.abs(after(0, batch=40) - after(1, batch=40)).max() > 1e-4
 
 
 def test_a_member_stops_when_its_rolling_validation_loss_rises():
