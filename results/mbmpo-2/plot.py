@@ -1,4 +1,4 @@
-"""Writes `summary.csv` and draws `figure.png` from the raw results beside this file: python plot.py"""
+"""Writes `summary.csv` and `differences.csv` and draws `figure.png` from the raw results beside this file: python plot.py"""
 
 import csv
 import json
@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from onebody.runs import statistics
+
 HERE = Path(__file__).parent
 BODIES = ("half-cheetah", "swimmer")
 NAMES = {"mb-mpo": ("MB-MPO", "C3"), "me-trpo": ("ME-TRPO", "C0"), "mb-mpc": ("MB-MPC", "C2")}
@@ -14,6 +16,8 @@ TRIALS = {
     "mb-mpo-meta-15-epochs-40": "MB-MPO, 15 meta-steps, models of 40 epochs at most",
     "mb-mpo-meta-30-episodes-50-epochs-40": "MB-MPO, 50 imagined episodes, models of 40 epochs at most",
     "me-trpo-epochs-40": "ME-TRPO, models of 40 epochs at most",
+    "me-trpo-earlier-stop": "ME-TRPO, stops at the first check that fails",
+    "mb-mpo-rewards-as-drawn": "MB-MPO, imagined rewards see actions as drawn",
 }
 """on the half-cheetah"""
 PUBLISHED = {"half-cheetah": (100, 550)}
@@ -26,7 +30,25 @@ def curve(run):
     return [(test["training_samples"] / 1000, np.mean(test["stages"][0]["returns"])) for test in tests]
 
 
+def last(name):
+    """Returns of the last test's episodes on the half-cheetah, a mean a seed: [seed, 1], for its one task."""
+    return np.array([[curve(run)[-1][1]] for run in sorted(HERE.glob(f"half-cheetah-{name}-s*"))])
+
+
+def differences():
+    """Of MB-MPO and ME-TRPO on the half-cheetah after 96,000 samples, with 95% bootstrap intervals over seeds."""
+    both = last("mb-mpo"), last("me-trpo")
+    for what, statistic in (
+        ("difference of means", lambda ours, theirs: statistics.mean(ours) - statistics.mean(theirs)),
+        ("probability of improvement", statistics.improvement),
+    ):
+        found = statistics.estimate(statistic, *both)
+        yield [what, f"{found.value:.2f}", *(f"{x:.2f}" for x in found.interval or ())]
+
+
 def main():
+    with (HERE / "differences.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["of MB-MPO and ME-TRPO", "value", "low", "high"], *differences()])
     bodies = [body for body in BODIES if any(HERE.glob(f"{body}-*"))]
     figure = Figure(figsize=(6 * len(bodies), 5), layout="constrained")
     with (HERE / "summary.csv").open("w", newline="") as file:
