@@ -81,7 +81,9 @@ class Planner(eqx.Module):
         return best[..., 0, :], (keys, following)
 
     def deployed(self, task: Array) -> Deployed:
-        raise OnebodyError("a planner acts with its models, within an episode: it has no file, and no single actions")
+        raise OnebodyError(
+            "a planner acts with its models, within an episode: it has no file, and no single actions; leave --save out"
+        )
 
     def _plan(self, task: Array, observation: Array, key: Any, last: Array, noise: Array) -> tuple[Any, Array]:
         key, plan_key, member_key = jax.random.split(key, 3)

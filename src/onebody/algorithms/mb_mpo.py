@@ -64,7 +64,7 @@ class Config(maml.Config):
     n_meta: int = 30
     """meta-steps an iteration"""
     tailored: bool = True
-    """collect with the adapted policies, or with the one before adaptation"""
+    """collect with the adapted policies; if not, with the one before adaptation"""
     task: tuple[float, ...] | None = None
     """ψ to train on; None: a draw from p(ψ)"""
     trpo: TRPOConfig = field(default_factory=partial(TRPOConfig, entropy=0.0, damping=1e-5, backtracks=15, shrink=0.8))
