@@ -64,7 +64,7 @@ def main():
                 for j, run in enumerate(sorted(HERE.glob(f"trials/{name}-s*"))):
                     found = curve(run)
                     rows.writerows([f"trials/{run.name}", f"{n:g}", f"{value:.1f}"] for n, value in found)
-                    place.plot(*zip(*found, strict=True), ":", color=f"{0.3 + 0.2 * i}", label=title if j == 0 else None)
+                    place.plot(*zip(*found, strict=True), ":", color=f"{0.25 + 0.12 * i}", label=title if j == 0 else None)
             if body in PUBLISHED:
                 place.plot(*PUBLISHED[body], "s", color="0.4", label="MB-MPO, authors' code (about)")
             place.set(title=f"mbmpo/{body}", xlabel="thousand real samples", ylabel="return before adaptation")
