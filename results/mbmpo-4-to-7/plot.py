@@ -39,7 +39,7 @@ def main():
         rows.writerow(["training", "thousand real samples", "return"])
         rows.writerows([name, f"{n:g}", f"{value:.1f}"] for name, found in runs.items() for n, value in found)
     done = {run.rpartition("-s")[0] for run in runs}
-    panels = {title: names for title, names in PANELS.items() if done & names.keys()}
+    panels = {title: names for title, names in PANELS.items() if len(done & names.keys()) > 1}
     figure = Figure(figsize=(5 * len(panels), 4), layout="constrained")
     for place, (title, names) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         for i, (name, label) in enumerate(names.items()):
