@@ -4,7 +4,7 @@
     2: for n_iterations                                                                           `step`
     3:     D ← D ∪ real episodes with π_θ; with random actions in the first iteration             `models.collect`
     4:     fit each model on its own split of D until its validation loss no longer falls         `models.fit`
-    5:     until 25 steps have not brought what 70% of the models call better, n_policy steps at most  `improve`
+    5:     until 25 steps bring nothing that 70% of the models call better, or n_policy steps     `improve`
     6:         θ ← one step of TRPO on imagined episodes, each step of each in a random model
            θ ← the best of them, as the models say
     7: a new ψ: line 5 for ψ alone, without a real sample; then lines 3-5 for ψ                    `adapt`
