@@ -95,8 +95,8 @@ def summary(scores: np.ndarray) -> dict[str, Any]:
     """The aggregates of one training, with an interval of the mean that resamples tasks and says nothing of seeds.
 
     Args:
-        scores: one mean return a task, [task].
+        scores: one mean return a task, [task]; a single one has no interval.
     """
     row = np.asarray(scores, float)[None]
-    interval = estimate(mean, row, few=True).interval
-    return {name: aggregate(row) for name, aggregate in AGGREGATES.items()} | {"interval": list(interval or ())}
+    interval = estimate(mean, row, few=True).interval if row.size > 1 else None
+    return {name: aggregate(row) for name, aggregate in AGGREGATES.items()} | {"interval": interval and list(interval)}
