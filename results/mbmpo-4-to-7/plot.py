@@ -46,8 +46,8 @@ def main():
             seeds = [found for run, found in runs.items() if run.rpartition("-s")[0] == name]
             for found in seeds:
                 place.plot(*zip(*found, strict=True), color=f"C{i}", lw=0.7, alpha=0.5)
-            if seeds:
-                n, values = zip(*[(at[0][0], np.mean([v for _, v in at])) for at in zip(*seeds, strict=True)], strict=True)
+            if seeds:  # the mean goes as far as all seeds do
+                n, values = zip(*[(at[0][0], np.mean([v for _, v in at])) for at in zip(*seeds, strict=False)], strict=True)
                 place.plot(n, values, "o-", ms=3, color=f"C{i}", label=f"{label} ({len(seeds)})")
         place.set(title=title, xlabel="thousand real samples", ylabel="return before adaptation")
         place.title.set_fontsize(9)

@@ -1,6 +1,6 @@
 #!/bin/sh
 # sh run.sh NAME SEED: one training on one core, tested every fifth iteration; NAMEs are the cases
-# Run it from an empty folder, by its path: it does not write over earlier results.
+# Run it from an empty folder, by its path: it does not write over earlier results. PRECISION=float32 where a core has no AMX.
 set -eu
 here=$(dirname "$0")
 algorithm=mb-mpo
@@ -15,11 +15,11 @@ case $1 in
   5-rate-*) family=$here/horizons.py:half-cheetah-1000/forward
     settings="--config.real-episodes 5 --config.episodes 4 --config.inner-rate ${1#5-rate-}" ;;
   6-tailored) iterations=25; settings= ;;
-  6-not-tailored) iterations=25; settings=--config.no-tailored ;;
+  6-not-tailored) iterations=20; settings=--config.no-tailored ;;
   7-rate-*) settings="--config.inner-rate ${1#7-rate-}" ;;
   7-members-*) settings="--config.model.members ${1#7-members-}" ;;
   7-steps-*) settings="--config.n-meta ${1#7-steps-}" ;;
   *) echo "no training $1: see the cases of $0" >&2; exit 2 ;;
 esac
 taskset -c "${CORE:-0}" onebody train $algorithm $family --preset laptop --seed $2 --quiet --evaluate-every 5 --out $1-s$2 \
-  --config.n-iterations $iterations --config.model.precision bfloat16 $short_fits $settings
+  --config.n-iterations $iterations --config.model.precision ${PRECISION:-bfloat16} $short_fits $settings
