@@ -1,4 +1,4 @@
-"""Writes `summary.csv` and draws `figure.png` from the raw results beside this file: python plot.py"""
+"""Writes `summary.csv` and `differences.csv` and draws `figure.png` from the raw results beside this file: python plot.py"""
 
 import csv
 import json
@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+
+from onebody.runs import statistics
 
 HERE = Path(__file__).parent
 PANELS = {
@@ -32,16 +34,33 @@ def curve(run):
     return [(test["training_samples"] / 1000, np.mean(test["stages"][0]["returns"])) for test in tests]
 
 
+def differences(runs):
+    """Of tailored exploration and none, Figure 6, with 95% bootstrap intervals over seeds."""
+    names = "6-tailored", "6-not-tailored"
+    for n in (40, 80):
+        ours, theirs = (
+            np.array([[dict(found)[n]] for run, found in runs.items() if run.rpartition("-s")[0] == name]) for name in names
+        )
+        found = statistics.estimate(lambda ours, theirs: statistics.mean(ours) - statistics.mean(theirs), ours, theirs)
+        yield [n, *(f"{x:.1f}" for x in (ours.mean(), theirs.mean(), found.value, *found.interval))]
+
+
 def main():
     runs = {run.name: curve(run) for run in sorted(HERE.glob("[4-7]-*-s?"))}
     with (HERE / "summary.csv").open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["training", "thousand real samples", "return"])
         rows.writerows([name, f"{n:g}", f"{value:.1f}"] for name, found in runs.items() for n, value in found)
+    with (HERE / "differences.csv").open("w", newline="") as file:
+        columns = ["thousand real samples", "tailored", "not tailored", "difference", "low", "high"]
+        csv.writer(file).writerows([columns, *differences(runs)])
     done = {run.rpartition("-s")[0] for run in runs}
     panels = {title: names for title, names in PANELS.items() if len(done & names.keys()) > 1}
-    figure = Figure(figsize=(5 * len(panels), 4), layout="constrained")
-    for place, (title, names) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+    figure = Figure(figsize=(16, 8), layout="constrained")
+    places = figure.subplots(2, 4).ravel()
+    for place in places[len(panels) :]:
+        place.axis("off")
+    for place, (title, names) in zip(places, panels.items(), strict=False):
         for i, (name, label) in enumerate(names.items()):
             seeds = [found for run, found in runs.items() if run.rpartition("-s")[0] == name]
             for found in seeds:
