@@ -1,13 +1,15 @@
-"""Two maps of a training on the 2-D point, and their correlation: python plasticity.py RUN … > maps.json; draws `figure.png`
+"""Maps of a training on the 2-D point, and their correlations: python plasticity.py RUN … > maps.json; draws `figure.png`
 
-How far the policy moves when it adapts: KL(π_θ ‖ π_θ'_k) in nats, mean over the imaginary tasks k.
+How far the policy moves when it adapts: KL(π_θ ‖ π_θ'_k) in nats, mean over the imaginary tasks k and over draws of their episodes.
 How far the models are apart: deviation of the members' predictions where the policy would act, root mean square of both axes, in m.
+Control: how far the policy moves when all imaginary tasks are in one and the same model, so that models cannot disagree.
 """
 
 import json
 import sys
 from pathlib import Path
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +20,8 @@ from onebody.learning.policies import for_each
 from onebody.runs import folder
 
 SIDE, WIDTH = 41, 2.0
+DRAWS = 20
+"""times that the policy adapts, each in new imagined episodes"""
 
 
 def maps(run):
@@ -26,19 +30,32 @@ def maps(run):
     state = folder.latest(run, record, folder.initial_state(record, algorithm)).state
     config, members, policy = algorithm.config, state.models.members, state.policy
     policies = for_each(policy, config.meta_batch)
-    before, _ = mb_mpo.imagine(state.models, members, policies, jax.random.key(0), algorithm.family, config)
-    adapted = maml.inner_steps(policies, before, config.inner_rate, maml.likelihood)
     line = jnp.linspace(-WIDTH, WIDTH, SIDE)
     states = jnp.stack(jnp.meshgrid(line, line), axis=-1).reshape(-1, 2)
     here = policy.distribution(states)
-    moved = jnp.stack([here.kl(one.distribution(states)) for one in each(adapted, config.meta_batch)]).mean(0)
+
+    @eqx.filter_jit
+    def moved(members, key):
+        before, _ = mb_mpo.imagine(state.models, members, policies, key, algorithm.family, config)
+        adapted = maml.inner_steps(policies, before, config.inner_rate, maml.likelihood)
+        return jnp.stack([here.kl(one.distribution(states)) for one in each(adapted, config.meta_batch)]).mean(0)
+
     predicted = jnp.stack([model(states, here.mean) for model in each(members, config.model.members)])
     apart = jnp.sqrt(jnp.mean(predicted.std(0) ** 2, axis=-1))
-    return np.asarray(moved), np.asarray(apart)
+    alone = [
+        jax.tree.map(lambda x, i=i: jnp.broadcast_to(x[i], x.shape), members) for i in range(config.model.members)
+    ]
+    keys = jax.random.split(jax.random.key(0), DRAWS)
+    in_all, in_one = (np.stack([moved(one, key) for one in those for key in keys]) for those in ([members], alone))
+    return in_all.mean(0), np.asarray(apart), in_one.mean(0)
 
 
 def each(stacked, n):
     return [jax.tree.map(lambda x, i=i: x[i], stacked) for i in range(n)]
+
+
+def correlation(one, other):
+    return float(np.corrcoef(one, other)[0, 1])
 
 
 def ranks(values):
@@ -54,21 +71,32 @@ def beside_ring(values):
 
 def main():
     runs = [Path(name) for name in sys.argv[1:]]
-    figure = Figure(figsize=(7, 3 * len(runs)), layout="constrained")
+    figure = Figure(figsize=(11, 3 * len(runs)), layout="constrained")
     found = []
-    for run, places in zip(runs, figure.subplots(len(runs), 2, squeeze=False), strict=True):
-        both = maps(run)
-        titles = ("KL(π_θ ‖ π_θ') (nats)", "deviation of the models (m)")
-        for place, values, title in zip(places, both, titles, strict=True):
+    for run, places in zip(runs, figure.subplots(len(runs), 3, squeeze=False), strict=True):
+        moved, apart, control = maps(run)
+        drawings = {
+            "KL(π_θ ‖ π_θ') (nats)": moved,
+            "deviation of the models (m)": apart,
+            "KL less that in one model (nats)": moved - control,
+        }
+        for place, (title, values) in zip(places, drawings.items(), strict=True):
             side = [-WIDTH, WIDTH, -WIDTH, WIDTH]
             drawn = place.imshow(values.reshape(SIDE, SIDE), origin="lower", extent=side, cmap="viridis")
             place.set_title(f"{run.name}: {title}", fontsize=9)
             figure.colorbar(drawn, ax=place)
-        correlation = float(np.corrcoef(*both)[0, 1])
-        ranked = float(np.corrcoef(*map(ranks, both))[0, 1])
-        equally_far = float(np.corrcoef(*map(beside_ring, both))[0, 1])
-        row = {"run": run.name, "pearson": correlation, "spearman": ranked, "pearson_at_equal_distance": equally_far}
-        found.append(row | {"mean_kl": float(both[0].mean())})
+        found.append(
+            {
+                "run": run.name,
+                "pearson": correlation(moved, apart),
+                "spearman": correlation(ranks(moved), ranks(apart)),
+                "pearson_at_equal_distance": correlation(beside_ring(moved), beside_ring(apart)),
+                "pearson_control": correlation(control, apart),
+                "pearson_above_control": correlation(moved - control, apart),
+                "mean_kl": float(moved.mean()),
+                "mean_kl_control": float(control.mean()),
+            }
+        )
     figure.savefig(Path(__file__).parent / "figure.png", dpi=90)
     print(json.dumps(found, indent=1))
 
