@@ -62,10 +62,10 @@ def test_practice_keeps_what_seventy_percent_of_the_models_call_best(trained, mo
     short = dataclasses.replace(GOALS, horizon=2)
     monkeypatch.setattr(me_trpo, "PATIENCE", 10)
 
-    def improved(n_policy, *says):
+    def improved(n_policy, *says, config=None):
         asked = iter(jnp.array(returns) for returns in says)
         monkeypatch.setattr(me_trpo, "returns_by_model", lambda *_: next(asked))
-        config = dataclasses.replace(algorithm.config, n_policy=n_policy, episodes=2)
+        config = dataclasses.replace(algorithm.config, n_policy=n_policy, episodes=2, **config or {})
         with jax.disable_jit():
             found, metrics = me_trpo.improve(state, jax.random.key(4), short, config)
         return found.policy, metrics["policy/steps"], list(asked)
@@ -79,6 +79,8 @@ def test_practice_keeps_what_seventy_percent_of_the_models_call_best(trained, mo
     unmoved, steps, _ = improved(5, zero, three)
     np.testing.assert_array_equal(unmoved.net.weights[0], state.policy.net.weights[0])
     assert steps == 0
+    every, steps, unasked = improved(10, zero, three, three, config={"validated": False})
+    assert steps == 10 and not unasked and (every.net.weights[0] != state.policy.net.weights[0]).any()
 
 
 def test_another_task_is_practised_without_a_real_sample(trained):

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from onebody.algorithms import omni
+from onebody.core.errors import OnebodyError
+from onebody.learning import first_order
 from onebody.learning.ensemble import EnsembleConfig
 from onebody.learning.first_order import FirstOrderConfig
 from onebody.runs import evaluate, presets
@@ -62,6 +64,53 @@ def test_each_episode_has_a_task_of_its_own():
     assert int(state.data.size) == SMOKE.real_episodes * FAMILY.horizon
     assert set(metrics) >= {"real/return", "imagined/objective", "model/loss", "model/validation_error"}
     assert np.isfinite(list(metrics.values())).all()
+
+
+def test_half_of_the_episodes_are_of_the_deterministic_policy_that_is_promised():
+    """Their actions are the policy's means; only their errors of prediction are remembered."""
+    algorithm = make()
+    state = algorithm.init(jax.random.key(0))
+    tasks = FAMILY.space.sample(jax.random.key(3), 4)
+    after, metrics = algorithm._collect(state, tasks, jax.random.key(1))
+    rows = after.data.observation[: 4 * FAMILY.horizon].reshape(4, FAMILY.horizon, -1)
+    actions = after.data.action[: 4 * FAMILY.horizon].reshape(4, FAMILY.horizon, -1)
+    means = jnp.tanh(state.agent.policy.distribution(rows, tasks[:, None]).mean)
+    away = np.abs(actions - means).max(axis=(1, 2))
+    np.testing.assert_allclose(away[[1, 3]], 0, atol=1e-5)
+    assert (away[[0, 2]] > 0.3).all()
+    assert (after.errors[:2] == 0).all() and (after.errors[2:] != 0).all() and len(after.errors) == 4
+    own = np.asarray(after.errors[2:]).mean()
+    missed = metrics["real/deterministic_return"] - metrics["imagined/deterministic_return"]
+    np.testing.assert_allclose(own, missed, atol=1e-4)
+    share = lambda x: dataclasses.replace(SMOKE, deterministic_share=x).deterministic(10).sum()  # noqa: E731
+    assert [share(x) for x in (0.25, 0.5, 0.7, 1.0)] == [2, 5, 7, 10]
+    with pytest.raises(OnebodyError, match="leaves none of 4 real episodes"):
+        dataclasses.replace(SMOKE, deterministic_share=0.2)
+
+
+def test_new_statistics_change_neither_actions_nor_values():
+    algorithm = make()
+    state, _ = algorithm.step(algorithm.init(jax.random.key(0)), jax.random.key(1))
+    agent, tasks = state.agent, FAMILY.space.sample(jax.random.key(2), 30)
+    noise = jax.random.normal(jax.random.key(3), (30, FAMILY.body.observation_size))
+    observation = agent.policy.observation.inverse(0.5 + 1.5 * noise)
+    moved = agent.policy.observation.update(observation)
+    renewed = first_order.renormalize(agent, moved)
+    np.testing.assert_array_equal(renewed.policy.observation.mean, moved.mean)
+    for old, new in ((agent.values, renewed.values), (agent.targets, renewed.targets)):
+        np.testing.assert_allclose(old(observation, tasks), new(observation, tasks), rtol=1e-4, atol=1e-4)
+    old, new = (each.policy.distribution(observation, tasks) for each in (agent, renewed))
+    np.testing.assert_allclose(old.mean, new.mean, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(old.log_std, new.log_std, rtol=1e-4, atol=1e-4)
+
+
+def test_samples_of_adaptation_do_not_push_out_those_of_training():
+    algorithm = make()
+    state, _ = train(algorithm)
+    learner = algorithm._stage(state, FAMILY.space.held_out(1), jax.random.key(0))
+    n = int(state.data.size)
+    assert int(learner.data.size) == n + SMOKE.refine_episodes * FAMILY.horizon
+    np.testing.assert_array_equal(learner.data.observation[:n], state.data.observation[:n])
 
 
 def test_terminations_are_imagined_too():
@@ -151,8 +200,9 @@ def test_an_interval_takes_in_the_members_and_past_errors():
 def test_past_errors_are_remembered_until_the_reward_is_another():
     algorithm = make()
     state, metrics = train(algorithm)
-    newest = state.errors[-SMOKE.real_episodes :]
-    np.testing.assert_allclose(newest.mean(), metrics["real/return"] - metrics["imagined/return"], atol=1e-3)
+    newest = state.errors[-SMOKE.real_episodes // 2 :]
+    missed = metrics["real/deterministic_return"] - metrics["imagined/deterministic_return"]
+    np.testing.assert_allclose(newest.mean(), missed, atol=1e-3)
     asked, forgotten = algorithm.rewarded(state, FAMILY)
     assert (state.errors != 0).all() and (forgotten.errors == 0).all() and asked.simulator.samples == 0
 

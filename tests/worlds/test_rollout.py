@@ -136,7 +136,9 @@ def test_exploration_is_an_ornstein_uhlenbeck_process():
     silent = eqx.tree_at(
         lambda p: (p.log_std, p.observation.std), silent, (jnp.full((1, 2), -jnp.inf), jnp.ones((1, 2)))
     )
-    seen = rollout(Simulator(family), Exploring(silent), jnp.zeros((1, 2)), jax.random.key(0), episodes=500)
+    seen = rollout(
+        Simulator(family), Exploring(silent, jnp.ones(1)), jnp.zeros((1, 2)), jax.random.key(0), episodes=500
+    )
     noise = np.asarray(seen.action[0])  # [time, episode, action]
     np.testing.assert_allclose(noise[0].std(), 0.3, rtol=0.1)
     slope = (noise[1:] * noise[:-1]).sum() / (noise[:-1] ** 2).sum()

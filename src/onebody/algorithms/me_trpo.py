@@ -60,7 +60,7 @@ class Config:
     episodes: int = 250
     """imagined episodes of one"""
     validated: bool = True
-    """Let the models judge the policy every 5 TRPO steps: keep the last policy that 70% of them call better, and end the
+    """Let the models judge the policy every 5 TRPO steps: keep the last policy that 70% of them call better, and end an
     iteration's policy search after 25 steps without one. Otherwise take all n_policy steps and keep the last policy, as
     in MB-MPO's comparison"""
     hidden: tuple[int, ...] = (32, 32)

@@ -2,7 +2,8 @@
 
     1: initialise the ensemble, the policy π(a | s, ψ) and its values; D ← ∅
     2: for n_iterations                                                                      `step`
-    3:     predict the returns of some tasks, collect a real episode of each, with exploration noise; D ← D ∪ them
+    3:     predict the returns of some tasks, collect a real episode of each, half of them with exploration noise and
+           half with the deterministic policy, on which predicted returns are calibrated; D ← D ∪ them
     4:     n_model gradient steps of each member on D
     5:     n_updates pathwise updates of the policy in random members: from where it comes in them, in the task it has
            there; and from states of D and p0, in tasks drawn afresh (`practice.py`)
@@ -22,11 +23,13 @@ from typing import Literal, cast
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from onebody.algorithms import practice
 from onebody.algorithms.protocol import Adapted, Metrics
-from onebody.core.errors import at_least
+from onebody.algorithms.stage import ADAPTATION_STAGES
+from onebody.core.errors import OnebodyError, at_least, at_most
 from onebody.core.nets import Normalizer, trainable
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key, Transitions
@@ -60,6 +63,9 @@ class Config:
     """iterations of training"""
     real_episodes: int = 20
     """real episodes an iteration, each of its own task"""
+    deterministic_share: float = 0.5
+    """Share of the real episodes, in training and adaptation, collected with the deterministic policy. These calibrate
+    the predicted returns; the others have exploration noise"""
     collect: Literal["uniform", "disagreement", "worst", "gap"] = "uniform"
     """their tasks: draws from p(ψ), or those of five times as many draws where the members disagree most along the
     policy's way, or whose predicted return is lowest, or where it rises most with practice for all those draws,
@@ -84,6 +90,16 @@ class Config:
             1, self, "n_iterations", "real_episodes", "n_model", "n_updates", "refine_episodes", "predicted_episodes"
         )
         at_least(0, self, "n_refine", "n_refine_model")
+        at_most(1, self, "deterministic_share")
+        if not self.deterministic(self.real_episodes).any():
+            raise OnebodyError(
+                f"a deterministic_share of {self.deterministic_share:g} leaves none of {self.real_episodes} real "
+                "episodes to calibrate predicted returns on: give a larger share, or more real_episodes"
+            )
+
+    def deterministic(self, episodes: int) -> np.ndarray:
+        """Which of a number of real episodes are collected with the deterministic policy: an even mask [episode]."""
+        return np.diff(np.floor(self.deterministic_share * np.arange(episodes + 1))) > 0
 
 
 class State(eqx.Module):
@@ -95,7 +111,7 @@ class State(eqx.Module):
     starts: Float[Array, "start observation"]
     agent: Agent
     errors: Float[Array, " episode"]
-    """real minus predicted return of the newest real episodes; zeros before there are any"""
+    """Real minus predicted return of the newest real episodes with the deterministic policy; zeros before the first"""
 
 
 @dataclass(frozen=True)
@@ -114,15 +130,16 @@ class OMNI:
         sizes = family.body.observation_size, family.body.action_size
         model = Ensemble(model_key, *sizes, config.model)
         optimizer = ensemble.optimizer(config.model).init(eqx.filter(model.nets, trainable(model.nets)))
-        capacity = config.n_iterations * config.real_episodes * family.horizon
+        episodes = config.n_iterations * config.real_episodes + ADAPTATION_STAGES * config.refine_episodes
+        capacity = episodes * family.horizon
         task = Normalizer(family.space.size).update(family.space.sample(jax.random.key(0), 1024))
         agent = first_order.new_agent(agent_key, model.observation, task, sizes[1], config.policy)
-        errors = jnp.zeros(2 * config.real_episodes)
+        errors = jnp.zeros(2 * config.deterministic(config.real_episodes).sum())
         return State(model, optimizer, Replay.empty(capacity, *sizes), self.simulator.starts(start_key), agent, errors)
 
     def step(self, state: State, key: Key) -> tuple[State, Metrics]:
         task_key, collect_key, model_key, policy_key = jax.random.split(key, 4)
-        state, metrics = self._collect(state, self._tasks(state, task_key), 1, collect_key)
+        state, metrics = self._collect(state, self._tasks(state, task_key), collect_key)
         state, metrics["model/loss"] = _fit(state, model_key, self.config.n_model, self.config.model)
         rates = ensemble.falling(self.config.n_updates)
         state, practised = self._practise(state, None, rates, policy_key)
@@ -194,24 +211,31 @@ class OMNI:
         returns, novelty = self._predict(state, for_each(state.agent.policy, len(tasks)), tasks, 1, key)
         return jnp.median(returns, axis=0), novelty
 
-    def _collect(self, state: State, tasks: Array, episodes: int, key: Key) -> tuple[State, dict[str, Array]]:
-        """Line 3: how far predictions are off is learned from the very episodes that are collected."""
-        policies = Exploring(for_each(state.agent.policy, len(tasks)))
+    def _collect(self, state: State, tasks: Array, key: Key) -> tuple[State, dict[str, Array]]:
+        """Line 3: a real episode of each task. Those with the deterministic policy calibrate the predicted returns."""
+        deterministic = self.config.deterministic(len(tasks))
+        policies = Exploring(for_each(state.agent.policy, len(tasks)), jnp.asarray(~deterministic, jnp.float32))
         predict_key, rollout_key = jax.random.split(key)
         imagined, _ = self._predict(
             state, policies, tasks, self.config.predicted_episodes, predict_key, deterministic=False
         )
-        seen = rollout(self.simulator, policies, tasks, rollout_key, episodes=episodes)
-        real = first_episode_return(seen.reward, seen.done)
+        seen = rollout(self.simulator, policies, tasks, rollout_key, episodes=1)
+        real = first_episode_return(seen.reward, seen.done)[:, 0]
         imagined = jnp.median(imagined, axis=0)
-        state, error = _learn_from(state, seen, real - imagined[:, None])
-        metrics = {"real/return": real.mean(), "imagined/return": imagined.mean(), "model/validation_error": error}
+        state, error = _learn_from(state, seen, (real - imagined)[deterministic])
+        metrics = {
+            "real/return": real.mean(),
+            "real/deterministic_return": real[deterministic].mean(),
+            "imagined/return": imagined.mean(),
+            "imagined/deterministic_return": imagined[deterministic].mean(),
+            "model/validation_error": error,
+        }
         return state, metrics
 
     def _stage(self, state: State, task: Float[Array, "1 feature"], key: Key) -> State:
         """Line 7."""
         collect_key, model_key, policy_key = jax.random.split(key, 3)
-        state, _ = self._collect(state, task, self.config.refine_episodes, collect_key)
+        state, _ = self._collect(state, jnp.repeat(task, self.config.refine_episodes, axis=0), collect_key)
         state, _ = _fit(state, model_key, self.config.n_refine_model, self.config.model)
         return self._practise(state, task, jnp.full(self.config.n_refine, REFINE_RATE), policy_key)[0]
 
@@ -262,7 +286,7 @@ def _learn_from(state: State, seen: Transitions, missed: Array) -> tuple[State, 
     error = jnp.sqrt(jnp.mean(((predicted - seen.next_observation) / state.model.difference.std) ** 2))
     model = renormalize(state.model, seen)
     agent = first_order.renormalize(state.agent, model.observation)
-    errors = jnp.concatenate([state.errors, missed.reshape(-1)])[-len(state.errors) :]
+    errors = jnp.concatenate([state.errors, missed])[-len(state.errors) :]
     return State(model, state.optimizer, state.data.add(seen), state.starts, agent, errors), error
 
 

@@ -163,7 +163,8 @@ def stage(
 ) -> tuple[Shared, Agent, Transitions, Metrics]:
     """Lines 2-5: real samples of one task, then virtual training. Also the new samples."""
     collect_key, training_key = jax.random.split(key)
-    seen = rollout(simulator, Exploring(agents.policy), tasks, collect_key, episodes=config.real_episodes)
+    explorers = Exploring(agents.policy, jnp.ones(len(tasks)))
+    seen = rollout(simulator, explorers, tasks, collect_key, episodes=config.real_episodes)
     shared, agents, error = learn_from(shared, agents, seen)
     family = simulator.family
     shared, agents, metrics = virtual_training(shared, agents, tasks, config.n_inner, training_key, family, config)

@@ -139,19 +139,24 @@ UNKNOWN = 10.0
 """a feature whose deviation grows more than so many times did not vary before, and begins anew"""
 
 
-def renormalized(module: Any, new: Normalizer) -> Any:
-    """A module with a network `net` behind its normaliser `observation`, given other statistics: the same function.
+def renormalized(module: Any, new: Normalizer, net: Callable[[Any], MLP] = lambda module: module.net) -> Any:
+    """A module with a network behind its normaliser `observation`, given other statistics: the same function.
 
     The first layer takes up the change; without that, new data would change what has been learned from old ones. At the
     first statistics there is nothing to keep, and the network stays as it is. Leading axes are kept.
+
+    Args:
+        net: the network in the module. Its inputs are the normalised observation and whatever follows that.
     """
-    old, weight = module.observation, module.net.weights[0]
+    old, weight, bias = module.observation, net(module).weights[0], net(module).biases[0]
+    size = new.mean.shape[-1]
     known = (old.count[..., None] > 0) & (new.std < UNKNOWN * old.std)
     scale = jnp.where(known, new.std / old.std, 1.0)
     shift = jnp.where(known, (new.mean - old.mean) / old.std, 0.0)
-    bias = module.net.biases[0] + (shift[..., None, :] @ weight)[..., 0, :]
-    where = lambda m: (m.net.weights[0], m.net.biases[0], m.observation)  # noqa: E731
-    return eqx.tree_at(where, module, (weight * scale[..., None], bias, new))
+    seen = weight[..., :size, :]
+    weight = weight.at[..., :size, :].set(seen * scale[..., None])
+    where = lambda m: (net(m).weights[0], net(m).biases[0], m.observation)  # noqa: E731
+    return eqx.tree_at(where, module, (weight, bias + (shift[..., None, :] @ seen)[..., 0, :], new))
 
 
 def trainable(module: Any) -> Any:

@@ -16,7 +16,7 @@ import optax
 from jaxtyping import Array, Float, PyTree
 
 from onebody.core.errors import OnebodyError, at_least, at_most, positive
-from onebody.core.nets import MLP, Normalizer, fan_in, normed_silu, trainable
+from onebody.core.nets import MLP, Normalizer, fan_in, normed_silu, renormalized, trainable
 from onebody.core.types import Key
 from onebody.learning.policies import ConditionedPolicy
 
@@ -114,9 +114,15 @@ def new_agent(key: Key, observation: Normalizer, task: Normalizer, action_size: 
 
 
 def renormalize(agent: Agent, observation: Normalizer) -> Agent:
-    """The agent with other statistics of observations."""
-    where = lambda a: (a.policy.observation, a.values.observation, a.targets.observation)  # noqa: E731
-    return eqx.tree_at(where, agent, (observation,) * 3)
+    """The agent with other statistics of observations, and the same actions and values."""
+    nets = lambda values: values.nets  # noqa: E731
+    return Agent(
+        renormalized(agent.policy, observation),
+        renormalized(agent.values, observation, nets),
+        renormalized(agent.targets, observation, nets),
+        agent.policy_optimizer,
+        agent.value_optimizer,
+    )
 
 
 class Windows(NamedTuple):

@@ -189,9 +189,11 @@ PULL, SPREAD = 0.15, 0.3
 
 
 class Exploring(eqx.Module):
-    """A policy's actions plus an Ornstein-Uhlenbeck process that starts at zero in each rollout (SLBO)."""
+    """A policy's sampled actions plus an Ornstein-Uhlenbeck process that starts at zero in each episode (SLBO)."""
 
     policy: Any
+    noise_scale: Float[Array, "*tasks"]
+    """Factor on all noise, the policy's own and the process: 1 explores, 0 is the deterministic policy"""
 
     @property
     def noise_size(self) -> int:
@@ -201,7 +203,7 @@ class Exploring(eqx.Module):
         return self.policy.memory(axes), jnp.zeros((*axes, self.policy.noise_size))
 
     def __call__(self, observation: Array, task: Array, memory: Any, noise: Array) -> tuple[Array, Any]:
-        own, increment = jnp.split(noise, 2, axis=-1)
+        own, increment = jnp.split(self.noise_scale * noise, 2, axis=-1)
         inner, disturbance = memory
         action, inner = self.policy(observation, task, inner, own)
         disturbance = disturbance - PULL * disturbance + SPREAD * increment
