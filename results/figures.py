@@ -13,7 +13,6 @@ import importlib
 import re
 import sys
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]

@@ -15,7 +15,9 @@ def test_numbers_are_of_the_raw_results(page):
 @pytest.mark.parametrize("page", ["results/smt-cheetah-vel/README.md"])
 def test_any_changed_number_is_seen(page):
     text, phrases = figures.flat(figures.text_of(page)), figures.phrases(page)
-    checked = re.sub(r"`[^`]*`|\]\([^)]*\)|" + f"{figures.NAME}|{figures.YEAR}", lambda found: "¤" * len(found[0]), text)
+    checked = re.sub(
+        r"`[^`]*`|\]\([^)]*\)|" + f"{figures.NAME}|{figures.YEAR}", lambda found: "¤" * len(found[0]), text
+    )
     places = [found.start() for found in re.finditer(figures.NUMBER, checked)]
     assert len(places) > 20
     for at in places:
