@@ -1,6 +1,6 @@
 """Checks every number of the pages against the raw results: python -m results.figures [PAGE …]
 
-A page (README.md, docs/**/*.md, results/*/README.md) has a module in `pages/`, with one or both of
+A page with numbers (README.md, docs/**/*.md, results/*/README.md) has a module in `pages/`, with one or both of
 
 * `figures()`, which yields table rows and phrases built from the raw files, and
 * `GIVEN`, phrases with numbers that are no results: settings, sizes, durations, limits of a task.
@@ -9,7 +9,7 @@ Each of them must stand in the page, word for word (line breaks aside). No digit
 links, names (`p0`, `seed 2`, `Figure 3`) and years. So a changed number is an error, whichever it is.
 """
 
-import importlib
+import importlib.util
 import re
 import sys
 from collections.abc import Iterator
@@ -18,9 +18,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 GENERATED = {"docs/families.md"}
 """pages that `make docs` writes, and another test compares"""
-NAME = r"(Algorithm|Appendix|Eq\.|Figure|§|[Ll]ine|Python|[Ss]eed|[Ss]tage|version)s? ?\d[\d.]*[a-h]?\b((,| to| and|, and) \d\b(?![.,]\d))*"
+NAME = r"(Algorithm|Appendix|Eq\.|Figure|§|[Ll]ine|Python|[Ss]eed|[Ss]tage|version)s? ?\d[\d.]*[a-h]?\b(-\d\b)?((,| to| and|, and) \d\b(?![.,]\d))*"
 """what a number can belong to that is a name, not a figure: `seeds 0, 1 and 2`"""
-YEAR = r"\b20[12]\d\b"
+YEAR = r"\b20[12]\d[a-c]?\b"
 NUMBER = r"(?<!\w)(?<![A-Za-z]-)\d"
 
 
@@ -37,8 +37,11 @@ def module(page: str) -> str:
 
 
 def phrases(page: str) -> list[str]:
-    """All that must stand in a page, built from the raw results or given."""
-    found = importlib.import_module(f"results.pages.{module(page)}")
+    """All that must stand in a page, built from the raw results or given; none where the page has no module."""
+    name = f"results.pages.{module(page)}"
+    if importlib.util.find_spec(name) is None:
+        return []
+    found = importlib.import_module(name)
     return [*getattr(found, "figures", list)(), *getattr(found, "GIVEN", [])]
 
 
