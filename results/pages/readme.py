@@ -18,7 +18,9 @@ def table() -> Iterator[str]:
         return raw.row(name, told, shown, raw.worst(scores))
 
     yield row("untrained policy", "", raw.scores(SMT[1], samples=0))
-    yield row("SLBO from nothing, 4,000 real samples of the task", "yes", raw.scores("smt-cheetah-vel/slbo-s*", stage=1))
+    yield row(
+        "SLBO from nothing, 4,000 real samples of the task", "yes", raw.scores("smt-cheetah-vel/slbo-s*", stage=1)
+    )
     yield row("SMT, no sample of the task, 160,000 of others (six seeds)", "yes", raw.scores(*SMT))
     yield row("the same with 4,000 of the task", "yes", raw.scores(*SMT, stage=1))
     for samples in (40_000, 100_000):
@@ -28,7 +30,12 @@ def table() -> Iterator[str]:
     yield row("MAML, 4,000 samples of the task, 80,000,000 of others", "no", maml[0])
     yield row("the same with 12,000 of the task", "no", maml[1])
     yield row("oracle: TRPO told the task, 8,000,000 real samples of all", "yes", raw.scores("smt-1a/oracle-s*"))
-    yield raw.row("published MAML, after one and after three gradient steps", "no", f"{theirs['maml']['1']}, {theirs['maml']['3']}", "")
+    yield raw.row(
+        "published MAML, after one and after three gradient steps",
+        "no",
+        f"{theirs['maml']['1']}, {theirs['maml']['3']}",
+        "",
+    )
     yield raw.row("published oracle", "yes", theirs["oracle"], "")
 
 
