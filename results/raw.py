@@ -22,10 +22,11 @@ def runs(*patterns: str) -> list[Path]:
     Raises:
         FileNotFoundError: a pattern finds none.
     """
-    found = [path for pattern in patterns for path in sorted(HERE.glob(pattern))]
-    if any(not list(HERE.glob(pattern)) for pattern in patterns):
-        raise FileNotFoundError(f"no run in results/ is called {' or '.join(patterns)}")
-    return found
+    found = {pattern: sorted(HERE.glob(pattern)) for pattern in patterns}
+    for pattern, paths in found.items():
+        if not paths:
+            raise FileNotFoundError(f"no run in results/ is called {pattern}")
+    return [path for paths in found.values() for path in paths]
 
 
 def tests(run: Path) -> dict[int, list[dict[str, Any]]]:
@@ -82,7 +83,12 @@ def to(values: np.ndarray | list[float], digits: int = 0) -> str:
 
 def spread(scores: np.ndarray, digits: int = 0) -> str:
     """The 95% interval of the mean over seeds; where there are too few seeds for one, the range of their means."""
-    interval = statistics.estimate(statistics.mean, scores).interval
+    interval = None
+    if len(scores) >= 5:
+        from scipy import stats
+
+        m = scores.mean(1)
+        interval = stats.t.interval(0.95, len(m) - 1, m.mean(), stats.sem(m))
     return to(scores.mean(axis=1) if interval is None else interval, digits)
 
 
@@ -92,9 +98,20 @@ def mean(scores: np.ndarray, digits: int = 0) -> str:
 
 def worst(scores: np.ndarray, digits: int = 0) -> str:
     """The lowest mean return of any task of each seed, mean over the seeds."""
-    return number(statistics.worst(scores), digits)
+    return number(scores.min(axis=1).mean(), digits)
 
 
 def row(*cells: object) -> str:
     """A row of a table."""
     return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def reached(pattern: str, level: float) -> list[int]:
+    """Real samples of training at the first test of each run whose mean zero-shot return was `level` or more."""
+    tested = [tests(run) for run in runs(pattern)]
+    return [min(n for n, stages in each.items() if np.mean(stages[0]["returns"]) >= level) for each in tested]
+
+
+def minutes(pattern: str) -> list[float]:
+    """What the iterations of each run took together."""
+    return [sum(line["time/step"] for line in metrics(run)) / 60 for run in runs(pattern)]
