@@ -1,77 +1,57 @@
-"""Writes `summary.csv` and `differences.csv` and draws `figure.png` from the raw results beside this file: python plot.py"""
+"""Draws `figure.svg`, from the root of the repository: python -m results.mbmpo-4-to-7.plot"""
 
-import csv
-import json
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from onebody.runs import statistics
+from results import draw, raw
 
-HERE = Path(__file__).parent
+BIASES = ("0", "0.1", "0.5")
 PANELS = {
-    "Figure 4: MB-MPO, horizon 100, biased and noisy models": {
-        f"4-mb-mpo-{bias}": f"bias up to {bias}" for bias in ("0", "0.1", "0.5", "1")
-    },
-    "Figure 4: ME-TRPO": {f"4-me-trpo-{bias}": f"bias up to {bias}" for bias in ("0", "0.1", "0.5", "1")},
+    "Figure 4: MB-MPO, horizon 100, biased and noisy models": {f"4-mb-mpo-{bias}": f"bias up to {bias}" for bias in BIASES},
+    "Figure 4: ME-TRPO, the same": {f"4-me-trpo-{bias}": f"bias up to {bias}" for bias in BIASES},
     "Figure 5: horizon 1000": {"5-rate-0.001": "α = 0.001", "5-rate-0": "α = 0"},
     "Figure 6: who collects": {"6-tailored": "adapted policies", "6-not-tailored": "the one before adaptation"},
-    "Figure 7: inner rate": {
-        "7-rate-0": "α = 0",
-        "6-tailored": "α = 0.001",
-        "7-rate-0.01": "α = 0.01",
-    },
-    "Figure 7: models": {"7-members-1": "1", "6-tailored": "5", "7-members-10": "10"},
-    "Figure 7: meta-steps an iteration": {"7-steps-10": "10", "6-tailored": "30", "7-steps-60": "60"},
+    "Figure 7: inner rate": {"7-rate-0": "α = 0", "6-tailored": "α = 0.001"},
+    "Figure 7: models": {"7-members-1": "1", "6-tailored": "5"},
+    "Figure 7: meta-steps an iteration": {"7-steps-10": "10", "6-tailored": "30"},
 }
 """names of trainings, and what they are called"""
 
 
 def curve(run):
-    """Thousand real samples and return of the policy before adaptation."""
-    tests = [json.loads(path.read_text()) for path in sorted((run / "evaluations").glob("*.json"))]
-    return [(test["training_samples"] / 1000, np.mean(test["stages"][0]["returns"])) for test in tests]
+    """Real samples, and return without noise of the policy before adaptation."""
+    return {n: np.mean(found[0]["returns"]) for n, found in raw.tests(run).items()}
 
 
-def differences(runs):
-    """Of tailored exploration and none, Figure 6, with 95% bootstrap intervals over seeds."""
-    names = "6-tailored", "6-not-tailored"
-    for n in (40, 80):
-        ours, theirs = (
-            np.array([[dict(found)[n]] for run, found in runs.items() if run.rpartition("-s")[0] == name]) for name in names
-        )
-        found = statistics.estimate(lambda ours, theirs: statistics.mean(ours) - statistics.mean(theirs), ours, theirs)
-        yield [n, *(f"{x:.1f}" for x in (ours.mean(), theirs.mean(), found.value, *found.interval))]
+def returns(name, samples):
+    """Return of each seed that got as far, in their order; between two tests the mean of both."""
+    found = [curve(run) for run in raw.runs(f"mbmpo-4-to-7/{name}-s*")]
+    return np.array([np.interp(samples, list(one), list(one.values())) for one in found if max(one) >= samples])
 
 
 def main():
-    runs = {run.name: curve(run) for run in sorted(HERE.glob("[4-7]-*-s?"))}
-    with (HERE / "summary.csv").open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["training", "thousand real samples", "return"])
-        rows.writerows([name, f"{n:g}", f"{value:.1f}"] for name, found in runs.items() for n, value in found)
-    with (HERE / "differences.csv").open("w", newline="") as file:
-        columns = ["thousand real samples", "tailored", "not tailored", "difference", "low", "high"]
-        csv.writer(file).writerows([columns, *differences(runs)])
-    done = {run.rpartition("-s")[0] for run in runs}
-    panels = {title: names for title, names in PANELS.items() if len(done & names.keys()) > 1}
     figure = Figure(figsize=(16, 8), layout="constrained")
-    places = figure.subplots(2, 4).ravel()
-    for place in places[len(panels) :]:
-        place.axis("off")
-    for place, (title, names) in zip(places, panels.items(), strict=False):
+    *places, empty = figure.subplots(2, 4).ravel()
+    empty.axis("off")
+    places[1].sharey(places[0])
+    for place, (title, names) in zip(places, PANELS.items(), strict=True):
         for i, (name, label) in enumerate(names.items()):
-            seeds = [found for run, found in runs.items() if run.rpartition("-s")[0] == name]
-            for found in seeds:
-                place.plot(*zip(*found, strict=True), color=f"C{i}", lw=0.7, alpha=0.5)
-            if seeds:  # the mean goes as far as all seeds do
-                n, values = zip(*[(at[0][0], np.mean([v for _, v in at])) for at in zip(*seeds, strict=False)], strict=True)
-                place.plot(n, values, "o-", ms=3, color=f"C{i}", label=f"{label} ({len(seeds)})")
-        place.set(title=title, xlabel="thousand real samples", ylabel="return before adaptation")
-        place.title.set_fontsize(9)
-        place.legend(fontsize=7, title="seeds in brackets", title_fontsize=7)
-    figure.savefig(HERE / "figure.png", dpi=90)
+            seeds = [curve(run) for run in raw.runs(f"mbmpo-4-to-7/{name}-s*")]
+            label = f"{label} ({len(seeds)})"
+            if len(seeds) < 3:
+                for j, found in enumerate(seeds):
+                    samples = [n / 1000 for n in found]
+                    place.plot(samples, [*found.values()], "o-", ms=3, lw=1, color=f"C{i}", label=None if j else label)
+                continue
+            samples = [n for n in seeds[0] if all(n in found for found in seeds)]
+            values = np.array([[found[n] for n in samples] for found in seeds])
+            draw.seeds(place, np.array(samples) / 1000, values, f"C{i}", label)
+        place.set(xlabel="thousand real samples", ylabel="return before adaptation")
+        place.set_title(title, fontsize=9)
+        place.legend(fontsize=7, title="(number of seeds)", title_fontsize=7)
+    draw.save(figure, Path(__file__).with_name("figure.svg"))
 
 
 if __name__ == "__main__":

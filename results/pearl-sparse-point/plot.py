@@ -1,12 +1,13 @@
-"""Writes `summary.csv`, `draws.csv`, `goals.csv`, `learning.csv` and draws `figure.png` from what stands beside this file: python plot.py"""
+"""Draws `figure.svg`, from the root of the repository: python -m results.pearl-sparse-point.plot"""
 
-import csv
 import json
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Arc, Circle
+
+from results import draw
 
 HERE = Path(__file__).parent
 RADIUS = 0.2
@@ -15,7 +16,7 @@ SHOWN = 6
 """held-out goals whose paths are drawn"""
 EPISODES = 10
 """after so many the policy is compared during training"""
-EXPLORING, SHOWN_AFTER = 5, (5, 10, 20)
+EXPLORING = 5
 NOTHING = "found with nothing seen"
 
 
@@ -41,18 +42,12 @@ def by_chance(found, episodes):
     return [np.mean(1 - (1 - found) ** (n + 1)) for n in episodes]
 
 
-def goals(test, drawn):
-    """Each held-out goal by its angle (°): share of episodes that find it with nothing seen, of ten draws that find it
-    after some episodes; in how many of these it is reached for the first time after the fifth episode or a later one, in
-    how many of these by the next episode, too."""
+def found_again(drawn):
+    """How often a goal is reached for the first time after the fifth episode or a later one, and how often of these by
+    the next episode, too."""
     reached = drawn["5 exploring"][:, EXPLORING:] > 0
-    again = reached[:, 1:]
     first = reached[:, :-1] & (np.cumsum(reached, axis=1)[:, :-1] == 1)
-    for i, (x, y) in sorted(enumerate(test["stages"][0]["tasks"]), key=lambda goal: np.arctan2(goal[1][1], goal[1][0])):
-        shares = [reached[:, n - EXPLORING, i].mean() for n in SHOWN_AFTER]
-        counts = first[:, :, i].sum(), (first & again)[:, :, i].sum()
-        nothing = (drawn["5 exploring"][:, 0, i] > 0).mean()
-        yield f"{np.degrees(np.arctan2(y, x)):.0f}", nothing, *(f"{share:.1f}" for share in shares), *counts
+    return first.sum(), (first & reached[:, 1:]).sum()
 
 
 def learns(metrics):
@@ -60,12 +55,7 @@ def learns(metrics):
     rows = [json.loads(line) for line in metrics.read_text().splitlines()]
     better = [row["real/return"] - row["real/prior_return"] for row in rows]
     after = [n for n in range(10, len(rows) + 1) if np.mean(better[n - 10 : n]) > 4]
-    return after[0] if after else "", len(rows), f"{np.mean([row['time/step'] for row in rows]):.1f}"
-
-
-def write(name, head, rows):
-    with (HERE / name).open("w", newline="") as file:
-        csv.writer(file).writerows([head, *rows])
+    return after[0] if after else None, len(rows), np.mean([row["time/step"] for row in rows])
 
 
 def draw_paths(place, test, task):
@@ -84,36 +74,7 @@ def main():
     figure = Figure(figsize=(12, 3 + 1.8 * len(runs)), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=(3, 1.6 * len(runs)))
     learning, adapting, finding = above.subplots(1, 3)
-    rows = [
-        [name, samples, stage["stage"], stage["adaptation_samples"], f"{each.mean():.2f}", f"{(each > 0).mean():.2f}"]
-        for name, found in runs.items()
-        for samples, test in found.items()
-        for stage, each in zip(test["stages"], returns(test), strict=True)
-    ]
-    head = ["training", "samples", "stage", "real samples of a task", "mean return", "share of goals found"]
-    write("summary.csv", head, rows)
     drawn = {name: draws(f"{name}/draws.json") for name in runs}
-    older = {path.name.removesuffix("-draws.json"): draws(path) for path in HERE.glob("trials/*-draws.json")}
-    rows = [
-        [name, kind, stage, f"{each.mean():.2f}", f"{(each > 0).mean():.2f}"]
-        for name, kinds in (drawn | dict(sorted(older.items()))).items()
-        for kind, found in kinds.items()
-        if kind != NOTHING
-        for stage, each in enumerate(np.moveaxis(found, 1, 0))
-    ]
-    rows += [
-        [name, "z ~ N(0, I)", stage, "", f"{share:.2f}"]
-        for name, kinds in sorted(older.items())
-        for stage, share in enumerate(by_chance(kinds[NOTHING], range(21)))
-    ]
-    write("draws.csv", ["training", "episodes", "stage", "mean return of ten draws", "share of goals found"], rows)
-    last = {name: list(found.values())[-1] for name, found in runs.items()}
-    head = ["training", "angle of the goal", "found with nothing seen", *(f"after {n} episodes" for n in SHOWN_AFTER)]
-    head += ["first finds from the fifth on", "found again by the next"]
-    write("goals.csv", head, [[name, *goal] for name, test in last.items() for goal in goals(test, drawn[name])])
-    metrics = [*sorted(HERE.glob("pearl-s*/metrics.jsonl")), *sorted(HERE.glob("trials/*.jsonl"))]
-    head = ["metrics", "posterior better by 4 after", "iterations", "seconds an iteration"]
-    write("learning.csv", head, [[path.relative_to(HERE), *learns(path)] for path in metrics])
     for i, (name, found) in enumerate(runs.items()):
         curves = [(n, returns(test).mean(axis=1)) for n, test in found.items()]
         samples = [n / 1e6 for n, _ in curves]
@@ -136,7 +97,7 @@ def main():
     for places, found in zip(below.subplots(len(runs), SHOWN, squeeze=False), runs.values(), strict=True):
         for task, place in enumerate(places):
             draw_paths(place, list(found.values())[-1], task)
-    figure.savefig(HERE / "figure.png", dpi=90)
+    draw.save(figure, HERE / "figure.svg")
 
 
 if __name__ == "__main__":

@@ -1,82 +1,39 @@
-"""Draws `curve.png` and writes `summary.csv` from the raw results beside this file: python plot.py"""
+"""Draws `figure.svg`, from the root of the repository: python -m results.smt-cheetah-vel.plot"""
 
-import csv
-import json
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
-HERE = Path(__file__).parent
-SEEDS = (0, 1, 2)
+from results import draw, raw
 
-
-def read(path):
-    return json.loads((HERE / path).read_text())
-
-
-def final(algorithm, seed, stage):
-    return read(f"{algorithm}-s{seed}/evaluation.json")["stages"][stage]
-
-
-def per_task(algorithm, stage):
-    """Mean return of each task and seed, [seed, task]."""
-    return np.array([np.mean(final(algorithm, seed, stage)["returns"], axis=1) for seed in SEEDS])
-
-
-def curve(seed):
-    """(training samples, mean zero-shot return) at each test of a training, and at its end."""
-    tests = [read(path.relative_to(HERE)) for path in sorted((HERE / f"smt-s{seed}/evaluations").iterdir())]
-    tests.append(read(f"smt-s{seed}/evaluation.json"))
-    return np.array([(test["training_samples"], test["stages"][0]["mean"]) for test in tests])
-
-
-def nested_interval(scores, rng, draws=4000):
-    """95% bootstrap interval of the mean: seeds outer, tasks inner (the same tasks for all seeds)."""
-    seeds, tasks = scores.shape
-    means = [
-        scores[rng.integers(0, seeds, seeds)][:, rng.integers(0, tasks, tasks)].mean() for _ in range(draws)
-    ]
-    return np.percentile(means, [2.5, 97.5])
+SMT, SLBO = "smt-cheetah-vel/smt-s*", "smt-cheetah-vel/slbo-s*"
+SAMPLES = (0, 100_000, 160_000)
 
 
 def main():
-    curves = np.array([curve(seed) for seed in SEEDS])
-    psi = np.array(final("smt", 0, 0)["tasks"])[:, 0]
-    order = np.argsort(psi)
-    rng, rows = np.random.default_rng(0), []
-    groups = {
-        "untrained policy": np.array(
-            [np.mean(read(f"smt-s{seed}/evaluations/000000.json")["stages"][0]["returns"], axis=1) for seed in SEEDS]
-        ),
-        "SLBO alone, 4,000 samples of the task": per_task("slbo", 1),
-        "SMT zero-shot, no sample of the task": per_task("smt", 0),
-        "SMT stage 1, 4,000 samples of the task": per_task("smt", 1),
-    }
-    for name, scores in groups.items():
-        low, high = nested_interval(scores, rng)
-        worst = scores.mean(0).min()
-        rows.append((name, *(f"{x:.1f}" for x in (scores.mean(), low, high, worst, *scores.mean(1)))))
-    with (HERE / "summary.csv").open("w", newline="") as file:
-        seeds = [f"seed {seed}" for seed in SEEDS]
-        csv.writer(file).writerows([("system", "mean", "low 95%", "high 95%", "worst task", *seeds), *rows])
-
+    untrained, alone = raw.scores(SMT, samples=0), raw.scores(SLBO, stage=1)
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for line in curves:
-        left.plot(line[:, 0] / 1e3, line[:, 1], color="C0", alpha=0.4, lw=1)
-    left.plot(curves[0, :, 0] / 1e3, curves[:, :, 1].mean(0), "o-", color="C0", label="SMT zero-shot (3 seeds and mean)")
-    for color, name in (("C1", "SLBO alone, 4,000 samples of the task"), ("0.5", "untrained policy")):
-        left.axhline(groups[name].mean(), color=color, ls="--", label=name)
+    means = np.array([raw.scores(SMT, samples=n).mean(1) for n in SAMPLES]).T
+    draw.seeds(left, np.array(SAMPLES) / 1e3, means, draw.COLORS["smt"], "SMT zero-shot")
+    left.axhline(alone.mean(), color=draw.COLORS["slbo"], lw=1, label="SLBO alone, 4,000 samples of the task")
+    left.axhspan(alone.mean(1).min(), alone.mean(1).max(), color=draw.COLORS["slbo"], alpha=0.2, lw=0)
     left.set(xlabel="training samples (thousands)", ylabel="return, mean over 40 held-out tasks")
-    left.legend(frameon=False, loc="center right")
-    for color, (name, scores) in zip(("0.5", "C1", "C0", "C2"), groups.items(), strict=True):
-        right.plot(psi[order], scores.mean(0)[order], color=color, label=name)
-    predicted = np.mean([final("smt", seed, 0)["predicted"] for seed in SEEDS], axis=0)
-    right.plot(psi[order], predicted[order], ":", color="C0", label="SMT zero-shot, predicted by the model")
-    right.set(xlabel="task: target velocity ψ (m/s)", ylabel="return, mean over 3 seeds")
-    right.legend(frameon=False)
-    figure.savefig(HERE / "curve.png", dpi=110)
+    psi = np.array(raw.stages(SMT)[0]["tasks"])[:, 0]
+    order = np.argsort(psi)
+    for scores, color, label in (
+        (untrained, "untrained", "untrained policy"),
+        (alone, "slbo", "SLBO alone, 4,000 samples of the task"),
+        (raw.scores(SMT), "smt", "SMT zero-shot, 160,000 samples"),
+    ):
+        draw.seeds(right, psi[order], scores[:, order], draw.COLORS[color], label)
+    predicted = raw.predicted(SMT).mean(0)[order]
+    right.plot(psi[order], predicted, ":", color=draw.COLORS["smt"], label="the same, predicted by the model")
+    right.set(xlabel="task: target velocity ψ (m/s)", ylabel="return")
+    for axes in (left, right):
+        axes.legend(frameon=False, title="mean and range of 3 seeds")
+    draw.save(figure, Path(__file__).with_name("figure.svg"))
 
 
 if __name__ == "__main__":

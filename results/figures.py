@@ -1,0 +1,99 @@
+"""Checks every number of the pages against the raw results: python -m results.figures [PAGE …]
+
+A page with results (README.md, results/*/README.md, one in docs/) has a module in `pages/`, with
+
+* `figures()`, which yields table rows and phrases built from the raw files, and
+* `GIVEN`, phrases with numbers that are no results: settings, sizes, durations, limits of a task.
+
+Each of them must stand in the page, word for word (line breaks aside). No other number may, but in code, links, names
+(`p0`, `seed 2`, `Figure 3`) and years; or, on pages that have settings alone, the numbers that `settings.json` lists for
+the page, in this order. So a changed number is an error, whichever it is.
+"""
+
+import difflib
+import importlib.util
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+GENERATED = {"docs/families.md"}
+"""pages that `make docs` writes, and another test compares"""
+NAME = (
+    r"(Algorithm|Appendix|Eq\.|Figure|§|[Ll]ine|Python|[Ss]eed|[Ss]tage|version)s? ?"
+    r"\d[\d.]*[a-h]?\b(-\d\b)?((,| to| and|, and) \d\b(?![.,]\d))*"
+)
+"""what a number can belong to that is a name, not a figure: `seeds 0, 1 and 2`"""
+YEAR = r"\b20[12]\d[a-c]?\b"
+NUMBER = r"(?<![\w.])(?<![A-Za-z]-)\d[\d.,]*(e-?\d+)?(?<![.,])"
+
+
+def pages() -> list[str]:
+    """All pages with numbers to check, by their paths from the root."""
+    found = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")), *sorted(ROOT.glob("results/*/README.md"))]
+    return [path for each in found if (path := str(each.relative_to(ROOT))) not in GENERATED]
+
+
+def module(page: str) -> str:
+    """The module of a page: `smt_1a` of results/smt-1a/README.md, `docs_omni` of docs/algorithms/omni.md, `readme`."""
+    name = page.lower().removesuffix(".md").removesuffix("/readme").removeprefix("results/").replace("algorithms/", "")
+    return re.sub(r"\W", "_", name)
+
+
+def phrases(page: str) -> list[str]:
+    """All that must stand in a page, built from the raw results or given; none where the page has no module."""
+    name = f"results.pages.{module(page)}"
+    if importlib.util.find_spec(name) is None:
+        return []
+    found = importlib.import_module(name)
+    return [*getattr(found, "figures", list)(), *getattr(found, "GIVEN", [])]
+
+
+def settings(page: str) -> list[str]:
+    """The numbers of a page that are in no phrase, in order."""
+    return json.loads((ROOT / "results/settings.json").read_text()).get(page, "").split()
+
+
+def text_of(page: str) -> str:
+    return (ROOT / page).read_text()
+
+
+def flat(text: str) -> str:
+    """A text without blocks of code, in one line."""
+    return " ".join(re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL).split())
+
+
+def problems(text: str, phrases: list[str], settings: list[str]) -> Iterator[str]:
+    """What is wrong with the numbers of a page: phrases that it lacks, numbers that are neither in one nor a setting."""
+    text = flat(text)
+    expected = sorted({" ".join(phrase.split()) for phrase in phrases}, key=len, reverse=True)
+    patterns = {phrase: rf"(?<![\w.,-]){re.escape(phrase)}(?![\d%]|[.,]\d)" for phrase in expected}
+    yield from (f"is missing: {phrase}" for phrase, pattern in patterns.items() if not re.search(pattern, text))
+    for pattern in (*patterns.values(), r"`[^`]*`", r"\]\([^)]*\)", NAME, YEAR):
+        text = re.sub(pattern, "¤", text)
+    found = list(re.finditer(NUMBER, text))
+    changes = difflib.SequenceMatcher(None, settings, [each[0] for each in found], autojunk=False).get_opcodes()
+    for kind, i, j, k, end in changes:
+        if kind != "equal":
+            yield from (f"lacks the setting {number}" for number in settings[i:j])
+            yield from (
+                f"has an unknown number: … {text[max(0, each.start() - 30) : each.end() + 15]} …"
+                for each in found[k:end]
+            )
+
+
+def main(names: list[str]) -> int:
+    wrong = 0
+    for page in pages():
+        if names and page not in names and module(page) not in names:
+            continue
+        found = list(problems(text_of(page), phrases(page), settings(page)))
+        wrong += len(found)
+        print("\n  ".join([f"{page}: {'all numbers are right' if not found else ''}", *found]))
+    return int(wrong > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,131 @@
+"""The numbers of results/mbmpo-2."""
+
+import importlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from results import raw
+
+plot = importlib.import_module("results.mbmpo-2.plot")
+SHOWN = (8, 24, 48, 72, 96)
+"""thousand real samples"""
+HORIZON = 200
+
+
+def returns(pattern: str, thousands: float) -> np.ndarray:
+    """Returns without noise, before adaptation, `[seed]`."""
+    samples, values = plot.curves(pattern)
+    return values[:, list(samples).index(thousands)]
+
+
+def last(path: str) -> tuple[float, float]:
+    """Thousand real samples and return of a training's last test."""
+    (run,) = raw.runs(path)
+    tested = raw.tests(run)
+    return max(tested) / 1000, float(np.mean(tested[max(tested)][0]["returns"]))
+
+
+def table() -> Iterator[str]:
+    for body in plot.BODIES:
+        for name, (title, _) in plot.NAMES.items():
+            samples, values = plot.curves(f"{body}-{name}")
+            cells = [raw.numbers(values[:, list(samples).index(n)]) if n in samples else "" for n in SHOWN]
+            if samples[-1] < SHOWN[1]:
+                cells[1] = f"{raw.numbers(values[:, -1])} (at {raw.number(1000 * samples[-1])})"
+            yield raw.row(body, title, *cells)
+
+
+def figures() -> Iterator[str]:
+    yield from table()
+    ours, theirs = (returns(f"half-cheetah-{name}", SHOWN[-1]) for name in ("mb-mpo", "me-trpo"))
+    means = f"means {raw.number(ours.mean())} and {raw.number(theirs.mean())}, {raw.number(ours.mean() - theirs.mean())} apart"
+    yield f"MB-MPO has {raw.numbers(ours)} and ME-TRPO {raw.numbers(theirs)}, {means}"
+    yield from effort()
+    yield from published()
+    yield from other_bodies()
+    yield from fits()
+    yield from trials()
+
+
+def effort() -> Iterator[str]:
+    config = raw.read("mbmpo-2/half-cheetah-mb-mpo-s0/config.json")["config"]
+    each = config["meta_batch"] * config["episodes"] * HORIZON
+    yield f"{raw.number(each)} imagined steps before the inner step and as many after it"
+    config = raw.read("mbmpo-2/half-cheetah-me-trpo-s0/config.json")["config"]
+    yield f"one of ME-TRPO {raw.number(config['episodes'] * HORIZON)}"
+    kept = [line["policy/steps"] for run in raw.runs("mbmpo-2/half-cheetah-me-trpo-s*") for line in raw.metrics(run)]
+    yield f"in {kept.count(0)} of {len(kept)} iterations it kept the policy that it had"
+
+
+def published() -> Iterator[str]:
+    theirs, ours = raw.published("mb-mpo/half-cheetah"), plot.with_noise("mb-mpo")
+    yield f"about {theirs['return']} after {raw.number(theirs['samples'])} samples"
+    short = 1 - ours.mean() / theirs["return"]
+    yield f"in the last iteration {raw.numbers(ours)}, on average {raw.number(ours.mean())}, {raw.number(100 * short)}% less"
+    yield f"ME-TRPO's {raw.numbers(plot.with_noise('me-trpo'))}"
+
+
+def other_bodies() -> Iterator[str]:
+    early = [raw.numbers(returns(f"half-cheetah-{name}", SHOWN[0])) for name in ("mb-mpc", "mb-mpo")]
+    yield f"after 8,000 samples it has {early[0]} beside MB-MPO's {early[1]}"
+    end = raw.to(plot.curves("half-cheetah-mb-mpc")[1][:, -1])
+    yield f"after 20,000 it has {end}"
+    ours, theirs = (returns(f"swimmer-{name}", 24) for name in ("mb-mpo", "me-trpo"))
+    yield f"({raw.to(ours)} beside {raw.to(theirs)} after 24,000)"
+    both = np.concatenate([returns(f"swimmer-{name}", SHOWN[-1]) for name in ("mb-mpo", "me-trpo")])
+    yield f"in the end both have {raw.to(both)}"
+
+
+def fits() -> Iterator[str]:
+    long, short = ([raw.metrics(run) for run in raw.runs(p)] for p in ("mbmpo-2/half-cheetah-mb-mpo-s*", "mbmpo-4-to-7/6-tailored-s*"))
+    epochs = [raw.to([line["model/epochs"] for run in each for line in run[-10:]]) for each in (short, long)]
+    errors = [raw.to([run[-1]["model/held_out_error"] for run in each], 2) for each in (short, long)]
+    yield f"with 0.95 (the paper's) {epochs[0]} epochs in the last ten iterations, with 0.99 (the released comparison's) {epochs[1]}"
+    yield f"the last models' held-out error is {errors[1]} in place of {errors[0]} standard deviations"
+    before = raw.scores("mbmpo-4-to-7/6-tailored-s*", samples=96_000)
+    yield f"MB-MPO had {raw.by_seed(before)} after 96,000 samples"
+    apart = [
+        abs(line["imagined/return"] - np.mean(tested[line["real/samples"]][0]["returns"]))
+        for metrics, run in zip(long, raw.runs("mbmpo-2/half-cheetah-mb-mpo-s*"), strict=True)
+        for tested in [raw.tests(run)]
+        for line in metrics
+        if line["real/samples"] >= 60_000 and line["real/samples"] in tested
+    ]
+    yield f"imagined returns are {raw.to(apart)} from the real ones"
+
+
+def trials() -> Iterator[str]:
+    first, second, trpo = (last(f"mbmpo-2/trials/{n}")[1] for n in ("mb-mpo-meta-15-epochs-40-s0", "mb-mpo-meta-15-epochs-40-s1", "me-trpo-epochs-40-s0"))
+    yield f"MB-MPO had {raw.number(first)} (a second seed {raw.number(second)} after 40,000, where it was stopped) and ME-TRPO {raw.number(trpo)}"
+    name = "mbmpo-2/trials/mb-mpo-meta-30-episodes-50-epochs-40-s0"
+    real, lines = raw.scores(name, samples=16_000).mean(), raw.metrics(name)
+    yield f"the real return was {raw.number(real)} after 16,000 samples, where the imagined one was {raw.number(lines[3]['imagined/return'])}; it was stopped at {raw.number(lines[-1]['real/samples'])}"
+    name = "mbmpo-2/trials/mb-mpo-rewards-as-drawn-s1"
+    with_them, without = (raw.scores(n, samples=32_000).mean() for n in (name, "mbmpo-4-to-7/6-tailored-s1"))
+    stopped = raw.metrics(name)[-1]["real/samples"]
+    yield f"{raw.number(with_them)} after 32,000 samples, where the same seed of `6-tailored` had {raw.number(without)}; it was stopped at {raw.number(stopped)}"
+    early = raw.runs("mbmpo-2/trials/me-trpo-earlier-stop-s*")
+    steps = [line["policy/steps"] for run in early for line in raw.metrics(run)]
+    yield f"ME-TRPO had {raw.by_seed(raw.scores('mbmpo-2/trials/me-trpo-earlier-stop-s*', samples=96_000))}"
+    yield f"{steps.count(5)} of {len(steps)} iterations had five steps"
+
+
+GIVEN = [
+    "8,000 samples | 24,000 | 48,000 | 72,000 | 96,000",
+    "4,000 samples, one of MB-MPC (iCEM) 1,000",
+    "After 96,000 samples",
+    "up to 48,000 samples",
+    "From 60,000 samples on",
+    "at most 200 epochs",
+    "for 40 epochs (at first a fit has six batches per epoch, so 40 epochs are 240 steps), and an iteration has the released 30 meta-steps in place of 15",
+    "With 15 meta-steps and 40 epochs",
+    "30 meta-steps alone",
+    "models of 40 epochs, with 50 imagined episodes",
+    "for 25 steps",
+    "With 0.95 and",
+    "50 imagined episodes at `619250c`",
+    "(0.8, fifteen times)",
+    "a persistence of 0.99 and 500 epochs",
+    "a persistence of 0.95",
+]

@@ -1,0 +1,186 @@
+"""The numbers of results/omni."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from results import raw
+
+VEL, WIDE, DIR, ANT, ANT_DIR = (
+    f"omni/{family}/omni-s*" for family in ("cheetah-vel", "cheetah-vel-wide", "cheetah-dir", "ant-vel", "ant-dir")
+)
+SMT_LONG = "smt-cheetah-vel/smt-s*"
+FIRST_THREE = "omni/cheetah-vel/omni-s[012]"
+ABLATED = 40_000
+"""samples of an ablation"""
+VARIANTS = {
+    "members1": ("1 member", "`--config.model.members 1`"),
+    "members8": ("8 members", "`--config.model.members 8`"),
+    "window1": ("windows of 1 step", "`--config.policy.window 1 --config.policy.value-steps 1`"),
+    "window5": ("windows of 5 steps", "`--config.policy.window 5`"),
+    "window20": ("windows of 20 steps", "`--config.policy.window 20`"),
+    "starts-p0": ("from p0 alone", "`--config.policy.from-start 1 --config.policy.from-data 0`"),
+    "starts-data": ("from the data, and p0", "`--config.policy.from-start 0.1 --config.policy.from-data 0.9`"),
+    "starts-visited": (
+        "from where the policy comes, and p0",
+        "`--config.policy.from-start 0.1 --config.policy.from-data 0`",
+    ),
+}
+
+
+def inside(pattern: str, samples: int) -> np.ndarray:
+    """-1, 0 or 1 where a task's real mean return lies below, in or above its predicted interval, [seed, task]."""
+    found = raw.stages(pattern, samples=samples)
+    low, high = np.moveaxis(np.array([each["predicted_intervals"] for each in found], float), -1, 0)
+    real = raw.scores(pattern, samples=samples)
+    return (real > high).astype(int) - (real < low)
+
+
+def widths(pattern: str, samples: int) -> np.ndarray:
+    """Median width of the predicted intervals, [seed]."""
+    found = raw.stages(pattern, samples=samples)
+    return np.array([np.median(np.diff(np.array(each["predicted_intervals"], float))) for each in found])
+
+
+def main_table() -> Iterator[str]:
+    for pattern, samples, digits in (
+        (VEL, 40_000, 1),
+        ("omni/cheetah-vel/smt-s*", 40_000, 1),
+        (VEL, 100_000, 1),
+        (SMT_LONG, 100_000, 1),
+        (WIDE, 40_000, 1),
+        ("omni/cheetah-vel-wide/smt-s*", 40_000, 1),
+        (DIR, 40_000, 0),
+        ("omni/cheetah-dir/smt-s*", 40_000, 0),
+        (ANT, 200_000, 0),
+        (ANT, 400_000, 0),
+        (ANT_DIR, 200_000, 0),
+        (ANT_DIR, 400_000, 0),
+    ):
+        scores, predicted = raw.scores(pattern, samples=samples), raw.predicted(pattern, samples=samples)
+        ours = "omni-s" in pattern
+        yield raw.row(
+            f"`{pattern.split('/')[1]}`" if ours else "SMT there",
+            raw.number(samples),
+            raw.mean(scores, digits) + (f" ({raw.spread(scores, digits)})" if ours else ""),
+            raw.by_seed(scores, digits),
+            raw.worst(scores, digits),
+            raw.mean(predicted, digits),
+        )
+
+
+def seen() -> Iterator[str]:
+    pairs = [
+        (raw.scores(ours, samples=n), raw.scores(theirs, samples=n))
+        for ours, theirs, n in (
+            (VEL, "omni/cheetah-vel/smt-s*", 40_000),
+            (VEL, SMT_LONG, 100_000),
+            (WIDE, "omni/cheetah-vel-wide/smt-s*", 40_000),
+            (DIR, "omni/cheetah-dir/smt-s*", 40_000),
+        )
+    ]
+    if all(f(ours, axis=1).min() > f(smt, axis=1).max() for ours, smt in pairs for f in (np.mean, np.min)):
+        yield "every training of OMNI is above every training of SMT with as many samples, in its mean and on its worst task"
+    again = raw.scores("smt-1a/omni-s*", samples=40_000), raw.scores("cheetah-dir/omni-s*", samples=40_000)
+    first = (raw.scores(pattern, samples=40_000)[:1] for pattern in (VEL, DIR))
+    for found, there, digits in zip(again, first, (1, 0)):
+        yield f"{raw.mean(found, digits)} beside {raw.mean(there, digits)}"
+    psi = np.array(raw.stages(VEL)[0]["tasks"])[:, 0]
+    scores = raw.scores(VEL, samples=100_000)
+    fast, slow = scores[:, psi > 1.2].mean(), scores[:, psi <= 1.2].mean()
+    yield f"{raw.number(fast, 1)} above 1.2 m/s and {raw.number(slow, 1)} below"
+    gaps = [raw.predicted(p, samples=n).mean() - raw.scores(p, samples=n).mean() for p, n in
+            ((VEL, 40_000), (VEL, 100_000), (WIDE, 40_000))]  # fmt: skip
+    yield f"predictions are {raw.to(gaps, 1)} too high"
+    for pattern, samples, where in ((DIR, 40_000, "`cheetah-dir`"), (ANT_DIR, 400_000, "`ant-dir`")):
+        excess = raw.predicted(pattern, samples=samples).mean() / raw.scores(pattern, samples=samples).mean() - 1
+        yield f"on {where} by {raw.number(100 * excess)}%"
+    for pattern, words in ((ANT, "`ant-vel` rises by {} in"), (ANT_DIR, "`ant-dir` by {}, and")):
+        rise = raw.scores(pattern, samples=400_000).mean() - raw.scores(pattern, samples=200_000).mean()
+        yield words.format(raw.number(rise))
+    for name in ("maml/cheetah-vel", "maml/cheetah-dir", "maml/ant-vel", "maml/ant-dir"):
+        yield f"{raw.published(name)['oracle']} on `{name.split('/')[1]}`"
+    seconds = [sum(line["time/step"] for line in raw.metrics("omni/timed"))]
+    yield f"{raw.number(seconds[0])} s for the ten iterations"
+    yield f"took {raw.to(raw.minutes(VEL))} minutes"
+
+
+def intervals() -> Iterator[str]:
+    early = [np.mean(inside(p, n) == 0, axis=1) for p in (VEL, WIDE) for n in (20_000, 40_000)]
+    end = np.mean(inside(VEL, 100_000) == 0, axis=1)
+    yield f"{raw.to(100 * np.concatenate(early))}% of the tasks at 20,000 and 40,000 samples"
+    yield f"{raw.number(100 * end.min())}% of `cheetah-vel` at 100,000"
+    wide = widths(VEL, 100_000)
+    yield f"median widths of {raw.numbers(wide[:4])}"
+    yield f"seed 4's were wider than 1e{int(np.log10(wide[4]))}"
+    yield f"{np.sum(inside(DIR, 40_000) != 0)} of the ten returns on `cheetah-dir` at 40,000 samples lie outside"
+    ant = np.mean(inside(ANT, 400_000) == 0, axis=1)
+    yield f"{raw.number(100 * ant.min())} to {raw.number(100 * ant.max())}% of `ant-vel` at 400,000"
+    below = inside(ANT_DIR, 400_000)
+    yield f"{np.sum(below < 0)} of the ten on `ant-dir` at 400,000 lie below and {np.sum(below > 0)} above"
+
+
+def ablations() -> Iterator[str]:
+    def row(name, options, scores, predicted):
+        return raw.row(
+            name, options, raw.mean(scores, 1), raw.by_seed(scores, 1), raw.worst(scores, 1), raw.mean(predicted, 1)
+        )
+
+    reference = raw.scores(FIRST_THREE, samples=ABLATED)
+    yield row("as it is", "", reference, raw.predicted(FIRST_THREE, samples=ABLATED))
+    found = {}
+    for name, (words, options) in VARIANTS.items():
+        pattern = f"omni/ablations/{name}-s*"
+        found[name] = raw.scores(pattern, samples=ABLATED)
+        yield row(words, options, found[name], raw.predicted(pattern, samples=ABLATED))
+    trpo = [raw.read(f"omni/ablations/trpo-s{seed}.json") for seed in range(3)]
+    scores = np.array([np.mean(each["returns"], axis=1) for each in trpo])
+    words = "TRPO in place of pathwise gradients, about the same time"
+    yield row(words, "`python ablations/trpo.py SEED`", scores, np.array([each["predicted"] for each in trpo]))
+
+    if all(np.all(found[name].mean(1) < reference.mean(1)) for name in ("starts-data", "starts-visited")):
+        yield "either kind of state alone is lower than the mix with each seed"
+    more = found["window20"].mean(1) - reference.mean(1)
+    yield f"higher than ten with each seed, by {raw.numbers(more, 1)}"
+    yield f"one member is lower than five by {raw.numbers(reference.mean(1) - found['members1'].mean(1), 1)}"
+    gap = raw.predicted("omni/ablations/members1-s*", samples=ABLATED).mean() - found["members1"].mean()
+    yield f"its predictions are {raw.number(gap, 1)} too high"
+    yield f"TRPO's mean is {raw.number(reference.mean() - scores.mean(), 1)} lower"
+
+    up = "omni/ablations/collect-gap-s*"
+    scores = raw.scores(up, samples=ABLATED)
+    yield f"{raw.mean(scores, 1)}, worst task {raw.worst(scores, 1)}, "
+    yield f"beside {raw.mean(reference[:1], 1)} and {raw.worst(reference[:1], 1)} with uniform tasks"
+    gap, uniform = (
+        raw.metrics(f"omni/{run}")[9]["real/return"] for run in ("ablations/collect-gap-s0", "cheetah-vel/omni-s0")
+    )
+    yield f"({raw.number(gap)} in the last iteration, with exploration noise, where uniform tasks have {raw.number(uniform)})"
+
+    alone = [raw.read(f"omni/ablations/one-task-s{seed}.json")["tasks"] for seed in range(3)]
+    shared, refined, new = (
+        [np.mean([task[kind]["real"] for task in tasks]) for tasks in alone]
+        for kind in ("conditioned", "refined", "scratch")
+    )
+    yield f"the one policy for all tasks has {raw.numbers(shared, 1)}"
+    yield f"the best prediction kept, {raw.numbers(refined, 1)}"
+    yield f"in the same models, {raw.numbers(new, 1)}"
+
+
+def figures() -> Iterator[str]:
+    for part in (main_table, seen, intervals, ablations):
+        yield from part()
+
+
+GIVEN = [
+    "210 at ψ = 0 and about -390 at ψ = 3",
+    "210 is the most that any task of `ant-vel` allows",
+    "40,000 samples, everything else as it is",
+    "at 100,000 samples, eight tasks",
+    "1000 updates more",
+    "3000 updates for the task",
+    "SMT at 100,000 samples is from",
+    "95% interval",
+    "At 40,000 samples seed 0",
+    "at 100,000 samples.",
+    "and SMT at 40,000 samples",
+]

@@ -1,0 +1,121 @@
+"""The numbers of results/pearl-sparse-point."""
+
+import importlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from results import raw
+
+plot = importlib.import_module("results.pearl-sparse-point.plot")
+SEEN = (0, 1, 2, 3, 5, 10, 20)
+"""episodes seen of the task"""
+SEEDS = ("pearl-s0", "pearl-s1", "pearl-s2")
+LEARNED = (
+    ("learning rate 0.0003, context 256, without AMX", ["rate-0.0003-context-256-s0"]),
+    ("the same, but 3 × 64 units, context 128, 1000 gradient steps", ["units-64-s0"]),
+    ("learning rate 0.001, context 256 (two seeds), without AMX", ["context-256-s0", "context-256-s1"]),
+    ("learning rate 0.001, context 100: this (three seeds)", [f"../{run}/metrics" for run in SEEDS]),
+    ("the same without AMX, 250 iterations", [f"iterations-250-s{i}" for i in range(3)]),
+    ("recent data of 5 posterior episodes in place of 45, without AMX", ["posterior-episodes-5-s0"]),
+    ("context 1000, as released", ["context-1000-s0"]),
+    ("no posterior episode, 45 more that are not in the context", ["posterior-0-extra-45-s0"]),
+    ("λ = 10", ["kl-10-s0"]),
+    (
+        "context 1000, of which 100 are drawn and count for ten each (three seeds; seed 1 stopped at 3 million steps)",
+        [f"weighed-1000-s{i}" for i in range(3)],
+    ),
+    (
+        "contexts that are the first 1 to 50 episodes of a visit (as many of each magnitude), N(0, I) one of the factors (seed 2)",
+        ["prefixes-s2"],
+    ),
+)
+"""trials, and their metrics"""
+
+
+def drawn(kind: str = "5 exploring") -> np.ndarray:
+    """Returns of ten tests of the last checkpoint, `[seed, draw, stage, task]`."""
+    return np.array([plot.draws(f"{run}/draws.json")[kind] for run in SEEDS])
+
+
+def share(returns: np.ndarray) -> np.ndarray:
+    """Of goals found, `[seed, stage]`."""
+    return (returns > 0).mean(axis=(1, 3))
+
+
+def twice(values: np.ndarray) -> str:
+    return raw.numbers(values, 2)
+
+
+def figures() -> Iterator[str]:
+    found, sparse = share(drawn()), drawn().mean(axis=(1, 3))
+    yield raw.row("share of goals found, seeds 0 1 2", *(twice(found[:, n]) for n in SEEN))
+    yield raw.row("sparse return", *(raw.numbers(sparse[:, n], 1) for n in SEEN))
+    later = (raw.to(found[:, n], 2) for n in (5, 10, 20))
+    yield f"With nothing seen an episode finds {raw.number(found[:, 0].mean(), 2)} of the held-out goals"
+    yield "after five episodes {}, after ten {}, after twenty {}".format(*later)
+    chance = plot.by_chance(found[:, 0].mean(), (5, 10, 20))
+    yield "they would find {}, {} and {} of the goals".format(*(raw.number(x, 2) for x in chance))
+    above = max((one - plot.by_chance(one[0], range(len(one)))).max() for one in found)
+    yield f"No seed is above chance by more than {raw.number(np.ceil(100 * above) / 100, 2)}"
+    knows = share(drawn("20 exploring"))
+    for n, when in ((10, "ten"), (20, "twenty")):
+        yield f"{twice(knows[:, n])} of the goals after {when} (here {twice(found[:, n])})"
+    first, again = np.sum([plot.found_again(plot.draws(f"{run}/draws.json")) for run in SEEDS], axis=0)
+    yield f"in {again} of {first} cases"
+    by_samples = zip(*(plot.tests(plot.HERE / run).values() for run in SEEDS), strict=True)
+    means = [np.mean([plot.returns(test)[10].mean() for test in tests]) for tests in by_samples]
+    yield f"after ten episodes are {raw.numbers(means, 1)} at 1, 2, 3, 4 and 5 million steps"
+    yield from trials()
+
+
+def one_test(trial: str, stage: int = 10) -> str:
+    """Share of goals found in one test at each count of samples."""
+    tests = raw.read(f"pearl-sparse-point/trials/{trial}-tests.json").values()
+    return twice([np.mean(np.array(returns)[stage] > 0) for returns in tests])
+
+
+def trials() -> Iterator[str]:
+    for title, files in LEARNED:
+        found = [plot.learns(plot.HERE / f"trials/{name}.jsonl") for name in files]
+        after = ", ".join(f"{n}" if n else f"not by {iterations}" for n, iterations, _ in found)
+        yield raw.row(title, after, raw.number(np.mean([seconds for *_, seconds in found])))
+    yield f"goals found after ten episodes are {one_test('posterior-0-extra-45-s0').split()[-1]} at 1.5 million steps"
+    ours = [[(plot.returns(test)[10] > 0).mean() for test in plot.tests(plot.HERE / run).values()] for run in SEEDS]
+    first, second = np.array(ours)[:, :2].T
+    yield f"here {twice(first)} at one million, {twice(second)} at two"
+    narrow = [line["encoder/kl"] for line in map(raw.json.loads, (plot.HERE / "trials/kl-10-s0.jsonl").open())]
+    yield f"they are at {raw.number(np.mean(narrow[-10:]), 1)} nats at its end"
+    (prefixes,) = raw.read("pearl-sparse-point/trials/prefixes-s2-tests.json").values()
+    returns, deviations = np.array(prefixes["returns"]), np.array(prefixes["belief_stds"])
+    left = [raw.number(deviations[n][(returns[:n] <= 0).all(axis=0)].mean(), 2) for n in (3, 10)]
+    yield f"a deviation of {left[0]} after three episodes and of {left[1]} after ten"
+    yield f"goals found stay at {raw.to((returns > 0).mean(axis=1)[4:], 2)} from the fourth episode to the tenth"
+    weighed = [plot.draws(f"trials/weighed-1000-s{i}-draws.json") for i in (0, 2)]
+    shares = share(np.array([each["5 exploring"] for each in weighed]))[:, [5, 10, 20]]
+    by_chance = [plot.by_chance(each[plot.NOTHING], (5, 10, 20)) for each in weighed]
+    yield f"{twice(shares[0])} and {twice(shares[1])} of the goals after five, ten and twenty episodes"
+    yield f"would have found {twice(by_chance[0])} and {twice(by_chance[1])}"
+    tests = [one_test(f"weighed-1000-s{i}") for i in range(3)]
+    yield "at each million steps: {}, {} (stopped), {}".format(*tests)
+
+
+GIVEN = [
+    "80 goals on a half circle to train on, 20 held out",
+    "within 0.2 m of the goal",
+    "500 iterations, 5 million real steps",
+    "N(0, I)",
+    "(20 episodes seen)",
+    "on the 20 held-out goals",
+    "| episodes seen of the task | 0 | 1 | 2 | 3 | 5 | 10 | 20 |",
+    "A goal is 0.4 m of a half circle of 3.14 m",
+    "all of a visit's 50 episodes",
+    "(5 episodes with the prior, 45 with the posterior)",
+    "a learning rate of 0.001 (`laptop`)",
+    "better than the prior's by 4, mean of ten",
+    "The trials with 5 and",
+    "with a context of 100 in training",
+    "the released 1000 it is wider by √10",
+    "5 million steps, ten tests each",
+    "each goal's share of 100 such episodes",
+]
