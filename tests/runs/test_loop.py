@@ -115,6 +115,12 @@ def test_the_command_of_a_run_leaves_out_what_its_preset_has_and_says_what_it_ca
         assert "--config" not in folder.command(gone) and "settings of its config.json" in folder.command(gone)
 
 
+def test_a_run_of_an_older_version_of_its_family_does_not_go_on():
+    record, _ = record_of("smt", "smt/humanoid-vel")
+    with pytest.raises(OnebodyError, match=r"smt/humanoid-vel version 1, and here it has version 2: .* or train again"):
+        folder.family_of(record)
+
+
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(OnebodyError, match="not empty"):

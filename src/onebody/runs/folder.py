@@ -133,7 +133,7 @@ def family_of(record: dict[str, Any]) -> TaskFamily:
     if family.version != record["family_version"]:
         raise OnebodyError(
             f"the run is of {family.id} version {record['family_version']}, and here it has version {family.version}: "
-            f"use {file or 'onebody ' + record['versions']['onebody']} as it was, or train again"
+            f"use {file or 'onebody ' + record['versions']['onebody']} as it was when the run began, or train again"
         )
     return family
 

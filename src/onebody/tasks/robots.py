@@ -73,25 +73,6 @@ def rllab_contacts(spec: mujoco.MjSpec) -> None:
         geom.solref[:2], geom.solimp[:3] = (0.02, 1.0), (0.8, 0.8, 0.01)
 
 
-def simple_humanoid(spec: mujoco.MjSpec) -> None:
-    """Gymnasium's humanoid with the joints, torques (N m), armature and damping of rllab's simple humanoid.
-
-    Ten motors: hips that swing to the side and forward, knees, and two of each shoulder; the waist is stiff and the
-    lower arms are left out.
-    """
-    for side in ("left", "right"):
-        spec.delete(spec.body(f"{side}_lower_arm"))
-    for name in ("abdomen_x", "abdomen_y", "abdomen_z", "left_hip_z", "right_hip_z"):
-        spec.delete(spec.actuator(name))
-        spec.delete(spec.joint(name))
-    for motor in spec.actuators:
-        joint = spec.joint(motor.target)
-        joint.armature, joint.damping[0] = 1.0, 1.0
-        motor.ctrlrange = (-1.0, 1.0)
-        motor.gear[0] = 20.0 if "shoulder" in motor.target else 100.0
-    spec.option.timestep = 0.01
-
-
 def height_outside(column: int, low: float, high: float) -> Terminal:
     """Ends an episode where that number of the observation, a height (m), leaves [low, high]."""
     return lambda next_observation, task: (next_observation[column] < low) | (next_observation[column] > high)
