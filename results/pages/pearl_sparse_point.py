@@ -26,7 +26,8 @@ LEARNED = (
         [f"weighed-1000-s{i}" for i in range(3)],
     ),
     (
-        "contexts that are the first 1 to 50 episodes of a visit (as many of each magnitude), N(0, I) one of the factors (seed 2)",
+        "contexts that are the first 1 to 50 episodes of a visit (as many of each magnitude), "
+        "N(0, I) one of the factors (seed 2)",
         ["prefixes-s2"],
     ),
 )
