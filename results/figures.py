@@ -21,7 +21,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 GENERATED = {"docs/families.md"}
 """pages that `make docs` writes, and another test compares"""
-NAME = r"(Algorithm|Appendix|Eq\.|Figure|§|[Ll]ine|Python|[Ss]eed|[Ss]tage|version)s? ?\d[\d.]*[a-h]?\b(-\d\b)?((,| to| and|, and) \d\b(?![.,]\d))*"
+NAME = (
+    r"(Algorithm|Appendix|Eq\.|Figure|§|[Ll]ine|Python|[Ss]eed|[Ss]tage|version)s? ?"
+    r"\d[\d.]*[a-h]?\b(-\d\b)?((,| to| and|, and) \d\b(?![.,]\d))*"
+)
 """what a number can belong to that is a name, not a figure: `seeds 0, 1 and 2`"""
 YEAR = r"\b20[12]\d[a-c]?\b"
 NUMBER = r"(?<![\w.])(?<![A-Za-z]-)\d[\d.,]*(e-?\d+)?(?<![.,])"

@@ -83,13 +83,8 @@ def to(values: np.ndarray | list[float], digits: int = 0) -> str:
 
 def spread(scores: np.ndarray, digits: int = 0) -> str:
     """The 95% interval of the mean over seeds; where there are too few seeds for one, the range of their means."""
-    interval = None
-    if len(scores) >= 5:
-        from scipy import stats
-
-        m = scores.mean(1)
-        interval = stats.t.interval(0.95, len(m) - 1, m.mean(), stats.sem(m))
-    return to(scores.mean(axis=1) if interval is None else interval, digits)
+    found = statistics.estimate(scores.mean(axis=1))
+    return to(found.interval or found.range, digits)
 
 
 def mean(scores: np.ndarray, digits: int = 0) -> str:

@@ -95,6 +95,9 @@ def seen() -> Iterator[str]:
     for pattern, samples, where in ((DIR, 40_000, "`cheetah-dir`"), (ANT_DIR, 400_000, "`ant-dir`")):
         excess = raw.predicted(pattern, samples=samples).mean() / raw.scores(pattern, samples=samples).mean() - 1
         yield f"on {where} by {raw.number(100 * excess)}%"
+    for pattern, words in ((ANT, "`ant-vel` rises by {} in"), (ANT_DIR, "`ant-dir` by {}, and")):
+        rise = raw.scores(pattern, samples=400_000).mean() - raw.scores(pattern, samples=200_000).mean()
+        yield words.format(raw.number(rise))
     for name in ("maml/cheetah-vel", "maml/cheetah-dir", "maml/ant-vel", "maml/ant-dir"):
         yield f"{raw.published(name)['oracle']} on `{name.split('/')[1]}`"
     seconds = [sum(line["time/step"] for line in raw.metrics("omni/timed"))]

@@ -21,7 +21,7 @@ def table() -> Iterator[str]:
     yield row(
         "SLBO from nothing, 4,000 real samples of the task", "yes", raw.scores("smt-cheetah-vel/slbo-s*", stage=1)
     )
-    yield row("SMT, no sample of the task, 160,000 of others (six seeds)", "yes", raw.scores(*SMT))
+    yield row("SMT, no sample of the task, 160,000 of others (six trainings)", "yes", raw.scores(*SMT))
     yield row("the same with 4,000 of the task", "yes", raw.scores(*SMT, stage=1))
     for samples in (40_000, 100_000):
         scores = raw.scores(OMNI.format("cheetah-vel"), samples=samples)

@@ -71,6 +71,7 @@ GIVEN = [
     "its 80 million are 500 meta-iterations",
     "1,000 samples of one task",
     "100,000 of others",
+    "two layers of 64 tanh units",
     "2 × 100 ReLU units",
     "λ = 1",
     "every 400,000 samples",

@@ -183,13 +183,8 @@ def _aggregates(each: Sequence[dict[str, Any]], best: np.ndarray) -> dict[str, A
     stages = []
     for i, stage in enumerate(each[0]["test"]["stages"]):
         scores = _scores(each, i)
-        estimates = {
-            name: statistics.estimate(statistic, scores)._asdict() for name, statistic in statistics.AGGREGATES.items()
-        }
-        gap = {
-            name: statistics.estimate(lambda short, of=of: -of(short), scores - best)._asdict()
-            for name, of in statistics.AGGREGATES.items()
-        }
+        estimates = {name: statistics.estimate(of(scores))._asdict() for name, of in statistics.AGGREGATES.items()}
+        gap = {name: statistics.estimate(-of(scores - best))._asdict() for name, of in statistics.AGGREGATES.items()}
         stages.append({"stage": i, "adaptation_samples": stage["adaptation_samples"], **estimates, "gap": gap})
     return {
         "task_is_known": each[0]["test"]["task_is_known"],
@@ -201,4 +196,4 @@ def _aggregates(each: Sequence[dict[str, Any]], best: np.ndarray) -> dict[str, A
 
 
 def _improvement(ours: Sequence[dict[str, Any]], theirs: Sequence[dict[str, Any]], stage: int) -> dict[str, Any]:
-    return statistics.estimate(statistics.improvement, _scores(ours, stage), _scores(theirs, stage))._asdict()
+    return statistics.improvement(_scores(ours, stage), _scores(theirs, stage))._asdict()
