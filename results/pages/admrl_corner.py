@@ -4,18 +4,18 @@ import importlib
 from collections.abc import Iterator
 
 import numpy as np
-from scipy import stats
 
+from onebody.runs import statistics
 from results import raw
 
 plot = importlib.import_module("results.admrl-corner.plot")
-FIRST, LAST = plot.SAMPLES
+LAST = plot.SAMPLES[-1]
 
 
 def interval(difference: np.ndarray, digits: int) -> str:
     """The mean of the seeds' differences and its 95% interval (Student's t)."""
-    low, high = stats.t.interval(0.95, len(difference) - 1, difference.mean(), stats.sem(difference))
-    return f"{raw.number(difference.mean(), digits)} ({raw.number(low, digits)} to {raw.number(high, digits)})"
+    found = statistics.estimate(difference)
+    return f"{raw.number(found.value, digits)} ({raw.to(found.interval, digits)})"
 
 
 def elsewhere(name: str, samples: int) -> np.ndarray:
