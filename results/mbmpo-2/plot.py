@@ -20,7 +20,7 @@ TRIALS = {
 
 
 def curves(pattern):
-    """Thousand real samples, and returns without noise of the policies before adaptation, `[seed, test]`, as far as all seeds go."""
+    """Thousand real samples, and returns without noise before adaptation, `[seed, test]`, as far as all seeds go."""
     tested = [raw.tests(run) for run in raw.runs(f"mbmpo-2/{pattern}-s*")]
     samples = [n for n in tested[0] if all(n in tests for tests in tested)]
     values = np.array([[np.mean(tests[n][0]["returns"]) for n in samples] for tests in tested])
@@ -43,7 +43,13 @@ def main():
     cheetah = bodies[0]
     ours, published = with_noise("mb-mpo"), raw.published("mb-mpo/half-cheetah")
     cheetah.plot([100] * len(ours), ours, "x", color="C3", label="MB-MPO with noise, each seed")
-    cheetah.plot(published["samples"] / 1000, published["return"], "s", color="0.4", label="its authors' code with noise, one training (about)")
+    cheetah.plot(
+        published["samples"] / 1000,
+        published["return"],
+        "s",
+        color="0.4",
+        label="its authors' code with noise, one training (about)",
+    )
     for name, (title, color) in TRIALS.items():
         for seed, run in enumerate(raw.runs(f"mbmpo-2/trials/{name}-s*")):
             found = raw.tests(run)

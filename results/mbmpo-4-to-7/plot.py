@@ -9,7 +9,9 @@ from results import draw, raw
 
 BIASES = ("0", "0.1", "0.5")
 PANELS = {
-    "Figure 4: MB-MPO, horizon 100, biased and noisy models": {f"4-mb-mpo-{bias}": f"bias up to {bias}" for bias in BIASES},
+    "Figure 4: MB-MPO, horizon 100, biased and noisy models": {
+        f"4-mb-mpo-{bias}": f"bias up to {bias}" for bias in BIASES
+    },
     "Figure 4: ME-TRPO, the same": {f"4-me-trpo-{bias}": f"bias up to {bias}" for bias in BIASES},
     "Figure 5: horizon 1000": {"5-rate-0.001": "α = 0.001", "5-rate-0": "α = 0"},
     "Figure 6: who collects": {"6-tailored": "adapted policies", "6-not-tailored": "the one before adaptation"},

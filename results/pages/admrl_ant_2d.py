@@ -31,7 +31,8 @@ def figures() -> Iterator[str]:
 
     grid = np.array(raw.stages("admrl-ant-2d/admrl-s0")[0]["tasks"])
     standing = STANDING - PER_SPEED * np.abs(grid).sum(axis=1).mean()
-    yield f"{raw.number(STANDING)} less {PER_SPEED} for each m/s of the task, {raw.number(standing)} on the mean of the grid"
+    yield f"{raw.number(STANDING)} less {PER_SPEED} for each m/s of the task"
+    yield f"{raw.number(standing)} on the mean of the grid"
     runs = raw.runs("admrl-ant-2d/admrl-s*")
     yield f"From {tuple(plot.visited(runs[0])[0].round(1).tolist())} m/s"
     gaps = np.array([line["gap/return"] for run in runs for line in raw.metrics(run)])

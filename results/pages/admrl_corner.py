@@ -4,18 +4,18 @@ import importlib
 from collections.abc import Iterator
 
 import numpy as np
-from scipy import stats
 
+from onebody.runs import statistics
 from results import raw
 
 plot = importlib.import_module("results.admrl-corner.plot")
-FIRST, LAST = plot.SAMPLES
+LAST = plot.SAMPLES[-1]
 
 
 def interval(difference: np.ndarray, digits: int) -> str:
     """The mean of the seeds' differences and its 95% interval (Student's t)."""
-    low, high = stats.t.interval(0.95, len(difference) - 1, difference.mean(), stats.sem(difference))
-    return f"{raw.number(difference.mean(), digits)} ({raw.number(low, digits)} to {raw.number(high, digits)})"
+    found = statistics.estimate(difference)
+    return f"{raw.number(found.value, digits)} ({raw.to(found.interval, digits)})"
 
 
 def elsewhere(name: str, samples: int) -> np.ndarray:
@@ -42,7 +42,8 @@ def figures() -> Iterator[str]:
     assert behind[0].sum() == behind[1].sum()
     yield f"the higher one with {behind[0].sum()} of {behind[0].size} seeds, at either number of samples"
     far = plot.gaps("admrl-first", LAST)
-    yield f"worst gaps are {raw.numbers(far.max(axis=1))}, mean gaps elsewhere {raw.numbers(elsewhere('admrl-first', LAST), 1)}"
+    yield f"worst gaps are {raw.numbers(far.max(axis=1))}"
+    yield f"mean gaps elsewhere {raw.numbers(elsewhere('admrl-first', LAST), 1)}"
     tasks = np.concatenate([plot.visited(run) for run in raw.runs("admrl-corner/admrl-first-s*")])
     nearest = np.ceil(10 * tasks.min(axis=1).max()) / 10
     yield f"no training task has both coordinates above {raw.number(nearest, 1)}"
@@ -56,9 +57,11 @@ def later(pattern: str, key: str) -> np.ndarray:
 
 def terms() -> Iterator[str]:
     implicit, direct = (later("admrl-corner/admrl-s*", f"gap/{kind}") for kind in ("implicit", "direct"))
-    yield f"Of the {implicit.size} later gradients of all seeds the implicit term is above 0.02 in {np.sum(implicit > 0.02)}, and larger than the direct one in {np.sum(implicit > direct)}"
+    larger = f"above 0.02 in {np.sum(implicit > 0.02)}, and larger than the direct one in {np.sum(implicit > direct)}"
+    yield f"Of the {implicit.size} later gradients of all seeds the implicit term is {larger}"
     yield f"Its median is {raw.number(np.median(implicit), 3)} beside {raw.number(np.median(direct), 3)}"
-    largest = [f"{raw.number(implicit[seed, 0], 3)} beside {raw.number(direct[seed, 0], 3)}" for seed in (1, 2)]
+    both = [(raw.number(implicit[seed, 0], 3), raw.number(direct[seed, 0], 3)) for seed in (1, 2)]
+    largest = [" beside ".join(each) for each in both]
     yield f"({' and '.join(largest)})"
     gaps = later("admrl-corner/admrl-first-s*", "gap/return")
     yield f"the gap of a task there is {raw.to(gaps, 1)}, in half of the cases {raw.to(np.percentile(gaps, [25, 75]), 1)}"

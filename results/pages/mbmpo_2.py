@@ -39,8 +39,9 @@ def table() -> Iterator[str]:
 def figures() -> Iterator[str]:
     yield from table()
     ours, theirs = (returns(f"half-cheetah-{name}", SHOWN[-1]) for name in ("mb-mpo", "me-trpo"))
-    means = f"means {raw.number(ours.mean())} and {raw.number(theirs.mean())}, {raw.number(ours.mean() - theirs.mean())} apart"
-    yield f"MB-MPO has {raw.numbers(ours)} and ME-TRPO {raw.numbers(theirs)}, {means}"
+    yield f"MB-MPO has {raw.numbers(ours)} and ME-TRPO {raw.numbers(theirs)}"
+    apart = raw.number(ours.mean() - theirs.mean())
+    yield f"means {raw.number(ours.mean())} and {raw.number(theirs.mean())}, {apart} apart"
     yield from effort()
     yield from published()
     yield from other_bodies()
@@ -54,7 +55,8 @@ def effort() -> Iterator[str]:
     yield f"{raw.number(each)} imagined steps before the inner step and as many after it"
     config = raw.read("mbmpo-2/half-cheetah-me-trpo-s0/config.json")["config"]
     yield f"one of ME-TRPO {raw.number(config['episodes'] * HORIZON)}"
-    kept = [line["policy/steps"] for run in raw.runs("mbmpo-2/half-cheetah-me-trpo-s*") for line in raw.metrics(run)]
+    runs = raw.runs("mbmpo-2/half-cheetah-me-trpo-s*")
+    kept = [line["policy/steps"] for run in runs for line in raw.metrics(run)]
     yield f"in {kept.count(0)} of {len(kept)} iterations it kept the policy that it had"
 
 
@@ -78,10 +80,14 @@ def other_bodies() -> Iterator[str]:
 
 
 def fits() -> Iterator[str]:
-    long, short = ([raw.metrics(run) for run in raw.runs(p)] for p in ("mbmpo-2/half-cheetah-mb-mpo-s*", "mbmpo-4-to-7/6-tailored-s*"))
+    long, short = (
+        [raw.metrics(run) for run in raw.runs(p)]
+        for p in ("mbmpo-2/half-cheetah-mb-mpo-s*", "mbmpo-4-to-7/6-tailored-s*")
+    )
     epochs = [raw.to([line["model/epochs"] for run in each for line in run[-10:]]) for each in (short, long)]
     errors = [raw.to([run[-1]["model/held_out_error"] for run in each], 2) for each in (short, long)]
-    yield f"with 0.95 (the paper's) {epochs[0]} epochs in the last ten iterations, with 0.99 (the released comparison's) {epochs[1]}"
+    yield f"with 0.95 (the paper's) {epochs[0]} epochs in the last ten iterations"
+    yield f"with 0.99 (the released comparison's) {epochs[1]}"
     yield f"the last models' held-out error is {errors[1]} in place of {errors[0]} standard deviations"
     before = raw.scores("mbmpo-4-to-7/6-tailored-s*", samples=96_000)
     yield f"MB-MPO had {raw.by_seed(before)} after 96,000 samples"
@@ -96,15 +102,21 @@ def fits() -> Iterator[str]:
 
 
 def trials() -> Iterator[str]:
-    first, second, trpo = (last(f"mbmpo-2/trials/{n}")[1] for n in ("mb-mpo-meta-15-epochs-40-s0", "mb-mpo-meta-15-epochs-40-s1", "me-trpo-epochs-40-s0"))
-    yield f"MB-MPO had {raw.number(first)} (a second seed {raw.number(second)} after 40,000, where it was stopped) and ME-TRPO {raw.number(trpo)}"
+    first, second, trpo = (
+        last(f"mbmpo-2/trials/{n}")[1]
+        for n in ("mb-mpo-meta-15-epochs-40-s0", "mb-mpo-meta-15-epochs-40-s1", "me-trpo-epochs-40-s0")
+    )
+    second = f"(a second seed {raw.number(second)} after 40,000, where it was stopped)"
+    yield f"MB-MPO had {raw.number(first)} {second} and ME-TRPO {raw.number(trpo)}"
     name = "mbmpo-2/trials/mb-mpo-meta-30-episodes-50-epochs-40-s0"
     real, lines = raw.scores(name, samples=16_000).mean(), raw.metrics(name)
-    yield f"the real return was {raw.number(real)} after 16,000 samples, where the imagined one was {raw.number(lines[3]['imagined/return'])}; it was stopped at {raw.number(lines[-1]['real/samples'])}"
+    imagined, stopped = raw.number(lines[3]["imagined/return"]), raw.number(lines[-1]["real/samples"])
+    yield f"the real return was {raw.number(real)} after 16,000 samples, where the imagined one was {imagined}"
+    yield f"it was stopped at {stopped}. Imagined rewards"
     name = "mbmpo-2/trials/mb-mpo-rewards-as-drawn-s1"
     with_them, without = (raw.scores(n, samples=32_000).mean() for n in (name, "mbmpo-4-to-7/6-tailored-s1"))
-    stopped = raw.metrics(name)[-1]["real/samples"]
-    yield f"{raw.number(with_them)} after 32,000 samples, where the same seed of `6-tailored` had {raw.number(without)}; it was stopped at {raw.number(stopped)}"
+    yield f"{raw.number(with_them)} after 32,000 samples, where the same seed of `6-tailored` had {raw.number(without)}"
+    yield f"it was stopped at {raw.number(raw.metrics(name)[-1]['real/samples'])}."
     early = raw.runs("mbmpo-2/trials/me-trpo-earlier-stop-s*")
     steps = [line["policy/steps"] for run in early for line in raw.metrics(run)]
     yield f"ME-TRPO had {raw.by_seed(raw.scores('mbmpo-2/trials/me-trpo-earlier-stop-s*', samples=96_000))}"
@@ -118,7 +130,8 @@ GIVEN = [
     "up to 48,000 samples",
     "From 60,000 samples on",
     "at most 200 epochs",
-    "for 40 epochs (at first a fit has six batches per epoch, so 40 epochs are 240 steps), and an iteration has the released 30 meta-steps in place of 15",
+    "for 40 epochs (at first a fit has six batches per epoch, so 40 epochs are 240 steps)",
+    "the released 30 meta-steps in place of 15",
     "With 15 meta-steps and 40 epochs",
     "30 meta-steps alone",
     "models of 40 epochs, with 50 imagined episodes",

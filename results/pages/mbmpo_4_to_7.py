@@ -65,7 +65,13 @@ def long_horizon() -> Iterator[str]:
         found = [shown(f"5-rate-{rate}", n) for n in (25_000, 50_000, 75_000)]
         yield f"{title} {found[0]} after 25,000 samples, {found[1]} after 50,000 and {found[2]} after 75,000"
     runs = raw.runs("mbmpo-4-to-7/5-rate-*-s*")
-    tested = [(line, tests[n]) for run in runs for tests in [raw.tests(run)] for line in raw.metrics(run) if (n := line["real/samples"]) in tests]
+    tested = [
+        (line, tests[n])
+        for run in runs
+        for tests in [raw.tests(run)]
+        for line in raw.metrics(run)
+        if (n := line["real/samples"]) in tests
+    ]
     apart = [abs(line["imagined/return"] - np.mean(stages[0]["returns"])) for line, stages in tested]
     yield f"Imagined returns are {raw.to(apart)} from the real ones"
     cut = [100 * line["imagined/cut"] for run in runs for line in raw.metrics(run)]
@@ -73,16 +79,20 @@ def long_horizon() -> Iterator[str]:
 
 
 def variants() -> Iterator[str]:
-    yield f"without adaptation {shown('7-rate-0', 60_000)} after 60,000 samples, where the reference has {shown('6-tailored', 60_000)}"
-    yield f"with one model in place of five {shown('7-members-1', 40_000)} after 40,000, where it has {shown('6-tailored', 40_000)}"
+    reference = {n: shown("6-tailored", n) for n in SHOWN}
+    alone, single = shown("7-rate-0", 60_000), shown("7-members-1", 40_000)
+    yield f"without adaptation {alone} after 60,000 samples, where the reference has {reference[60_000]}"
+    yield f"with one model in place of five {single} after 40,000, where it has {reference[40_000]}"
     yield f"({raw.number(lines('7-members-1')[1][-1]['imagined/return'])} after 40,000)"
     yield f"with 10 meta-steps per iteration {shown('7-steps-10', 60_000)} after 60,000, one seed"
 
 
 GIVEN = [
     "the paper's persistence of 0.95 and at most 200 epochs; 15 iterations (Figure 6: 20, its reference 25)",
-    "horizon 100, 40 real episodes per iteration, α 0.01 for MB-MPO, noise 0.1; predictions off by up to 0.1 or 0.5 standard deviations",
-    "The released trial has 40 iterations, no weight normalisation, 30 imagined episodes per task, and 100,000 imagined steps for a step of ME-TRPO",
+    "horizon 100, 40 real episodes per iteration, α 0.01 for MB-MPO, noise 0.1",
+    "off by up to 0.1 or 0.5 standard deviations",
+    "The released trial has 40 iterations",
+    "30 imagined episodes per task, and 100,000 imagined steps for a step of ME-TRPO",
     "horizon 1000: α 0 or 0.001",
     "of 500 steps, at states of the data; here all begin at p0, and have 1000",
     "after 20,000 samples | 40,000 | 60,000 | 80,000",

@@ -1,6 +1,7 @@
 """The numbers of results/pearl-sparse-point."""
 
 import importlib
+import json
 from collections.abc import Iterator
 
 import numpy as np
@@ -26,7 +27,8 @@ LEARNED = (
         [f"weighed-1000-s{i}" for i in range(3)],
     ),
     (
-        "contexts that are the first 1 to 50 episodes of a visit (as many of each magnitude), N(0, I) one of the factors (seed 2)",
+        "contexts that are the first 1 to 50 episodes of a visit (as many of each magnitude), "
+        "N(0, I) one of the factors (seed 2)",
         ["prefixes-s2"],
     ),
 )
@@ -84,7 +86,8 @@ def trials() -> Iterator[str]:
     ours = [[(plot.returns(test)[10] > 0).mean() for test in plot.tests(plot.HERE / run).values()] for run in SEEDS]
     first, second = np.array(ours)[:, :2].T
     yield f"here {twice(first)} at one million, {twice(second)} at two"
-    narrow = [line["encoder/kl"] for line in map(raw.json.loads, (plot.HERE / "trials/kl-10-s0.jsonl").open())]
+    lines = (plot.HERE / "trials/kl-10-s0.jsonl").read_text().splitlines()
+    narrow = [json.loads(line)["encoder/kl"] for line in lines]
     yield f"they are at {raw.number(np.mean(narrow[-10:]), 1)} nats at its end"
     (prefixes,) = raw.read("pearl-sparse-point/trials/prefixes-s2-tests.json").values()
     returns, deviations = np.array(prefixes["returns"]), np.array(prefixes["belief_stds"])

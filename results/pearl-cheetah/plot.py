@@ -23,7 +23,9 @@ def main():
             draw.seeds(place, np.array(samples) / 1000, np.array([values]), f"C{stage}", label)
         published = raw.published(f"pearl/cheetah-{family}")["third_episode"]
         at = [int(n) / 1000 for n in published]
-        place.plot(at, [*published.values()], "s--", ms=4, color="0.4", label="published, third episode, mean of 5 seeds")
+        place.plot(
+            at, [*published.values()], "s--", ms=4, color="0.4", label="published, third episode, mean of 5 seeds"
+        )
         place.set(title=f"pearl/cheetah-{family}, one seed", xlabel="thousand real samples", xscale="log")
         place.set(ylabel=f"return, {tasks}", xlim=(0.9 * samples[0] / 1000, None))
         place.set_xticks([n for n in TICKS if n > samples[0] / 1100], minor=False)

@@ -87,7 +87,7 @@ def main():
         adapting.plot(at_end.mean(axis=(0, 2)), "o-", ms=3, color=f"C{i}", label=f"seed {i}")
         finding.plot((at_end > 0).mean(axis=(0, 2)), "o-", ms=3, color=f"C{i}", label=f"seed {i}")
         chance = by_chance((at_end[:, 0] > 0).mean(), range(at_end.shape[1]))
-        finding.plot(chance, ":", color=f"C{i}", label="at random: one more than so many episodes" if i == 0 else None)
+        finding.plot(chance, ":", color=f"C{i}", label=f"seed {i}, one more episode than so many at random")
     learning.set(xlabel="million real samples of training", ylabel="sparse return, held-out goals")
     adapting.set(xlabel="episodes seen of the new task", ylabel="sparse return, held-out goals")
     finding.set(xlabel="episodes seen of the new task", ylabel="share of held-out goals found", ylim=(0, 1.02))
