@@ -61,8 +61,8 @@ class Meta:
     activation: Activation = "tanh"
     """Activation function of the policy's hidden layers"""
     action_scale: float = 1.0
-    """Factor by which the policy network's mean and the standard deviation are multiplied: 0.1 in ProMP's released code,
-    so that a new policy explores a tenth of the actions' range"""
+    """Factor by which the policy's mean and standard deviation are multiplied: 0.1 in ProMP's released code, so that a
+    new policy explores a tenth of the actions' range"""
     discount: float = 0.99
     """γ"""
     trace: float = 1.0

@@ -37,7 +37,7 @@ from onebody.worlds.simulator import Simulator
 
 @dataclass(frozen=True)
 class Training:
-    """What TRPO and the oracle share. The defaults are ours, but for MAML's 20,000 steps of half-cheetah per iteration."""
+    """What TRPO and the oracle share. The defaults are ours; 20,000 steps of half-cheetah per iteration are MAML's."""
 
     n_iterations: int = 1000
     """iterations of training"""
@@ -93,8 +93,8 @@ def improve(agent: Agent, seen: Transitions, key: Key, config: Training) -> tupl
     seen = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0).reshape(x.shape[1], -1, *x.shape[3:]), seen)
     if config.baseline == "linear":
         advantage = linear_baseline.advantages(seen, config.discount, config.trace)
-        rows = (x.reshape(-1, *x.shape[2:]) for x in (seen.observation, seen.action, advantage))
-        policy, metrics = trpo.update(agent.policy, *rows, config.trpo)
+        observation, action = (x.reshape(-1, x.shape[-1]) for x in (seen.observation, seen.action))
+        policy, metrics = trpo.update(agent.policy, observation, action, advantage.reshape(-1), config.trpo)
         agent = Agent(policy, agent.value, agent.optimizer)
     else:
         agent, metrics = actor_critic.improve(agent, seen, key, config)

@@ -26,8 +26,8 @@ class Compare:
     algorithms: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="ALGORITHM")]] = ()
     """onebody list --algorithms"""
     figure: str = ""
-    """panel of Figure 1 or 2 of the SMT paper, by the paper's letter (smt-1a to smt-1h, smt-2a to smt-2d), in place of a
-    family and algorithms: compares smt, omni, maml and oracle on the panel's family"""
+    """panel of Figure 1 or 2 of the SMT paper, by the paper's letter (smt-1a to smt-1h, smt-2a to smt-2d), in place of
+    a family and algorithms: compares smt, omni, maml and oracle on the panel's family"""
     seeds: int = 3
     """trainings of each algorithm; from three on there are intervals"""
     preset: str = "laptop"

@@ -96,7 +96,7 @@ class Agent(eqx.Module):
 def new_agent(
     key: Key, kind: Callable[..., GaussianPolicy], observation: Normalizer, action_size: int, config: AgentConfig
 ) -> Agent:
-    """An untrained one, of a policy of this kind: its class, called with a key, `hidden`, `observation` and action size."""
+    """An untrained agent, whose policy is `kind(key, hidden, observation, action_size)`."""
     policy_key, value_key = jax.random.split(key)
     value = ValueFunction(value_key, config.value.hidden, observation)
     optimizer = optax.adam(config.value.learning_rate).init(eqx.filter(value.net, trainable(value.net)))

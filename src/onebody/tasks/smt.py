@@ -191,7 +191,7 @@ _FAMILIES = (
             body=CRIPPLED_ANT,
             differs=(
                 f"{_ANT_DIFFERS}; SMT does not say how the leg is disabled: here its two motors have no torque (a "
-                "configuration that AdMRL's release keeps, named AntMissingLegTask, suggests that the leg is taken off there)"
+                "configuration named AntMissingLegTask in AdMRL's release suggests that SMT takes the leg off)"
             ),
         ),
     ),
