@@ -10,8 +10,9 @@ from jax.flatten_util import ravel_pytree
 from onebody.algorithms import maml, oracle, promp, trpo_baseline
 from onebody.core.gaussian import Gaussian
 from onebody.core.nets import Normalizer
+from onebody.learning import linear_baseline, trpo
 from onebody.learning.actor_critic import ValueConfig
-from onebody.learning.policies import GaussianPolicy, for_each
+from onebody.learning.policies import GaussianPolicy, for_each, with_task
 from onebody.runs import evaluate, policy_file, presets
 from onebody.tasks import registry
 from onebody.worlds.simulator import Simulator
@@ -71,6 +72,25 @@ def test_the_two_inner_losses_agree_in_their_gradient_alone(problem):
         return jax.jvp(lambda mean: jax.grad(one)(mean, loss), (batch.taken.mean,), (first,))[1]
 
     assert jnp.abs(curvature(maml.likelihood) - curvature(promp.ratio)).max() > 1e-6
+
+
+def test_scaled_actions_are_learned_as_those_that_are_not():
+    """The same network, its actions a tenth as large (ProMP's environments): the same inner step."""
+    plain, scaled = (GaussianPolicy(jax.random.key(0), (8,), Normalizer(2), 2, action_scale=x) for x in (1.0, 0.1))
+    batch = jax.tree.map(lambda x: x[0], seen(jax.random.key(1)))
+    taken = scaled.distribution(batch.observation)
+    np.testing.assert_allclose(jnp.exp(taken.log_std), 0.1, rtol=1e-5)
+    np.testing.assert_allclose(taken.mean, 0.1 * plain.distribution(batch.observation).mean, atol=1e-7)
+    for loss in (maml.likelihood, promp.ratio):
+        both = [
+            maml.inner_step(
+                policy, batch._replace(action=action, taken=policy.distribution(batch.observation)), 0.3, loss
+            )
+            for policy, action in ((plain, batch.action), (scaled, 0.1 * batch.action))
+        ]
+        assert abs(both[0].net.weights[0] - plain.net.weights[0]).max() > 1e-4
+        np.testing.assert_allclose(both[0].net.weights[0], both[1].net.weights[0], atol=1e-5)
+        np.testing.assert_allclose(both[0].log_std, both[1].log_std, atol=1e-5)
 
 
 def test_a_batch_of_tasks_is_a_loop_of_tasks():
@@ -148,6 +168,44 @@ def test_the_oracle_reaches_the_optimum_of_the_point():
     assert found > 1.1 * best
 
 
+@pytest.fixture(scope="module")
+def published():
+    """Training of the oracle as MAML's authors published it, cut short."""
+    return train(oracle.Oracle, dataclasses.replace(presets.preset("oracle", "published"), n_iterations=30))
+
+
+def test_the_published_oracle_learns_the_point(published):
+    """Standing still has -16.4, the optimum -2.5."""
+    (found,), samples = reached(*published, 0)
+    assert found > -3.5 and samples == [0]
+
+
+def test_the_published_oracle_has_its_network_and_raw_observations(published):
+    _, state = published
+    assert [weight.shape for weight in state.policy.net.weights] == [(4, 100), (100, 100), (100, 2)]
+    for seen in (jnp.array([[0.3, -0.2, 0.5, 0.1]]), jnp.array([[30.0, -20.0, 5.0, 1.0]])):  # no statistics, no tanh
+        x = seen
+        for weight, bias in zip(state.policy.net.weights[:2], state.policy.net.biases[:2], strict=True):
+            x = jnp.maximum(x @ weight + bias, 0)
+        wanted = x @ state.policy.net.weights[2] + state.policy.net.biases[2]
+        np.testing.assert_allclose(state.policy.distribution(seen).mean, wanted, rtol=1e-4)
+
+
+def test_a_step_of_the_published_oracle_takes_advantages_of_the_linear_baseline_without_decay(published):
+    algorithm, state = published
+    tasks = FAMILY.space.sample(jax.random.key(1), algorithm.config.episodes)
+    seen, _ = trpo_baseline.collect(algorithm.simulator, state.policy, tasks, 1, jax.random.key(2))
+    now, then = (with_task(x, tasks[:, None, None]) for x in (seen.observation, seen.next_observation))
+    seen = seen._replace(observation=now, next_observation=then)
+    improved, _ = trpo_baseline.improve(state, seen, jax.random.key(3), algorithm.config)
+    rows = jax.tree.map(lambda x: jnp.swapaxes(x[:, :, 0], 0, 1), seen)  # [time, episode]
+    advantage = linear_baseline.advantages(rows, 0.99, 1.0)
+    flat = (x.reshape(-1, *x.shape[2:]) for x in (rows.observation, rows.action, advantage))
+    wanted, _ = trpo.update(state.policy, *flat, algorithm.config.trpo)
+    before, found, wanted = (policy.net.weights[1] for policy in (state.policy, improved.policy, wanted))
+    assert jnp.linalg.norm(found - wanted) < 0.02 * jnp.linalg.norm(wanted - before)
+
+
 def test_trpo_learns_a_task_in_stages():
     config = trpo_baseline.Config(1, episodes=2, refine_episodes=40, hidden=(16, 16))
     algorithm = trpo_baseline.TRPO(FAMILY, config, Simulator(FAMILY))
@@ -156,8 +214,9 @@ def test_trpo_learns_a_task_in_stages():
     assert samples == [i * 40 * FAMILY.horizon for i in range(9)]
 
 
-def test_a_saved_oracle_acts_as_it_does(tmp_path):
-    algorithm, state = train(oracle.Oracle, presets.preset("oracle", "smoke"))
+@pytest.mark.parametrize("preset", ["smoke", "published"])
+def test_a_saved_oracle_acts_as_it_does(tmp_path, preset, published):
+    algorithm, state = published if preset == "published" else train(oracle.Oracle, presets.preset("oracle", preset))
     tasks = FAMILY.space.held_out(2)
     policies = next(algorithm.adapt(state, tasks, jax.random.key(0))).policies
     act = policy_file.load(policy_file.save(policies, tasks[0], tmp_path / "policy.npz"))

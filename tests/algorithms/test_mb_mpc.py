@@ -84,6 +84,17 @@ def test_nothing_counts_after_a_predicted_end(trained, ends):
     assert (action[0, 0] < 0.4) if ends else (action[0, 0] > 0.6)
 
 
+@pytest.mark.parametrize("discount", [0.0, 1.0])
+def test_later_rewards_are_discounted(trained, discount):
+    """Going right costs at once, and pays later."""
+    _, state, _ = trained
+    reward = lambda observation, action, following, task: 100.0 * observation[0] - action[0]  # noqa: E731
+    config = PlanConfig(steps=3, candidates=200, discount=discount)
+    planner = mb_mpc.Planner(state.members, dataclasses.replace(GOALS, reward=reward), config)
+    action, _ = planner(jnp.zeros((1, 2)), jnp.array([0.5, 0.5]), planner.memory((1,)), jnp.zeros((1, 1)))
+    assert (action[0, 0] > 0.6) if discount else (action[0, 0] < -0.6)
+
+
 def test_a_planner_is_no_file(trained, tmp_path, capsys):
     run = tmp_path / "run"
     assert main(["train", "mb-mpc", "point/goal", "--preset", "smoke", "--out", str(run), "--quiet"]) == 0

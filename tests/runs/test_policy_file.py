@@ -22,6 +22,10 @@ def gaussian(key):
     return large(policy), jnp.zeros(0)
 
 
+def scaled(key):
+    return large(GaussianPolicy(key, (32, 32), SEEN, 3, "relu", 0.1)), jnp.zeros(0)
+
+
 def conditioned(key):
     policy = ConditionedPolicy(key, (16, 24), SEEN, Normalizer(2).update(jnp.array([[1.0, 2.0], [3.0, -1.0]])), 3)
     return large(policy), jnp.array([0.5, -1.5])
@@ -36,7 +40,7 @@ def own_actions(policy, task):
     return np.clip(policy(jnp.asarray(OBSERVATION), task, (), jnp.zeros((20, policy.noise_size)))[0], -1, 1)
 
 
-@pytest.fixture(params=[gaussian, conditioned])
+@pytest.fixture(params=[gaussian, scaled, conditioned])
 def policy_and_task(request):
     return request.param(jax.random.key(0))
 

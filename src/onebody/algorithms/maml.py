@@ -9,10 +9,9 @@
     7:     θ ← one step of TRPO on Σ_i L_i(θ'_i), through line 5                          `outer_step`
     8: a new ψ: stage 0 is π_θ; each stage lines 4-5 once more, with α, then α/2     `adaptation`
 
-The task is hidden: the policy sees ψ only through rewards. The second derivatives of line 5 are exact. As in later code
-(Rothfuss et al. 2019): two layers of 64 tanh units; advantages of mean 0 and deviation 1 for each task, from a linear
-feature baseline. Unlike there, actions are not scaled by 10, so the first policy explores their whole range, and the
-Fisher matrix of line 7 is that of some rows.
+The task is hidden: the policy sees ψ only through rewards. Advantages have mean 0 and deviation 1 for each task, from a
+linear feature baseline, as in MAML's code. Unlike there, the second derivatives of line 5 are exact, and the Fisher
+matrix of line 7 is that of some rows.
 """
 
 import itertools
@@ -28,13 +27,13 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from onebody.algorithms.protocol import Adapted, Metrics
-from onebody.core.errors import at_least, at_most
+from onebody.core.errors import at_least, at_most, positive
 from onebody.core.gaussian import Gaussian
 from onebody.core.nets import Normalizer, trainable
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key, Transitions
 from onebody.learning import linear_baseline, trpo
-from onebody.learning.policies import GaussianPolicy, for_each
+from onebody.learning.policies import Activation, GaussianPolicy, for_each
 from onebody.learning.trpo import TRPOConfig
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.check import check_hidden
@@ -59,12 +58,18 @@ class Meta:
     """α; 0: nothing adapts"""
     hidden: tuple[int, ...] = (64, 64)
     """units of each hidden layer of the policy"""
+    activation: Activation = "tanh"
+    """Activation function of the policy's hidden layers"""
+    action_scale: float = 1.0
+    """Factor by which the policy's mean and standard deviation are multiplied: 0.1 in ProMP's released code, so that a
+    new policy explores a tenth of the actions' range"""
     discount: float = 0.99
     """γ"""
     trace: float = 1.0
     """λ of the advantages"""
 
     def __post_init__(self) -> None:
+        positive(self, "action_scale")
         at_least(1, self, "n_iterations", "meta_batch", "episodes", "hidden")
         at_least(0, self, "discount", "trace", "inner_rate")
         at_most(1, self, "discount", "trace")
@@ -72,7 +77,8 @@ class Meta:
 
 @dataclass(frozen=True)
 class Config(Meta):
-    """MAML's reinforcement learning experiments, with the meta-iterations of its comparison in SMT."""
+    """MAML's reinforcement learning experiments, with the meta-iterations of its comparison in SMT and the network of
+    ProMP's; the preset `paper` has MAML's own network."""
 
     second_order: bool = True
     """differentiate through the inner step; else its gradient counts as a constant (first-order MAML)"""
@@ -173,7 +179,8 @@ def adaptation(
 
 def new_policy(family: TaskFamily, key: Key, config: Meta) -> GaussianPolicy:
     """Observations are not normalised."""
-    return GaussianPolicy(key, config.hidden, Normalizer(family.body.observation_size), family.body.action_size)
+    sizes = Normalizer(family.body.observation_size), family.body.action_size
+    return GaussianPolicy(key, config.hidden, *sizes, config.activation, config.action_scale)
 
 
 def adapted_distribution(

@@ -92,10 +92,10 @@ class Planner(eqx.Module):
 
         def score(actions: Float[Array, "candidate time action"]) -> Float[Array, " candidate"]:
             def step(carry: tuple[Array, Array], action: Array) -> tuple[tuple[Array, Array], Array]:
-                seen, alive = carry
+                seen, weight = carry
                 following = model(seen, action)
                 reward, ended = self.family.outcome(seen, action, following, task)
-                return (following, alive * ~ended), alive * reward
+                return (following, self.config.discount * weight * ~ended), weight * reward
 
             start = jnp.broadcast_to(observation, (len(actions), len(observation))), jnp.ones(len(actions))
             return jax.lax.scan(step, start, jnp.swapaxes(actions, 0, 1))[1].sum(0)

@@ -9,6 +9,7 @@ It says what a policy of this kind can reach with samples without end; none of i
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 from jaxtyping import Array, Float
@@ -36,7 +37,8 @@ class Oracle:
     def init(self, key: Key) -> Agent:
         body = self.family.body
         size = body.observation_size + self.family.space.size
-        return new_agent(key, ConditionedGaussian, Normalizer(size), body.action_size, self.config)
+        policy = partial(ConditionedGaussian, activation=self.config.activation)
+        return new_agent(key, policy, Normalizer(size), body.action_size, self.config)
 
     def step(self, state: Agent, key: Key) -> tuple[Agent, Metrics]:
         task_key, collect_key, improve_key = jax.random.split(key, 3)

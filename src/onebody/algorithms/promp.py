@@ -34,7 +34,7 @@ from onebody.worlds.simulator import Simulator
 
 @dataclass(frozen=True)
 class Config(Meta):
-    """ProMP, appendix and released configuration."""
+    """ProMP, appendix and released configuration; the preset `paper` has its scale of actions, too."""
 
     n_iterations: int = 1001
     """meta-iterations"""

@@ -3,7 +3,8 @@
     1: initialise the policy and its value
     2: for n_iterations                                                                    `step`
     3:     real episodes, each of its own task                                             `collect`
-    4:     one step of TRPO along generalised advantages; the value is fitted to them      `improve`
+    4:     one step of TRPO along generalised advantages, from a value network that is then
+           fitted to them, or from a linear baseline that is fitted first                  `improve`
     5: a new ψ: stage 0 is the policy as it is; each stage lines 3-4 for ψ alone           `adapt`
 
 The policy does not see ψ: untrained (`--samples 0`) and adapted in stages it is the usual single-task baseline. The
@@ -14,6 +15,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -24,9 +26,9 @@ from onebody.core.errors import at_least, at_most
 from onebody.core.nets import Normalizer
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key, Transitions
-from onebody.learning import actor_critic
+from onebody.learning import actor_critic, linear_baseline, trpo
 from onebody.learning.actor_critic import Agent, ValueConfig, new_agent
-from onebody.learning.policies import GaussianPolicy, for_each, stacked
+from onebody.learning.policies import Activation, GaussianPolicy, for_each, stacked
 from onebody.learning.trpo import TRPOConfig
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.rollout import rollout
@@ -35,7 +37,7 @@ from onebody.worlds.simulator import Simulator
 
 @dataclass(frozen=True)
 class Training:
-    """What TRPO and the oracle share. 20,000 steps of half-cheetah an iteration, as in the experiments of MAML."""
+    """What TRPO and the oracle share. The defaults are ours; 20,000 steps of half-cheetah per iteration are MAML's."""
 
     n_iterations: int = 1000
     """iterations of training"""
@@ -43,12 +45,19 @@ class Training:
     """real episodes of one, each of its own task"""
     hidden: tuple[int, ...] = (64, 64)
     """units of each hidden layer of the policy"""
+    activation: Activation = "tanh"
+    """Activation function of the policy's hidden layers"""
+    normalize: bool = True
+    """Normalise observations by their running mean and standard deviation"""
+    baseline: Literal["network", "linear"] = "network"
+    """Baseline of the advantages: a value network, fitted after each policy step, or a function linear in features of
+    observation and time (Duan et al. 2016), fitted to the same episodes before it"""
     discount: float = 0.99
     """γ"""
     trace: float = 0.95
     """λ of the advantages"""
     value: ValueConfig = field(default_factory=partial(ValueConfig, batch=256))
-    """of V"""
+    """of the value network, where that is the baseline"""
     trpo: TRPOConfig = field(default_factory=partial(TRPOConfig, entropy=0.0))
     """of a policy step"""
 
@@ -82,8 +91,16 @@ def collect(
 def improve(agent: Agent, seen: Transitions, key: Key, config: Training) -> tuple[Agent, dict[str, Array]]:
     """Line 4, of `[task, time, episode]` transitions whose observations are what the policy sees."""
     seen = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0).reshape(x.shape[1], -1, *x.shape[3:]), seen)
-    improved, metrics = actor_critic.improve(agent, seen, key, config)
-    return improved.renormalized(agent.policy.observation.update(seen.observation)), metrics
+    if config.baseline == "linear":
+        advantage = linear_baseline.advantages(seen, config.discount, config.trace)
+        observation, action = (x.reshape(-1, x.shape[-1]) for x in (seen.observation, seen.action))
+        policy, metrics = trpo.update(agent.policy, observation, action, advantage.reshape(-1), config.trpo)
+        agent = Agent(policy, agent.value, agent.optimizer)
+    else:
+        agent, metrics = actor_critic.improve(agent, seen, key, config)
+    if config.normalize:
+        agent = agent.renormalized(agent.policy.observation.update(seen.observation))
+    return agent, metrics
 
 
 @dataclass(frozen=True)
@@ -97,7 +114,8 @@ class TRPO:
 
     def init(self, key: Key) -> Agent:
         body = self.family.body
-        return new_agent(key, GaussianPolicy, Normalizer(body.observation_size), body.action_size, self.config)
+        policy = partial(GaussianPolicy, activation=self.config.activation)
+        return new_agent(key, policy, Normalizer(body.observation_size), body.action_size, self.config)
 
     def step(self, state: Agent, key: Key) -> tuple[Agent, Metrics]:
         task_key, key = jax.random.split(key)

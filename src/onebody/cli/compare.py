@@ -26,7 +26,8 @@ class Compare:
     algorithms: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="ALGORITHM")]] = ()
     """onebody list --algorithms"""
     figure: str = ""
-    """in place of a family and algorithms: a panel of SMT's Figures 1 and 2, smt-1a to smt-1h and smt-2a to smt-2d"""
+    """panel of Figure 1 or 2 of the SMT paper, by the paper's letter (smt-1a to smt-1h, smt-2a to smt-2d), in place of
+    a family and algorithms: compares smt, omni, maml and oracle on the panel's family"""
     seeds: int = 3
     """trainings of each algorithm; from three on there are intervals"""
     preset: str = "laptop"

@@ -3,6 +3,7 @@
 Schulman et al. 2015 and 2016.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -93,9 +94,9 @@ class Agent(eqx.Module):
 
 
 def new_agent(
-    key: Key, kind: type[GaussianPolicy], observation: Normalizer, action_size: int, config: AgentConfig
+    key: Key, kind: Callable[..., GaussianPolicy], observation: Normalizer, action_size: int, config: AgentConfig
 ) -> Agent:
-    """An untrained one, of a policy of this kind."""
+    """An untrained agent, whose policy is `kind(key, hidden, observation, action_size)`."""
     policy_key, value_key = jax.random.split(key)
     value = ValueFunction(value_key, config.value.hidden, observation)
     optimizer = optax.adam(config.value.learning_rate).init(eqx.filter(value.net, trainable(value.net)))

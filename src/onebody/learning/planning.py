@@ -25,6 +25,8 @@ class PlanConfig:
     rounds are of one size, no elites go on to the next step, and the mean is a candidate in the first round alone"""
     steps: int = 10
     """imagined steps of a plan"""
+    discount: float = 1.0
+    """Discount factor γ of the rewards that a plan is scored by"""
     candidates: int = 1000
     """plans that are imagined; `icem`: a round"""
     rounds: int = 3
@@ -40,8 +42,8 @@ class PlanConfig:
 
     def __post_init__(self) -> None:
         at_least(1, self, "steps", "candidates", "rounds", "elites")
-        at_least(0, self, "colour", "momentum")
-        at_most(1, self, "momentum")
+        at_least(0, self, "discount", "colour", "momentum")
+        at_most(1, self, "discount", "momentum")
         positive(self, "deviation")
         if self.elites > self.candidates:
             raise OnebodyError(f"{self.elites} elites cannot be among {self.candidates} candidates")

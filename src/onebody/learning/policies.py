@@ -1,7 +1,8 @@
 """What acts."""
 
+import math
 from collections.abc import Iterable
-from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -59,20 +60,36 @@ def stacked(policies: Iterable[P]) -> P:
     return jax.tree.map(lambda *x: jnp.stack(x), *policies)
 
 
+Activation = Literal["tanh", "relu"]
+_ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu}
+
+
 class GaussianPolicy(eqx.Module):
     """A Gaussian whose mean is a network of the normalised observation; it does not see the task."""
 
     net: MLP
     log_std: Float[Array, " action"]
     observation: Normalizer
+    activation: Activation = eqx.field(static=True)
+    action_scale: float = eqx.field(static=True)
+    """what the mean from the network, and the standard deviation, are multiplied by"""
 
-    def __init__(self, key: Key, hidden: tuple[int, ...], observation: Normalizer, action_size: int):
-        """tanh layers with normc weights, the last of gain 0.01; standard deviation 1 (SLBO)."""
+    def __init__(
+        self,
+        key: Key,
+        hidden: tuple[int, ...],
+        observation: Normalizer,
+        action_size: int,
+        activation: Activation = "tanh",
+        action_scale: float = 1.0,
+    ):
+        """normc weights, those of the last layer with gain 0.01; standard deviation 1 before scaling (SLBO)."""
         sizes = (observation.mean.shape[-1], *hidden, action_size)
         gains = [1.0] * len(hidden) + [0.01]
-        self.net = MLP(key, sizes, jnp.tanh, [normalized_columns(gain) for gain in gains])
+        self.net = MLP(key, sizes, _ACTIVATIONS[activation], [normalized_columns(gain) for gain in gains])
         self.log_std = jnp.zeros(action_size)
         self.observation = observation
+        self.activation, self.action_scale = activation, action_scale
 
     @property
     def noise_size(self) -> int:
@@ -82,13 +99,18 @@ class GaussianPolicy(eqx.Module):
         return ()
 
     def distribution(self, observation: Float[Array, "*axes observation"]) -> Gaussian:
-        return Gaussian(self.net(self.observation(observation)), self.log_std)
+        mean = self.action_scale * self.net(self.observation(observation))
+        return Gaussian(mean, self.log_std + math.log(self.action_scale))
 
     def __call__(self, observation: Array, task: Array, memory: Any, noise: Array) -> tuple[Array, Any]:
         return self.distribution(observation).sample(noise), memory
 
     def deployed(self, task: Array) -> Deployed:
-        return Deployed(self.net.weights, self.net.biases, self.observation, "tanh", "clip")
+        return self._deployed(self.net.weights, self.net.biases, self.observation)
+
+    def _deployed(self, weights: list[Array], biases: list[Array], observation: Normalizer) -> Deployed:
+        weights, biases = ([*x[:-1], self.action_scale * x[-1]] for x in (weights, biases))
+        return Deployed(weights, biases, observation, self.activation, "clip")
 
 
 class UniformPolicy(eqx.Module):
@@ -120,7 +142,7 @@ class ConditionedGaussian(GaussianPolicy):
         n, seen = self.observation.mean.shape[-1] - len(task), self.observation
         own = eqx.tree_at(lambda s: (s.count, s.mean, s.std), Normalizer(n), (seen.count, seen.mean[:n], seen.std[:n]))
         weights, biases = fold(self.net, (task - seen.mean[n:]) / seen.std[n:])
-        return Deployed(weights, biases, own, "tanh", "clip")
+        return self._deployed(weights, biases, own)
 
 
 def with_task(

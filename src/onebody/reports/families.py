@@ -24,11 +24,13 @@ This page is made from the definitions (`make docs`); `onebody list --families -
 def page() -> str:
     """docs/families.md."""
     rows = [family.describe() for family in registry.families().values()]
-    short = {name: alias for alias, name in registry.aliases().items()}
+    aliases: dict[str, list[str]] = {}
+    for alias, name in registry.aliases().items():
+        aliases.setdefault(name, []).append(f"`{alias}`")
     parts = [HEAD, _table(rows)]
     for room in dict.fromkeys(row["id"].split("/")[0] for row in rows):
         parts.append(f"## {room}\n")
-        parts += [_section(row, short.get(row["id"])) for row in rows if row["id"].startswith(f"{room}/")]
+        parts += [_section(row, aliases.get(row["id"], [])) for row in rows if row["id"].startswith(f"{room}/")]
     return "\n".join(parts)
 
 
@@ -41,7 +43,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _section(row: dict[str, Any], alias: str | None) -> str:
+def _section(row: dict[str, Any], aliases: Sequence[str]) -> str:
     size = len(row["observation"])
     facts = {
         "version": row["version"],
@@ -59,7 +61,7 @@ def _section(row: dict[str, Any], alias: str | None) -> str:
         "episode ends early": row["terminates"],
         "observation": f"{size} numbers: {', '.join(_runs(row['observation']))}",
     }
-    name = f"### {row['id']}" + (f"\n\nalias `{alias}`" if alias else "")
+    name = f"### {row['id']}" + (f"\n\nalias {', '.join(aliases)}" if aliases else "")
     return name + "\n\n" + "\n".join(f"* **{key}**: {value}" for key, value in facts.items() if value) + "\n"
 
 

@@ -22,21 +22,22 @@ from onebody.worlds.simulator import Simulator
 
 FIGURES = {
     "smt-1a": "smt/cheetah-vel",
-    "smt-1b": "smt/cheetah-vel-wide",
-    "smt-1c": "smt/cheetah-dir",
-    "smt-1d": "smt/ant-vel",
-    "smt-1e": "smt/ant-vel-wide",
-    "smt-1f": "smt/ant-dir",
-    "smt-1g": "smt/humanoid-vel",
-    "smt-1h": "smt/humanoid-vel-wide",
+    "smt-1b": "smt/ant-vel",
+    "smt-1c": "smt/humanoid-vel",
+    "smt-1d": "smt/ant-dir",
+    "smt-1e": "smt/cheetah-vel-wide",
+    "smt-1f": "smt/ant-vel-wide",
+    "smt-1g": "smt/humanoid-vel-wide",
+    "smt-1h": "smt/ant-vel-2d",
     "smt-2a": "smt/cheetah-pos-to-neg",
     "smt-2b": "smt/ant-pos-to-neg",
     "smt-2c": "smt/ant-low-friction",
     "smt-2d": "smt/ant-crippled",
 }
-"""families of the panels of Landolfi, Thomas, Ma 2019: Figure 1, and Figure 2 with shifts; the letters are ours"""
+"""Family of each panel of Figures 1 and 2 of Landolfi, Thomas, Ma 2019, by the paper's letters. Its Figure 3 compares
+smt with smt-active on smt/ant-vel-2d, after 5, 20 and 30 training tasks."""
 COMPARED = ("smt", "omni", "maml", "oracle")
-"""what the panels compare, and OMNI"""
+"""algorithms that the panels compare, and OMNI"""
 DIVERGED = "diverged.txt"
 """in a run folder: what stopped its training for good"""
 

@@ -1,5 +1,6 @@
-"""The algorithms by name, and their settings: `paper`, `released` (later code of the paper's authors, where it
-differs), `laptop` (two cores, minutes), `smoke` (seconds)."""
+"""The algorithms by name, and their settings: `paper` (as published, or as in the code released with the paper;
+docs/presets.md lists what differs), `released` (later code of the paper's authors, where it differs), `laptop` (two
+cores, minutes), `smoke` (seconds)."""
 
 import dataclasses
 import json
@@ -85,6 +86,16 @@ _ADMRL = {
     "smoke": admrl.Config(real_episodes=4, imagined_episodes=8, smt=_SMOKE_SMT),
 }
 _LAPTOP_MODELS = ValidatedConfig(hidden=(256, 256))
+_RLLAB_STEP = TRPOConfig(entropy=0.0, damping=1e-5, backtracks=15, shrink=0.8)
+_PUBLISHED_ORACLE = oracle.Config(
+    n_iterations=975,
+    hidden=(100, 100),
+    activation="relu",
+    normalize=False,
+    baseline="linear",
+    trace=1.0,
+    trpo=_RLLAB_STEP,
+)
 _SMOKE_MODELS = ValidatedConfig(members=2, hidden=(32, 32), batch=32, epochs=5)
 _CONFIGS: dict[tuple[str, str], Any] = {
     ("omni", "paper"): omni.Config(),
@@ -116,7 +127,7 @@ _CONFIGS: dict[tuple[str, str], Any] = {
         hidden=(16, 16),
         encoder=(16, 16),
     ),
-    ("maml", "paper"): maml.Config(),
+    ("maml", "paper"): maml.Config(hidden=(100, 100), activation="relu", trpo=_RLLAB_STEP),
     ("maml", "laptop"): maml.Config(n_iterations=100, meta_batch=20),
     ("maml", "smoke"): maml.Config(n_iterations=2, meta_batch=3, episodes=3, hidden=(16, 16)),
     ("mb-mpo", "paper"): mb_mpo.Config(),
@@ -136,17 +147,19 @@ _CONFIGS: dict[tuple[str, str], Any] = {
     ("me-trpo", "smoke"): me_trpo.Config(
         n_iterations=2, real_episodes=4, n_policy=5, episodes=4, hidden=(16, 16), model=_SMOKE_MODELS
     ),
-    ("mb-mpc", "paper"): mb_mpc.Config(),
+    ("mb-mpc", "paper"): mb_mpc.Config(plan=PlanConfig(discount=0.99)),
     ("mb-mpc", "laptop"): mb_mpc.Config(
         n_iterations=10, real_episodes=5, plan=PlanConfig(method="icem", candidates=200), model=_LAPTOP_MODELS
     ),
     ("mb-mpc", "smoke"): mb_mpc.Config(
         n_iterations=2, real_episodes=4, plan=PlanConfig(steps=4, candidates=20, elites=4), model=_SMOKE_MODELS
     ),
-    ("promp", "paper"): promp.Config(),
+    ("promp", "paper"): promp.Config(action_scale=0.1),
     ("promp", "laptop"): promp.Config(n_iterations=100, meta_batch=20),
     ("promp", "smoke"): promp.Config(n_iterations=2, meta_batch=3, episodes=3, hidden=(16, 16)),
-    ("oracle", "paper"): oracle.Config(),
+    ("oracle", "published"): _PUBLISHED_ORACLE,
+    ("oracle", "paper"): _PUBLISHED_ORACLE,
+    ("oracle", "tuned"): oracle.Config(),
     ("oracle", "laptop"): oracle.Config(n_iterations=200),
     ("oracle", "smoke"): oracle.Config(n_iterations=2, episodes=4, hidden=(16, 16)),
     ("trpo", "paper"): trpo_baseline.Config(),
@@ -158,7 +171,7 @@ _CONFIGS: dict[tuple[str, str], Any] = {
     ("random-search", "paper"): random_search.Config(),
     ("random-search", "laptop"): random_search.Config(),
     ("random-search", "smoke"): random_search.Config(n_iterations=2, directions=4),
-    ("slbo", "paper"): slbo.Config(),
+    ("slbo", "paper"): slbo.Config(stage=StageConfig(real_episodes=50)),
     ("slbo", "laptop"): slbo.Config(n_outer=10, stage=_LAPTOP),
     ("slbo", "smoke"): slbo.Config(n_outer=2, stage=_SMOKE),
     ("smt", "paper"): smt.Config(),
@@ -188,13 +201,34 @@ _SPARSE = _POINT | {
 _DENSE = _POINT | {"prior_episodes": 10, "extra_episodes": 10, "context_rows": 64, "exploration_episodes": 1}
 _DIRECTION = {"prior_episodes": 5, "extra_episodes": 5, "meta_batch": 4, "context_rows": 256}
 _PARAMETERS = {"n_gradient": 4000, "meta_batch": 10}
+_ANT_DIRECTIONS = ("smt/ant-dir", "smt/ant-low-friction", "smt/ant-crippled")
+_HUMANOIDS = ("smt/humanoid-vel", "smt/humanoid-vel-wide")
+_ANT_VELOCITIES = ("smt/ant-vel", "smt/ant-vel-wide", "smt/ant-vel-2d", "smt/ant-pos-to-neg")
 _FOR_FAMILY: dict[tuple[str, str, str], dict[str, Any]] = {
+    **{
+        ("smt", "paper", family): {"slbo": StageConfig(real_episodes=40, imagined_episodes=40)}
+        for family in (*_ANT_VELOCITIES, *_ANT_DIRECTIONS, *_HUMANOIDS)
+    },
+    **{("maml", "paper", family): {"episodes": 40} for family in (*_ANT_DIRECTIONS, *_HUMANOIDS)},
+    ("maml", "paper", "maml/point"): {"n_iterations": 100, "inner_rate": 0.5},
+    ("promp", "paper", "pearl/humanoid-dir"): {"hidden": (128, 128)},
+    **{
+        ("promp", "paper", family): {"inner_rate": 0.05, "inner_kl": 1e-3}
+        for family in ("pearl/walker-params", "pearl/hopper-params")
+    },
+    ("mb-mpo", "paper", "mbmpo/point"): {
+        "n_iterations": 50,
+        "meta_batch": 40,
+        "real_episodes": 10,
+        "episodes": 150,
+        "model": ValidatedConfig(hidden=(128, 128)),
+    },
     ("pearl", "paper", "pearl/cheetah-dir"): _DIRECTION,
     ("pearl", "paper", "pearl/ant-dir"): {"n_gradient": 4000, "meta_batch": 4, "context_rows": 256},
     ("pearl", "paper", "pearl/ant-goal"): _DIRECTION
-    | {"n_tasks": 150, "n_gradient": 1000, "meta_batch": 10, "context_rows": 32, "kl": 5.0},
+    | {"n_gradient": 1000, "meta_batch": 10, "context_rows": 32, "kl": 5.0},
     ("pearl", "paper", "pearl/humanoid-dir"): {"n_gradient": 4000, "context_rows": 256},
-    ("pearl", "paper", "pearl/point"): _DENSE,
+    ("pearl", "paper", "pearl/point"): _DENSE | {"meta_batch": 16},
     ("pearl", "paper", "pearl/sparse-point"): _SPARSE | {"meta_batch": 16},
     ("pearl", "released", "pearl/cheetah-dir"): _DIRECTION,
     ("pearl", "released", "pearl/ant-dir"): {"n_gradient": 4000, "meta_batch": 4, "context_rows": 256},

@@ -15,6 +15,7 @@ _FILES: dict[str, str] = {}
 _ALIASES = {
     "cheetah-vel": "smt/cheetah-vel",
     "cheetah-dir": "smt/cheetah-dir",
+    "maml/cheetah-dir": "smt/cheetah-dir",
     "ant-vel": "smt/ant-vel",
     "ant-dir": "smt/ant-dir",
     "humanoid-vel": "smt/humanoid-vel",

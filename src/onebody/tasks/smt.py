@@ -1,4 +1,5 @@
-"""The families of SMT (Landolfi, Thomas, Ma 2019): rllab's robots, one physics step a control step.
+"""The families of SMT (Landolfi, Thomas, Ma 2019), and MAML's half-cheetah directions, which share their body: rllab's
+robots, one physics step per control step.
 
 Each reward is a function of the whole robot's velocity, that of its centre of mass, which stands in the observation.
 """
@@ -141,6 +142,7 @@ _FAMILIES = (
     _cheetah_velocities(id="smt/cheetah-vel-wide", space=Box((-2.0,), (2.0,))),
     _cheetah(
         id="smt/cheetah-dir",
+        source="Finn et al. 2017 (MAML): rllab's half-cheetah, forward or backward; not among SMT's experiments",
         space=FiniteSet(((-1.0,), (1.0,))),
         reward=cheetah_direction,
         task_labels=("direction, 1 is forward",),
@@ -182,7 +184,10 @@ _FAMILIES = (
         test=_ant_directions(
             id="smt/ant-crippled-test",
             body=CRIPPLED_ANT,
-            differs=f"{_ANT_DIFFERS}; SMT does not say how the leg is disabled: here its two motors have no torque",
+            differs=(
+                f"{_ANT_DIFFERS}; SMT does not say how the leg is disabled: here its two motors have no torque (a "
+                "configuration named AntMissingLegTask in AdMRL's release suggests that SMT takes the leg off)"
+            ),
         ),
     ),
 )

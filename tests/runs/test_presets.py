@@ -1,0 +1,77 @@
+"""Published settings, number by number, as the publications have them; docs/presets.md lists what differs."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from onebody.runs import presets
+from onebody.tasks import registry
+
+SMT_SAMPLES = {"cheetah": 4000, "ant": 8000, "humanoid": 8000}
+
+
+@pytest.mark.parametrize("family", [name for name in registry.families() if re.match("smt/(?!.*-test)", name)])
+def test_smt_takes_the_samples_of_the_paper(family):
+    horizon = registry.make(family).horizon
+    config = presets.preset("smt", "paper", family)
+    wanted = SMT_SAMPLES[family.removeprefix("smt/").split("-")[0]]
+    assert config.slbo.real_episodes * horizon == config.slbo.imagined_episodes * horizon == wanted
+    assert (config.n_tasks, config.n_warmup, config.slbo.n_inner, config.slbo.n_model) == (100, 40, 20, 100)
+    laptop = presets.preset("smt", "laptop", family)
+    assert laptop.slbo.real_episodes * horizon == 4000
+
+
+def test_slbo_takes_ten_thousand_samples_a_stage_and_four_thousand_imagined_ones_a_step():
+    stage, horizon = presets.preset("slbo", "paper").stage, registry.make("smt/cheetah-vel").horizon
+    assert (stage.real_episodes * horizon, stage.imagined_episodes * horizon) == (10_000, 4000)
+
+
+@pytest.mark.parametrize(
+    ("family", "episodes"),
+    [("cheetah-vel", 20), ("ant-vel", 20), ("ant-dir", 40), ("humanoid-vel", 40), ("maml/cheetah-dir", 20)],
+)
+def test_maml_has_its_own_network_and_the_episodes_of_smts_comparison(family, episodes):
+    config = presets.preset("maml", "paper", family)
+    assert (config.hidden, config.activation, config.inner_rate, config.trace) == ((100, 100), "relu", 0.1, 1.0)
+    assert (config.n_iterations, config.meta_batch, config.episodes) == (500, 40, episodes)
+    assert (config.trpo.max_kl, config.trpo.damping, config.trpo.backtracks, config.trpo.shrink) == (
+        0.01,
+        1e-5,
+        15,
+        0.8,
+    )
+
+
+def test_promp_explores_a_tenth_of_the_range_of_actions():
+    config = presets.preset("promp", "paper")
+    assert (config.hidden, config.activation, config.action_scale) == ((64, 64), "tanh", 0.1)
+    varied = presets.preset("promp", "paper", "pearl/walker-params")
+    assert (varied.inner_rate, varied.inner_kl, config.inner_rate, config.inner_kl) == (0.05, 1e-3, 0.1, 5e-4)
+
+
+def test_the_published_oracle_takes_twenty_thousand_samples_an_iteration():
+    published, paper, tuned = (presets.preset("oracle", name) for name in ("published", "paper", "tuned"))
+    assert published == paper and published.episodes * registry.make("cheetah-vel").horizon == 20_000
+    assert (published.n_iterations, published.trace, published.discount) == (975, 1.0, 0.99)
+    assert (published.trpo.max_kl, published.trpo.entropy) == (0.01, 0.0)
+    assert (tuned.hidden, tuned.activation, tuned.baseline, tuned.normalize) == ((64, 64), "tanh", "network", True)
+    assert tuned.trace == 0.95
+
+
+def test_pearls_goals_are_a_hundred_in_the_paper_and_a_hundred_and_fifty_in_the_later_release():
+    tasks = [presets.preset("pearl", preset, "pearl/ant-goal").n_tasks for preset in ("paper", "released")]
+    assert tasks == [100, 150]
+
+
+def test_mb_mpc_plans_as_in_the_comparison():
+    plan = presets.preset("mb-mpc", "paper").plan
+    assert (plan.method, plan.steps, plan.candidates, plan.discount) == ("shooting", 10, 1000, 0.99)
+
+
+def test_the_page_of_presets_has_a_row_for_every_algorithm():
+    page = (Path(__file__).parents[2] / "docs" / "presets.md").read_text()
+    rows = {
+        name for row in re.findall(r"^\| (`[^|]+) \|", page, flags=re.MULTILINE) for name in re.findall("`(.+?)`", row)
+    }
+    assert rows >= presets.ALGORITHMS.keys()
