@@ -32,7 +32,7 @@ def main() -> None:
     def ascend() -> object:
         """With all iterations of conjugate gradient; without the real episodes, which are samples, not compute."""
         found = admrl._gradient(world, state.task, agents, seen, seen, key, config)
-        return found, [stage.learn_from(shared, agents, seen) for _ in range(2)]
+        return found, stage.learn_from(shared, agents, seen)
 
     def practise() -> object:
         return stage.virtual_training(shared, agents, state.task, INNER, key, family, slbo)[1]

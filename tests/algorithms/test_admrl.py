@@ -6,14 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from onebody.algorithms import active_smt, admrl
-from onebody.algorithms.slbo import imagined_return
+from onebody.algorithms import admrl
+from onebody.algorithms.smt import SMT
 from onebody.core.errors import OnebodyError
-from onebody.learning.dynamics import Dynamics
-from onebody.runs import evaluate, presets
+from onebody.runs import presets
 from onebody.tasks import registry
 from onebody.tasks.space import Box, FiniteSet
 from onebody.worlds.imagination import Imagination
+from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
 
 FAMILY = registry.make("point/goal")
@@ -35,7 +35,7 @@ def two_steps():
 
 def test_the_gradients_real_samples_are_counted_and_kept(two_steps):
     algorithm, (_, second, third), _ = two_steps
-    per_task = (SMOKE.smt.slbo.real_episodes + 2 * SMOKE.real_episodes) * FAMILY.horizon
+    per_task = (SMOKE.smt.slbo.real_episodes + SMOKE.real_episodes) * FAMILY.horizon
     assert algorithm.simulator.samples == 2 * per_task
     assert (int(second.shared.data.size), int(third.shared.data.size)) == (per_task, 2 * per_task)
     assert third.shared.data.capacity >= SMOKE.n_iterations * per_task
@@ -92,13 +92,109 @@ def test_the_task_flees_from_where_the_trained_policy_is_no_better_to_where_it_i
     """θ̂ stays at the origin, π* goes through the goal along the diagonal: the gap is wider for a goal further away.
     With the two exchanged it is the other way round."""
     algorithm, (_, second, _), _ = two_steps
-    goal = jnp.array([[0.4, 0.4]])
+    goal, key = jnp.array([[0.4, 0.4]]), jax.random.key(1)
     shared, agents = algorithm.smt.warm_up(second.shared, goal, jax.random.key(0))
-    stays, goes = steady(agents, 0.0), steady(agents, 0.5)
-    for warm, best, sign in ((stays, goes, 1.0), (goes, stays, -1.0)):
-        _, task, metrics = algorithm._ascend(shared, shared, warm, best, goal, jax.random.key(1), untrained=True)
+    world, policies = Imagination(FAMILY, shared.model, shared.starts), (steady(agents, 0.0), steady(agents, 0.5))
+    seen = [rollout(Simulator(FAMILY), agents.policy, goal, key, episodes=4) for agents in policies]
+    for warm, best, sign in ((0, 1, 1.0), (1, 0, -1.0)):
+        task, metrics = algorithm._ascend(world, goal, policies[warm], seen[warm], seen[best], key, untrained=True)
         assert (sign * (task - goal) > 0.01).all()
         assert sign * metrics["gap/return"] > 0.5
+
+
+def test_the_first_stages_episodes_are_those_of_the_warmed_up_policy(two_steps, monkeypatch):
+    """They have its own noise alone, and π* has the same, from the same places; so their noise can be compared."""
+    algorithm, (_, second, _), _ = two_steps
+    agents, given = {}, {}
+
+    def slbo(self, shared, warm, task, key, first):
+        done = original(self, shared, warm, task, key, first)
+        agents.update(warm=warm, best=done[1])
+        return done
+
+    def gradient(world, task, warm, of_warm, of_best, key, config):
+        given.update(warm=of_warm, best=of_best)
+        return jnp.zeros(2), jnp.zeros(2), jnp.array(0.0)
+
+    original = SMT.slbo
+    monkeypatch.setattr(SMT, "slbo", slbo)
+    monkeypatch.setattr(admrl, "_gradient", gradient)
+    after, _ = algorithm.step(second, jax.random.key(2))
+    noise = {}
+    for name, seen in given.items():
+        mean, log_std = jax.vmap(lambda policy, x: policy.distribution(x))(agents[name].policy, seen.observation)
+        noise[name] = (seen.action - mean) / jnp.exp(log_std)[:, None, None]
+    np.testing.assert_allclose(noise["warm"], noise["best"], atol=2e-3)
+    np.testing.assert_array_equal(given["warm"].observation[:, 0], given["best"].observation[:, 0])
+    assert not np.allclose(given["warm"].action, given["best"].action, atol=1e-2)
+    n, begin = SMOKE.smt.slbo.real_episodes * FAMILY.horizon, int(second.shared.data.size)
+    for name, rows in (("warm", slice(begin, begin + n)), ("best", slice(begin + n, begin + 2 * n))):
+        in_rows = jnp.swapaxes(given[name].action[0], 0, 1).reshape(-1, 2)
+        np.testing.assert_array_equal(after.shared.data.action[rows], in_rows)
+
+
+def test_a_shared_first_task_has_more_stages_and_the_next_one_is_the_centre():
+    kinds, after = ("adversarial", "uniform", "gaussian"), {}
+    episodes = SMOKE.smt.slbo.real_episodes * FAMILY.horizon
+    for tasks in kinds:
+        algorithm = make(tasks=tasks, n_first=3)
+        state = algorithm.init(jax.random.key(0))
+        np.testing.assert_allclose(state.task, [[0.3, 0.3]], rtol=1e-6)
+        after[tasks], metrics = algorithm.step(state, jax.random.key(1))
+        np.testing.assert_array_equal(after[tasks].task, [[0.0, 0.0]])
+        assert algorithm.simulator.samples == after[tasks].shared.data.size == 3 * episodes
+        assert not any(name.startswith("gap/") for name in metrics)
+        others = SMOKE.n_iterations - 1, 1 + (tasks == "adversarial")
+        assert after[tasks].shared.data.capacity >= (3 + others[0] * others[1]) * episodes
+    for tasks in kinds[1:]:
+        for ours, other in zip(*(jax.tree.leaves(after[kind].shared.model) for kind in (kinds[0], tasks)), strict=True):
+            np.testing.assert_array_equal(ours, other)
+    _, metrics = make(n_first=3).step(after["adversarial"], jax.random.key(2))
+    assert "gap/return" in metrics
+
+
+def effort(config, horizon=200):
+    """Of a training task: real samples of the stages and of the gradient, TRPO steps and Adam steps of warm-up and of
+    the stages, imagined samples of a TRPO step."""
+    smt, slbo = config.smt, config.smt.slbo
+    iterations = smt.n_warmup, smt.n_slbo * slbo.n_inner
+    return {
+        "real": (smt.n_slbo * slbo.real_episodes * horizon, config.real_episodes * horizon),
+        "policy": tuple(n * slbo.n_policy for n in iterations),
+        "model": tuple(n * slbo.n_model for n in iterations),
+        "imagined": slbo.imagined_episodes * horizon,
+    }
+
+
+@pytest.mark.parametrize("name", ["admrl", "mb-unif", "mb-gauss"])
+def test_the_presets_have_the_released_effort_and_its_proportions(name):
+    """The released code takes 20,000 samples for a gradient; 10,000 are those of the first stage here."""
+    paper, laptop = (presets.preset(name, preset) for preset in ("paper", "laptop"))
+    assert effort(paper) == {
+        "real": (30_000, 10_000),
+        "policy": (800, 1200),
+        "model": (4000, 6000),
+        "imagined": 10_000,
+    }
+    assert (paper.smt.n_slbo, paper.smt.n_tasks, paper.smt.slbo.model.hidden) == (3, 100, (1000, 1000))
+    smaller = effort(laptop)
+    assert smaller["real"] == (3600, 1200) and laptop.smt.n_slbo == 3
+    for part in ("policy", "model"):
+        assert smaller[part][0] / smaller[part][1] == pytest.approx(2 / 3)
+
+
+def test_only_paper_presets_of_slbos_family_accept_steps_beyond_the_trust_region():
+    stages = {
+        "slbo": lambda config: config.stage,
+        "smt": lambda config: config.slbo,
+        "smt-active": lambda config: config.smt.slbo,
+        "admrl": lambda config: config.smt.slbo,
+    }
+    for name, stage_of in stages.items():
+        slack = {preset: stage_of(presets.preset(name, preset)).trpo.slack for preset in ("paper", "laptop", "smoke")}
+        assert slack == {"paper": 1.5, "laptop": 1.0, "smoke": 1.0}
+    for name in ("maml", "mb-mpo", "me-trpo", "trpo", "oracle"):
+        assert presets.preset(name, "paper").trpo.slack == 1.0
 
 
 def test_a_side_of_length_nought_stays_where_it_is(two_steps):
@@ -118,6 +214,7 @@ def test_an_untrained_policy_does_not_move_with_the_task():
 def test_other_choices_of_tasks_cost_no_samples(tasks):
     algorithm = make(tasks=tasks)
     state = algorithm.init(jax.random.key(0))
+    np.testing.assert_allclose(state.task, [[0.3, 0.3]], rtol=1e-6)
     after, metrics = algorithm.step(state, jax.random.key(1))
     assert algorithm.simulator.samples == SMOKE.smt.slbo.real_episodes * FAMILY.horizon
     assert not np.allclose(state.task, after.task) and "gap/return" not in metrics
@@ -149,7 +246,8 @@ def test_a_space_without_gradients_is_refused(tasks):
     with pytest.raises(OnebodyError, match="AdMRL moves the task in a box: use mb-unif"):
         algorithm = make(family, tasks=tasks)
         algorithm.init(jax.random.key(0))
-    make(family, tasks="uniform").init(jax.random.key(0))
+    drawn = make(family, tasks="uniform").init(jax.random.key(0)).task
+    assert family.space.contains(drawn[0])
 
 
 def test_a_gradient_that_is_not_finite_is_refused():
@@ -168,80 +266,6 @@ def test_a_reward_without_a_gradient_in_the_task_is_refused():
     family = dataclasses.replace(FAMILY, id="test/steps", space=Box((-1.0, -1.0), (1.0, 1.0)), reward=steps)
     with pytest.raises(OnebodyError, match="test/steps has no gradient in its task at any of"):
         make(family).init(jax.random.key(0))
-
-
-ACTIVE = presets.preset("smt-active", "smoke")
-
-
-def active(**changes):
-    return active_smt.ActiveSMT(FAMILY, dataclasses.replace(ACTIVE, **changes), Simulator(FAMILY))
-
-
-@pytest.mark.parametrize("rating", ["models", "real"])
-def test_tasks_below_the_quantile_of_the_first_ratings_are_skipped(rating):
-    algorithm = active(rating=rating, quantile=1.0)
-    state = algorithm.init(jax.random.key(0))
-    seen = []
-    for i in range(2):
-        state, metrics = algorithm.step(state, jax.random.key(i))
-        seen.append(metrics)
-    assert state.shared.data.size == algorithm.simulator.samples
-    assert "task/rating" not in seen[0] and int(state.rated) == 1
-    assert float(state.ratings[0]) == pytest.approx(seen[1]["task/rating"])
-    known = dataclasses.replace(state, ratings=jnp.full(1, 1e6))
-    unknown = dataclasses.replace(state, ratings=jnp.full(1, -1e6))
-    before = algorithm.simulator.samples
-    _, skipping = algorithm.step(known, jax.random.key(3))
-    assert skipping["task/skipped"] == ACTIVE.tries - 1
-    middle = algorithm.simulator.samples
-    assert algorithm.step(unknown, jax.random.key(3))[1]["task/skipped"] == 0
-    rated = (ACTIVE.real_episodes if rating == "real" else 0) * FAMILY.horizon
-    stage = ACTIVE.smt.slbo.real_episodes * FAMILY.horizon
-    assert middle - before == stage + ACTIVE.tries * rated
-    assert algorithm.simulator.samples - middle == stage + rated
-
-
-def test_of_tasks_that_are_all_known_the_highest_rating_is_taken(monkeypatch):
-    algorithm, rated = active(tries=5), []
-    state = algorithm.step(algorithm.init(jax.random.key(0)), jax.random.key(1))[0]
-    state = dataclasses.replace(state, ratings=jnp.full(1, 1e6), rated=jnp.array(1))
-
-    def rate(self, shared, agents, task, key):
-        rated.append((float(task[0, 0]), agents))
-        return shared, agents, rated[-1][0]
-
-    monkeypatch.setattr(active_smt.ActiveSMT, "_rate", rate)
-    metrics = algorithm.step(state, jax.random.key(2))[1]
-    assert len(rated) == 5 and rated[-1][0] != max(task for task, _ in rated)
-    assert metrics["task/1"] == pytest.approx(max(task for task, _ in rated)) == metrics["task/rating"]
-
-
-def test_a_rating_is_positive_where_the_model_promises_too_much():
-    """Of a model that believes that every step ends at the goal, where the return is 0."""
-    algorithm = active(rating="real")
-    state = algorithm.step(algorithm.init(jax.random.key(0)), jax.random.key(1))[0].shared
-    goal = jnp.array([[0.5, -0.5]])
-    agents = algorithm.smt.warm_up(state, goal, jax.random.key(2))[1]
-    dreams = eqx.tree_at(lambda s: s.model, state, AtGoal(jax.random.key(0), 2, 2, ACTIVE.smt.slbo.model))
-    world = Imagination(FAMILY, dreams.model, dreams.starts)
-    assert float(imagined_return(world, agents.policy, goal, jax.random.key(3), 4)[0]) == pytest.approx(0.0, abs=1e-3)
-    monitored = algorithm._rate(dreams, agents, goal, jax.random.key(3))
-    real = evaluate.real_return(FAMILY, agents.policy, goal).mean()
-    assert monitored[2] == pytest.approx(-real, abs=1.5) and monitored[2] > 5
-    assert monitored[0].data.size - state.data.size == ACTIVE.real_episodes * FAMILY.horizon
-
-
-class AtGoal(Dynamics):
-    def __call__(self, observation, action):
-        return jnp.broadcast_to(jnp.array([0.5, -0.5]), observation.shape)
-
-
-def test_there_is_room_for_every_rated_episode():
-    """Two tries of two episodes a task are one stage of four more, for each of three tasks."""
-    capacity = {
-        rating: active(rating=rating).init(jax.random.key(0)).shared.data.capacity for rating in ("real", "models")
-    }
-    assert capacity["real"] - capacity["models"] == 3 * 4 * FAMILY.horizon
 
 
 def test_a_name_that_says_which_tasks_takes_no_others():

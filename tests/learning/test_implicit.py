@@ -53,19 +53,24 @@ FAMILY = TaskFamily(
 )  # fmt: skip
 
 
-@functools.partial(jax.jit, static_argnames="gain")
-def exact(theta, psi, gain=REAL):
-    """Discounted return a step from s ~ N(0.2, 0.5²)."""
+@functools.partial(jax.jit, static_argnames=("gain", "discount"))
+def exact(theta, psi, gain=REAL, discount=CONFIG.discount):
+    """Discounted return a step from s ~ N(0.2, 0.5²), of one θ or of one for each step."""
     variance = jnp.exp(2 * LOG_STD)
 
-    def step(carry, _):
+    def step(carry, theta):
         mean, var, factor = carry
         action, spread = theta[0] * mean + theta[1], theta[0] ** 2 * var + variance
         mean, var = mean + gain * action, var + 2 * gain * theta[0] * var + gain**2 * spread
         reward = -((mean - psi[0]) ** 2 + var) - psi[1] * (action**2 + spread)
-        return (mean, var, factor * CONFIG.discount), factor * reward
+        return (mean, var, factor * discount), factor * reward
 
-    return jax.lax.scan(step, (0.2, 0.25, 1.0), None, length=TIME)[1].mean()
+    return jax.lax.scan(step, (0.2, 0.25, 1.0), jnp.broadcast_to(theta, (TIME, 2)))[1].mean()
+
+
+EACH = jnp.broadcast_to(THETA, (TIME, 2))
+LATER = CONFIG.discount ** jnp.maximum(jnp.arange(TIME)[:, None], jnp.arange(TIME))
+"""γ^t of the later of two steps: derivatives in the policy of a step are divided by it, so that all weigh alike"""
 
 
 def policy_of(theta):
@@ -153,12 +158,13 @@ def slope(theta, psi, seen, value):
 @pytest.mark.parametrize("seed", [None, 3])
 def test_the_gradient_in_the_policy(many, seed):
     found = slope(THETA, PSI, many, value_of(seed))
-    np.testing.assert_allclose(found, jax.grad(exact)(THETA, PSI), rtol=0.03, atol=0.01)
+    true = jnp.einsum("ti,t->i", jax.grad(exact)(EACH, PSI), 1 / jnp.diag(LATER))
+    np.testing.assert_allclose(found, true, rtol=0.03, atol=0.01)
 
 
 def test_the_hessian_in_the_policy_with_its_cross_terms_in_time(many):
     found = jax.jit(jax.jacfwd(slope))(THETA, PSI, many, value_of(3))
-    true = jax.hessian(exact)(THETA, PSI)
+    true = jnp.einsum("tiuj,tu->ij", jax.hessian(exact)(EACH, PSI), 1 / LATER)
     np.testing.assert_allclose(found, found.T, atol=1e-3)
     assert cosine(found, true) > 0.99
     np.testing.assert_allclose(found, true, atol=0.06)
@@ -166,7 +172,8 @@ def test_the_hessian_in_the_policy_with_its_cross_terms_in_time(many):
 
 def test_the_mixed_derivative_in_policy_and_task(many):
     found = jax.jit(jax.jacfwd(slope, argnums=1))(THETA, PSI, many, value_of(3))
-    np.testing.assert_allclose(found, jax.jacfwd(jax.grad(exact), argnums=1)(THETA, PSI), rtol=0.03, atol=0.01)
+    true = jnp.einsum("tij,t->ij", jax.jacfwd(jax.grad(exact), argnums=1)(EACH, PSI), 1 / jnp.diag(LATER))
+    np.testing.assert_allclose(found, true, rtol=0.03, atol=0.01)
 
 
 def test_the_derivative_of_the_return_in_the_task(many):
@@ -234,15 +241,19 @@ def test_cross_terms_fade_with_each_step_between_two():
     for t in range(TIME):
         before = sum((0.5 ** (t - j) * slopes[j] for j in range(t)), jnp.zeros(2))
         outer = jnp.outer(slopes[t], slopes[t]) + jnp.outer(slopes[t], before) + jnp.outer(before, slopes[t])
-        wanted += config.discount**t * advantage[t] * (outer + jax.hessian(log_prob)(THETA, t)) / TIME
+        wanted += advantage[t] * (outer + jax.hessian(log_prob)(THETA, t)) / TIME
     found = jax.hessian(implicit.surrogate)(THETA, PSI, policy_of(THETA), value, FAMILY, seen, config)
     np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4)
+
+
+def undiscounted(theta, psi, gain=REAL):
+    return exact(theta, psi, gain, 1.0)
 
 
 @functools.partial(jax.jit, static_argnames="gain")
 def best_in(gain, psi):
     """The exact optimum of k and b, the deviation as it is."""
-    ascend = lambda _, theta: theta + 0.5 * jax.grad(exact)(theta, psi, gain)  # noqa: E731
+    ascend = lambda _, theta: theta + 0.5 * jax.grad(undiscounted)(theta, psi, gain)  # noqa: E731
     return jax.lax.fori_loop(0, 3000, ascend, THETA)
 
 
@@ -253,19 +264,19 @@ def by_differences(function, psi, step=1e-2):
 
 @pytest.mark.parametrize("psi", [(0.7, 0.1), (-0.4, 0.1)])
 def test_the_response_and_the_gradient_of_the_gap_are_the_exact_ones(psi):
-    psi = jnp.array(psi)
+    psi, config = jnp.array(psi), dataclasses.replace(CONFIG, discount=1.0)
     theta, moved = best_in(MODEL, psi), by_differences(functools.partial(best_in, MODEL), psi)
     warm, best = policy_of(theta), policy_of(best_in(REAL, psi))
     imagined = episodes(warm, MODEL, 100_000, 4)
-    found = jax.jit(implicit.response, static_argnums=(3, 5))(warm, value_of(3), psi, FAMILY, imagined, CONFIG)
+    found = jax.jit(implicit.response, static_argnums=(3, 5))(warm, value_of(3), psi, FAMILY, imagined, config)
     assert float(found.residual) < 0.01
     for feature in range(2):
         assert cosine(found.jacobian[:, feature], moved[:, feature]) > 0.95
 
-    gap = lambda p: exact(best_in(REAL, p), p) - exact(best_in(MODEL, p), p)  # noqa: E731
+    gap = lambda p: undiscounted(best_in(REAL, p), p) - undiscounted(best_in(MODEL, p), p)  # noqa: E731
     true = by_differences(gap, psi)
     real = episodes(warm, REAL, 100_000, 5), episodes(best, REAL, 100_000, 5)
-    direct, indirect = implicit.gap_gradient(psi, warm, value_of(3), found.jacobian, FAMILY, *real, CONFIG)
+    direct, indirect = implicit.gap_gradient(psi, warm, value_of(3), found.jacobian, FAMILY, *real, config)
     assert cosine(direct + indirect, true) > 0.95
     np.testing.assert_allclose(direct + indirect, true, rtol=0.25, atol=0.02)
     assert abs(float(indirect[0])) > 0.02

@@ -9,23 +9,25 @@
            all below it, the one of the highest rating is taken
     5:     n_slbo stages of SLBO                                                                         `SMT.slbo`
 
-The second model of the pair is the first one after n_shadow gradient steps more. The first task has no model to rate.
+The second model of the pair is a network of its own, with its own initial weights, optimiser and minibatches. It takes
+as many gradient steps as the first one, on the same data: after each warm-up, before the task is rated, and after the
+stages of a task. The first task has no model to rate.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PyTree
 
 from onebody.algorithms.protocol import Adapted, Metrics
 from onebody.algorithms.slbo import imagined_return
 from onebody.algorithms.smt import SMT
 from onebody.algorithms.smt import Config as SMTConfig
-from onebody.algorithms.stage import Shared, fit_model, learn_from
+from onebody.algorithms.stage import Shared, fit_model, learn_from, new_model
 from onebody.core.errors import at_least, at_most
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key
@@ -39,7 +41,7 @@ from onebody.worlds.simulator import Simulator
 
 @dataclass(frozen=True)
 class Config:
-    """The window and the steps of the second model are the released code's; the other numbers are ours."""
+    """The window is the released code's; the other numbers are ours."""
 
     rating: Literal["models", "real"] = "models"
     """where μ(ψ) comes from"""
@@ -51,12 +53,10 @@ class Config:
     """tasks that are rated for one that is trained on, at most"""
     real_episodes: int = 5
     """real episodes of a rating"""
-    n_shadow: int = 100
-    """gradient steps between the two models of a rating"""
     smt: SMTConfig = field(default_factory=SMTConfig)
 
     def __post_init__(self) -> None:
-        at_least(1, self, "window", "tries", "real_episodes", "n_shadow")
+        at_least(1, self, "window", "tries", "real_episodes")
         at_least(0, self, "quantile")
         at_most(1, self, "quantile")
 
@@ -66,10 +66,18 @@ class Config:
         return self.smt.n_tasks
 
 
+class Shadow(eqx.Module):
+    """The second model of a rating, and the state of its optimiser."""
+
+    model: Dynamics
+    optimizer: PyTree
+
+
 class State(eqx.Module):
-    """What all tasks share, and the first L ratings."""
+    """What all tasks share, the second model where tasks are rated by two, and the first L ratings."""
 
     shared: Shared
+    shadow: Shadow | None
     ratings: Float[Array, " window"]
     rated: Int[Array, ""]
     """ratings there are"""
@@ -89,20 +97,30 @@ class ActiveSMT:
         return SMT(self.family, self.config.smt, self.simulator)
 
     def init(self, key: Key) -> State:
-        rated = self.config.tries * self.config.real_episodes if self.config.rating == "real" else 0
-        return State(self.smt.begin(key, beside=rated), jnp.zeros(self.config.window), jnp.array(0))
+        shared_key, shadow_key = jax.random.split(key)
+        config, models = self.config, self.config.rating == "models"
+        beside = 0 if models else config.smt.n_tasks * config.tries * config.real_episodes
+        shadow = Shadow(*new_model(shadow_key, self.family, config.smt.slbo)) if models else None
+        return State(self.smt.begin(shared_key, beside), shadow, jnp.zeros(config.window), jnp.array(0))
 
     def step(self, state: State, key: Key) -> tuple[State, Metrics]:
-        try_key, slbo_key = jax.random.split(key)
-        shared, ratings, rated = state.shared, state.ratings, int(state.rated)
+        try_key, slbo_key, last_key = jax.random.split(key, 3)
+        smt, shared, shadow, ratings, rated = (
+            self.config.smt,
+            state.shared,
+            state.shadow,
+            state.ratings,
+            int(state.rated),
+        )
         tried: list[tuple[float, Array, Agent]] = []
         while True:
-            task_key, warmup_key, rating_key = jax.random.split(jax.random.fold_in(try_key, len(tried)), 3)
+            task_key, warmup_key, shadow_key, rating_key = jax.random.split(jax.random.fold_in(try_key, len(tried)), 4)
             task = self.family.space.sample(task_key, 1)
             shared, agents = self.smt.warm_up(shared, task, warmup_key)
             if int(shared.data.size) == 0:
                 break
-            shared, agents, rating = self._rate(shared, agents, task, rating_key)
+            shadow = self._follow(shadow, shared, smt.n_warmup, shadow_key)
+            shared, agents, rating = self._rate(shared, shadow, agents, task, rating_key)
             tried.append((rating, task, agents))
             if rated < self.config.window:
                 ratings, rated = ratings.at[rated].set(rating), rated + 1
@@ -113,24 +131,37 @@ class ActiveSMT:
         if tried:
             metrics["task/rating"], task, agents = max(tried, key=lambda rated: rated[0])
         shared, _, learned = self.smt.slbo(shared, agents, task, slbo_key)
-        return State(shared, ratings, jnp.array(rated)), metrics | learned
+        shadow = self._follow(shadow, shared, smt.n_slbo * smt.slbo.n_inner, last_key)
+        return State(shared, shadow, ratings, jnp.array(rated)), metrics | learned
 
     def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
         return self.smt.adapt(state.shared, tasks, key)
 
-    def _rate(self, shared: Shared, agents: Agent, task: Array, key: Key) -> tuple[Shared, Agent, float]:
+    def _follow(self, shadow: Shadow | None, shared: Shared, iterations: int, key: Key) -> Shadow | None:
+        """The second model after the gradient steps of so many iterations of virtual training, on the data and with
+        the normalisers of the first one."""
+        if shadow is None:
+            return None
+        where = lambda model: (model.observation, model.difference)  # noqa: E731
+        model, optimizer = eqx.tree_at(where, shadow.model, where(shared.model)), shadow.optimizer
+        for fit_key in jax.random.split(key, iterations):
+            own = Shared(model, optimizer, shared.data, shared.starts)
+            model, optimizer, _ = fit_model(own, fit_key, self.config.smt.slbo)
+        return Shadow(model, optimizer)
+
+    def _rate(
+        self, shared: Shared, shadow: Shadow | None, agents: Agent, task: Array, key: Key
+    ) -> tuple[Shared, Agent, float]:
         """Line 3."""
-        fit_key, rollout_key = jax.random.split(key)
         slbo = self.config.smt.slbo
 
         def imagined(model: Dynamics) -> float:
             world = Imagination(self.family, model, shared.starts)
-            return float(imagined_return(world, agents.policy, task, rollout_key, slbo.imagined_episodes)[0])
+            return float(imagined_return(world, agents.policy, task, key, slbo.imagined_episodes)[0])
 
-        if self.config.rating == "models":
-            other, *_ = fit_model(shared, fit_key, replace(slbo, n_model=self.config.n_shadow))
-            return shared, agents, abs(imagined(shared.model) - imagined(other))
+        if shadow is not None:
+            return shared, agents, abs(imagined(shared.model) - imagined(shadow.model))
         n = self.config.real_episodes
-        seen = rollout(self.simulator, agents.policy, task, rollout_key, episodes=n, deterministic=True)
+        seen = rollout(self.simulator, agents.policy, task, key, episodes=n, deterministic=True)
         missed = imagined(shared.model) - float(first_episode_return(seen.reward, seen.done).mean())
         return *learn_from(shared, agents, seen)[:2], missed

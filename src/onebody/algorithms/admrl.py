@@ -12,16 +12,17 @@ Train on the task that the model is worst at:
     8:         ψ ← the nearest task of the space to ψ + rate · gradient, in units of half the space
     9: a new ψ: as SMT                                                                               `adapt`
 
-With tasks that are drawn, uniformly or from a Gaussian, all is the same but lines 5 to 8.
+With tasks that are drawn, uniformly or from a Gaussian, all is the same but lines 5 to 8. The first task is at the same
+place, and may have more stages, in all three.
 
-Differences: the gradient's real episodes go into D, too (the released code leaves them out); derivatives weigh a step
-by γ^t, as its direct terms do; Hessians have cross terms between times, that fade with λ (the released code has none);
-the policy's deviation does not move with ψ; those of SLBO (see `slbo`).
+Differences from the released code: the real episodes of θ̂ in line 7 are those that its first stage collects, which
+therefore have the policy's own noise alone; the episodes of π* go into D, too; Hessians have cross terms between times,
+which fade with λ; the policy's deviation does not move with ψ; those of SLBO (see `slbo`).
 """
 
 import functools
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import equinox as eqx
@@ -69,11 +70,14 @@ class Config:
     """training tasks: each a step up the gradient of the gap, or draws from p(ψ) or from N(0, 1), cut off at the space,
     in units of half the space"""
     first: float = 0.3
-    """the first task of an ascent, in those units, the same in each feature"""
+    """The first training task, in those units, the same in each feature; of mb-unif a draw where the space is no box"""
+    n_first: int = 0
+    """Stages of SLBO on the first training task, after which the second one is the centre of the space. 0: as many as
+    on any other task, and the second one follows from it. The released code has 20 as an option"""
     rate: float = 1.0
     """of the ascent"""
     real_episodes: int = 50
-    """real episodes of θ̂, and as many of π*, for a gradient"""
+    """Real episodes of π* for a gradient; those of θ̂ are what the first stage of its task collects"""
     imagined_episodes: int = 50
     """imagined episodes of θ̂ for a gradient"""
     implicit: ImplicitConfig = field(default_factory=ImplicitConfig)
@@ -82,6 +86,7 @@ class Config:
     def __post_init__(self) -> None:
         at_least(-1, self, "first")
         at_most(1, self, "first")
+        at_least(0, self, "n_first")
         at_least(1, self, "real_episodes", "imagined_episodes")
         positive(self, "rate")
 
@@ -113,22 +118,34 @@ class AdMRL:
 
     def init(self, key: Key) -> State:
         shared_key, task_key = jax.random.split(key)
-        if self.config.tasks != "adversarial":
-            return State(self.smt.begin(shared_key, beside=0), self._drawn(task_key))
-        shared = self.smt.begin(shared_key, beside=2 * self.config.real_episodes)
-        middle, half = _box(self.family)
-        _needs_gradient(self.family, shared.starts, task_key)
-        return State(shared, (middle + self.config.first * half)[None])
+        config, smt = self.config, self.config.smt
+        task = self._at(config.first, task_key)
+        of_first = max(config.n_first - smt.n_slbo, 0) * smt.slbo.real_episodes
+        of_gradients = smt.n_tasks * config.real_episodes if config.tasks == "adversarial" else 0
+        shared = self.smt.begin(shared_key, beside=of_first + of_gradients)
+        if config.tasks == "adversarial":
+            _needs_gradient(self.family, shared.starts, task_key)
+        return State(shared, task)
 
     def step(self, state: State, key: Key) -> tuple[State, Metrics]:
-        warmup_key, slbo_key, next_key = jax.random.split(key, 3)
-        untrained = int(state.shared.data.size) == 0 or self.config.smt.n_warmup == 0
-        before, warm = self.smt.warm_up(state.shared, state.task, warmup_key)
-        shared, best, metrics = self.smt.slbo(before, warm, state.task, slbo_key)
-        if self.config.tasks != "adversarial":
+        warmup_key, real_key, slbo_key, next_key = jax.random.split(key, 4)
+        config, smt, task = self.config, self.smt, state.task
+        is_first = int(state.shared.data.size) == 0
+        before, warm = smt.warm_up(state.shared, task, warmup_key)
+        of_warm = rollout(self.simulator, warm.policy, task, real_key, episodes=smt.config.slbo.real_episodes)
+        if is_first and config.n_first:
+            smt = replace(smt, config=replace(smt.config, n_slbo=config.n_first))
+        shared, best, metrics = smt.slbo(before, warm, task, slbo_key, of_warm)
+        if is_first and config.n_first:
+            return State(shared, self._at(0.0, next_key)), metrics
+        if config.tasks != "adversarial":
             return State(shared, self._drawn(next_key)), metrics
-        shared, task, seen = self._ascend(shared, before, warm, best, state.task, next_key, untrained)
-        return State(shared, task), metrics | seen
+        # where they are as many, π* begins in the same places as θ̂, with the same noise
+        of_best = rollout(self.simulator, best.policy, task, real_key, episodes=config.real_episodes)
+        untrained = is_first or smt.config.n_warmup == 0
+        world = Imagination(self.family, before.model, before.starts)
+        task, gap = self._ascend(world, task, warm, of_warm, of_best, next_key, untrained)
+        return State(learn_from(shared, best, of_best)[0], task), metrics | gap
 
     def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
         return self.smt.adapt(state.shared, tasks, key)
@@ -139,32 +156,38 @@ class AdMRL:
         middle, half = _box(self.family)
         return middle + half * jnp.clip(jax.random.normal(key, (1, len(half))), -1.0, 1.0)
 
+    def _at(self, place: float, key: Key) -> Float[Array, "1 feature"]:
+        """The task at this place in each feature, in units of half the space; a draw where the space is no box."""
+        if self.config.tasks == "uniform" and not isinstance(self.family.space, Box):
+            return self._drawn(key)
+        middle, half = _box(self.family)
+        return (middle + place * half)[None]
+
     def _ascend(
-        self, shared: Shared, before: Shared, warm: Agent, best: Agent, task: Array, key: Key, untrained: bool
-    ) -> tuple[Shared, Float[Array, "1 feature"], Metrics]:
-        """Lines 5-8. Both policies begin in the same places, with the same noise."""
-        imagined_key, real_key = jax.random.split(key)
-        real = [
-            rollout(self.simulator, agents.policy, task, real_key, episodes=self.config.real_episodes)
-            for agents in (warm, best)
-        ]
-        world = Imagination(self.family, before.model, before.starts)
-        direct, indirect, residual = _gradient(world, task, warm, *real, imagined_key, self.config)
+        self,
+        world: Imagination,
+        task: Float[Array, "1 feature"],
+        warm: Agent,
+        of_warm: Transitions,
+        of_best: Transitions,
+        key: Key,
+        untrained: bool,
+    ) -> tuple[Float[Array, "1 feature"], Metrics]:
+        """Lines 5-8, from real episodes of θ̂ and of π*."""
+        direct, indirect, residual = _gradient(world, task, warm, of_warm, of_best, key, self.config)
         solved = float(residual) <= SOLVED and not untrained  # an untrained policy does not move with ψ
         middle, half = _box(self.family)
         slope = half * (direct + indirect if solved else direct)
         place = jnp.clip((task[0] - middle) / jnp.where(half > 0, half, 1.0) + self.config.rate * slope, -1.0, 1.0)
-        for seen in real:
-            shared, _, _ = learn_from(shared, best, seen)
-        returns = [float(first_episode_return(seen.reward, seen.done).mean()) for seen in real]
+        returns = [float(first_episode_return(seen.reward, seen.done).mean()) for seen in (of_best, of_warm)]
         metrics = {
-            "gap/return": returns[1] - returns[0],
+            "gap/return": returns[0] - returns[1],
             "gap/direct": float(jnp.linalg.norm(half * direct)),
             "gap/implicit": float(jnp.linalg.norm(half * indirect)) if solved else 0.0,
             "gap/residual": float(residual),
             "gap/solved": float(solved),
         }
-        return shared, (middle + half * place)[None], metrics
+        return (middle + half * place)[None], metrics
 
 
 @functools.partial(jax.jit, static_argnames="config")
@@ -172,14 +195,14 @@ def _gradient(
     world: Imagination,
     task: Float[Array, "1 feature"],
     warm: Agent,
-    seen_warm: Transitions,
-    seen_best: Transitions,
+    of_warm: Transitions,
+    of_best: Transitions,
     key: Key,
     config: Config,
 ) -> tuple[Float[Array, " feature"], Float[Array, " feature"], Float[Array, ""]]:
     """Lines 6-7: the direct and the implicit terms, and the residual of the linear system."""
     imagined = rollout(world, warm.policy, task, key, episodes=config.imagined_episodes)
-    rows = task, warm.policy, warm.value, imagined, seen_warm, seen_best
+    rows = task, warm.policy, warm.value, imagined, of_warm, of_best
     psi, policy, value, imagined, warmed, best = jax.tree.map(lambda x: x[0], rows)
     moved = implicit.response(policy, value, psi, world.family, imagined, config.implicit)
     terms = implicit.gap_gradient(psi, policy, value, moved.jacobian, world.family, warmed, best, config.implicit)

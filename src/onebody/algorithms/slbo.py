@@ -10,8 +10,8 @@ Model, policy, value and their optimisers go on from stage to stage.
 
 Differences from the released code: twenty episodes are taken at once instead of one after the other, and the noise
 starts at zero in each; actions are clipped to [-1, 1] by both worlds, so that real and imagined control costs agree;
-TRPO accepts no step beyond δ (the code allows 1.5 δ); the entropy bonus is the exact integral and is not switched off;
-new statistics of observations leave what policy and value do as it is (there, new data change it).
+the entropy bonus is the exact integral and is not switched off; new statistics of observations leave what policy and
+value do as it is (there, new data change it).
 """
 
 import functools

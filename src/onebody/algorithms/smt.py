@@ -28,7 +28,7 @@ from onebody.algorithms.protocol import Adapted, Metrics
 from onebody.algorithms.slbo import adaptation
 from onebody.algorithms.stage import Shared, StageConfig, new_agents, new_shared, stage, virtual_training
 from onebody.core.errors import at_least
-from onebody.core.types import Key
+from onebody.core.types import Key, Transitions
 from onebody.learning.actor_critic import Agent
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.simulator import Simulator
@@ -70,10 +70,10 @@ class SMT:
         return self.begin(key, beside=0)
 
     def begin(self, key: Key, beside: int) -> Shared:
-        """Line 1, with room in D for so many real episodes a task beside those of its stages."""
+        """Line 1, with room in D for `beside` real episodes beside those of the stages of all tasks."""
         self.family.needs_one_model()
-        stages = self.config.n_slbo + math.ceil(beside / self.config.slbo.real_episodes)
-        return new_shared(self.simulator, self.config.slbo, self.config.n_tasks * stages, key)
+        stages = self.config.n_tasks * self.config.n_slbo + math.ceil(beside / self.config.slbo.real_episodes)
+        return new_shared(self.simulator, self.config.slbo, stages, key)
 
     def step(self, state: Shared, key: Key) -> tuple[Shared, Metrics]:
         task_key, warmup_key, slbo_key = jax.random.split(key, 3)
@@ -88,12 +88,18 @@ class SMT:
         return adaptation(shared, agents, tasks, slbo_key, self.simulator, self.config.slbo)
 
     def slbo(
-        self, shared: Shared, agents: Agent, task: Float[Array, "1 feature"], key: Key
+        self,
+        shared: Shared,
+        agents: Agent,
+        task: Float[Array, "1 feature"],
+        key: Key,
+        first: Transitions | None = None,
     ) -> tuple[Shared, Agent, Metrics]:
-        """Lines 6-8."""
+        """Lines 6-8. `first`: real samples of the first stage; by default it collects them itself, as the others do."""
         metrics: Metrics = {}
-        for stage_key in jax.random.split(key, self.config.n_slbo):
-            shared, agents, _, metrics = stage(shared, agents, task, stage_key, self.simulator, self.config.slbo)
+        for i, stage_key in enumerate(jax.random.split(key, self.config.n_slbo)):
+            seen = first if i == 0 else None
+            shared, agents, _, metrics = stage(shared, agents, task, stage_key, self.simulator, self.config.slbo, seen)
         return shared, agents, metrics | {f"task/{i}": x for i, x in enumerate(task[0].tolist(), 1)}
 
     def warm_up(self, state: Shared, tasks: Float[Array, "task feature"], key: Key) -> tuple[Shared, Agent]:

@@ -56,7 +56,7 @@ class StageConfig:
     """λ of generalised advantage estimation"""
     model: DynamicsConfig = field(default_factory=DynamicsConfig)
     value: ValueConfig = field(default_factory=ValueConfig)
-    trpo: TRPOConfig = field(default_factory=TRPOConfig)
+    trpo: TRPOConfig = field(default_factory=functools.partial(TRPOConfig, slack=1.5))
 
     def __post_init__(self) -> None:
         at_least(1, self, "n_inner", "n_model", "n_policy", "real_episodes", "imagined_episodes", "hidden")
@@ -83,11 +83,15 @@ def new_shared(simulator: Simulator, config: StageConfig, stages: int, key: Key)
     if config.model.window > family.horizon:
         raise OnebodyError(f"model window {config.model.window} is longer than an episode of {family.id}")
     model_key, start_key = jax.random.split(key)
-    sizes = (family.body.observation_size, family.body.action_size)
-    model = Dynamics(model_key, *sizes, config.model)
-    optimizer = dynamics.optimizer(config.model).init(eqx.filter(model, trainable(model)))
     capacity = (stages + ADAPTATION_STAGES) * config.real_episodes * family.horizon
-    return Shared(model, optimizer, Replay.empty(capacity, *sizes), simulator.starts(start_key))
+    data = Replay.empty(capacity, family.body.observation_size, family.body.action_size)
+    return Shared(*new_model(model_key, family, config), data, simulator.starts(start_key))
+
+
+def new_model(key: Key, family: TaskFamily, config: StageConfig) -> tuple[Dynamics, PyTree]:
+    """An untrained model, and the state of its optimiser."""
+    model = Dynamics(key, family.body.observation_size, family.body.action_size, config.model)
+    return model, dynamics.optimizer(config.model).init(eqx.filter(model, trainable(model)))
 
 
 @functools.partial(jax.jit, static_argnames=("n", "action_size", "config"))
@@ -159,12 +163,26 @@ def learn_from(shared: Shared, agents: Agent, seen: Transitions) -> tuple[Shared
 
 
 def stage(
-    shared: Shared, agents: Agent, tasks: Array, key: Key, simulator: Simulator, config: StageConfig
+    shared: Shared,
+    agents: Agent,
+    tasks: Array,
+    key: Key,
+    simulator: Simulator,
+    config: StageConfig,
+    seen: Transitions | None = None,
 ) -> tuple[Shared, Agent, Transitions, Metrics]:
-    """Lines 2-5: real samples of one task, then virtual training. Also the new samples."""
+    """Lines 2-5: real samples of one task, then virtual training.
+
+    Args:
+        seen: real samples to learn from; by default they are collected here, with exploration noise.
+
+    Returns:
+        What was learned, the samples, and metrics.
+    """
     collect_key, training_key = jax.random.split(key)
-    explorers = Exploring(agents.policy, jnp.ones(len(tasks)))
-    seen = rollout(simulator, explorers, tasks, collect_key, episodes=config.real_episodes)
+    if seen is None:
+        explorers = Exploring(agents.policy, jnp.ones(len(tasks)))
+        seen = rollout(simulator, explorers, tasks, collect_key, episodes=config.real_episodes)
     shared, agents, error = learn_from(shared, agents, seen)
     family = simulator.family
     shared, agents, metrics = virtual_training(shared, agents, tasks, config.n_inner, training_key, family, config)

@@ -1,12 +1,13 @@
 """How the best policy moves with the task: derivatives of returns in both, and the implicit function theorem.
 
-η(θ, ψ): discounted return of a Gaussian policy θ in task ψ, over the steps of a horizon                    `discounted`
+η(θ, ψ): discounted return of a Gaussian policy θ in task ψ, divided by the steps of a horizon              `discounted`
 ∇_θ η, ∇²_θ η and ∇_θ ∇_ψ η: derivatives of one function, from episodes of the policy                     `surrogate`
 ∂θ̂/∂ψ = -H⁻¹ J where θ̂(ψ) maximises η in a model, H = ∇²_θ η, J = ∇_θ ∇_ψ η                               `response`
 
 Rewards are the family's own function of ψ, whose derivatives are exact (Lin et al. 2020). Gradients in θ are
 REINFORCE's with generalised advantages and a value that stays as it is: without bias where λ = 1 and episodes end,
-else as good as the value.
+else as good as the value. As in TRPO, and in the released code, they weigh all steps alike instead of by γ^t: it is
+this policy gradient that is zero at θ̂. With γ = 1 it is ∇_θ η.
 """
 
 from collections.abc import Callable
@@ -36,7 +37,7 @@ class ImplicitConfig:
     trace: float = 0.95
     """λ of the advantages, and by how much cross terms of two steps fade a step between them (Farquhar et al. 2019)"""
     damping: float = 0.1
-    """added to the diagonal of H² / parameters"""
+    """Added to the diagonal of H² divided by the number of policy parameters"""
     iterations: int = 200
     """of conjugate gradient, at most"""
     tolerance: float = 1e-2
@@ -58,7 +59,8 @@ def discounted(
     task: Float[Array, " feature"], family: TaskFamily, seen: Transitions, discount: float
 ) -> Float[Array, ""]:
     """η: mean of γ^t r_t(ψ) over the steps of a horizon, 0 once the episode has ended."""
-    return jnp.mean(_weight(seen, discount) * rewards(family, seen, task))
+    weight = discount ** jnp.arange(len(seen.done))[:, None]
+    return jnp.mean(weight * _counted(seen) * rewards(family, seen, task))
 
 
 def surrogate(
@@ -70,11 +72,11 @@ def surrogate(
     seen: Transitions,
     config: ImplicitConfig,
 ) -> Float[Array, ""]:
-    """Loaded DiCE (Farquhar, Whiteson, Foerster 2019): mean of γ^t (□(w_t) - □(w_t - log π_t)) A_t(ψ), where
+    """Loaded DiCE (Farquhar, Whiteson, Foerster 2019): mean of (□(w_t) - □(w_t - log π_t)) A_t(ψ), where
     w_t = Σ_{j ≤ t} λ^{t-j} log π_θ(a_j | s_j) and □(w) = exp(w - stopped w).
 
-    Its value means nothing; each derivative in θ and ψ is one of η (with V beyond a cut-off end), with cross terms
-    between times (λ = 1: all of them).
+    Its value means nothing; each derivative in θ and ψ is one of η (with V beyond a cut-off end), but for the weights
+    γ^t of steps, with cross terms between times (λ = 1: all of them).
     """
     rewarded = seen._replace(reward=rewards(family, seen, task))
     advantage = gae(rewarded, value(seen.observation), value(seen.next_observation), config.discount, config.trace)
@@ -86,7 +88,7 @@ def surrogate(
 
     _, w = jax.lax.scan(step, jnp.zeros_like(log_prob[0]), log_prob)
     box = lambda x: jnp.exp(x - jax.lax.stop_gradient(x))  # noqa: E731
-    return jnp.mean(_weight(seen, config.discount) * (box(w) - box(w - log_prob)) * advantage)
+    return jnp.mean(_counted(seen) * (box(w) - box(w - log_prob)) * advantage)
 
 
 class Response(NamedTuple):
@@ -184,7 +186,6 @@ def _with(policy: GaussianPolicy, parameters: Float[Array, " n"]) -> GaussianPol
     return eqx.tree_at(lambda p: p.net, policy, ravel_pytree(policy.net)[1](parameters))
 
 
-def _weight(seen: Transitions, discount: float) -> Float[Array, "time episode"]:
-    """γ^t in the first episode of each slot; 0 in those that follow where it ends early, which η does not count."""
-    ended = jnp.cumsum(seen.done, axis=0) > seen.done
-    return jnp.where(ended, 0.0, discount ** jnp.arange(len(seen.done))[:, None])
+def _counted(seen: Transitions) -> Float[Array, "time episode"]:
+    """1 in the first episode of each slot; 0 in those that follow where it ends early, which η does not count."""
+    return jnp.where(jnp.cumsum(seen.done, axis=0) > seen.done, 0.0, 1.0)

@@ -17,10 +17,12 @@ from onebody.learning.policies import GaussianPolicy
 
 @dataclass(frozen=True)
 class TRPOConfig:
-    """Step size and solver. SLBO's released code, but for the acceptance of a step: it allows 1.5 max_kl."""
+    """Step size and solver. SLBO's released code, but for `slack`, which is 1.5 there."""
 
     max_kl: float = 0.01
-    """δ: largest mean KL(old ‖ new) of a step, in nats"""
+    """Trust region δ: mean KL(old ‖ new) that the natural-gradient step is scaled to, in nats"""
+    slack: float = 1.0
+    """Largest mean KL at which the line search accepts a step, as a multiple of δ"""
     cg_iterations: int = 10
     """of the conjugate gradient"""
     damping: float = 0.1
@@ -33,7 +35,7 @@ class TRPOConfig:
     """coefficient of the entropy within |action| ≤ 2"""
 
     def __post_init__(self) -> None:
-        at_least(1, self, "cg_iterations")
+        at_least(1, self, "slack", "cg_iterations")
         at_least(0, self, "damping", "backtracks", "entropy")
         at_most(1, self, "shrink")
         positive(self, "max_kl", "shrink")
@@ -114,7 +116,7 @@ def step(
     old: Gaussian | None = None,
     curvature: Callable[[Array], Gaussian] | None = None,
 ) -> tuple[Float[Array, " n"], dict[str, Float[Array, ""]]]:
-    """The natural gradient to the edge of the trust region, shortened until KL ≤ δ and the surrogate grows.
+    """The natural gradient to the edge of the trust region, shortened until KL ≤ slack · δ and the surrogate grows.
 
     If no step is accepted the parameters stay as they are.
 
@@ -138,7 +140,7 @@ def step(
         candidate = parameters + length * config.shrink**times * direction
         new = distribution(candidate)
         kl, gain = old.kl(new).mean(), surrogate(new, old, action, advantage, config.entropy) - before
-        return (kl <= config.max_kl) & (gain >= 0.0), kl, gain
+        return (kl <= config.slack * config.max_kl) & (gain >= 0.0), kl, gain
 
     def backtrack(carry: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
         times = carry[0] + 1

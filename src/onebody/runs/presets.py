@@ -77,12 +77,29 @@ _SMOKE = StageConfig(
     imagined_episodes=8,
     model=DynamicsConfig(hidden=(32, 32), batch=32),
     value=ValueConfig(hidden=(16, 16), batch=64, epochs=2),
+    trpo=TRPOConfig(),
 )
 _LAPTOP_SMT = smt.Config(n_tasks=40, n_warmup=8, slbo=_LAPTOP_TASK)
 _SMOKE_SMT = smt.Config(n_tasks=3, n_warmup=2, slbo=_SMOKE)
 _ADMRL = {
     "paper": admrl.Config(),
-    "laptop": admrl.Config(real_episodes=10, imagined_episodes=40, smt=_LAPTOP_SMT),
+    # numbers of stages, iterations and gradient steps in the proportions of `paper`
+    "laptop": admrl.Config(
+        real_episodes=6,
+        smt=smt.Config(
+            n_tasks=20,
+            n_warmup=8,
+            n_slbo=3,
+            slbo=dataclasses.replace(
+                _LAPTOP,
+                n_inner=4,
+                n_model=100,
+                n_policy=20,
+                real_episodes=6,
+                model=DynamicsConfig(hidden=(256, 256), window=1, batch=256),
+            ),
+        ),
+    ),
     "smoke": admrl.Config(real_episodes=4, imagined_episodes=8, smt=_SMOKE_SMT),
 }
 _LAPTOP_MODELS = ValidatedConfig(hidden=(256, 256))
@@ -180,7 +197,7 @@ _CONFIGS: dict[tuple[str, str], Any] = {
     ("smt", "demo"): smt.Config(n_tasks=16, n_warmup=8, slbo=_LAPTOP_TASK),
     ("smt-active", "paper"): active_smt.Config(),
     ("smt-active", "laptop"): active_smt.Config(tries=3, smt=_LAPTOP_SMT),
-    ("smt-active", "smoke"): active_smt.Config(window=1, tries=2, real_episodes=2, n_shadow=10, smt=_SMOKE_SMT),
+    ("smt-active", "smoke"): active_smt.Config(window=1, tries=2, real_episodes=2, smt=_SMOKE_SMT),
     **{
         (name, preset): dataclasses.replace(config, tasks=tasks)
         for name, tasks in {"admrl": "adversarial", **_TASKS}.items()
