@@ -31,7 +31,7 @@ def advantages(transitions: Transitions, discount: float, trace: float) -> Float
     """GAE of one task's transitions, in slots of one horizon, with the baseline fitted to their own discounted returns.
 
     A return ends with a termination or with the horizon. An episode that began after another one in its slot is cut by
-    the slot's end before its horizon: its return goes on with the baseline's value of the next observation. For that the
+    the slot's end before its horizon: its return goes on with the baseline's value of the next observation. So the
     baseline is fitted twice, first to the rewards until the cut alone.
 
     Returns:
