@@ -37,7 +37,7 @@ def maps(run):
     @eqx.filter_jit
     def moved(members, key):
         before, _ = mb_mpo.imagine(state.models, members, policies, key, algorithm.family, config)
-        adapted = maml.inner_steps(policies, before, config.inner_rate, maml.likelihood)
+        adapted = maml.inner_step_each(policies, before, config.inner_rate, maml.likelihood)
         return jnp.stack([here.kl(one.distribution(states)) for one in each(adapted, config.meta_batch)]).mean(0)
 
     predicted = jnp.stack([model(states, here.mean) for model in each(members, config.model.members)])

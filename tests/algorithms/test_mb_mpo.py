@@ -61,16 +61,19 @@ def test_each_imaginary_task_is_imagined_in_its_own_model(bias):
         assert np.median(error[moved[task]]) < 1e-4
 
 
-def test_a_meta_step_is_mamls_with_models_for_tasks(trained):
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_meta_step_is_mamls_with_models_for_tasks(trained, steps):
     _, state = trained
     members, key = state.models.members, jax.random.key(4)
-    moved, metrics = mb_mpo.meta_step(state, members, key, POINT, SMOKE)
-    before_key, after_key = jax.random.split(key)
-    policies = maml.for_each(state.policy, SMOKE.meta_batch)
-    before, _ = mb_mpo.imagine(state.models, members, policies, before_key, POINT, SMOKE)
-    adapted = maml.inner_steps(policies, before, SMOKE.inner_rate, maml.likelihood)
+    config = dataclasses.replace(SMOKE, inner_steps=steps)
+    moved, metrics = mb_mpo.meta_step(state, members, key, POINT, config)
+    *before_keys, after_key = jax.random.split(key, steps + 1)
+    adapted, before = maml.for_each(state.policy, SMOKE.meta_batch), ()
+    for k in before_keys:
+        found, _ = mb_mpo.imagine(state.models, members, adapted, k, POINT, SMOKE)
+        adapted, before = maml.inner_step_each(adapted, found, SMOKE.inner_rate, maml.likelihood), (*before, found)
     after, _ = mb_mpo.imagine(state.models, members, adapted, after_key, POINT, SMOKE)
-    wanted, _ = maml.outer_step(state.policy, before, after, SMOKE)
+    wanted, _ = maml.outer_step(state.policy, before, after, config)
     np.testing.assert_allclose(moved.policy.net.weights[0], wanted.net.weights[0], atol=1e-6)
     np.testing.assert_allclose(moved.adapted.net.weights[0], adapted.net.weights[0], atol=1e-6)
     assert 0 < metrics["policy/kl"] <= SMOKE.trpo.max_kl

@@ -152,6 +152,30 @@ def test_adaptation_explores_from_the_prior_then_infers_from_all_it_saw(trained)
     np.testing.assert_allclose(again.belief.mean, stages[1].belief.mean[:2], atol=1e-5)
 
 
+def test_evidence_of_stages_adds_up_to_the_posterior_of_all_their_transitions(trained, monkeypatch):
+    algorithm, state = trained
+    contexts, original = [], pearl._evidence
+    monkeypatch.setattr(
+        pearl, "_evidence", lambda encoder, context: (contexts.append(context), original(encoder, context))[1]
+    )
+    stages = list(itertools.islice(algorithm.adapt(state, POINT.space.held_out(3), jax.random.key(7)), 5))
+    for i, stage in enumerate(stages[1:], 1):
+        wanted = pearl.posterior(state.learner.nets.encoder, jnp.concatenate(contexts[:i], axis=1))
+        np.testing.assert_allclose(stage.belief.mean, wanted.mean, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(stage.belief.log_std, wanted.log_std, atol=1e-5)
+
+
+def test_stages_after_the_first_compile_nothing(trained, caplog):
+    algorithm, state = trained
+    stages = algorithm.adapt(state, POINT.space.held_out(5), jax.random.key(7))
+    with jax.log_compiles():
+        next(stages), next(stages)
+        assert "Compiling" in caplog.text
+        caplog.clear()
+        next(stages), next(stages), next(stages)
+    assert "Compiling" not in caplog.text
+
+
 def test_a_task_adapts_from_its_own_rewards_alone(trained):
     """The first of two tasks ends with the same belief whatever the second is."""
     algorithm, state = trained

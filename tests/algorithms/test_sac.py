@@ -1,6 +1,7 @@
 """SAC: the temperature finds its entropy, terminal states are not bootstrapped, a single task is learned."""
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -60,6 +61,48 @@ def test_targets_follow_slowly():
     critics = jax.tree.map(lambda x: x + 1 if isinstance(x, jax.Array) else x, state.learner.critics)
     moved = averaged(state.learner.critics, critics, 0.25)
     np.testing.assert_allclose(moved[0].biases[0] - state.learner.critics[0].biases[0], 0.25, rtol=1e-5)
+
+
+def adapted(monkeypatch, stages):
+    """The replay of each stage of adaptation, and the rows that each brought."""
+    algorithm, state = new()
+    replays, rows = [], []
+    improve, episodes = sac_baseline.improve, algorithm._episodes
+    monkeypatch.setattr(sac_baseline, "improve", lambda *inputs: (replays.append(inputs[1]), improve(*inputs))[1])
+    monkeypatch.setattr(
+        sac_baseline.SAC, "_episodes", lambda self, *inputs: (rows.append(found := episodes(*inputs)), found)[1]
+    )
+    for _ in itertools.islice(algorithm.adapt(state, jnp.array([[0.7, 0.0]]), jax.random.key(0)), stages + 1):
+        pass
+    return replays, [found for found, _ in rows]
+
+
+def test_adaptation_draws_from_all_that_its_stages_brought(monkeypatch):
+    replays, rows = adapted(monkeypatch, 3)
+    together = jax.tree.map(lambda *x: jnp.concatenate(x, axis=1)[0], *rows)
+    n, key = len(together.reward), jax.random.key(5)
+    at = (jax.random.uniform(key, (1, 50)) * n).astype(jnp.int32)
+    for found, wanted in zip(replays[-1].draw(key, jnp.zeros(1, jnp.int32), 50), together, strict=True):
+        np.testing.assert_array_equal(found, wanted[at])
+
+
+def test_adaptation_forgets_the_oldest_stages_where_there_is_no_more_room(monkeypatch):
+    monkeypatch.setattr(sac_baseline, "REMEMBERED", 2)
+    replays, rows = adapted(monkeypatch, 4)
+    wanted = jnp.concatenate([rows[2].observation[0], rows[3].observation[0]])
+    np.testing.assert_array_equal(replays[-1].rows.observation, wanted)
+    assert replays[-1].n_visits[0] == 2
+
+
+def test_stages_after_the_first_compile_nothing(caplog):
+    algorithm, state = new()
+    stages = algorithm.adapt(state, POINT.space.held_out(2), jax.random.key(7))
+    with jax.log_compiles():
+        next(stages), next(stages)
+        assert "Compiling" in caplog.text
+        caplog.clear()
+        next(stages), next(stages)
+    assert "Compiling" not in caplog.text
 
 
 def test_a_single_task_is_learned_from_its_own_samples():

@@ -7,16 +7,77 @@ from onebody.core.types import Transitions
 from onebody.learning import linear_baseline
 
 
-def transitions(reward, done, observation=None):
+def transitions(reward, done, observation=None, terminated=None, next_observation=None):
+    """Ends are truncations but where `terminated` says otherwise; next observations are those of the following rows."""
     reward, done = jnp.asarray(reward, jnp.float32), jnp.asarray(done)
     seen = jax.random.normal(jax.random.key(0), (*reward.shape, 2)) if observation is None else observation
-    return Transitions(seen, jnp.zeros((*reward.shape, 1)), reward, seen, jnp.zeros_like(done), done)
+    following = jnp.concatenate([seen[1:], seen[-1:]]) if next_observation is None else next_observation
+    terminated = jnp.zeros_like(done) if terminated is None else jnp.asarray(terminated)
+    action = jnp.zeros((*reward.shape, 1))
+    return Transitions(seen, action, reward, following, terminated, done & ~terminated)
+
+
+def random_ends(seed, steps=200, slots=400, share=0.01):
+    """Rewards of 1 in slots of one horizon, where a share of all steps ends an episode, whatever is observed."""
+    terminated = np.random.default_rng(seed).random((steps, slots)) < share
+    done = terminated.copy()
+    done[-1] = True
+    return transitions(np.ones(done.shape), done, terminated=terminated)
 
 
 def test_time_begins_anew_with_each_episode():
     done = jnp.zeros((6, 1), bool).at[2].set(True)
-    found = linear_baseline.features(jnp.zeros((6, 1, 1)), done)
+    age = linear_baseline.ages(done)
+    np.testing.assert_array_equal(age[:, 0], [0, 1, 2, 0, 1, 2])
+    found = linear_baseline.features(jnp.zeros((6, 1, 1)), age)
     np.testing.assert_allclose(found[:, 0, 2] * 100, [0, 1, 2, 0, 1, 2], atol=1e-5)
+
+
+@pytest.mark.parametrize("share", [0.005, 0.01, 0.02])
+def test_random_ends_give_no_advantage_to_a_time_in_the_slot(share):
+    """The correlation is -0.30 to -0.40 where the slot's end counts as the episode's."""
+    found = np.asarray(linear_baseline.advantages(random_ends(0, share=share), 0.99, 1.0))
+    time = np.broadcast_to(np.arange(len(found))[:, None], found.shape)
+    assert abs(np.corrcoef(found.ravel(), time.ravel())[0, 1]) < 0.06
+    by_quarter = found.reshape(4, -1).mean(axis=1)
+    assert np.abs(by_quarter).max() < 0.12, by_quarter
+
+
+def test_a_cut_by_hand():
+    """Slots of three steps and episodes of two, observed by the steps that remain; undiscounted rewards of 1.
+
+    So V(2) = 2 and V(1) = 1. The last row begins an episode that the slot's end cuts: its return goes on with V(1). Its
+    reward is 2 in one slot and 0 in the other, which is all that V does not explain.
+    """
+    reward, done = [[1.0, 1.0], [1.0, 1.0], [2.0, 0.0]], [[False] * 2, [True] * 2, [True] * 2]
+    terminated = [[False] * 2, [True] * 2, [False] * 2]
+    remain = jnp.broadcast_to(jnp.array([2.0, 1.0, 2.0])[:, None, None], (3, 2, 1))
+    seen = transitions(reward, done, remain, terminated, next_observation=remain - 1)
+    for trace in (0.0, 1.0):
+        found = linear_baseline.advantages(seen, 1.0, trace)
+        np.testing.assert_allclose(found, [[0, 0], [0, 0], [3**0.5, -(3**0.5)]], atol=2e-3)
+
+
+def test_the_value_at_a_cut_is_the_baselines_own():
+    """By least squares and a loop over time; an episode of the whole horizon ends with its slot."""
+    seen = random_ends(1, steps=60, slots=50, share=0.05)
+    age, discount = np.asarray(linear_baseline.ages(seen.done)), 0.9
+    rows = np.asarray(linear_baseline.features(seen.observation, jnp.asarray(age)), np.float64)
+    beyond = np.asarray(linear_baseline.features(seen.next_observation[-1], jnp.asarray(age[-1] + 1)), np.float64)
+    flat, whole = rows.reshape(-1, rows.shape[-1]), age[-1] == 59
+    assert 0 < whole.sum() < 10
+
+    def returns(after):
+        found, following = np.zeros(age.shape), np.where(whole, 0.0, after)
+        for t in reversed(range(60)):
+            found[t] = following = 1.0 + discount * np.where(seen.terminated[t], 0.0, following)
+        return found
+
+    fit = lambda after: np.linalg.lstsq(flat, returns(after).ravel(), rcond=None)[0]  # noqa: E731
+    weights = fit(beyond @ fit(0.0))
+    wanted = returns(beyond @ weights) - rows @ weights
+    wanted = (wanted - wanted.mean()) / wanted.std()
+    np.testing.assert_allclose(linear_baseline.advantages(seen, discount, 1.0), wanted, atol=0.01)
 
 
 def test_what_the_features_explain_has_no_advantage():

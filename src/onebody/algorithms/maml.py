@@ -3,10 +3,10 @@
     1: initialise the policy θ
     2: for n_iterations                                                                   `step`
     3:     draw a meta-batch of tasks ψ_i from p(ψ)
-    4:     for each: K real episodes with π_θ                                             `explore`
-    5:         θ'_i = θ - α ∇ L_i(θ), L the policy gradient's loss on them                `inner_step`
+    4:     for each: θ'_i = θ; then inner_steps times: K real episodes with π_θ'_i        `explore`
+    5:         θ'_i ← θ'_i - α ∇ L_i(θ'_i), L the policy gradient's loss on them          `inner_step`
     6:         K real episodes with π_θ'_i
-    7:     θ ← one step of TRPO on Σ_i L_i(θ'_i), through line 5                          `outer_step`
+    7:     θ ← one step of TRPO on Σ_i L_i(θ'_i), through each line 5                     `outer_step`
     8: a new ψ: stage 0 is π_θ; each stage lines 4-5 once more, with α, then α/2     `adaptation`
 
 The task is hidden: the policy sees ψ only through rewards. Advantages have mean 0 and deviation 1 for each task, from a
@@ -41,7 +41,7 @@ from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
 
 CURVATURE = 8000
-"""rows of all tasks together that go into the Fisher matrix of the outer step, before and after the inner one"""
+"""rows of all tasks together that go into the Fisher matrix of the outer step, before each inner step and after all"""
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,12 @@ class Meta:
     meta_batch: int = 40
     """tasks of one"""
     episodes: int = 20
-    """real episodes a task, before and after the inner step (K); as many a stage of adaptation"""
+    """real episodes per task before each inner step and after the last one (K); as many per stage of adaptation"""
     inner_rate: float = 0.1
     """α; 0: nothing adapts"""
+    inner_steps: int = 1
+    """Policy gradient steps that adapt to a task in training, each on episodes of its own. A meta-iteration collects
+    (inner_steps + 1) · meta_batch · episodes episodes"""
     hidden: tuple[int, ...] = (64, 64)
     """units of each hidden layer of the policy"""
     activation: Activation = "tanh"
@@ -70,7 +73,7 @@ class Meta:
 
     def __post_init__(self) -> None:
         positive(self, "action_scale")
-        at_least(1, self, "n_iterations", "meta_batch", "episodes", "hidden")
+        at_least(1, self, "n_iterations", "meta_batch", "episodes", "inner_steps", "hidden")
         at_least(0, self, "discount", "trace", "inner_rate")
         at_most(1, self, "discount", "trace")
 
@@ -81,7 +84,7 @@ class Config(Meta):
     ProMP's; the preset `paper` has MAML's own network."""
 
     second_order: bool = True
-    """differentiate through the inner step; else its gradient counts as a constant (first-order MAML)"""
+    """differentiate through the inner steps; else their gradients count as constants (first-order MAML)"""
     trpo: TRPOConfig = field(default_factory=partial(TRPOConfig, entropy=0.0, damping=1e-5))
     """of the outer step"""
 
@@ -103,6 +106,8 @@ class Seen(NamedTuple):
         return Seen(observation, action, advantage, Gaussian(mean, self.taken.log_std))
 
 
+Before = tuple[Seen, ...]
+"""what was seen before each inner step"""
 Loss = Callable[[Gaussian, Seen], Array]
 """(distribution of the actions now, what was seen) -> L of one task; `Seen` without its axis of tasks"""
 
@@ -123,7 +128,7 @@ def inner_step(
 
 
 @partial(jax.jit, static_argnames=("loss",))
-def inner_steps(policies: GaussianPolicy, seen: Seen, rate: Float[Array, ""] | float, loss: Loss) -> GaussianPolicy:
+def inner_step_each(policies: GaussianPolicy, seen: Seen, rate: Float[Array, ""] | float, loss: Loss) -> GaussianPolicy:
     """Line 5, each task with its own policy, one task after the other as in `adapted_distribution`."""
     return jax.lax.map(lambda task: inner_step(task[0], task[1], rate, loss), (policies, seen))
 
@@ -155,15 +160,18 @@ def seen(policies: GaussianPolicy, found: Transitions, config: Meta) -> Seen:
 
 def meta_batch(
     simulator: Simulator, policy: GaussianPolicy, key: Key, config: Meta, loss: Loss
-) -> tuple[Seen, Seen, Metrics]:
-    """Lines 3-6: what was seen before and after the inner step."""
-    task_key, before_key, after_key = jax.random.split(key, 3)
+) -> tuple[Before, Seen, Metrics]:
+    """Lines 3-6: what was seen before each inner step, and after the last one."""
+    task_key, *keys = jax.random.split(key, config.inner_steps + 2)
     tasks = simulator.family.space.sample(task_key, config.meta_batch)
-    policies = for_each(policy, len(tasks))
-    before, first = explore(simulator, policies, tasks, before_key, config, config.episodes)
-    adapted = inner_steps(policies, before, config.inner_rate, loss)
-    after, then = explore(simulator, adapted, tasks, after_key, config, config.episodes)
-    return before, after, {"real/return": float(first.mean()), "real/adapted_return": float(then.mean())}
+    policies, before, returns = for_each(policy, len(tasks)), [], []
+    for k in keys[:-1]:
+        found, reached = explore(simulator, policies, tasks, k, config, config.episodes)
+        policies = inner_step_each(policies, found, config.inner_rate, loss)
+        before.append(found)
+        returns.append(float(reached.mean()))
+    after, reached = explore(simulator, policies, tasks, keys[-1], config, config.episodes)
+    return tuple(before), after, {"real/return": returns[0], "real/adapted_return": float(reached.mean())}
 
 
 def adaptation(
@@ -174,7 +182,7 @@ def adaptation(
     for stage in itertools.count():
         yield Adapted(policies)
         found, _ = explore(simulator, policies, tasks, jax.random.fold_in(key, stage), config, episodes)
-        policies = inner_steps(policies, found, config.inner_rate / (2 if stage else 1), loss)
+        policies = inner_step_each(policies, found, config.inner_rate / (2 if stage else 1), loss)
 
 
 def new_policy(family: TaskFamily, key: Key, config: Meta) -> GaussianPolicy:
@@ -184,17 +192,22 @@ def new_policy(family: TaskFamily, key: Key, config: Meta) -> GaussianPolicy:
 
 
 def adapted_distribution(
-    policy: GaussianPolicy, before: Seen, after: Seen, rate: float, loss: Loss, second_order: bool = True
+    policy: GaussianPolicy, before: Before, after: Seen, rate: float, loss: Loss, second_order: bool = True
 ) -> Gaussian:
     """What the adapted policies would do in the states of `after`, [task, row, action], as a function of the policy.
 
     One task after the other, computed anew for the gradient: the rows of one stay in the processor's cache.
     """
+    if not before:
+        return policy.distribution(after.observation)
 
     @jax.checkpoint
-    def one(task: tuple[Seen, Seen]) -> Gaussian:
+    def one(task: tuple[Before, Seen]) -> Gaussian:
         before, after = task
-        return inner_step(policy, before, rate, loss, second_order).distribution(after.observation)
+        adapted = policy
+        for found in before:
+            adapted = inner_step(adapted, found, rate, loss, second_order)
+        return adapted.distribution(after.observation)
 
     found = jax.lax.map(one, (before, after))
     return Gaussian(found.mean, found.log_std[:, None])
@@ -202,20 +215,21 @@ def adapted_distribution(
 
 @partial(jax.jit, static_argnames=("config",))
 def outer_step(
-    policy: GaussianPolicy, before: Seen, after: Seen, config: Config
+    policy: GaussianPolicy, before: Before, after: Seen, config: Config
 ) -> tuple[GaussianPolicy, dict[str, Array]]:
     """Line 7."""
     free, fixed = eqx.partition(policy, trainable(policy))
     parameters, unravel = ravel_pytree(free)
 
-    def distribution(parameters: Array, before: Seen = before, after: Seen = after) -> Gaussian:
+    def distribution(parameters: Array, before: Before = before, after: Seen = after) -> Gaussian:
         policy = eqx.combine(unravel(parameters), fixed)
         return adapted_distribution(policy, before, after, config.inner_rate, likelihood, config.second_order)
 
     taken = Gaussian(after.taken.mean, after.taken.log_std[:, None])
     rows = after.action, after.advantage
     each = -(-CURVATURE // len(after.advantage))
-    curvature = partial(distribution, before=before.some(each), after=after.some(each))
+    some = tuple(found.some(each) for found in before), after.some(each)
+    curvature = partial(distribution, before=some[0], after=some[1])
     parameters, metrics = trpo.step(distribution, parameters, *rows, config.trpo, taken, curvature)
     return eqx.combine(unravel(parameters), fixed), metrics
 

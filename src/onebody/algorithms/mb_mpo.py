@@ -6,7 +6,8 @@
            actions in the first iteration                                                               `models.collect`
     4:     fit each model on its own split of D until its validation loss no longer falls               `models.fit`
     5:     n_meta times                                                                                 `meta_step`
-    6:         for each imaginary task, a model: imagined episodes with π_θ; θ'_k = θ - α ∇ L_k(θ)
+    6:         for each imaginary task, a model: imagined episodes with π_θ; θ'_k = θ - α ∇ L_k(θ); once more
+           from there for each further inner step
     7:         imagined episodes with π_θ'_k; θ ← one step of TRPO on Σ_k L_k(θ'_k), through line 6
     8: a new ψ: policy gradient steps from θ on real episodes                                `maml.adaptation`
 
@@ -45,14 +46,14 @@ from onebody.worlds.simulator import Simulator
 
 @dataclass(frozen=True)
 class Config(maml.Config):
-    """The released settings; `episodes` are imagined ones of a task, before and after the inner step."""
+    """The released settings; `episodes` are imagined ones of a task, before each inner step and after the last one."""
 
     n_iterations: int = 100
     """iterations of training"""
     meta_batch: int = 20
     """imaginary tasks, each in a model"""
     episodes: int = 50
-    """imagined episodes a task, before and after the inner step"""
+    """imagined episodes per task, before each inner step and after the last one"""
     inner_rate: float = 1e-3
     """α, in the models and in adaptation"""
     hidden: tuple[int, ...] = (32, 32)
@@ -115,15 +116,19 @@ def meta_step(
     state: State, members: Member, key: Key, family: TaskFamily, config: Config
 ) -> tuple[State, dict[str, Array]]:
     """Lines 6-7."""
-    before_key, after_key = jax.random.split(key)
-    policies = for_each(state.policy, config.meta_batch)
-    before, first = imagine(state.models, members, policies, before_key, family, config)
-    adapted = maml.inner_steps(policies, before, config.inner_rate, likelihood)
-    after, then = imagine(state.models, members, adapted, after_key, family, config)
-    policy, metrics = maml.outer_step(state.policy, before, after, config)
-    imagined = {"imagined/return": first["return"], "imagined/adapted_return": then["return"]}
+    keys = jax.random.split(key, config.inner_steps + 1)
+    adapted, before, found = for_each(state.policy, config.meta_batch), [], []
+    for k in keys[:-1]:
+        seen, stats = imagine(state.models, members, adapted, k, family, config)
+        adapted = maml.inner_step_each(adapted, seen, config.inner_rate, likelihood)
+        before.append(seen)
+        found.append(stats)
+    after, stats = imagine(state.models, members, adapted, keys[-1], family, config)
+    policy, metrics = maml.outer_step(state.policy, tuple(before), after, config)
+    imagined = {"imagined/return": found[0]["return"], "imagined/adapted_return": stats["return"]}
+    imagined["imagined/cut"] = jnp.stack([x["cut"] for x in [*found, stats]]).max()
     state = eqx.tree_at(lambda s: (s.policy, s.adapted), state, (policy, adapted))
-    return state, metrics | imagined | {"imagined/cut": jnp.maximum(first["cut"], then["cut"])}
+    return state, metrics | imagined
 
 
 @partial(jax.jit, static_argnames=("family", "config"))

@@ -6,7 +6,8 @@
     4:     for n_epochs: one step of Adam up Σ_i clipped surrogate of θ'_i(θ) - η KL(π_θo ‖ π_θ)   `outer_loss`
     5: adaptation as MAML's
 
-θo is the policy that collected line 3; θ' is differentiated through as in MAML. The ratio's value is no estimate of
+θo is the policy that collected line 3; θ' is differentiated through as in MAML. With several inner steps the KL is
+the mean over the policies before each, as in the released code. The ratio's value is no estimate of
 anything at θ = θo, but its second derivative is that of the expected return with little variance (their §5).
 """
 
@@ -20,7 +21,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PyTree
 
-from onebody.algorithms.maml import Meta, Seen, adaptation, adapted_distribution, meta_batch, new_policy
+from onebody.algorithms.maml import Before, Meta, Seen, adaptation, adapted_distribution, meta_batch, new_policy
 from onebody.algorithms.protocol import Adapted, Metrics
 from onebody.core.errors import at_least, positive
 from onebody.core.gaussian import Gaussian
@@ -66,22 +67,29 @@ def ratio(now: Gaussian, seen: Seen) -> Float[Array, ""]:
     return -jnp.mean(jnp.exp(now.log_prob(seen.action) - seen.taken.log_prob(seen.action)) * seen.advantage)
 
 
-def outer_loss(policy: GaussianPolicy, before: Seen, after: Seen, config: Config) -> tuple[Array, dict[str, Array]]:
+def outer_loss(policy: GaussianPolicy, before: Before, after: Seen, config: Config) -> tuple[Array, dict[str, Array]]:
     """Line 4's objective (their Eq. 11), to be made small."""
     now = adapted_distribution(policy, before, after, config.inner_rate, ratio)
-    taken = Gaussian(after.taken.mean, after.taken.log_std[:, None])
+    taken = _taken(after)
     gain = jnp.exp(now.log_prob(after.action) - taken.log_prob(after.action))
     clipped = jnp.clip(gain, 1 - config.clip, 1 + config.clip)
     surrogate = jnp.minimum(gain * after.advantage, clipped * after.advantage).mean()
-    inner = (
-        Gaussian(before.taken.mean, before.taken.log_std[:, None]).kl(policy.distribution(before.observation)).mean()
-    )
+    kls = [
+        _taken(found).kl(adapted_distribution(policy, before[:i], found, config.inner_rate, ratio)).mean()
+        for i, found in enumerate(before)
+    ]
+    inner = jnp.stack(kls).mean()
     metrics = {"policy/kl": taken.kl(now).mean(), "policy/inner_kl": inner, "policy/gain": surrogate}
     return config.inner_kl * inner - surrogate, metrics
 
 
+def _taken(seen: Seen) -> Gaussian:
+    """Of each action [task, row, action]; the rows of a task share a standard deviation."""
+    return Gaussian(seen.taken.mean, seen.taken.log_std[:, None])
+
+
 @partial(jax.jit, static_argnames=("config",))
-def outer_steps(state: State, before: Seen, after: Seen, config: Config) -> tuple[State, dict[str, Array]]:
+def outer_steps(state: State, before: Before, after: Seen, config: Config) -> tuple[State, dict[str, Array]]:
     free, fixed = eqx.partition(state.policy, trainable(state.policy))
 
     def loss(free: PyTree) -> tuple[Array, dict[str, Array]]:

@@ -5,7 +5,7 @@
     3:     real episodes, each of its own task, into replay
     4:     n_gradient times, for a batch of transitions                                                     `update`
     5:         Q₁, Q₂ towards r + γ (min Q̄ - α log π); π down α log π - min Q; α towards an entropy of -actions
-    6: a new ψ: stage 0 is the policy as it is; each stage lines 3-5 for ψ alone, with its own replay        `adapt`
+    6: a new ψ: stage 0 is the policy as it is; each stage lines 3-5 for ψ alone, with a replay of its own   `adapt`
 
 The policy does not see ψ: untrained (`--samples 0`) and adapted in stages it is the usual single-task baseline.
 
@@ -14,9 +14,10 @@ policy's own, not uniformly random; networks begin as those of the released PEAR
 """
 
 import itertools
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 
 import equinox as eqx
 import jax
@@ -34,6 +35,9 @@ from onebody.learning.task_replay import Rows, TaskReplay
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
+
+REMEMBERED = 100
+"""stages of adaptation, the latest ones, whose samples are learned from"""
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,12 @@ def improve(learner: Learner, replay: TaskReplay, key: Key, config: Config) -> t
     return repeated(lambda learner, key: update(learner, replay, key, config), learner, key, config.n_gradient)
 
 
+@jax.jit
+def _visited(replay: TaskReplay, rows: Rows) -> TaskReplay:
+    """The replay of all tasks as one, with rows [1, row, ...] more."""
+    return replay.visit(jnp.zeros(1, jnp.int32), rows)
+
+
 @dataclass(frozen=True)
 class SAC:
     """Soft actor-critic."""
@@ -155,21 +165,21 @@ class SAC:
             replay = replay.begin(self._episodes(actor, tasks, 1, begin_key)[0])
         tasks = self.family.space.sample(task_key, config.episodes)
         rows, metrics = self._episodes(actor, tasks, 1, episode_key)
-        replay = replay.visit(jnp.zeros(1, jnp.int32), rows)
+        replay = _visited(replay, rows)
         learner, found = improve(state.learner, replay, learn_key, config)
         return State(learner, replay), metrics | {name: float(x) for name, x in found.items()}
 
     def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
         """Line 6."""
-        learners, seen = [state.learner] * len(tasks), [[] for _ in tasks]
+        learners = [state.learner] * len(tasks)
+        seen: list[deque[Rows]] = [deque(maxlen=REMEMBERED) for _ in tasks]
         for stage in itertools.count():
             yield Adapted(stacked(learner.actor for learner in learners))
             for i, task in enumerate(tasks):
                 episode_key, learn_key = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, stage), i))
                 rows, _ = self._episodes(learners[i].actor, task[None], self.config.episodes, episode_key)
                 seen[i].append(rows)
-                whole = jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), *seen[i])
-                replay = self._replay(whole.reward.shape[1], 1).begin(whole)
+                replay = reduce(_visited, seen[i], self._replay(0, REMEMBERED))
                 learners[i], _ = improve(learners[i], replay, learn_key, self.config)
 
     def _replay(self, initial: int, visits: int) -> TaskReplay:

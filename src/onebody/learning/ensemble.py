@@ -95,13 +95,6 @@ class Ensemble(eqx.Module):
         spread = self.predict(observation, action).std(axis=0) / self.difference.std
         return jnp.sqrt(jnp.mean(spread**2, axis=-1))
 
-    def noise(
-        self, observation: Float[Array, "*axes observation"], action: Float[Array, "*axes action"]
-    ) -> Float[Array, "*axes observation"]:
-        """Aleatoric uncertainty: the standard deviation of the next observation, in its units, mean over members."""
-        log_std = jax.vmap(lambda net: _distribution(net, self.observation(observation), action).log_std)(self.nets)
-        return jnp.exp(log_std).mean(0) * self.difference.std
-
 
 class Member(eqx.Module):
     """One network of an ensemble."""

@@ -11,33 +11,47 @@ RIDGE = 1e-5
 """share of the normal equations' diagonal that is added to it; and the number itself for features that are 0"""
 
 
-def features(
-    observation: Float[Array, "time episode observation"], done: Bool[Array, "time episode"]
-) -> Float[Array, "time episode feature"]:
-    """Observations within ±10 and their squares; time since the episode began, in hundreds of steps, to its cube."""
+def ages(done: Bool[Array, "time episode"]) -> Float[Array, "time episode"]:
+    """Steps since each row's episode began."""
 
     def step(age: Array, done: Array) -> tuple[Array, Array]:
         return jnp.where(done, 0, age + 1), age
 
-    age = jax.lax.scan(step, jnp.zeros(done.shape[1]), done)[1][..., None] / 100
+    return jax.lax.scan(step, jnp.zeros(done.shape[1]), done)[1]
+
+
+def features(observation: Float[Array, "*axes observation"], age: Float[Array, "*axes"]) -> Float[Array, "*axes _"]:
+    """Observations within ±10 and their squares; the episode's age, in hundreds of steps, to its cube."""
+    age = age[..., None] / 100
     clipped = jnp.clip(observation, -10, 10)
     return jnp.concatenate([clipped, clipped**2, age, age**2, age**3, jnp.ones_like(age)], axis=-1)
 
 
 def advantages(transitions: Transitions, discount: float, trace: float) -> Float[Array, "time episode"]:
-    """GAE of `[time, episode]` transitions of one task, with the baseline fitted to their own discounted returns.
+    """GAE of one task's transitions, in slots of one horizon, with the baseline fitted to their own discounted returns.
 
-    An episode's end stops the bootstrap, whichever it is, as the returns that the baseline is fitted to stop there.
-    Mean 0 and deviation 1.
+    A return ends with a termination or with the horizon. An episode that began after another one in its slot is cut by
+    the slot's end before its horizon: its return goes on with the baseline's value of the next observation. So the
+    baseline is fitted twice, first to the rewards until the cut alone.
+
+    Returns:
+        Advantages `[time, episode]` of mean 0 and standard deviation 1.
     """
-    zero = jnp.zeros_like(transitions.reward)
-    ended = transitions._replace(terminated=transitions.done)
-    returns = gae(ended, zero, zero, discount, 1.0)
-    rows = features(transitions.observation, transitions.done)
+    age, zero = ages(transitions.done), jnp.zeros_like(transitions.reward)
+    cut = transitions.truncated[-1] & (age[-1] + 1 < len(age))
+    ended = transitions._replace(terminated=transitions.done.at[-1].set(~cut))
+    rows, beyond = features(transitions.observation, age), features(transitions.next_observation[-1], age[-1] + 1)
     flat = rows.reshape(-1, rows.shape[-1])
     normal = flat.T @ flat
     ridge = RIDGE * (jnp.diag(normal) + 1.0)
-    value = rows @ jnp.linalg.solve(normal + jnp.diag(ridge), flat.T @ returns.reshape(-1))
-    next_value = jnp.concatenate([value[1:], zero[:1]])
+
+    def fit(after: Float[Array, " episode"]) -> Float[Array, " feature"]:
+        """Weights, with this value after each slot's end."""
+        returns = gae(ended, zero, zero.at[-1].set(after), discount, 1.0)
+        return jnp.linalg.solve(normal + jnp.diag(ridge), flat.T @ returns.reshape(-1))
+
+    weights = fit(beyond @ fit(zero[-1]))
+    value = rows @ weights
+    next_value = jnp.concatenate([value[1:], (beyond @ weights)[None]])
     found = gae(ended, value, next_value, discount, trace)
     return (found - found.mean()) / (found.std() + 1e-8)
