@@ -97,11 +97,11 @@ def test_adapt_shows_what_it_found_even_if_it_cannot_film(trained, capsys, monke
 
 
 def test_evaluate(trained, capsys):
-    assert main(["evaluate", str(trained), "--tasks", "2", "--stages", "1", "--json"]) == 0
+    assert main(["evaluate", str(trained), "--tasks", "5", "--stages", "1", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result == json.loads((trained / "evaluation.json").read_text())
     assert [stage["stage"] for stage in result["stages"]] == [0, 1]
-    assert main(["evaluate", str(trained), "--tasks", "2", "--stages", "1"]) == 0
+    assert main(["evaluate", str(trained), "--tasks", "5", "--stages", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 6 and lines[-1].startswith("told the task")
     assert "smt on point/goal, seed 0, known task" in lines[0] and f"{result['training_samples']:,}" in lines[1]
@@ -110,7 +110,7 @@ def test_evaluate(trained, capsys):
             assert f"{number:,.1f}" in line
         assert line.split()[:2] == [str(stage["stage"]), f"{stage['adaptation_samples']}"]
     assert main(["evaluate", str(trained), "--grid", "2", "--beyond", "1.5", "--stages", "0"]) == 0
-    assert "4 tasks on a grid over [-1.5, 1.5]^2:" in capsys.readouterr().out
+    assert "4 tasks on a grid over [-1.5, 1.5]^2;" in capsys.readouterr().out
 
 
 def test_json_has_no_nan(trained, capsys, monkeypatch):
@@ -139,10 +139,12 @@ def test_compare_prints_a_table_and_says_what_an_interval_needs(tmp_path, monkey
     assert main(typed) == 0
     out, err = capsys.readouterr()
     assert out.index("known task") < out.index("oracle  ") < out.index("hidden task") < out.index("trpo  ")
-    assert "trpo has 1 of the 3 seeds that an interval needs" in err
+    assert "trpo has 1 of the 5 seeds that a 95% interval needs" in err and "fewer than 5 seeds" in out
     assert main([*typed, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["family"] == "point/goal" and 0 <= found["improvement"][0]["value"] <= 1
+    mean = found["algorithms"]["trpo"]["stages"][0]["mean"]
+    assert mean["by_seed"] == [mean["value"]] and mean["range"] == [mean["value"]] * 2 and mean["interval"] is None
     assert (tmp_path / "runs" / "compare-point-goal" / "oracle-s0" / "evaluation.json").exists()
 
 
@@ -179,7 +181,7 @@ def test_a_figure_says_what_is_compared(monkeypatch, capsys):
 
 def test_compare_says_what_is_unequal(monkeypatch, capsys):
     def found(training, task):
-        estimate = {"value": 1.0, "interval": [0.0, 2.0]}
+        estimate = {"value": 1.0, "by_seed": [1.0], "range": [1.0, 1.0], "interval": [0.0, 2.0]}
         stages = [
             {"stage": i, "adaptation_samples": i * task} | dict.fromkeys(("mean", "iqm", "worst"), estimate)
             for i in (0, 1)

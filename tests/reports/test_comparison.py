@@ -5,10 +5,11 @@ import re
 from pathlib import Path
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from onebody.reports import charts, comparison
-from onebody.runs import compare, log
+from onebody.runs import compare, log, statistics
 from onebody.runs.evaluate import MetaTest
 from onebody.tasks import registry
 from onebody.tasks.space import Box
@@ -39,8 +40,9 @@ def test_the_page_says_what_the_tests_say(runs, tmp_path):
     found = compare.summary(runs)
     for name, each in found["algorithms"].items():
         for stage in each["stages"]:
-            low, high = stage["mean"]["interval"]
-            assert f"{stage['mean']['value']:.1f} ({low:.1f} to {high:.1f})" in text
+            mean = stage["mean"]
+            assert f"{mean['value']:.1f} (range {min(mean['by_seed']):.1f} to {max(mean['by_seed']):.1f})" in text
+            assert " ".join(f"{x:.1f}" for x in mean["by_seed"]) in text
         assert f"onebody train {name} test/line --preset smoke --seed 2" in text
     rows = list(csv.DictReader((tmp_path / "report.csv").read_text().splitlines()))
     assert len(rows) == 2 * 3 * 2 * 4 * 10
@@ -97,8 +99,24 @@ def test_few_seeds_and_diverged_ones_are_stated(runs, tmp_path):
         text = comparison.write(runs[:2], tmp_path / "report.html").read_text()
     finally:
         (runs[0] / compare.DIVERGED).unlink()
-    assert "state.policy is not finite" in text and "no interval is drawn below three seeds; there are 2" in text
+    assert "state.policy is not finite" in text and "oracle: 2 of the 5 seeds that a 95% interval needs" in text
     assert "Which is better" not in text
+
+
+def test_bands_are_intervals_from_five_seeds_on_and_ranges_below():
+    def trained(by_seed):
+        return {"stages": [{"adaptation_samples": 0, "mean": statistics.estimate(np.array(by_seed))._asdict()}]}
+
+    few, many = trained([1.0, 4.0, 2.5]), trained([1.0, 2.0, 3.0, 4.0, 5.0])
+    for algorithms, kind in (
+        ({"smt": few}, "range of seeds"),
+        ({"omni": many}, "95% interval"),
+        ({"smt": few, "omni": many}, "range of seeds or 95% interval"),
+    ):
+        chart, caption = comparison._adaptation({"algorithms": algorithms})
+        assert chart.y == f"mean return, {kind}" and "the range of fewer than 5 seeds" in caption
+    assert (chart.lines[0].low, chart.lines[0].high) == ([1.0], [4.0])
+    assert (chart.lines[1].low[0], chart.lines[1].high[0]) == many["stages"][0]["mean"]["interval"]
 
 
 def test_the_command(runs, tmp_path, capsys):

@@ -28,35 +28,62 @@ def fake(place, algorithm, seed, returns, **changes):
     return run
 
 
-def three(place, algorithm, offset):
-    return [fake(place, algorithm, seed, np.arange(4.0) + offset + seed) for seed in range(3)]
+def several(place, algorithm, offset, seeds=range(5)):
+    return [fake(place, algorithm, seed, np.arange(4.0) + offset + seed) for seed in seeds]
 
 
 def test_a_comparison_by_hand(tmp_path):
-    found = summary([*three(tmp_path, "omni", 10), *three(tmp_path, "smt", 0)])
+    found = summary([*several(tmp_path, "omni", 10), *several(tmp_path, "smt", 0)])
     omni = found["algorithms"]["omni"]
-    assert omni["seeds"] == [0, 1, 2] and omni["training_samples"] == [500, 501, 502]
-    assert [stage["mean"]["value"] for stage in omni["stages"]] == [12.5, 13.5]
-    assert omni["stages"][0]["worst"]["value"] == 11.0 and omni["stages"][1]["adaptation_samples"] == 100
-    low, high = omni["stages"][0]["mean"]["interval"]
-    assert 10.5 < low < 12.5 < high < 14.5
-    assert [
-        (row["algorithm"], row["over"], row["stage"], row["value"], row["interval"]) for row in found["improvement"]
-    ] == [
-        ("omni", "smt", 0, 1.0, (1.0, 1.0)),
-        ("omni", "smt", 1, 1.0, (1.0, 1.0)),
-    ]
+    assert omni["seeds"] == [0, 1, 2, 3, 4] and omni["training_samples"] == [500, 501, 502, 503, 504]
+    assert [stage["mean"]["value"] for stage in omni["stages"]] == [13.5, 14.5]
+    assert omni["stages"][0]["worst"]["by_seed"] == [10, 11, 12, 13, 14]
+    assert omni["stages"][1]["adaptation_samples"] == 100
+    half = 2.776445 * (2.5 / 5) ** 0.5  # Student's t for 4 degrees of freedom, of means 11.5 … 15.5
+    assert omni["stages"][0]["mean"]["interval"] == pytest.approx((13.5 - half, 13.5 + half))
+    for i, row in enumerate(found["improvement"]):
+        assert (row["algorithm"], row["over"], row["stage"], row["value"]) == ("omni", "smt", i, 1.0)
+        assert row["seeds"] == [0, 1, 2, 3, 4] and row["interval"][0] > 0.5
     json.dumps(found)
+
+
+def test_algorithms_are_compared_by_the_seeds_that_both_have(tmp_path):
+    """With seed 2 OMNI loses all four tasks; with seed 1 it wins two of them, ties one and loses one."""
+    omni = [fake(tmp_path, "omni", seed, returns) for seed, returns in ((2, [0] * 4), (0, [9] * 4), (1, [3, 3, 2, 1]))]
+    found = summary([*omni, *(fake(tmp_path, "smt", seed, [2, 2, 2, 2]) for seed in (1, 2, 3))])["improvement"]
+    assert [(row["seeds"], row["by_seed"], row["interval"]) for row in found] == [([2, 1], [0.0, 0.625], None)] * 2
+    assert summary([*omni[:2], *(fake(tmp_path, "maml", seed, [0] * 4) for seed in (3, 4))])["improvement"] == []
+
+
+def test_a_seed_counts_once(tmp_path):
+    (run,) = several(tmp_path, "omni", 0, [3])
+    with pytest.raises(OnebodyError, match=f"{run} and {run} have the same seed, 3: leave one of them out"):
+        summary([run, run])
 
 
 def test_gaps_are_to_the_best_that_any_reached(tmp_path):
     """On each of the tasks the best is OMNI's seed 2 at stage 1: 13 and the task's number."""
-    found = summary([*three(tmp_path, "omni", 10), *three(tmp_path, "smt", 0)])["algorithms"]
+    found = summary([*several(tmp_path, "omni", 10, range(3)), *several(tmp_path, "smt", 0, range(3))])["algorithms"]
     assert [stage["gap"]["mean"]["value"] for stage in found["omni"]["stages"]] == [2.0, 1.0]
     assert found["smt"]["stages"][0]["gap"]["worst"]["value"] == 12.0
     uneven = summary([fake(tmp_path, "oracle", 0, [0, 5, 0, 0]), fake(tmp_path, "maml", 0, [4, 0, 0, 3])])["algorithms"]
     gaps = [uneven[name]["stages"][0]["gap"] for name in ("oracle", "maml")]
     assert [(gap["mean"]["value"], gap["worst"]["value"]) for gap in gaps] == [(2.75, 5.0), (2.25, 6.0)]
+
+
+def test_the_mean_gap_is_the_optimality_gap_to_the_best(tmp_path):
+    """Agarwal et al. 2021: what a score falls short of a reference, those above it counted as equal to it."""
+    returns = np.random.default_rng(0).integers(-3, 4, (2, 5, 4)).tolist()
+    found = summary(
+        [fake(tmp_path, name, seed, returns[i][seed]) for i, name in enumerate(("omni", "smt")) for seed in range(5)]
+    )
+    best = [max(row[j] for each in returns for row in each) + 1 for j in range(4)]  # at stage 1
+    assert found["best"] == best
+    for name, each in zip(("omni", "smt"), returns, strict=True):
+        for stage in (0, 1):
+            short = [best[j] - min(row[j] + stage, best[j]) for row in each for j in range(4)]
+            gap = found["algorithms"][name]["stages"][stage]["gap"]["mean"]
+            assert gap["value"] == pytest.approx(sum(short) / len(short)) and gap["interval"][0] < gap["value"]
 
 
 def test_a_grid_has_the_edges_and_goes_beyond_them():
@@ -76,9 +103,9 @@ def test_a_grid_has_the_edges_and_goes_beyond_them():
             MetaTest(**options)
 
 
-def test_two_seeds_have_no_interval(tmp_path):
-    found = summary(three(tmp_path, "omni", 0)[:2])
-    assert found["algorithms"]["omni"]["stages"][0]["mean"] == {"value": 2.0, "interval": None}
+def test_four_seeds_have_points_and_a_range_but_no_interval(tmp_path):
+    found = summary(several(tmp_path, "omni", 0, range(4)))["algorithms"]["omni"]["stages"][0]["mean"]
+    assert found == {"value": 3.0, "by_seed": [1.5, 2.5, 3.5, 4.5], "range": (1.5, 4.5), "interval": None}
 
 
 @pytest.mark.parametrize(
@@ -97,7 +124,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path, changes, said):
 
 
 def test_other_tests_are_refused(tmp_path):
-    runs = three(tmp_path, "omni", 0)
+    runs = several(tmp_path, "omni", 0)
     test = json.loads((runs[1] / "evaluation.json").read_text())
     shorter = test | {"stages": test["stages"][:1]}
     (runs[1] / "evaluation.json").write_text(json.dumps(shorter))

@@ -223,7 +223,7 @@ def test_evaluate_writes_the_meta_test(tmp_path):
     assert [s["adaptation_samples"] for s in result["stages"]] == [0, 80]
     stage = result["stages"][0]
     assert stage["mean"] == pytest.approx(np.mean(stage["returns"])) and stage["worst"] <= stage["iqm"]
-    assert stage["interval"][0] < stage["mean"] < stage["interval"][1]
+    assert stage["interval"] is None  # of three tasks
 
 
 def test_configurations_survive_json():

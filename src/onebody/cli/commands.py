@@ -261,7 +261,8 @@ class Evaluate:
         print(f"{result['algorithm']} on {result['family']}, seed {result['seed']}, {known}")
         samples = result["training_samples"]
         where = "" if result["tested_on"] == result["family"] else f" of {result['tested_on']}"
-        print(f"after {samples:,} real samples of training, tested on {evaluate.tested(result, family)}{where}:")
+        tested = f"tested on {evaluate.tested(result, family)}{where}"
+        print(f"after {samples:,} real samples of training, {tested}; 95% intervals over these tasks:")
         columns = ("stage", "adaptation_samples", "mean", "interval", "iqm", "worst")
         print_table([{name: stage[name] for name in columns} for stage in result["stages"]])
         print(evaluate.told(result["task_is_known"]))

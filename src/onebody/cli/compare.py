@@ -17,7 +17,7 @@ UNEQUAL = 1.1
 
 @dataclass(frozen=True)
 class Compare:
-    """Train several algorithms on a family with several seeds, test all alike, and say which is better, and how surely.
+    """Train several algorithms on a family with several seeds, test all alike, and say which is surely better.
     The same command again does only what is missing.
     """
 
@@ -28,8 +28,8 @@ class Compare:
     figure: str = ""
     """panel of Figure 1 or 2 of the SMT paper, by the paper's letter (smt-1a to smt-1h, smt-2a to smt-2d), in place of
     a family and algorithms: compares smt, omni, maml and oracle on the panel's family"""
-    seeds: int = 3
-    """trainings of each algorithm; from three on there are intervals"""
+    seeds: int = 5
+    """number of trainings of each algorithm; fewer than 5 have no 95% interval and no verdict, only a range"""
     preset: str = "laptop"
     """paper, laptop or smoke, for all of them; or another that they all have"""
     samples: int | None = None
@@ -54,6 +54,7 @@ class Compare:
     def __call__(self) -> None:
         from onebody.runs import compare
         from onebody.runs.evaluate import MetaTest, told
+        from onebody.runs.statistics import FEWEST
         from onebody.tasks import registry
 
         family, algorithms = self._asked(compare.FIGURES, compare.COMPARED)
@@ -78,6 +79,7 @@ class Compare:
                 kind = "known" if known else "hidden"
                 print(f"{found['family']}, {kind} task: returns on {found['tested']} ({told(known)})")
                 print_table([row for name, each in shown.items() for row in _compared(name, each)])
+        print(f"in brackets: 95% intervals over seeds, or the range of fewer than {FEWEST} seeds")
         print_table([_improved(row) for row in found["improvement"]])
         trained = {name: max(each["training_samples"]) for name, each in found["algorithms"].items()}
         if max(trained.values()) > UNEQUAL * min(trained.values()):
@@ -93,9 +95,8 @@ class Compare:
                     f"onebody: {name} diverged in {run}, its last good checkpoint is compared: {why}", file=sys.stderr
                 )
             if each["stages"][0]["mean"]["interval"] is None:
-                print(
-                    f"onebody: {name} has {len(each['seeds'])} of the 3 seeds that an interval needs", file=sys.stderr
-                )
+                seeds = f"{len(each['seeds'])} of the {FEWEST} seeds"
+                print(f"onebody: {name} has {seeds} that a 95% interval needs", file=sys.stderr)
 
     def _asked(self, figures: Mapping[str, str], compared: Sequence[str]) -> tuple[str, Sequence[str]]:
         """The family and the algorithms, typed or those of a figure."""
@@ -130,6 +131,8 @@ class Report:
 
 def _compared(name: str, found: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """A row for each stage of an algorithm."""
+    from onebody.runs.statistics import points, shown
+
     samples = sum(found["training_samples"]) / len(found["training_samples"])
     for stage in found["stages"]:
         yield {
@@ -138,27 +141,21 @@ def _compared(name: str, found: dict[str, Any]) -> Iterator[dict[str, Any]]:
             "training_samples": f"{samples:,.0f}",
             "stage": stage["stage"],
             "samples_of_the_task": f"{stage['adaptation_samples']:,}",
-            "mean": _estimate(stage["mean"], ".1f"),
-            "iqm": _estimate(stage["iqm"], ".1f"),
-            "worst_task": _estimate(stage["worst"], ".1f"),
+            "mean": shown(stage["mean"], ".1f"),
+            "mean_by_seed": points(stage["mean"], ".1f"),
+            "iqm": shown(stage["iqm"], ".1f"),
+            "worst_task": shown(stage["worst"], ".1f"),
         }
 
 
 def _improved(found: dict[str, Any]) -> dict[str, Any]:
-    from onebody.runs.statistics import verdict
+    from onebody.runs.statistics import points, shown, verdict
 
-    probability = _estimate(found, ".2f")
     return {
         "stage": found["stage"],
         "algorithm": found["algorithm"],
         "over": found["over"],
-        "P": probability,
+        "P": shown(found, ".2f"),
+        "P_by_seed": points(found, ".2f"),
         "sure": verdict(found["interval"], "yes", "no"),
     }
-
-
-def _estimate(found: dict[str, Any], form: str) -> str:
-    if found["interval"] is None:
-        return format(found["value"], form)
-    low, high = (format(x, form) for x in found["interval"])
-    return f"{found['value']:{form}} [{low}, {high}]"

@@ -14,7 +14,7 @@ from onebody.reports.charts import Captioned, Chart, HeatMap, Line
 from onebody.reports.page import Section
 from onebody.runs import compare, folder, log
 from onebody.runs.evaluate import tested, told
-from onebody.runs.statistics import verdict
+from onebody.runs.statistics import FEWEST, points, shown, verdict
 from onebody.tasks.space import Arc, Box, TaskSpace
 
 
@@ -77,15 +77,17 @@ def _write_returns(tests: Sequence[dict[str, Any]], path: Path) -> None:
 
 def _adaptation(found: dict[str, Any]) -> Captioned:
     """Return against real samples of the new task; stage 0 has none."""
-    lines = []
+    lines, kinds = [], []
     for name, each in found["algorithms"].items():
         stages, estimates = each["stages"], [stage["mean"] for stage in each["stages"]]
-        band = [estimate["interval"] for estimate in estimates]
-        low, high = map(list, zip(*band, strict=True)) if all(band) else ([], [])
+        kinds.append("95% interval" if estimates[0]["interval"] else "range of seeds")
+        low, high = map(list, zip(*(one["interval"] or one["range"] for one in estimates), strict=True))
         samples = [float(stage["adaptation_samples"]) for stage in stages]
         lines.append(Line(name, samples, [estimate["value"] for estimate in estimates], low, high))
-    chart = Chart("Return after adaptation", lines, "real samples of the new task", "mean return")
-    return chart, "Return against real samples of the new task, stage by stage; bands are 95% intervals."
+    y = f"mean return, {' or '.join(dict.fromkeys(kinds))}"
+    chart = Chart("Return after adaptation", lines, "real samples of the new task", y)
+    bands = f"bands are 95% intervals over seeds, or the range of fewer than {FEWEST} seeds"
+    return chart, f"Return against real samples of the new task, stage by stage; {bands}."
 
 
 def _in_training(runs: Sequence[Path]) -> Iterator[Captioned]:
@@ -123,7 +125,7 @@ def _failures(found: dict[str, Any]) -> str:
     ]
     for name, each in found["algorithms"].items():
         if each["stages"][0]["mean"]["interval"] is None:
-            notes.append(f"{name}: no interval is drawn below three seeds; there are {len(each['seeds'])}.")
+            notes.append(f"{name}: {len(each['seeds'])} of the {FEWEST} seeds that a 95% interval needs.")
     return "".join(page.paragraph(note, "note") for note in notes)
 
 
@@ -134,6 +136,7 @@ def _numbers(found: dict[str, Any]) -> str:
         "training samples",
         "samples of the task",
         "mean",
+        "mean by seed",
         "IQM",
         "worst",
         "worst 10%",
@@ -144,12 +147,17 @@ def _numbers(found: dict[str, Any]) -> str:
             f"{len(each['seeds'])}",
             f"{np.mean(each['training_samples']):,.0f}",
             f"{stage['adaptation_samples']:,}",
-            *(_estimate(stage[key], ".1f") for key in ("mean", "iqm", "worst", "cvar10")),
+            shown(stage["mean"], ".1f"),
+            points(stage["mean"], ".1f"),
+            *(shown(stage[key], ".1f") for key in ("iqm", "worst", "cvar10")),
         ]
         for name, each in found["algorithms"].items()
         for stage in each["stages"]
     ]
-    note = "95% bootstrap intervals over seeds and tasks. Worst: of the tasks of a training, mean over trainings."
+    note = (
+        "In brackets: 95% intervals over seeds (Student's t), or the range of fewer seeds; they speak of these tasks. "
+        "IQM, worst and worst 10% are of the tasks of a training, and then averaged over trainings."
+    )
     return page.table(header, rows) + page.paragraph(note, "note")
 
 
@@ -158,21 +166,23 @@ def _improvement(found: dict[str, Any]) -> str:
         [
             f"{row['algorithm']} over {row['over']}",
             f"{row['stage']}",
-            _estimate(row, ".2f"),
+            shown(row, ".2f"),
+            points(row, ".2f"),
             verdict(row["interval"], row["algorithm"], row["over"]),
         ]
         for row in found["improvement"]
     ]
     note = (
-        "How probably a training of one has a higher return on a task than a training of the other. Stages are "
-        "compared by their number, whatever samples of the task each has had."
+        "How probably a training of one has a higher return on a task than a training of the other: the share of tasks "
+        "won, ties counted half, mean over pairs of trainings with the same seed. One is better where the 95% interval "
+        "excludes one half. Stages are compared by their number, whatever samples of the task each has had."
     )
-    return page.table(["", "stage", "probability", "better"], rows) + page.paragraph(note, "note")
+    return page.table(["", "stage", "probability", "by seed", "better"], rows) + page.paragraph(note, "note")
 
 
 def _gaps(found: dict[str, Any]) -> str:
     rows = [
-        [f"{name}, {stage['stage']}", *(_estimate(stage["gap"][key], ".1f") for key in ("mean", "worst", "cvar10"))]
+        [f"{name}, {stage['stage']}", *(shown(stage["gap"][key], ".1f") for key in ("mean", "worst", "cvar10"))]
         for name, each in found["algorithms"].items()
         for stage in each["stages"]
     ]
@@ -231,10 +241,3 @@ def _provenance(runs: Sequence[Path]) -> str:
     records = [folder.read_config(run) for run in runs]
     versions = [page.facts(dict(each)) for each in sorted({tuple(r["versions"].items()) for r in records})]
     return page.command(*map(folder.command, records)) + "".join(versions)
-
-
-def _estimate(found: dict[str, Any], form: str) -> str:
-    if found["interval"] is None:
-        return format(found["value"], form)
-    low, high = (format(x, form) for x in found["interval"])
-    return f"{found['value']:{form}} ({low} to {high})"

@@ -7,7 +7,7 @@ stays in, with its last good checkpoint, and is named.
 import itertools
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ def compare(
     family: str,
     *,
     out: Path | str,
-    seeds: int = 3,
+    seeds: int = 5,
     preset: str = "laptop",
     samples: int | None = None,
     evaluate_every: int = 0,
@@ -118,8 +118,11 @@ def _test(run: Path, test: MetaTest) -> None:
 def summary(runs: Sequence[Path | str]) -> dict[str, Any]:
     """What the tests of several runs say: aggregates with intervals, and how probably one algorithm beats another.
 
+    An algorithm is compared with another by the seeds that both have, and not at all where they have none in common.
+
     Raises:
-        OnebodyError: a run is missing or was not tested; they are of other families, versions, tests or settings.
+        OnebodyError: a run is missing or was not tested; they are of other families, versions, tests or settings; two
+            of an algorithm have the same seed.
     """
     found: dict[str, list[dict[str, Any]]] = {}
     paths = [Path(run) for run in runs]
@@ -131,6 +134,8 @@ def summary(runs: Sequence[Path | str]) -> dict[str, Any]:
         alike = found.setdefault(record["algorithm"], [])
         if alike:
             _same("configuration", alike[0]["run"], alike[0]["config"], run, record["config"])
+        if twice := [one["run"] for one in alike if one["seed"] == record["seed"]]:
+            raise OnebodyError(f"{twice[0]} and {run} have the same seed, {record['seed']}: leave one of them out")
         diverged = (run / DIVERGED).read_text().strip() if (run / DIVERGED).exists() else None
         alike.append(
             {"run": run, "config": record["config"], "seed": record["seed"], "test": test, "diverged": diverged}
@@ -141,7 +146,6 @@ def summary(runs: Sequence[Path | str]) -> dict[str, Any]:
         tasks = [stage["tasks"] for stage in each["test"]["stages"]]
         _same("number of stages", paths[0], len(wanted) - 1, each["run"], len(tasks) - 1)
         _same("tested tasks", paths[0], wanted, each["run"], tasks)
-    pairs = itertools.combinations(found, 2)
     n_stages = len(first["stages"])
     everything = [_scores(each, i) for each in found.values() for i in range(n_stages)]
     best = np.concatenate(everything).max(axis=0)
@@ -151,9 +155,9 @@ def summary(runs: Sequence[Path | str]) -> dict[str, Any]:
         "best": best.tolist(),
         "algorithms": {name: _aggregates(each, best) for name, each in found.items()},
         "improvement": [
-            {"algorithm": a, "over": b, "stage": i, **_improvement(found[a], found[b], i)}
-            for a, b in pairs
-            for i in range(n_stages)
+            {"algorithm": a, "over": b, "stage": i, **improvement}
+            for a, b in itertools.combinations(found, 2)
+            for i, improvement in enumerate(_improvements(found[a], found[b]))
         ],
     }
 
@@ -196,5 +200,11 @@ def _aggregates(each: Sequence[dict[str, Any]], best: np.ndarray) -> dict[str, A
     }
 
 
-def _improvement(ours: Sequence[dict[str, Any]], theirs: Sequence[dict[str, Any]], stage: int) -> dict[str, Any]:
-    return statistics.improvement(_scores(ours, stage), _scores(theirs, stage))._asdict()
+def _improvements(ours: Sequence[dict[str, Any]], theirs: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Stage by stage, of the seeds that both have; nothing where they have none in common."""
+    other = {one["seed"]: one for one in theirs}
+    pairs = [(one, other[one["seed"]]) for one in ours if one["seed"] in other]
+    seeds = [one["seed"] for one, _ in pairs]
+    for i in range(len(ours[0]["test"]["stages"]) if pairs else 0):
+        both = (_scores(each, i) for each in zip(*pairs, strict=True))
+        yield {"seeds": seeds, **statistics.improvement(*both)._asdict()}

@@ -229,6 +229,7 @@ _FOR_FAMILY: dict[tuple[str, str, str], dict[str, Any]] = {
     **{("maml", "paper", family): {"episodes": 40} for family in (*_ANT_DIRECTIONS, *_HUMANOIDS)},
     ("maml", "paper", "maml/point"): {"n_iterations": 100, "inner_rate": 0.5},
     ("promp", "paper", "pearl/humanoid-dir"): {"hidden": (128, 128)},
+    ("promp", "paper", "pearl/ant-goal"): {"inner_steps": 2},
     **{
         ("promp", "paper", family): {"inner_rate": 0.05, "inner_kl": 1e-3}
         for family in ("pearl/walker-params", "pearl/hopper-params")

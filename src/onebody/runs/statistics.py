@@ -92,6 +92,11 @@ def shown(found: Mapping[str, Any], form: str) -> str:
     return f"{found['value']:{form}}" + (f" ({kind}{low} to {high})" if len(found["by_seed"]) > 1 else "")
 
 
+def points(found: Mapping[str, Any], form: str) -> str:
+    """The values of an `Estimate`'s seeds, in words."""
+    return " ".join(format(x, form) for x in found["by_seed"])
+
+
 def summary(scores: Float[np.ndarray, " task"]) -> dict[str, Any]:
     """The aggregates of one training, with an interval of the mean that says nothing of other seeds.
 
