@@ -1,5 +1,7 @@
 """Checks every number of the pages against the raw results: python -m results.figures [PAGE …]
 
+After a change of settings in a page of docs/: python -m results.figures --accept PAGE
+
 A page with results (README.md, results/*/README.md, one in docs/) has a module in `pages/`, with
 
 * `figures()`, which yields table rows and phrases built from the raw files, and
@@ -67,12 +69,10 @@ def flat(text: str) -> str:
 
 def problems(text: str, phrases: list[str], settings: list[str]) -> Iterator[str]:
     """What is wrong with the numbers of a page: phrases that it lacks, numbers that are neither in one nor a setting."""
-    text = flat(text)
-    expected = sorted({" ".join(phrase.split()) for phrase in phrases}, key=len, reverse=True)
-    patterns = {phrase: rf"(?<![\w.,-]){re.escape(phrase)}(?![\d%]|[.,]\d)" for phrase in expected}
-    yield from (f"is missing: {phrase}" for phrase, pattern in patterns.items() if not re.search(pattern, text))
-    for pattern in (*patterns.values(), r"`[^`]*`", r"\]\([^)]*\)", NAME, YEAR):
-        text = re.sub(pattern, "¤", text)
+    for phrase, pattern in _patterns(phrases).items():
+        if not re.search(pattern, flat(text)):
+            yield f"is missing: {phrase}"
+    text = without(text, phrases)
     found = list(re.finditer(NUMBER, text))
     changes = difflib.SequenceMatcher(None, settings, [each[0] for each in found], autojunk=False).get_opcodes()
     for kind, i, j, k, end in changes:
@@ -84,7 +84,32 @@ def problems(text: str, phrases: list[str], settings: list[str]) -> Iterator[str
             )
 
 
+def without(text: str, phrases: list[str]) -> str:
+    """A page in one line, without its phrases and whatever else may have numbers."""
+    text = flat(text)
+    for pattern in (*_patterns(phrases).values(), r"`[^`]*`", r"\]\([^)]*\)", NAME, YEAR):
+        text = re.sub(pattern, "¤", text)
+    return text
+
+
+def _patterns(phrases: list[str]) -> dict[str, str]:
+    expected = sorted({" ".join(phrase.split()) for phrase in phrases}, key=len, reverse=True)
+    return {phrase: rf"(?<![\w.,-]){re.escape(phrase)}(?![\d%]|[.,]\d)" for phrase in expected}
+
+
+def accept(page: str) -> None:
+    """List the numbers of a page that are in no phrase as its settings."""
+    path = ROOT / "results/settings.json"
+    numbers = re.finditer(NUMBER, without(text_of(page), phrases(page)))
+    listed = json.loads(path.read_text()) | {page: " ".join(each[0] for each in numbers)}
+    path.write_text(json.dumps(listed, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
 def main(names: list[str]) -> int:
+    if names[:1] == ["--accept"]:
+        for page in names[1:]:
+            accept(page)
+        return 0
     wrong = 0
     for page in pages():
         if names and page not in names and module(page) not in names:

@@ -221,9 +221,14 @@ _PARAMETERS = {"n_gradient": 4000, "meta_batch": 10}
 _ANT_DIRECTIONS = ("smt/ant-dir", "smt/ant-low-friction", "smt/ant-crippled")
 _HUMANOIDS = ("smt/humanoid-vel", "smt/humanoid-vel-wide")
 _ANT_VELOCITIES = ("smt/ant-vel", "smt/ant-vel-wide", "smt/ant-vel-2d", "smt/ant-pos-to-neg")
+_8000_SAMPLES = StageConfig(real_episodes=40, imagined_episodes=40)
 _FOR_FAMILY: dict[tuple[str, str, str], dict[str, Any]] = {
     **{
-        ("smt", "paper", family): {"slbo": StageConfig(real_episodes=40, imagined_episodes=40)}
+        (name, "paper", family): settings
+        for name, settings in (
+            ("smt", {"slbo": _8000_SAMPLES}),
+            ("smt-active", {"smt": smt.Config(slbo=_8000_SAMPLES)}),
+        )
         for family in (*_ANT_VELOCITIES, *_ANT_DIRECTIONS, *_HUMANOIDS)
     },
     **{("maml", "paper", family): {"episodes": 40} for family in (*_ANT_DIRECTIONS, *_HUMANOIDS)},
