@@ -120,6 +120,23 @@ def intervals() -> Iterator[str]:
     yield f"{np.sum(below < 0)} of the ten on `ant-dir` at 400,000 lie below and {np.sum(below > 0)} above"
 
 
+def calibration() -> Iterator[str]:
+    """Trainings whose episodes all have exploration noise, and those where half have none."""
+    for family, samples, digits in (("cheetah-vel", 20_000, 1), ("cheetah-vel", 40_000, 1), ("ant-dir", 200_000, 0)):
+        for share, pattern in (("none", f"omni/{family}/omni-s*"), ("half", f"omni/deterministic/{family}-s*")):
+            scores, predicted = raw.scores(pattern, samples=samples), raw.predicted(pattern, samples=samples)
+            held = inside(pattern, samples) == 0
+            yield raw.row(
+                f"`{family}`",
+                raw.number(samples),
+                share,
+                raw.by_seed(scores, digits),
+                raw.numbers((predicted - scores).mean(1), digits),
+                f"{np.sum(held)} of {held.size}",
+                raw.numbers(widths(pattern, samples)),
+            )
+
+
 def ablations() -> Iterator[str]:
     def row(name, options, scores, predicted):
         return raw.row(
