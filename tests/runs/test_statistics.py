@@ -16,7 +16,7 @@ SIZES = [(1, 1), (2, 2), (3, 5), (4, 10), (5, 30), (2, 31), (6, 40)]
 
 def tied(seeds, tasks, seed):
     """Returns of which some are equal."""
-    return np.random.default_rng(seed).integers(-10, 11, (seeds, tasks)) / 2
+    return np.random.default_rng(seed).integers(-15, 16, (seeds, tasks)) / 2
 
 
 @pytest.mark.parametrize("size", SIZES)
