@@ -109,9 +109,9 @@ def test_bands_are_intervals_from_five_seeds_on_and_ranges_below():
 
     few, many = trained([1.0, 4.0, 2.5]), trained([1.0, 2.0, 3.0, 4.0, 5.0])
     for algorithms, kind in (
-        ({"smt": few}, "range of seeds"),
+        ({"smt": few}, "range"),
         ({"omni": many}, "95% interval"),
-        ({"smt": few, "omni": many}, "range of seeds or 95% interval"),
+        ({"smt": few, "omni": many}, "range or 95% interval"),
     ):
         chart, caption = comparison._adaptation({"algorithms": algorithms})
         assert chart.y == f"mean return, {kind}" and "the range of fewer than 5 seeds" in caption

@@ -15,8 +15,8 @@ SIZES = [(1, 1), (2, 2), (3, 5), (4, 10), (5, 30), (2, 31), (6, 40)]
 
 
 def tied(seeds, tasks, seed):
-    """Returns of which many are equal."""
-    return np.random.default_rng(seed).integers(-4, 5, (seeds, tasks)) / 2
+    """Returns of which some are equal."""
+    return np.random.default_rng(seed).integers(-15, 16, (seeds, tasks)) / 2
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -80,7 +80,7 @@ def _adaptation(found: dict[str, Any]) -> Captioned:
     lines, kinds = [], []
     for name, each in found["algorithms"].items():
         stages, estimates = each["stages"], [stage["mean"] for stage in each["stages"]]
-        kinds.append("95% interval" if estimates[0]["interval"] else "range of seeds")
+        kinds.append("95% interval" if estimates[0]["interval"] else "range")
         low, high = map(list, zip(*(one["interval"] or one["range"] for one in estimates), strict=True))
         samples = [float(stage["adaptation_samples"]) for stage in stages]
         lines.append(Line(name, samples, [estimate["value"] for estimate in estimates], low, high))

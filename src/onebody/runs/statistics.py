@@ -69,6 +69,8 @@ def improvement(ours: Float[np.ndarray, "seed task"], theirs: Float[np.ndarray, 
     The value of a pair is its share of tasks won. Student's t has no width where all pairs agree, as when seeds differ
     so much that each pair is won or lost on all tasks. So the interval is that of the pairs and two more, one won and
     one lost on all tasks, as in Laplace's rule of succession (Agresti and Coull 1998 add two of each to a proportion).
+    With 5 to 20 pairs of a single task it holds in at least 93% of cases, and wrongly excludes one half in at most 7%:
+    6% with five pairs, which by chance all go one way in 1 case of 16, and 2% with ten.
     """
     won = (0.5 + 0.5 * np.sign(ours - theirs)).mean(axis=1)
     if len(won) < FEWEST:
