@@ -152,11 +152,11 @@ def test_adaptation_explores_from_the_prior_then_infers_from_all_it_saw(trained)
     np.testing.assert_allclose(again.belief.mean, stages[1].belief.mean[:2], atol=1e-5)
 
 
-def test_evidence_of_stages_adds_up_to_the_posterior_of_all_their_transitions(trained, monkeypatch):
+def test_the_belief_of_a_stage_is_the_posterior_of_all_transitions_so_far(trained, monkeypatch):
     algorithm, state = trained
-    contexts, original = [], pearl._evidence
+    contexts, original = [], pearl._posterior
     monkeypatch.setattr(
-        pearl, "_evidence", lambda encoder, context: (contexts.append(context), original(encoder, context))[1]
+        pearl, "_posterior", lambda encoder, context: (contexts.append(context), original(encoder, context))[1]
     )
     stages = list(itertools.islice(algorithm.adapt(state, POINT.space.held_out(3), jax.random.key(7)), 5))
     for i, stage in enumerate(stages[1:], 1):

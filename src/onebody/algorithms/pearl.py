@@ -20,7 +20,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import equinox as eqx
 import jax
@@ -127,28 +127,18 @@ class State(eqx.Module):
     """the training tasks"""
 
 
-class Evidence(NamedTuple):
-    """A product of Gaussians. That of several transitions, or of several episodes, is the sum of theirs."""
-
-    precision: Float[Array, "task latent"]
-    weighted: Float[Array, "task latent"]
-    """the mean times the precision"""
-
-
-def evidence(encoder: MLP, context: Float[Array, "task row feature"]) -> Evidence:
-    """What each task's context says of z: the product of a Gaussian for each transition."""
+def posterior(encoder: MLP, context: Float[Array, "task row feature"]) -> Gaussian:
+    """q_φ(z | c) of each task: the product of a Gaussian for each transition of its context."""
     mean, raw = jnp.split(encoder(context), 2, axis=-1)
     precision = 1 / jnp.maximum(jax.nn.softplus(raw), 1e-7)
-    return Evidence(precision.sum(1), (mean * precision).sum(1))
+    total = precision.sum(1)
+    return Gaussian((mean * precision).sum(1) / total, -0.5 * jnp.log(total))
 
 
-def belief_of(evidence: Evidence) -> Gaussian:
-    return Gaussian(evidence.weighted / evidence.precision, -0.5 * jnp.log(evidence.precision))
-
-
-def posterior(encoder: MLP, context: Float[Array, "task row feature"]) -> Gaussian:
-    """q_φ(z | c) of each task."""
-    return belief_of(evidence(encoder, context))
+def product(one: Gaussian, other: Gaussian) -> Gaussian:
+    """Of two densities, normalised."""
+    first, second = (jnp.exp(-2 * each.log_std) for each in (one, other))
+    return Gaussian((one.mean * first + other.mean * second) / (first + second), -0.5 * jnp.log(first + second))
 
 
 def prior(tasks: int, latent: int) -> Gaussian:
@@ -219,7 +209,7 @@ def improve(
     return repeated(step, learner, key, config.n_gradient)
 
 
-_posterior, _evidence = eqx.filter_jit(posterior), eqx.filter_jit(evidence)
+_posterior = eqx.filter_jit(posterior)
 
 
 @dataclass(frozen=True)
@@ -277,8 +267,10 @@ class PEARL:
     def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
         """Line 7, an episode a stage. Stage 0, z ~ N(0, I), is the control that does not adapt."""
         config, nets = self.config, state.learner.nets
-        belief, nothing = prior(len(tasks), config.latent), jnp.zeros((len(tasks), config.latent))
-        known = Evidence(nothing, nothing)
+        belief = prior(len(tasks), config.latent)
+        known = belief._replace(
+            log_std=jnp.full_like(belief.log_std, jnp.inf)
+        )  # nothing: the prior is no factor of q_φ
         for stage in itertools.count():
             z_key, explore_key, episode_key = jax.random.split(jax.random.fold_in(key, stage), 3)
             z = _draw(belief, z_key)
@@ -286,9 +278,8 @@ class PEARL:
             if stage < config.exploration_episodes:
                 z = _draw(prior(*z.shape), explore_key)
             rows, _ = self._episode(nets.actor, z, tasks, episode_key, deterministic=True)
-            found = _evidence(nets.encoder, context(rows, self._dynamics_vary))
-            known = jax.tree.map(jnp.add, known, found)
-            belief = belief_of(known)
+            found = _posterior(nets.encoder, context(rows, self._dynamics_vary))
+            belief = known = product(known, found)
 
     def _check(self, tasks: int, kept: int) -> None:
         if tasks < 2:
