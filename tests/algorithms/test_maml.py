@@ -175,12 +175,13 @@ def test_two_inner_steps_adapt_to_unseen_goals():
     assert before < -12 and once > before + 3 and once + 1 < twice > -10, (before, once, twice)
 
 
-def test_later_stages_take_half_the_first_step():
-    config = dataclasses.replace(presets.preset("maml", "smoke"), inner_rate=0.2)
+@pytest.mark.parametrize(("inner_steps", "rates"), [(1, (0.2, 0.1)), (2, (0.2, 0.2, 0.1))])
+def test_stages_beyond_those_of_training_take_half_a_step(inner_steps, rates):
+    config = dataclasses.replace(presets.preset("maml", "smoke"), inner_rate=0.2, inner_steps=inner_steps)
     algorithm = maml.MAML(FAMILY, config, Simulator(FAMILY))
     state, tasks, key = algorithm.init(jax.random.key(0)), FAMILY.space.held_out(2), jax.random.key(0)
-    stages = [a for _, a in zip(range(3), algorithm.adapt(state, tasks, key))]
-    for i, rate in ((0, 0.2), (1, 0.1)):
+    stages = [a for _, a in zip(range(len(rates) + 1), algorithm.adapt(state, tasks, key))]
+    for i, rate in enumerate(rates):
         policies, own = stages[i].policies, jax.random.fold_in(key, i)
         batch, _ = maml.explore(algorithm.simulator, policies, tasks, own, config, config.episodes)
         wanted = maml.inner_step_each(policies, batch, rate, maml.likelihood)

@@ -7,7 +7,7 @@
     5:         θ'_i ← θ'_i - α ∇ L_i(θ'_i), L the policy gradient's loss on them          `inner_step`
     6:         K real episodes with π_θ'_i
     7:     θ ← one step of TRPO on Σ_i L_i(θ'_i), through each line 5                     `outer_step`
-    8: a new ψ: stage 0 is π_θ; each stage lines 4-5 once more, with α, then α/2     `adaptation`
+    8: a new ψ: stage 0 is π_θ; each stage one more inner step, α/2 after inner_steps     `adaptation`
 
 The task is hidden: the policy sees ψ only through rewards. Advantages have mean 0 and deviation 1 for each task, from a
 linear feature baseline, as in MAML's code. Unlike there, the second derivatives of line 5 are exact, and the Fisher
@@ -182,7 +182,8 @@ def adaptation(
     for stage in itertools.count():
         yield Adapted(policies)
         found, _ = explore(simulator, policies, tasks, jax.random.fold_in(key, stage), config, episodes)
-        policies = inner_step_each(policies, found, config.inner_rate / (2 if stage else 1), loss)
+        rate = config.inner_rate if stage < config.inner_steps else config.inner_rate / 2
+        policies = inner_step_each(policies, found, rate, loss)
 
 
 def new_policy(family: TaskFamily, key: Key, config: Meta) -> GaussianPolicy:
