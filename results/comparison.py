@@ -56,7 +56,7 @@ def main(panel):
     for axes in (left, right):
         draw.published(axes, theirs["oracle"], draw.COLORS["oracle"], "oracle, published (sampled actions)")
         axes.set_ylabel("mean return, held-out tasks")
-        axes.legend(fontsize=8, frameon=False, title="mean and range of seeds", title_fontsize=8)
+        axes.legend(fontsize=8, frameon=False, title=draw.LEGEND, title_fontsize=8)
     left.set(xscale="log", xlabel="real samples of training")
     right.set_xlabel("real samples of the new task")
     draw.save(figure, raw.HERE / panel / "figure.svg")

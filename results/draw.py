@@ -7,27 +7,27 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from onebody.runs import statistics
+
 COLORS = {"omni": "C3", "smt": "C0", "maml": "C1", "oracle": "C2", "untrained": "0.5", "slbo": "C4"}
 FEW = 4
-"""points up to which no line joins them"""
+"""points on the axis up to which no line joins them"""
+LEGEND = "bars and bands: 95% interval of five seeds;\nrange of fewer, with their points"
 
 
 def seeds(
     axes: Axes, x: np.ndarray | list[float], values: np.ndarray, color: str, label: str, style: str = "-"
 ) -> None:
-    """Means over seeds and, of three seeds or more, their range; each seed's points where there are fewer.
+    """Means over seeds, with their 95% interval, or where there are too few seeds for one, their range and each seed.
 
     Args:
         values: [seed, x].
     """
     values = np.asarray(values)
-    if len(values) < 3:
-        for i, each in enumerate(values):
-            axes.plot(
-                x, each, "o" if len(x) < FEW else f"{style}o", ms=3, lw=1, color=color, label=None if i else label
-            )
-        return
-    low, high, mean = values.min(0), values.max(0), values.mean(0)
+    found = [statistics.estimate(column) for column in values.T]
+    mean, low, high = np.array([(each.value, *(each.interval or each.range)) for each in found]).T
+    if len(values) < statistics.FEWEST:
+        axes.plot(x, values.T, ".", ms=3, color=color, alpha=0.6)
     if len(x) < FEW:
         axes.errorbar(x, mean, (mean - low, high - mean), fmt="o", ms=4, capsize=3, color=color, label=label)
         return

@@ -93,7 +93,7 @@ def mean(scores: np.ndarray, digits: int = 0) -> str:
 
 def worst(scores: np.ndarray, digits: int = 0) -> str:
     """The lowest mean return of any task of each seed, mean over the seeds."""
-    return number(scores.min(axis=1).mean(), digits)
+    return number(statistics.worst(scores).mean(), digits)
 
 
 def row(*cells: object) -> str:

@@ -56,7 +56,7 @@ def main():
         trained(left, family)
         by_task(right, family, marks)
         for axes in (left, right):
-            axes.legend(frameon=False, fontsize=7, title="mean and range of seeds", title_fontsize=7)
+            axes.legend(frameon=False, fontsize=7, title=draw.LEGEND, title_fontsize=7)
     draw.save(figure, Path(__file__).with_name("figure.svg"))
 
 

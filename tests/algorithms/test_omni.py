@@ -76,16 +76,21 @@ def test_half_of_the_episodes_are_of_the_deterministic_policy_that_is_promised()
     actions = after.data.action[: 4 * FAMILY.horizon].reshape(4, FAMILY.horizon, -1)
     means = jnp.tanh(state.agent.policy.distribution(rows, tasks[:, None]).mean)
     away = np.abs(actions - means).max(axis=(1, 2))
-    np.testing.assert_allclose(away[[1, 3]], 0, atol=1e-5)
-    assert (away[[0, 2]] > 0.3).all()
-    assert (after.errors[:2] == 0).all() and (after.errors[2:] != 0).all() and len(after.errors) == 4
-    own = np.asarray(after.errors[2:]).mean()
+    np.testing.assert_allclose(away[[0, 2]], 0, atol=1e-5)
+    assert (away[[1, 3]] > 0.3).all()
+    assert (after.errors[:-2] == 0).all() and (after.errors[-2:] != 0).all() and len(after.errors) == 8
+    own = np.asarray(after.errors[-2:]).mean()
     missed = metrics["real/deterministic_return"] - metrics["imagined/deterministic_return"]
     np.testing.assert_allclose(own, missed, atol=1e-4)
-    share = lambda x: dataclasses.replace(SMOKE, deterministic_share=x).deterministic(10).sum()  # noqa: E731
-    assert [share(x) for x in (0.25, 0.5, 0.7, 1.0)] == [2, 5, 7, 10]
-    with pytest.raises(OnebodyError, match="leaves none of 4 real episodes"):
-        dataclasses.replace(SMOKE, deterministic_share=0.2)
+
+
+def test_the_deterministic_share_counts_episodes_and_leaves_one_at_least():
+    share = lambda x, n: dataclasses.replace(SMOKE, deterministic_share=x).deterministic(n).sum()  # noqa: E731
+    assert [share(x, 10) for x in (0.2, 0.5, 0.7, 1.0)] == [2, 5, 7, 10]
+    assert share(0.29, 100) == 29 and share(0.58, 50) == 29 and share(0.1, 1) == share(0.1, 4) == 1
+    for wrong in (0.0, -1.0, 1.5):
+        with pytest.raises(OnebodyError, match="deterministic_share"):
+            dataclasses.replace(SMOKE, deterministic_share=wrong)
 
 
 def test_new_statistics_change_neither_actions_nor_values():

@@ -10,8 +10,8 @@
     5:     n_slbo stages of SLBO                                                                         `SMT.slbo`
 
 The second model of the pair is a network of its own, with its own initial weights, optimiser and minibatches. It takes
-as many gradient steps as the first one, on the same data: after each warm-up, before the task is rated, and after the
-stages of a task. The first task has no model to rate.
+as many gradient steps as the first one, on the data that there are then: after each warm-up, before the task is rated,
+and after the stages of a task. The first task has no model to rate.
 """
 
 from collections.abc import Iterator
@@ -105,13 +105,8 @@ class ActiveSMT:
 
     def step(self, state: State, key: Key) -> tuple[State, Metrics]:
         try_key, slbo_key, last_key = jax.random.split(key, 3)
-        smt, shared, shadow, ratings, rated = (
-            self.config.smt,
-            state.shared,
-            state.shadow,
-            state.ratings,
-            int(state.rated),
-        )
+        smt, shared, shadow = self.config.smt, state.shared, state.shadow
+        ratings, rated = state.ratings, int(state.rated)
         tried: list[tuple[float, Array, Agent]] = []
         while True:
             task_key, warmup_key, shadow_key, rating_key = jax.random.split(jax.random.fold_in(try_key, len(tried)), 4)

@@ -70,14 +70,16 @@ class Config:
     """training tasks: each a step up the gradient of the gap, or draws from p(ψ) or from N(0, 1), cut off at the space,
     in units of half the space"""
     first: float = 0.3
-    """The first training task, in those units, the same in each feature; of mb-unif a draw where the space is no box"""
+    """Coordinate of the first training task in every task dimension, from -1 (lower bound) over 0 (centre) to 1 (upper
+    bound). mb-unif draws the first task from p(ψ) if the task space is not a box"""
     n_first: int = 0
-    """Stages of SLBO on the first training task, after which the second one is the centre of the space. 0: as many as
-    on any other task, and the second one follows from it. The released code has 20 as an option"""
+    """Number of SLBO stages on the first training task; the second training task is then the centre of the task space.
+    0: the first task has as many stages as any other. The released code offers 20"""
     rate: float = 1.0
-    """of the ascent"""
+    """Step size of the gradient ascent on the task, in units of half the width of the task space"""
     real_episodes: int = 50
-    """Real episodes of π* for a gradient; those of θ̂ are what the first stage of its task collects"""
+    """Real episodes collected with the policy π* after SLBO for each task gradient; for the warmed-up policy θ̂ the
+    episodes of the task's first SLBO stage are used again"""
     imagined_episodes: int = 50
     """imagined episodes of θ̂ for a gradient"""
     implicit: ImplicitConfig = field(default_factory=ImplicitConfig)

@@ -129,7 +129,7 @@ def improve(state: State, key: Key, family: TaskFamily, config: Config) -> tuple
 
     def goes_on(carry: tuple[GaussianPolicy, _Best, Array]) -> Array:
         _, best, n = carry
-        return ((n - best.steps < PATIENCE) | (not config.validated)) & (n < config.n_policy)
+        return (n - best.steps < PATIENCE) & (n < config.n_policy)
 
     begun = _Best(state.policy, judge(state.policy), jnp.zeros((), jnp.int32), jnp.zeros(()))
     _, best, _ = jax.lax.while_loop(goes_on, some, (state.policy, begun, begun.steps))

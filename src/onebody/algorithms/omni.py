@@ -27,9 +27,8 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from onebody.algorithms import practice
-from onebody.algorithms.protocol import Adapted, Metrics
-from onebody.algorithms.stage import ADAPTATION_STAGES
-from onebody.core.errors import OnebodyError, at_least, at_most
+from onebody.algorithms.protocol import ADAPTATION_STAGES, Adapted, Metrics
+from onebody.core.errors import at_least, at_most, positive
 from onebody.core.nets import Normalizer, trainable
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key, Transitions
@@ -90,16 +89,13 @@ class Config:
             1, self, "n_iterations", "real_episodes", "n_model", "n_updates", "refine_episodes", "predicted_episodes"
         )
         at_least(0, self, "n_refine", "n_refine_model")
+        positive(self, "deterministic_share")
         at_most(1, self, "deterministic_share")
-        if not self.deterministic(self.real_episodes).any():
-            raise OnebodyError(
-                f"a deterministic_share of {self.deterministic_share:g} leaves none of {self.real_episodes} real "
-                "episodes to calibrate predicted returns on: give a larger share, or more real_episodes"
-            )
 
     def deterministic(self, episodes: int) -> np.ndarray:
-        """Which of a number of real episodes are collected with the deterministic policy: an even mask [episode]."""
-        return np.diff(np.floor(self.deterministic_share * np.arange(episodes + 1))) > 0
+        """Which of a number of real episodes are collected with the deterministic policy: an even mask [episode] that
+        begins with one of them."""
+        return np.diff(np.ceil(self.deterministic_share * np.arange(episodes + 1) - 1e-9)) > 0
 
 
 class State(eqx.Module):
@@ -134,7 +130,7 @@ class OMNI:
         capacity = episodes * family.horizon
         task = Normalizer(family.space.size).update(family.space.sample(jax.random.key(0), 1024))
         agent = first_order.new_agent(agent_key, model.observation, task, sizes[1], config.policy)
-        errors = jnp.zeros(2 * config.deterministic(config.real_episodes).sum())
+        errors = jnp.zeros(2 * config.real_episodes)
         return State(model, optimizer, Replay.empty(capacity, *sizes), self.simulator.starts(start_key), agent, errors)
 
     def step(self, state: State, key: Key) -> tuple[State, Metrics]:

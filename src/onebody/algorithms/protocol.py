@@ -14,6 +14,9 @@ from onebody.worlds.simulator import Simulator
 State = TypeVar("State")
 Metrics = dict[str, float]
 
+ADAPTATION_STAGES = 4
+"""Stages of adaptation that a replay buffer has room for besides the data of training; later ones replace its oldest"""
+
 
 class Adapted(NamedTuple):
     """One stage of adaptation, for all tasks at once."""

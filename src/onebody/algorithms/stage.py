@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from onebody.algorithms.protocol import Metrics
+from onebody.algorithms.protocol import ADAPTATION_STAGES, Metrics
 from onebody.core.errors import OnebodyError, at_least, at_most
 from onebody.core.nets import Normalizer, trainable
 from onebody.core.returns import first_episode_return
@@ -29,9 +29,6 @@ from onebody.tasks.family import TaskFamily
 from onebody.worlds.imagination import Imagination
 from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
-
-ADAPTATION_STAGES = 4
-"""stages of adaptation the buffer has room for beside the data of training; later ones replace its oldest"""
 
 
 @dataclass(frozen=True)

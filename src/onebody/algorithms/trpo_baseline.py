@@ -37,7 +37,8 @@ from onebody.worlds.simulator import Simulator
 
 @dataclass(frozen=True)
 class Training:
-    """What TRPO and the oracle share. The defaults are ours; 20,000 steps of half-cheetah per iteration are MAML's."""
+    """What TRPO and the oracle share. The defaults are ours, but for 100 episodes of 200 steps per
+    iteration, as in MAML's experiments."""
 
     n_iterations: int = 1000
     """iterations of training"""
@@ -57,9 +58,9 @@ class Training:
     trace: float = 0.95
     """λ of the advantages"""
     value: ValueConfig = field(default_factory=partial(ValueConfig, batch=256))
-    """of the value network, where that is the baseline"""
+    """Settings of the value network, used only where the baseline is one"""
     trpo: TRPOConfig = field(default_factory=partial(TRPOConfig, entropy=0.0))
-    """of a policy step"""
+    """Settings of each TRPO step"""
 
     def __post_init__(self) -> None:
         at_least(1, self, "n_iterations", "episodes", "hidden")

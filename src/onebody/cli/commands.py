@@ -79,8 +79,9 @@ class Train:
     seed: int = 0
     """of everything random"""
     preset: str = "laptop"
-    """paper (as published), released (later code of its authors, where it differs), laptop (learns something real on
-    two cores in minutes), smoke (seconds) or, of omni and smt, demo"""
+    """paper (as published; docs/presets.md lists what differs), laptop (learns something real on two cores in minutes)
+    or smoke (seconds); also tuned (the oracle: ours, in place of the published recipe), released (PEARL: later code of
+    its authors), demo (omni and smt)"""
     samples: int | None = None
     """end at the first iteration that reaches this many real samples; None: at the end of the preset"""
     out: Path | None = None

@@ -1,5 +1,6 @@
 """`onebody compare`."""
 
+import itertools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +18,8 @@ UNEQUAL = 1.1
 
 @dataclass(frozen=True)
 class Compare:
-    """Train several algorithms on a family with several seeds, test all alike, and say which is surely better.
-    The same command again does only what is missing.
+    """Train several algorithms on a family with several seeds, test all alike, and report which is better where the
+    evidence is conclusive. The same command again does only what is missing.
     """
 
     family: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="FAMILY")]] = ""
@@ -79,8 +80,14 @@ class Compare:
                 kind = "known" if known else "hidden"
                 print(f"{found['family']}, {kind} task: returns on {found['tested']} ({told(known)})")
                 print_table([row for name, each in shown.items() for row in _compared(name, each)])
-        print(f"in brackets: 95% intervals over seeds, or the range of fewer than {FEWEST} seeds")
+        print(f"in parentheses: 95% intervals over seeds, or the range of fewer than {FEWEST} seeds")
         print_table([_improved(row) for row in found["improvement"]])
+        for a, b in itertools.combinations(found["algorithms"], 2):
+            seeds = [set(found["algorithms"][name]["seeds"]) for name in (a, b)]
+            if seeds[0] != seeds[1]:
+                common = ", ".join(map(str, sorted(seeds[0] & seeds[1])))
+                said = f"only by the seeds that both have, {common}" if common else "not: they have no seed in common"
+                print(f"onebody: {a} and {b} are compared {said}", file=sys.stderr)
         trained = {name: max(each["training_samples"]) for name, each in found["algorithms"].items()}
         if max(trained.values()) > UNEQUAL * min(trained.values()):
             listed = ", ".join(f"{name} {samples:,}" for name, samples in trained.items())
@@ -157,5 +164,5 @@ def _improved(found: dict[str, Any]) -> dict[str, Any]:
         "over": found["over"],
         "P": shown(found, ".2f"),
         "P_by_seed": points(found, ".2f"),
-        "sure": verdict(found["interval"], "yes", "no"),
+        "better": verdict(found["interval"], found["algorithm"], found["over"]),
     }

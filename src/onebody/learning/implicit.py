@@ -166,6 +166,9 @@ def gap_gradient(
 ) -> tuple[Float[Array, " feature"], Float[Array, " feature"]]:
     """∇_ψ of η(π*, ψ) - η(θ̂(ψ), ψ) in the real world: its direct terms, and the one through ∂θ̂/∂ψ.
 
+    For γ < 1 the direct terms are those of the discounted returns, while the policy gradient in the other weighs all
+    steps alike, as in the released code: the sum is then not the gradient of the discounted gap.
+
     Args:
         policy, value: θ̂, and its V.
         moved: ∂θ̂/∂ψ.

@@ -17,7 +17,8 @@ from onebody.learning.policies import GaussianPolicy
 
 @dataclass(frozen=True)
 class TRPOConfig:
-    """Step size and solver. SLBO's released code, but for `slack`, which is 1.5 there."""
+    """Step size and solver of TRPO. Defaults as in SLBO's released code, except `slack`, which is 1.5 there and in the
+    `paper` presets of SLBO's family."""
 
     max_kl: float = 0.01
     """Trust region δ: mean KL(old ‖ new) that the natural-gradient step is scaled to, in nats"""

@@ -155,7 +155,7 @@ def _numbers(found: dict[str, Any]) -> str:
         for stage in each["stages"]
     ]
     note = (
-        "In brackets: 95% intervals over seeds (Student's t), or the range of fewer seeds; they speak of these tasks. "
+        "In parentheses: 95% intervals over seeds (Student's t), or the range of fewer seeds; all are of these tasks. "
         "IQM, worst and worst 10% are of the tasks of a training, and then averaged over trainings."
     )
     return page.table(header, rows) + page.paragraph(note, "note")

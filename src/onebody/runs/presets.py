@@ -83,6 +83,7 @@ _LAPTOP_SMT = smt.Config(n_tasks=40, n_warmup=8, slbo=_LAPTOP_TASK)
 _SMOKE_SMT = smt.Config(n_tasks=3, n_warmup=2, slbo=_SMOKE)
 _ADMRL = {
     "paper": admrl.Config(),
+    "published": admrl.Config(),
     # numbers of stages, iterations and gradient steps in the proportions of `paper`
     "laptop": admrl.Config(
         real_episodes=6,

@@ -109,8 +109,8 @@ _humanoids = functools.partial(
     source=f"{_SMT}: rllab's simple humanoid, 10 actuators",
     differs=(
         "the floor has no contact margin, because today's MuJoCo adds the margins of two geoms where the source's took "
-        "the larger one; MuJoCo's default solver of today, Newton, where the source's was PGS with 50 iterations: the "
-        "robot stands as long with either; no cost of contacts, as in SMT and unlike rllab; the observation leaves out "
+        "the larger one; MuJoCo's default solver of today, Newton, where the source's was PGS with 50 iterations; "
+        "no cost of contacts, as in SMT and unlike rllab; the observation leaves out "
         "the place on the ground and the centre of mass, on which neither dynamics nor reward depends"
     ),
     reward_text="1 - |vx - ψ| - 0.0005 ‖a‖² - 0.005 (vy² + vz²), v of the whole robot",
