@@ -43,6 +43,7 @@ def figures() -> Iterator[str]:
     apart = raw.number(ours.mean() - theirs.mean())
     yield f"means {raw.number(ours.mean())} and {raw.number(theirs.mean())}, {apart} apart"
     yield from effort()
+    yield from equal_effort()
     yield from published()
     yield from other_bodies()
     yield from fits()
@@ -58,6 +59,30 @@ def effort() -> Iterator[str]:
     runs = raw.runs("mbmpo-2/half-cheetah-me-trpo-s*")
     kept = [line["policy/steps"] for run in runs for line in raw.metrics(run)]
     yield f"in {kept.count(0)} of {len(kept)} iterations it kept the policy that it had"
+
+
+EQUAL = {
+    "MB-MPO, as above": "half-cheetah-mb-mpo-s0",
+    "MB-MPO, α = 0": "equal/mb-mpo-alpha-0-s0",
+    "ME-TRPO, as above": "half-cheetah-me-trpo-s0",
+    "ME-TRPO, equal imagined steps, no stopping rule": "equal/me-trpo-no-vote-s0",
+}
+
+
+def equal_table() -> Iterator[str]:
+    for title, run in EQUAL.items():
+        values = [raw.scores(f"mbmpo-2/{run}", samples=1000 * n).mean() for n in (8, 16, 24, 32, 40)]
+        yield raw.row(title, *map(raw.number, values))
+
+
+def equal_effort() -> Iterator[str]:
+    yield from equal_table()
+    config = raw.read("mbmpo-2/equal/me-trpo-no-vote-s0/config.json")["config"]
+    yield f"beside one of ME-TRPO with {raw.number(config['episodes'] * HORIZON)}, {config['n_policy']} of them per iteration"
+    equal, before = (raw.scores(f"mbmpo-2/{EQUAL[name]}", samples=40_000).mean() for name in list(EQUAL)[3:1:-1])
+    yield f"ME-TRPO has {raw.number(equal)} after 40,000 samples, where it had {raw.number(before)}"
+    yield f"MB-MPO has {raw.numbers(returns('half-cheetah-mb-mpo', 40))} with its three seeds"
+    assert raw.scores("mbmpo-2/equal/mb-mpo-alpha-0-s0", samples=40_000).mean() < before
 
 
 def published() -> Iterator[str]:
@@ -126,6 +151,11 @@ def trials() -> Iterator[str]:
 
 
 GIVEN = [
+    "80,000 imagined steps before the inner step and 80,000 after it",
+    "(α = 0)",
+    "one seed, to 40,000\nsamples",
+    "8,000 samples | 16,000 | 24,000 | 32,000 | 40,000",
+    "200,000 steps before and after the inner step in models of 2 × 512 units",
     "8,000 samples | 24,000 | 48,000 | 72,000 | 96,000",
     "4,000 samples, one of MB-MPC (iCEM) 1,000",
     "After 96,000 samples",
