@@ -8,6 +8,7 @@ import pytest
 
 from onebody.algorithms import admrl
 from onebody.algorithms.smt import SMT
+from onebody.algorithms.stage import ADAPTATION_STAGES
 from onebody.core.errors import OnebodyError
 from onebody.runs import presets
 from onebody.tasks import registry
@@ -144,8 +145,8 @@ def test_a_shared_first_task_has_more_stages_and_the_next_one_is_the_centre():
         np.testing.assert_array_equal(after[tasks].task, [[0.0, 0.0]])
         assert algorithm.simulator.samples == after[tasks].shared.data.size == 3 * episodes
         assert not any(name.startswith("gap/") for name in metrics)
-        others = SMOKE.n_iterations - 1, 1 + (tasks == "adversarial")
-        assert after[tasks].shared.data.capacity >= (3 + others[0] * others[1]) * episodes
+        stages = 3 + (SMOKE.n_iterations - 1) * (1 + (tasks == "adversarial"))
+        assert after[tasks].shared.data.capacity >= (stages + ADAPTATION_STAGES) * episodes
     for tasks in kinds[1:]:
         for ours, other in zip(*(jax.tree.leaves(after[kind].shared.model) for kind in (kinds[0], tasks)), strict=True):
             np.testing.assert_array_equal(ours, other)
