@@ -1,7 +1,7 @@
 """What a training warns of: observations that never vary, and imagined returns that part from the real ones."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, SupportsFloat
 
 import jax
 import numpy as np
@@ -30,13 +30,13 @@ def constant(state: Any, family: TaskFamily) -> str:
     return ""
 
 
-def parted(metrics: Sequence[Mapping[str, float]]) -> str:
+def parted(metrics: Sequence[Mapping[str, SupportsFloat]]) -> str:
     """What to say where imagined returns have parted from the real ones in the newest iterations; empty if they have
     not, or if there are too few iterations."""
     pair = next((pair for pair in PAIRS if metrics[-1].keys() >= set(pair)), None)
     if pair is None or len(metrics) < PARTED:
         return ""
-    real, imagined = (np.array([line.get(name, np.nan) for line in metrics]) for name in pair)
+    real, imagined = (np.array([float(line.get(name, np.nan)) for line in metrics]) for name in pair)
     gap, larger = np.abs(imagined - real), np.maximum(np.abs(imagined), np.abs(real))
     for i in range(len(metrics) - PARTED, len(metrics)):
         recent = real[max(0, i + 1 - RECENT) : i + 1].std()
