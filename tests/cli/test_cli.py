@@ -33,6 +33,13 @@ def test_version(capsys):
     assert capsys.readouterr().out.startswith("onebody 0.")
 
 
+def test_python_m_onebody_is_the_command():
+    """With its exit code; the module is read without JAX, as the command is."""
+    for arguments, code, said in ((["--version"], 0, "onebody 0."), (["trian"], 2, "no command 'trian'")):
+        ended = subprocess.run([sys.executable, "-m", "onebody", *arguments], capture_output=True, text=True)
+        assert ended.returncode == code and said in ended.stdout + ended.stderr
+
+
 @pytest.mark.parametrize("command", commands.COMMANDS)
 def test_help_says_every_option_and_default(command, capsys):
     out = help_of(capsys, command, "--help")

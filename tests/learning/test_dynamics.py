@@ -3,7 +3,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from onebody.core.nets import trainable
+from onebody.core.nets import Normalizer, trainable
 from onebody.core.types import Transitions
 from onebody.learning import dynamics
 from onebody.learning.dynamics import Dynamics, DynamicsConfig, renormalize
@@ -64,6 +64,19 @@ def test_fit_learns_a_linear_system_and_leaves_normalizers_alone():
     fitted, _, _ = jax.jit(dynamics.fit, static_argnums=(4, 5))(model, state, data, jax.random.key(1), 600, config)
     assert error(fitted) < 0.1 < error(model)
     np.testing.assert_array_equal(fitted.observation.mean, model.observation.mean)
+
+
+def test_a_feature_that_only_last_observations_move_has_half_the_deviation_of_its_differences():
+    """And the others, whose differences deviate less than twice as much as they do, keep their own, byte for byte."""
+    seen = linear_transitions()
+    padded = [jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, 1))) for x in (seen.observation, seen.next_observation)]
+    moved = padded[1].at[0, 7, 0, 2].set(8.0).at[0, 300, 0, 2].set(-8.0)
+    seen = seen._replace(observation=padded[0], next_observation=moved)
+    model = renormalize(Dynamics(jax.random.key(0), 3, 1, DynamicsConfig(hidden=(8,))), seen)
+    np.testing.assert_allclose(model.difference.std[2], 8 * np.sqrt(2 / 400), rtol=1e-4)
+    np.testing.assert_allclose(model.observation.std[2], model.difference.std[2] / 2)
+    plain = Normalizer(3).update(seen.observation)
+    np.testing.assert_array_equal(model.observation.std[:2], plain.std[:2])
 
 
 def test_predictions_stay_within_a_hundred_deviations_and_actions_are_clipped():

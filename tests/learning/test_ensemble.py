@@ -29,10 +29,10 @@ def transitions(key, n, noise=0.0, scale=1.0):
     return Transitions(observation, action, zero, following, zero > 0, zero > 0)
 
 
-def fitted(seen, steps=600, config=CONFIG):
-    model = renormalize(Ensemble(jax.random.key(0), 2, 1, config), seen)
+def fitted(seen, steps=600, config=CONFIG, size=2):
+    model = renormalize(Ensemble(jax.random.key(0), size, 1, config), seen)
     state = ensemble.optimizer(config).init(eqx.filter(model.nets, trainable(model.nets)))
-    data = Replay.empty(4096, 2, 1).add(seen)
+    data = Replay.empty(4096, size, 1).add(seen)
     return jax.jit(ensemble.fit, static_argnums=(4, 5))(model, state, data, jax.random.key(1), steps, config)
 
 
@@ -44,6 +44,28 @@ def test_it_learns_a_linear_body_and_knows_what_it_does_not_know():
     near = model.disagreement(test.observation, test.action).mean()
     far = transitions(jax.random.key(6), 500, scale=8.0)
     assert float(model.disagreement(far.observation, far.action).mean()) > 10 * float(near)
+
+
+def dead_column(seen, moved):
+    """With a third feature that is 0, but for so many next observations of 10, as of a force at the end of episodes."""
+    observation, following = (jnp.pad(x, ((0, 0),) * 3 + ((0, 1),)) for x in (seen.observation, seen.next_observation))
+    return seen._replace(observation=observation, next_observation=following.at[0, :moved, 0, 2].set(10.0))
+
+
+@pytest.mark.parametrize("moved", [0, 2])
+def test_a_feature_that_hardly_varies_does_not_leave_the_data(moved):
+    """In no imagined step, nor after several; the others grow without bound in this body."""
+    model, _, _ = fitted(dead_column(transitions(jax.random.key(0), 4000), moved), size=3)
+    state = jnp.zeros((50, 3))
+    for key in jax.random.split(jax.random.key(2), 10):
+        state = model.predict(state, jax.random.uniform(key, (50, 1), minval=-1)).mean(0)
+        assert float(jnp.abs(model.observation(state)[:, 2]).max()) < 3
+    if not moved:
+        np.testing.assert_array_equal(state[:, 2], 0)
+        elsewhere = state.at[:, 2].set(10.0)  # a model that has not seen it move ignores it
+        action = jnp.zeros((50, 1))
+        np.testing.assert_array_equal(model.predict(elsewhere, action)[..., :2], model.predict(state, action)[..., :2])
+        assert float(model.disagreement(elsewhere, action).max()) < 1
 
 
 def test_the_noise_of_the_body_is_learned():

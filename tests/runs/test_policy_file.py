@@ -2,6 +2,7 @@ import builtins
 import subprocess
 import sys
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -54,6 +55,19 @@ def test_a_saved_policy_acts_as_the_policy(policy_and_task, tmp_path):
     assert np.abs(own).max() > 0.9 and own.std() > 0.2
     np.testing.assert_allclose(act(OBSERVATION), own, atol=1e-5)
     np.testing.assert_allclose(act(OBSERVATION[3]), own[3], atol=1e-5)
+
+
+def test_a_saved_policy_ignores_what_never_varied(tmp_path):
+    constant = Normalizer(4).update(jnp.asarray(OBSERVATION).at[:, 3].set(1.0))
+    policy = large(GaussianPolicy(jax.random.key(0), (32, 32), SEEN, 3))
+    policy = eqx.tree_at(lambda p: p.observation, policy, constant)
+    act = policy_file.load(saved(policy, jnp.zeros(0), tmp_path / "policy.npz"))
+    np.testing.assert_allclose(act(OBSERVATION), own_actions(policy, jnp.zeros(0)), atol=1e-5)
+    np.testing.assert_array_equal(act(OBSERVATION), act(OBSERVATION * [1, 1, 1, 1000]))
+    onnx = pytest.importorskip("onnxruntime")
+    path = saved(policy, jnp.zeros(0), tmp_path / "policy.onnx")
+    (found,) = onnx.InferenceSession(str(path)).run(None, {"observation": OBSERVATION})
+    np.testing.assert_allclose(found, act(OBSERVATION), atol=1e-5)
 
 
 def test_an_onnx_file_acts_as_the_policy(policy_and_task, tmp_path):

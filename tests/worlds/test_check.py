@@ -12,6 +12,7 @@ from customs import POINT, fails, refusal
 
 from onebody.tasks import registry
 from onebody.tasks.body import Feature
+from onebody.tasks.space import ONE_TASK
 from onebody.worlds.check import check
 
 pytestmark = pytest.mark.usefixtures("nothing_leaks")
@@ -305,3 +306,37 @@ def test_labels_of_tasks_are_counted(crane):
 @pytest.mark.parametrize("name", ["a b", "", "a/b/c", "x.py:y"])
 def test_an_id_that_is_no_name_is_refused(name, crane):
     assert "an id is NAME or ROOM/NAME" in refusal(dataclasses.replace(crane, id=name))
+
+
+# ---------------------------------------------------------------- what is said and not refused
+
+
+def test_a_family_as_it_should_be_has_no_notes(crane):
+    assert check(crane) == []
+    one_task = dataclasses.replace(crane, space=ONE_TASK, reward=lambda o, a, n, t: n[4])
+    assert check(one_task) == []
+
+
+def test_a_column_that_never_varies_is_noted(crane):
+    """By its label, in the family or in that it is tested on; not what varies between episodes alone."""
+    still = dataclasses.replace(POINT.body, start=lambda rng, n: rng.normal(size=(n, 2)), dynamics=lambda x, a: x)
+    assert check(dataclasses.replace(POINT, id="mine/still", body=still)) == []
+    flat = dataclasses.replace(POINT.body, dynamics=lambda x, a: (x + 0.1 * a) * jnp.array([1.0, 0.0]))
+    flat = dataclasses.replace(flat, start=lambda rng, n: rng.normal(size=(n, 2)) * [1.0, 0.0])
+    line = "family mine/flat: column 1 (y (m)) never varied in 120 random steps; nothing can be learned from that: "
+    (said,) = check(dataclasses.replace(POINT, id="mine/flat", body=flat))
+    assert said == line + "leave out of the observation what never will vary"
+    mine = dataclasses.replace(POINT, id="mine/point", test=dataclasses.replace(POINT, id="mine/flat", body=flat))
+    assert check(mine) == [said]
+
+
+def test_a_task_that_nothing_uses_is_noted(crane):
+    """A reward that is 0 almost everywhere uses it; so does a terminal function, and so do physics."""
+    blind = dataclasses.replace(crane, reward=lambda o, a, n, t: n[4] - jnp.sum(a**2))
+    said = "family example/crane: neither its reward nor its terminal function uses the task, so all its tasks are the"
+    (line,) = check(blind)
+    assert line.startswith(said)
+    sparse = dataclasses.replace(crane, reward=lambda o, a, n, t: jnp.where(jnp.abs(n[4] - t[0]) < 1e-6, 1.0, 0.0))
+    ends = dataclasses.replace(blind, terminal=lambda n, t: jnp.abs(n[4]) > 100 + t[0])
+    heavier = dataclasses.replace(blind, physics=lambda task: {"opt.gravity": np.array([0.0, 0.0, -9.0 - task[0]])})
+    assert [check(each) for each in (sparse, ends, heavier)] == [[], [], []]

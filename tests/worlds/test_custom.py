@@ -61,6 +61,30 @@ def test_what_is_refused_is_not_half_registered(crane, monkeypatch):
     assert registry.families() == before and gymnasium.registry == views
 
 
+def test_a_family_of_ones_own_is_replaced(crane):
+    """As when a cell of a notebook runs again, with the family it is tested on; what is wrong changes nothing."""
+    first = register(dataclasses.replace(crane, id="mine/crane", test=dataclasses.replace(crane, id="mine/test")))
+    again = dataclasses.replace(first, horizon=7, test=dataclasses.replace(first.test, horizon=7))
+    assert register(again) is again
+    assert onebody.make("mine/crane") is again and onebody.make("mine/test") is again.test
+    env = gymnasium.make("onebody/mine-crane-v1")
+    assert env.unwrapped._family is again
+    env.close()
+    with pytest.raises(OnebodyError, match="family mine/crane: reward"):
+        register(dataclasses.replace(crane, id="mine/crane", reward=lambda o, a, n, t: n[5]))
+    assert onebody.make("mine/crane") is again
+    with pytest.raises(OnebodyError, match="this mine/crane is not the registered one"):
+        onebody.train("smt", first, preset="smoke", out="run")
+
+
+def test_registering_says_what_may_not_be_meant(crane, capsys):
+    register(dataclasses.replace(crane, id="mine/crane"))
+    assert capsys.readouterr().err == ""
+    register(dataclasses.replace(crane, id="mine/blind", reward=lambda o, a, n, t: n[4]))
+    said = capsys.readouterr().err
+    assert said.startswith("onebody: family mine/blind: neither its reward nor") and said.count("\n") == 1
+
+
 # ---------------------------------------------------------------- a file of the user's
 
 

@@ -279,7 +279,7 @@ def _together(states: Sequence[State], tasks: Array) -> list[tuple[State, Array]
 def _learn_from(state: State, seen: Transitions, missed: Array) -> tuple[State, Array]:
     """Line 3: real transitions into data and normalisers; also the model's error on them before it is fitted."""
     predicted = state.model.predict(seen.observation, seen.action).mean(0)
-    error = jnp.sqrt(jnp.mean(((predicted - seen.next_observation) / state.model.difference.std) ** 2))
+    error = jnp.sqrt(jnp.mean(((predicted - seen.next_observation) / state.model.difference.scale) ** 2))
     model = renormalize(state.model, seen)
     agent = first_order.renormalize(state.agent, model.observation)
     errors = jnp.concatenate([state.errors, missed])[-len(state.errors) :]

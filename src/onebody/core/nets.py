@@ -8,7 +8,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from onebody.core import half as precision
 from onebody.core.types import Key
@@ -109,8 +109,15 @@ class MLP(eqx.Module):
         return self.features(x) @ self.weights[-1] + self.biases[-1]
 
 
+UNVARIED = 1e-6
+"""a feature whose standard deviation is no more than this, or than this times its mean, counts as constant"""
+
+
 class Normalizer(eqx.Module):
-    """Running mean and standard deviation per feature; never trained by gradients (see `trainable`)."""
+    """Running mean and standard deviation per feature; never trained by gradients (see `trainable`).
+
+    A constant feature is normalised to 0, so that whatever reads it ignores it until the data show that it varies.
+    """
 
     count: Float[Array, ""]
     mean: Float[Array, " feature"]
@@ -120,38 +127,54 @@ class Normalizer(eqx.Module):
         self.count, self.mean, self.std = jnp.zeros(()), jnp.zeros(size), jnp.ones(size)
 
     def __call__(self, x: Float[Array, "*axes feature"]) -> Float[Array, "*axes feature"]:
-        return (x - self.mean) / self.std
+        return (x - self.mean) / self.scale
 
     def inverse(self, x: Float[Array, "*axes feature"]) -> Float[Array, "*axes feature"]:
-        return x * self.std + self.mean
+        return x * self.spread + self.mean
+
+    @property
+    def varied(self) -> Bool[Array, "*axes feature"]:
+        """Whether each feature has varied; float32 resolves no smaller deviations. Before any data: yes."""
+        return self.std > UNVARIED * jnp.maximum(1.0, jnp.abs(self.mean))
+
+    @property
+    def scale(self) -> Float[Array, "*axes feature"]:
+        """Standard deviations to divide by; infinite for a constant feature."""
+        return jnp.where(self.varied, self.std, jnp.inf)
+
+    @property
+    def spread(self) -> Float[Array, "*axes feature"]:
+        """Standard deviations to multiply with; 0 for a constant feature."""
+        return jnp.where(self.varied, self.std, 0.0)
 
     def update(self, x: Float[Array, "*axes feature"]) -> "Normalizer":
-        """Merge all rows of `x` into the statistics (Chan, Golub, LeVeque 1983); std is floored at 1e-6."""
+        """Merge all rows of `x` into the statistics (Chan, Golub, LeVeque 1983); std is at least UNVARIED."""
         x = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
         n, mean, variance = x.shape[0], x.mean(0), x.var(0)
         total, difference = self.count + n, mean - self.mean
-        merged = self.count * self.std**2 + n * variance + difference**2 * self.count * n / total
-        new = (total, self.mean + difference * n / total, jnp.maximum(jnp.sqrt(merged / total), 1e-6))
+        merged = self.count * self.spread**2 + n * variance + difference**2 * self.count * n / total
+        new = (total, self.mean + difference * n / total, jnp.maximum(jnp.sqrt(merged / total), UNVARIED))
         return eqx.tree_at(lambda s: (s.count, s.mean, s.std), self, new)
 
 
 UNKNOWN = 10.0
-"""a feature whose deviation grows more than so many times did not vary before, and begins anew"""
+"""a feature whose standard deviation grows more than so many times hardly varied before, and begins anew"""
 
 
 def renormalized(module: Any, new: Normalizer, net: Callable[[Any], MLP] = lambda module: module.net) -> Any:
     """A module with a network behind its normaliser `observation`, given other statistics: the same function.
 
     The first layer takes up the change; without that, new data would change what has been learned from old ones. At the
-    first statistics there is nothing to keep, and the network stays as it is. Leading axes are kept.
+    first statistics there is nothing to keep, and the network stays as it is. A feature that was constant was ignored,
+    so its weights become 0, from where they are trained once it varies. Leading axes are kept.
 
     Args:
         net: the network in the module. Its inputs are the normalised observation and whatever follows that.
     """
     old, weight, bias = module.observation, net(module).weights[0], net(module).biases[0]
     size = new.mean.shape[-1]
-    known = (old.count[..., None] > 0) & (new.std < UNKNOWN * old.std)
-    scale = jnp.where(known, new.std / old.std, 1.0)
+    known = (old.count[..., None] > 0) & old.varied & (new.std < UNKNOWN * old.std)
+    scale = jnp.where(known, new.std / old.std, old.varied)
     shift = jnp.where(known, (new.mean - old.mean) / old.std, 0.0)
     seen = weight[..., :size, :]
     weight = weight.at[..., :size, :].set(seen * scale[..., None])

@@ -74,18 +74,24 @@ M = TypeVar("M", bound=eqx.Module)
 
 
 def renormalize(model: M, transitions: Transitions) -> M:
-    """Any model with the statistics of new transitions merged into its normalisers `observation` and `difference`."""
+    """Any model with the statistics of new transitions merged into its normalisers `observation` and `difference`.
+
+    The difference of two equally spread observations deviates at most twice as much as they do. Where it deviates more,
+    as where a feature moves in last observations alone, half its deviation is the observation's.
+    """
     where = lambda m: (m.observation, m.difference)  # noqa: E731
     observation, difference = where(model)
     steps = transitions.next_observation - transitions.observation
-    return eqx.tree_at(where, model, (observation.update(transitions.observation), difference.update(steps)))
+    observation, difference = observation.update(transitions.observation), difference.update(steps)
+    spread = jnp.maximum(observation.std, difference.std / 2)
+    return eqx.tree_at(where, model, (eqx.tree_at(lambda s: s.std, observation, spread), difference))
 
 
 def error(
     model: Dynamics, difference: Float[Array, "*axes observation"], true: Float[Array, "*axes observation"]
 ) -> Float[Array, "*axes"]:
     """Root mean square over features of (predicted - true) difference, in standard deviations of differences."""
-    normalized = (difference - true) / model.difference.std
+    normalized = (difference - true) / model.difference.scale
     return jnp.sqrt(jnp.mean(normalized**2, axis=-1) + 1e-12)
 
 

@@ -92,7 +92,7 @@ class Ensemble(eqx.Module):
     ) -> Float[Array, "*axes"]:
         """Epistemic uncertainty: root mean square over features of the members' standard deviation of mean
         differences, in standard deviations of differences."""
-        spread = self.predict(observation, action).std(axis=0) / self.difference.std
+        spread = self.predict(observation, action).std(axis=0) / self.difference.scale
         return jnp.sqrt(jnp.mean(spread**2, axis=-1))
 
 

@@ -141,7 +141,7 @@ class ConditionedGaussian(GaussianPolicy):
     def deployed(self, task: Float[Array, " feature"]) -> Deployed:
         n, seen = self.observation.mean.shape[-1] - len(task), self.observation
         own = eqx.tree_at(lambda s: (s.count, s.mean, s.std), Normalizer(n), (seen.count, seen.mean[:n], seen.std[:n]))
-        weights, biases = fold(self.net, (task - seen.mean[n:]) / seen.std[n:])
+        weights, biases = fold(self.net, (task - seen.mean[n:]) / seen.scale[n:])
         return self._deployed(weights, biases, own)
 
 

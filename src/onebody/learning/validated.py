@@ -93,7 +93,7 @@ class Flawed(Member):
         self, observation: Float[Array, "*axes observation"], action: Float[Array, "*axes action"]
     ) -> Float[Array, "*axes observation"]:
         noise = jax.random.normal(key_of(jax.random.key(0), observation), observation.shape)
-        off = self.difference.std * (self.bias + self.noise * noise)
+        off = self.difference.spread * (self.bias + self.noise * noise)
         return within(super().__call__(observation, action) + off, self.observation)
 
 

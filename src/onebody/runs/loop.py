@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from onebody.algorithms.protocol import Algorithm, Metrics
 from onebody.core.errors import NotFinite, OnebodyError, Stopped
 from onebody.core.types import Key
-from onebody.runs import checkpoint, evaluate, folder, log, presets
+from onebody.runs import checkpoint, evaluate, folder, log, presets, watch
 from onebody.tasks import registry
 from onebody.tasks.family import TaskFamily
 
@@ -54,7 +54,7 @@ def train(
     """
     made = registry.make(family if isinstance(family, str) else family.id)
     if not isinstance(family, str) and family is not made:
-        raise OnebodyError(f"this {family.id} is not the registered one; give it an id of its own")
+        raise OnebodyError(f"this {family.id} is not the registered one: call onebody.register first")
     if samples is not None and samples < 0:
         raise OnebodyError(f"--samples must be at least 0, not {samples}")
     if evaluate_every < 0:
@@ -118,6 +118,7 @@ def _run(
     else:
         checkpoint.save(run, 0, state, {"samples": 0, "identity": folder.identity(record)})
     log.truncate(run, done)
+    past, parted = log.read(run), ""
 
     limit = math.inf if record["samples"] is None else record["samples"]
     if done >= algorithm.config.n_iterations or algorithm.simulator.samples >= limit:
@@ -138,6 +139,11 @@ def _run(
             with whole():
                 lines.write(done, metrics)
                 checkpoint.save(run, done, state, {"samples": samples, "identity": folder.identity(record)})
+            past.append(metrics)
+            if done == 1:
+                _warn(run, watch.constant(state, algorithm.family))
+            if not parted:
+                _warn(run, parted := watch.parted(past))
             progress.update(done, f"{samples:,} samples · real/return {metrics.get('real/return', math.nan):.1f}")
     if (samples := algorithm.simulator.samples) < limit < math.inf:
         print(
@@ -145,6 +151,11 @@ def _run(
             "More need a new run",
             file=sys.stderr,
         )
+
+
+def _warn(run: Path, words: str) -> None:
+    if words:
+        print(f"onebody: {run}: {words}", file=sys.stderr)
 
 
 def _step(algorithm: Algorithm[Any], state: Any, key: Key, run: Path, done: int) -> tuple[Any, Metrics]:

@@ -32,7 +32,7 @@ def arrays(policies: Any, task: Any) -> dict[str, np.ndarray]:
     layers = {f"weight{i}": w for i, w in enumerate(weights)} | {f"bias{i}": b for i, b in enumerate(biases)}
     return {name: np.asarray(x) for name, x in layers.items()} | {
         "observation_mean": np.asarray(normalizer.mean),
-        "observation_std": np.asarray(normalizer.std),
+        "observation_std": np.asarray(normalizer.scale),
         "activation": np.array(activation),
         "limit": np.array(limit),
     }

@@ -43,18 +43,19 @@ def is_known(family: TaskFamily) -> bool:
     """Whether this very family is registered.
 
     Raises:
-        OnebodyError: another family has the id.
+        OnebodyError: another family, which is no user's, has the id.
     """
-    if family.id in _ALIASES or _FAMILIES.get(family.id, family) is not family:
+    known = _FAMILIES.get(family.id) is family
+    if not known and family.id in {each.id for each in _BUILT_IN} | _ALIASES.keys():
         raise OnebodyError(f"there is a family {family.id} already; give yours an id of its own")
-    return family.id in _FAMILIES
+    return known
 
 
 def add(family: TaskFamily) -> None:
-    """Make a family known by its id; `onebody.register` checks it first.
+    """Make a family known by its id, in place of a user's family that had it; `onebody.register` checks it first.
 
     Raises:
-        OnebodyError: another family has the id.
+        OnebodyError: another family, which is no user's, has the id.
     """
     if not is_known(family):
         _FAMILIES[family.id] = family

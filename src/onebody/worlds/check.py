@@ -22,6 +22,7 @@ from onebody.core.errors import OnebodyError
 from onebody.tasks.body import ClosedFormBody, Feature, GymnasiumBody, MujocoBody
 from onebody.tasks.family import TaskFamily
 from onebody.tasks.space import TaskSpace
+from onebody.worlds.notes import notes
 from onebody.worlds.refusals import needs, refusal, sizes, told, twice
 from onebody.worlds.simulator import Simulator
 
@@ -31,8 +32,11 @@ STARTS = 8
 """of each task, that its observation is asked whether it tells it"""
 
 
-def check(family: TaskFamily) -> None:
+def check(family: TaskFamily) -> list[str]:
     """Try a family: its body, task space and functions, and some random steps of a few tasks.
+
+    Returns:
+        What may not be meant, one line each (see `notes`).
 
     Raises:
         OnebodyError: it cannot be trained on; one line with the reason and what to do.
@@ -46,7 +50,7 @@ def check(family: TaskFamily) -> None:
     functions = _functions(family)
     for function in functions:
         _check_function(family, function)
-    _check_steps(family, functions, tasks)
+    said = [*notes(family, _check_steps(family, functions, tasks))]
     if len(family.task_labels) not in (0, family.space.size):
         raise refusal(
             family,
@@ -55,7 +59,7 @@ def check(family: TaskFamily) -> None:
     with told(family, "its description"):
         family.describe()
     if family.test is not None:
-        check(family.test)
+        said += check(family.test)
         if (here := sizes(family)) != (there := sizes(family.test)):
             name = next(name for name in here if here[name] != there[name])
             raise refusal(
@@ -63,6 +67,7 @@ def check(family: TaskFamily) -> None:
                 f"its test family {family.test.id} has {name}s of {there[name]} numbers, it itself of {here[name]}; "
                 "a policy must fit both",
             )
+    return said
 
 
 def check_hidden(family: TaskFamily) -> None:
@@ -275,8 +280,8 @@ class _Row(np.ndarray):
         return super().__getitem__(index)
 
 
-def _check_steps(family: TaskFamily, functions: list[_Function], tasks: np.ndarray) -> None:
-    """Random steps in the simulator; then the functions are asked about them twice."""
+def _check_steps(family: TaskFamily, functions: list[_Function], tasks: np.ndarray) -> np.ndarray:
+    """Random steps in the simulator; then the functions are asked about them twice. Observations [row, observation]."""
     here = family
     if isinstance(family.body, GymnasiumBody):
         here = replace(family, body=replace(family.body, parallel=False))  # a few steps are not worth processes
@@ -315,6 +320,7 @@ def _check_steps(family: TaskFamily, functions: list[_Function], tasks: np.ndarr
                 f"{function.name} gives other numbers when it is asked about the same transitions again; let it "
                 "depend on its arguments alone, without random numbers or anything that changes",
             )
+    return flat["observation"]
 
 
 def _asked(family: TaskFamily, function: _Function, flat: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Families of users: their own, which become known by their ids, and any Gymnasium environment as one."""
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -19,20 +20,21 @@ from onebody.worlds.refusals import first_line
 def register(family: TaskFamily) -> TaskFamily:
     """Make a family of your own, and the one it is tested on, known by their ids to all of onebody and to Gymnasium.
 
-    Registering the very same family again does nothing.
+    Another family of yours with the same id is replaced; registering the very same one again does nothing. What may not
+    be meant is said on stderr.
 
     Raises:
-        OnebodyError: it is wrong (see `check`), or another family has its id; nothing is registered.
+        OnebodyError: it is wrong (see `check`), or a family of onebody's own has its id; nothing changes.
     """
     new = [member for member in (family, family.test) if member is not None and not registry.is_known(member)]
-    if new:
-        check(family)
-    views: list[str] = []
+    for note in check(family) if new else ():
+        print(f"onebody: {note}", file=sys.stderr)
+    before = gymnasium.registry.copy()
     try:
         for member in new:
-            views.append(register_view(member))
+            register_view(member)
     except BaseException:
-        for view in views:
+        for view in gymnasium.registry.keys() - before.keys():
             del gymnasium.registry[view]
         raise
     for member in new:

@@ -1,0 +1,7 @@
+"""`python -m onebody`: the command line."""
+
+import sys
+
+from onebody.cli import main
+
+sys.exit(main())
