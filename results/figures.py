@@ -68,10 +68,12 @@ def flat(text: str) -> str:
 
 
 def problems(text: str, phrases: list[str], settings: list[str]) -> Iterator[str]:
-    """What is wrong with the numbers of a page: phrases that it lacks, numbers that are neither in one nor a setting."""
-    for phrase, pattern in _patterns(phrases).items():
-        if not re.search(pattern, flat(text)):
-            yield f"is missing: {phrase}"
+    """What is wrong with the numbers of a page: phrases that it lacks, with the nearest text that it has; if it lacks
+    none, numbers that are neither in one nor a setting."""
+    missing = [phrase for phrase, pattern in _patterns(phrases).items() if not re.search(pattern, flat(text))]
+    yield from (f"should have: {phrase}\n  where it has: {_nearest(phrase, flat(text))}" for phrase in missing)
+    if missing:
+        return
     text = without(text, phrases)
     found = list(re.finditer(NUMBER, text))
     changes = difflib.SequenceMatcher(None, settings, [each[0] for each in found], autojunk=False).get_opcodes()
@@ -90,6 +92,13 @@ def without(text: str, phrases: list[str]) -> str:
     for pattern in (*_patterns(phrases).values(), r"`[^`]*`", r"\]\([^)]*\)", NAME, YEAR):
         text = re.sub(pattern, "¤", text)
     return text
+
+
+def _nearest(phrase: str, text: str) -> str:
+    """The part of a text that is most like a phrase and as long."""
+    words, n = text.split(), len(phrase.split())
+    parts = (" ".join(words[i : i + n]) for i in range(max(len(words) - n, 0) + 1))
+    return max(parts, key=lambda part: len(set(part.split()) & set(phrase.split())))
 
 
 def _patterns(phrases: list[str]) -> dict[str, str]:
@@ -116,7 +125,9 @@ def main(names: list[str]) -> int:
             continue
         found = list(problems(text_of(page), phrases(page), settings(page)))
         wrong += len(found)
-        print("\n  ".join([f"{page}: {'all numbers are right' if not found else ''}", *found]))
+        if found:
+            print("\n  ".join([f"{page}:", *found]))
+    print(f"{wrong} problems" if wrong else "all numbers are right")
     return int(wrong > 0)
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import tyro
 
 from onebody.cli.printing import print_json, print_table
-from onebody.core.errors import OnebodyError, did_you_mean
+from onebody.core.errors import OnebodyError
 
 UNEQUAL = 1.1
 """times the least real samples of training, above which a comparison says that they differ"""
@@ -74,13 +74,16 @@ class Compare:
         )
         if self.json:
             return print_json(found)
+        print(f"in parentheses: 95% intervals over seeds, or the range of fewer than {FEWEST} seeds")
         for known in (True, False):
             shown = {name: each for name, each in found["algorithms"].items() if each["task_is_known"] is known}
             if shown:
                 kind = "known" if known else "hidden"
                 print(f"{found['family']}, {kind} task: returns on {found['tested']} ({told(known)})")
                 print_table([row for name, each in shown.items() for row in _compared(name, each)])
-        print(f"in parentheses: 95% intervals over seeds, or the range of fewer than {FEWEST} seeds")
+        print(
+            "P: share of tasks on which a training of the first has the higher return, mean over pairs of equal seeds"
+        )
         print_table([_improved(row) for row in found["improvement"]])
         for a, b in itertools.combinations(found["algorithms"], 2):
             seeds = [set(found["algorithms"][name]["seeds"]) for name in (a, b)]
@@ -114,7 +117,7 @@ class Compare:
         if self.family:
             raise OnebodyError(f"--figure {self.figure} says what is compared; leave {self.family} out")
         if self.figure not in figures:
-            raise OnebodyError(f"no figure {self.figure!r}{did_you_mean(self.figure, figures)}")
+            raise OnebodyError(f"no figure {self.figure!r}; known: {', '.join(figures)}")
         return figures[self.figure], compared
 
 
