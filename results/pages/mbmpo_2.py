@@ -98,6 +98,11 @@ def other_bodies() -> Iterator[str]:
     yield f"after 8,000 samples it has {early[0]} beside MB-MPO's {early[1]}"
     end = raw.to(plot.curves("half-cheetah-mb-mpc")[1][:, -1])
     yield f"after 20,000 it has {end}"
+    shooting, icem = (
+        raw.numbers([raw.scores(f"mbmpo-2/{run}", samples=1000 * n).mean() for n in (2, 4, 6, 8)])
+        for run in ("random-shooting-s0", "half-cheetah-mb-mpc-s0")
+    )
+    yield f"has {shooting} after 2,000, 4,000, 6,000 and 8,000 samples, one seed, where iCEM's seed 0 has {icem}"
     ours, theirs = (returns(f"swimmer-{name}", 24) for name in ("mb-mpo", "me-trpo"))
     yield f"({raw.to(ours)} beside {raw.to(theirs)} after 24,000)"
     assert all(np.all(returns("swimmer-mb-mpo", n) > returns("swimmer-me-trpo", n)) for n in (8, 16, 24, 32, 40, 48))
@@ -151,6 +156,7 @@ def trials() -> Iterator[str]:
 
 
 GIVEN = [
+    "(1,000 sequences of 10 actions, rewards discounted by 0.99)",
     "80,000 imagined steps before the inner step and 80,000 after it",
     "(α = 0)",
     "one seed, to 40,000\nsamples",
