@@ -170,7 +170,7 @@ def test_a_figure_says_what_is_compared(monkeypatch, capsys):
         assert main(["compare", "--figure", name, "--json"]) == 0
         assert asked.pop() == (family, "smt", "omni", "maml", "oracle")
     for typed, said in (
-        (["--figure", "smt-1z"], "did you mean 'smt-1"),
+        (["--figure", "smt-1z"], "no figure 'smt-1z'; known: smt-1a, smt-1b"),
         (["point", "omni", "--figure", "smt-1a"], "leave point out"),
         (["point"], "needs a family and algorithms"),
     ):
