@@ -48,7 +48,7 @@ class Config:
     window: int = 4
     """L, ratings that the others are measured by"""
     quantile: float = 0.5
-    """q"""
+    """Quantile q of the first ratings below which a task is skipped"""
     tries: int = 10
     """tasks that are rated for one that is trained on, at most"""
     real_episodes: int = 5

@@ -51,11 +51,11 @@ class Meta:
     n_iterations: int = 500
     """meta-iterations"""
     meta_batch: int = 40
-    """tasks of one"""
+    """Number of tasks per meta-iteration"""
     episodes: int = 20
     """real episodes per task before each inner step and after the last one (K); as many per stage of adaptation"""
     inner_rate: float = 0.1
-    """α; 0: nothing adapts"""
+    """Step size α of an inner policy gradient step; 0: no adaptation"""
     inner_steps: int = 1
     """Policy gradient steps that adapt to a task in training, each on episodes of its own. A meta-iteration collects
     (inner_steps + 1) · meta_batch · episodes episodes"""
@@ -67,7 +67,7 @@ class Meta:
     """Factor by which the policy's mean and standard deviation are multiplied: 0.1 in ProMP's released code, so that a
     new policy explores a tenth of the actions' range"""
     discount: float = 0.99
-    """γ"""
+    """Discount factor γ"""
     trace: float = 1.0
     """λ of the advantages"""
 
@@ -86,7 +86,7 @@ class Config(Meta):
     second_order: bool = True
     """differentiate through the inner steps; else their gradients count as constants (first-order MAML)"""
     trpo: TRPOConfig = field(default_factory=partial(TRPOConfig, entropy=0.0, damping=1e-5))
-    """of the outer step"""
+    """Settings of the outer TRPO step"""
 
 
 class Seen(NamedTuple):

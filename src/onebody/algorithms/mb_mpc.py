@@ -46,7 +46,7 @@ class Config:
     plan: PlanConfig = field(default_factory=PlanConfig)
     """how an action is found"""
     model: ValidatedConfig = field(default_factory=partial(ValidatedConfig, epochs=200, capacity=300_000))
-    """of the ensemble"""
+    """Settings of the ensemble of dynamics models"""
 
     def __post_init__(self) -> None:
         at_least(1, self, "n_iterations", "real_episodes")

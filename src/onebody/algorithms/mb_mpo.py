@@ -69,9 +69,9 @@ class Config(maml.Config):
     task: tuple[float, ...] | None = None
     """ψ to train on; None: a draw from p(ψ)"""
     trpo: TRPOConfig = field(default_factory=partial(TRPOConfig, entropy=0.0, damping=1e-5, backtracks=15, shrink=0.8))
-    """of the outer step"""
+    """Settings of the outer TRPO step"""
     model: ValidatedConfig = field(default_factory=ValidatedConfig)
-    """of the ensemble"""
+    """Settings of the ensemble of dynamics models"""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -9,8 +9,9 @@
            θ ← the best of them, as the models say
     7: a new ψ: line 5 for ψ alone, without a real sample; then lines 3-5 for ψ                    `adapt`
 
-As MB-MPO's authors have it for their comparison: their models, policy and linear baseline; here the models' say in line
-5 is the original's. The baseline is fitted before the advantages are taken, as everywhere in onebody.
+As MB-MPO's authors have it for their comparison: their models, policy and linear baseline; here the models' vote in
+line 5 is the original's, which that comparison leaves out (`validated`). The baseline is fitted before the advantages
+are taken, as everywhere in onebody.
 """
 
 import itertools
@@ -56,9 +57,9 @@ class Config:
     real_episodes: int = 20
     """real episodes an iteration, and a stage of adaptation"""
     n_policy: int = 30
-    """TRPO steps an iteration, and a stage of adaptation, at most"""
+    """Largest number of TRPO steps per iteration and per stage of adaptation"""
     episodes: int = 250
-    """imagined episodes of one"""
+    """Imagined episodes per TRPO step"""
     validated: bool = True
     """Let the models judge the policy every 5 TRPO steps: keep the last policy that 70% of them call better, and end an
     iteration's policy search after 25 steps without one. Otherwise take all n_policy steps and keep the last policy, as
@@ -66,15 +67,15 @@ class Config:
     hidden: tuple[int, ...] = (32, 32)
     """units of each hidden layer of the policy"""
     discount: float = 0.99
-    """γ"""
+    """Discount factor γ"""
     trace: float = 1.0
-    """λ of the advantages"""
+    """λ of the generalised advantage estimates"""
     task: tuple[float, ...] | None = None
     """ψ to train on; None: a draw from p(ψ)"""
     model: ValidatedConfig = field(default_factory=partial(ValidatedConfig, epochs=1000, capacity=400_000))
-    """of the ensemble"""
+    """Settings of the ensemble of dynamics models"""
     trpo: TRPOConfig = field(default_factory=partial(TRPOConfig, entropy=0.0, damping=1e-5))
-    """of a policy step"""
+    """Settings of each TRPO step"""
 
     def __post_init__(self) -> None:
         at_least(1, self, "n_iterations", "real_episodes", "n_policy", "episodes", "hidden")

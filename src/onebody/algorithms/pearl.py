@@ -268,9 +268,8 @@ class PEARL:
         """Line 7, an episode a stage. Stage 0, z ~ N(0, I), is the control that does not adapt."""
         config, nets = self.config, state.learner.nets
         belief = prior(len(tasks), config.latent)
-        known = belief._replace(
-            log_std=jnp.full_like(belief.log_std, jnp.inf)
-        )  # nothing: the prior is no factor of q_φ
+        nothing = jnp.full_like(belief.log_std, jnp.inf)  # the prior is no factor of q_φ
+        known = belief._replace(log_std=nothing)
         for stage in itertools.count():
             z_key, explore_key, episode_key = jax.random.split(jax.random.fold_in(key, stage), 3)
             z = _draw(belief, z_key)
