@@ -103,25 +103,56 @@ def test_members_do_not_learn_from_each_other():
         assert (one[1] != other[1]).any()
 
 
-def test_the_loss_is_a_squared_error_and_a_likelihood_that_does_not_touch_the_mean():
+def test_the_loss_weighs_squared_errors_by_a_deviation_that_does_not_touch_the_mean():
     net = jax.tree.map(lambda x: x[0], Ensemble(jax.random.key(0), 2, 1, CONFIG).nets)
     test = transitions(jax.random.key(5), 9)
     observation, action, difference = (x[0, :, 0] for x in (test.observation, test.action, test.next_observation))
     mean, log_std = ensemble._distribution(net, observation, action)
     density = jax.scipy.stats.norm.logpdf(difference, mean, jnp.exp(log_std)) + 0.5 * np.log(2 * np.pi)
-    expected = 0.5 * jnp.mean((difference - mean) ** 2) - density.mean()
+    expected = 0.5 * jnp.mean((difference - mean) ** 2 / jnp.exp(log_std)) - density.mean()
     assert float(ensemble.loss(net, observation, action, difference)) == pytest.approx(float(expected), rel=1e-4)
     assert ensemble.LOG_STD[0] <= float(log_std.min()) and float(log_std.max()) <= ensemble.LOG_STD[1]
 
-    def squared(net):
-        return 0.5 * jnp.mean((difference - ensemble._distribution(net, observation, action).mean) ** 2)
+    def weighted(net):
+        error = difference - ensemble._distribution(net, observation, action).mean
+        return 0.5 * jnp.mean(error**2 / jnp.exp(log_std))
 
     ours = jax.grad(ensemble.loss)(net, observation, action, difference)
-    theirs = jax.grad(squared)(net)
-    for layer in range(2):  # the trunk learns from the squared error alone
+    theirs = jax.grad(weighted)(net)
+    for layer in range(2):  # the trunk learns from the weighted squared error alone
         np.testing.assert_allclose(ours.weights[layer], theirs.weights[layer], atol=1e-6)
     np.testing.assert_allclose(ours.weights[2][:, :2], theirs.weights[2][:, :2], atol=1e-6)
     assert float(jnp.abs(ours.weights[2][:, 2:]).max()) > 1e-4
+
+
+def test_slow_states_are_learned_as_well_as_fast_ones():
+    """A body that moves a hundred times as fast, and unpredictably, in one of ten episodes."""
+    fast = transitions(jax.random.key(1), 400, noise=20.0, scale=20.0)
+    slow = transitions(jax.random.key(0), 3600, scale=0.2)
+    model, _, _ = fitted(jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), slow, fast), 1200)
+    test = transitions(jax.random.key(5), 500, scale=0.2)
+    error = model.predict(test.observation, test.action).mean(0) - test.next_observation
+    moved = test.next_observation - test.observation
+    assert float(jnp.sqrt(jnp.mean(error**2) / jnp.var(moved))) < 0.3
+
+
+def turning(key, n):
+    """A hand that turns by its action, observed as cosine and sine."""
+    angle_key, action_key = jax.random.split(key)
+    angle = jax.random.uniform(angle_key, (1, n, 1, 1), maxval=2 * jnp.pi)
+    action = jax.random.uniform(action_key, (1, n, 1, 1), minval=-1)
+    observation, following = (jnp.concatenate([jnp.cos(x), jnp.sin(x)], -1) for x in (angle, angle + 0.3 * action))
+    zero = jnp.zeros((1, n, 1))
+    return Transitions(observation, action, zero, following, zero > 0, zero > 0)
+
+
+def test_imagined_states_stay_where_the_data_lie():
+    model, _, _ = fitted(turning(jax.random.key(0), 4000), 1200)
+    member, state = model.member(0), turning(jax.random.key(5), 50).observation
+    for key in jax.random.split(jax.random.key(2), 300):
+        state = member(state, jax.random.uniform(key, (1, 50, 1, 1), minval=-1))
+    radius = jnp.linalg.norm(state, axis=-1)
+    assert float(jnp.abs(radius - 1).max()) < 1
 
 
 @pytest.mark.parametrize("bad", [{"members": 0}, {"hidden": (0,)}, {"learning_rate": 0.0}, {"weight_decay": -1.0}])
