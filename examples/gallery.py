@@ -16,8 +16,9 @@ Each of them shows something else that a family of your own may need:
     gallery/swimmer           a body without a place: nothing depends on where it is
     gallery/plate             a ball that rolls on what is moved; positions in a moving frame
 
-All episodes have 100 control steps. Rewards are smooth, about one a step, and 0 at best; where an episode may end early, they
-have a survival bonus of 2 a step, more than it costs to be off anywhere near the targets, so that no task is worth a fall.
+All episodes have 100 control steps. Rewards are smooth, about one a step, and 0 at best; where an episode may end
+early, they have a survival bonus of 2 a step, more than it costs to be off anywhere near the targets, so that no task
+is worth a fall.
 """
 
 from pathlib import Path
@@ -84,8 +85,8 @@ def tip_height(observation):
 
 
 def tip_is_low(next_observation, task):
-    """The environment ends an episode at 1 m, where it sees the tip up to 0.1 mm away from where the angles have it. Ours
-    must not end later, so it ends 1 mm earlier."""
+    """The environment ends an episode at 1 m, with the tip up to 0.1 mm away from where the angles have it. Ours must
+    not end later, so it ends 1 mm earlier."""
     return tip_height(next_observation) < 1.001
 
 
@@ -113,14 +114,15 @@ double_pendulum_9 = double_pendulum(
 double_pendulum_8 = double_pendulum(
     "gallery/double-pendulum", lambda: WithoutForce(gymnasium.make("InvertedDoublePendulum-v5")), columns=8
 )
-"""Balance two poles on a cart at ψ (m) on its rail. The episode ends when the tip is 1 m high; upright it is at 1.2 m."""
+"""Balance two poles on a cart at ψ (m) on its rail. Upright the tip is at 1.2 m; the episode ends when it is at 1 m."""
 
 
 # ---------------------------------------------------------------- reacher
 
 
 class FingertipAlone(gymnasium.ObservationWrapper):
-    """Reacher-v5 draws a goal and shows it, and the fingertip relative to it. Ours is the task: the fingertip's own place."""
+    """Reacher-v5 draws a goal and shows it, and the fingertip relative to it. Our goal is the task, so we show the
+    fingertip's own place."""
 
     def __init__(self, env):
         super().__init__(env)
@@ -144,8 +146,8 @@ reacher = onebody.from_gymnasium(
     labels=("cos 1", "cos 2", "sin 1", "sin 2", "rate 1 (rad/s)", "rate 2 (rad/s)", "tip x (m)", "tip y (m)"),
     reward_text="-5 ‖(x, y) - ψ‖ - 0.01 ‖a‖²; x, y: the fingertip's place (m)",
 )
-"""Bring the fingertip of an arm of two links to ψ = (x, y) (m) and hold it there. Its motors are strong: at full torque a
-joint gains 4 rad/s a step."""
+"""Bring the fingertip of an arm of two links to ψ = (x, y) (m) and hold it there. Its motors are strong: at full torque
+a joint gains 4 rad/s a step."""
 
 
 # ---------------------------------------------------------------- pusher
@@ -374,8 +376,8 @@ press = onebody.TaskFamily(
     task_labels=("x (m)", "force (N)"),
     reward_text="-5 |x - ψ₁| - 0.1 |F - ψ₂| - 0.01 ‖a‖²; x: the tip's place (m), F: the force on it (N), cut at 40 N",
 )
-"""Press on the table at ψ₁ (m) with a force of ψ₂ (N). A contact force changes within a step from nothing to much, which
-is hard to learn; the tip's soft contact (`solref`) makes it easier, as a rubber tip would."""
+"""Press on the table at ψ₁ (m) with a force of ψ₂ (N). A contact force changes within a step from nothing to much,
+which is hard to learn; a soft contact (`solref`), as of a rubber tip, makes it easier."""
 
 
 # ---------------------------------------------------------------- swimmer
@@ -437,8 +439,8 @@ swimmer = onebody.TaskFamily(
     task_labels=("velocity (m/s)",),
     reward_text="-10 |v - ψ| - 0.01 ‖a‖²; v: velocity of the centre of mass along x (m/s)",
 )
-"""Swim along x with ψ (m/s), forwards or backwards. Where it is does not matter, so its place is not observed; how it is
-turned does, and an unwrapped angle from `qpos` never jumps."""
+"""Swim along x with ψ (m/s), forwards or backwards. Where it is does not matter, so its place is not observed; how it
+is turned does, and an unwrapped angle from `qpos` never jumps."""
 
 
 # ---------------------------------------------------------------- ball on a plate
@@ -449,6 +451,7 @@ def on_the_plate(rng, model, n):
     qpos = np.tile(model.qpos0, (n, 1))
     qpos[:, 2:4] = rng.uniform(-0.15, 0.15, (n, 2))
     return qpos, np.zeros((n, model.nv))
+
 
 PLATE = onebody.MujocoBody(
     name="ball on a plate",

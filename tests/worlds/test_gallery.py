@@ -17,7 +17,18 @@ import onebody
 from onebody.tasks import registry
 from onebody.worlds.simulator import Simulator
 
-NAMES = "pendulum double-pendulum double-pendulum-9 reacher pusher quadrotor crane press swimmer plate".split()
+NAMES = [
+    "pendulum",
+    "double-pendulum",
+    "double-pendulum-9",
+    "reacher",
+    "pusher",
+    "quadrotor",
+    "crane",
+    "press",
+    "swimmer",
+    "plate",
+]
 
 
 @pytest.fixture(scope="module")
