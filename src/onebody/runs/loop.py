@@ -118,7 +118,7 @@ def _run(
     else:
         checkpoint.save(run, 0, state, {"samples": 0, "identity": folder.identity(record)})
     log.truncate(run, done)
-    past, parted = log.read(run), ""
+    past, parted, cut = log.read(run), "", ""
 
     limit = math.inf if record["samples"] is None else record["samples"]
     if done >= algorithm.config.n_iterations or algorithm.simulator.samples >= limit:
@@ -142,6 +142,8 @@ def _run(
             past.append(metrics)
             if done == 1:
                 _warn(run, watch.constant(state, algorithm.family))
+            if not cut:
+                _warn(run, cut := watch.cut(algorithm.simulator))
             if not parted:
                 _warn(run, parted := watch.parted(past))
             progress.update(done, f"{samples:,} samples · real/return {metrics.get('real/return', math.nan):.1f}")

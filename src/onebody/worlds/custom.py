@@ -58,7 +58,8 @@ def from_gymnasium(
 ) -> TaskFamily:
     """Any Gymnasium environment with flat observations and bounded flat actions as a family, to hand to `register`.
 
-    Its own reward is not used. It may end an episode only where `terminal` or the horizon does.
+    Its own reward is not used. An episode that it ends where neither `terminal` nor the horizon does is truncated; an
+    environment where such episodes are frequent is refused.
 
     Args:
         env_fn: makes a new environment at each call.
