@@ -54,16 +54,16 @@ class Counting(gymnasium.Env):
 
 
 class Early(Counting):
-    """Ends some episodes at the fourth step, a share of `early` of them."""
+    """Ends a share `early` of its episodes at the fourth step, and the others after `late`."""
 
     def reset(self, *, seed=None, options=None):
         found = super().reset(seed=seed)
-        self.steps_left = 4 if self.np_random.random() < self.early else 5
+        self.last = 4 if self.np_random.random() < self.early else self.late
         return found
 
     def step(self, action):
         observation, reward, *_ = super().step(action)
-        return observation, reward, self.steps == self.steps_left, False, {}
+        return observation, reward, self.steps == self.last, False, {}
 
 
 def at_fifth(next_observation, task):
@@ -72,7 +72,9 @@ def at_fifth(next_observation, task):
 
 def ending(early, horizon=20, terminal=at_fifth):
     """The family of an environment that ends so many of its episodes a step before the family does."""
-    return from_gymnasium(lambda: Early(early=early), reward=counted, space=SIDE, horizon=horizon, terminal=terminal)
+    return from_gymnasium(
+        lambda: Early(early=early, late=5), reward=counted, space=SIDE, horizon=horizon, terminal=terminal
+    )
 
 
 def counted(observation, action, next_observation, task):
@@ -124,6 +126,8 @@ def test_an_environment_that_ends_where_the_family_goes_on_is_refused():
     goes_on = from_gymnasium(Counting, reward=counted, space=SIDE, horizon=20)
     line = refusal(goes_on)
     assert line.startswith("family gymnasium/Counting: the environment ended 6 of 6 episodes where the family goes on")
+    some = from_gymnasium(lambda: Early(early=0.2, late=99), reward=counted, space=SIDE, horizon=20)
+    assert refusal(some).startswith("family gymnasium/Early: the environment ended 5 of 11 episodes")
     check(from_gymnasium(Counting, reward=counted, space=SIDE, horizon=20, terminal=at_fifth))
     check(from_gymnasium(Counting, reward=counted, space=SIDE, horizon=5))  # its time limit, so to say
 
