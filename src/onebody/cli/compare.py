@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from onebody.cli.options import Flag
 from onebody.cli.printing import print_json, print_table
 from onebody.core.errors import OnebodyError
 
@@ -47,9 +48,9 @@ class Compare:
     """how many times as wide as the box of tasks the grid is: above 1 it has tasks that training never draws"""
     out: Path | None = None
     """folder of the run folders; None: runs/compare-FAMILY"""
-    json: bool = False
+    json: Flag = False
     """print JSON"""
-    quiet: bool = False
+    quiet: Flag = False
     """show no progress"""
 
     def __call__(self) -> None:
@@ -129,7 +130,7 @@ class Report:
     """folders of the trainings"""
     out: Path = Path("report.html")
     """the file to write"""
-    json: bool = False
+    json: Flag = False
     """print JSON"""
 
     def __call__(self) -> None:
