@@ -41,7 +41,7 @@ def register(family: TaskFamily) -> TaskFamily:
         replaced = registry.families().get(member.id, member)
         registry.add(member)
         if view_id(replaced) != view_id(member):
-            del gymnasium.registry[view_id(replaced)]
+            gymnasium.registry.pop(view_id(replaced), None)
     return family
 
 
