@@ -57,6 +57,16 @@ def test_help_of_an_algorithm_shows_its_options_wherever_help_stands(capsys):
     assert "(default: 100)" in shown and "(default: 100)" not in help_of(capsys, *SMOKE, "--help")
 
 
+def test_a_setting_that_is_true_or_false_has_both_options_at_its_help(capsys):
+    """So that the help, of what the setting does when true, reads right whatever the preset has."""
+    typed = ["me-trpo", "point/goal", "--preset", "smoke"]
+    shown = help_of(capsys, "train", *typed, "--help")
+    assert "--config.validated, --config.no-validated" in shown and "--no-json" not in shown
+    for option, value in (("--config.validated", True), ("--config.no-validated", False)):
+        assert options.parse(commands.with_config(typed), "train", [*typed, option]).config.validated is value
+    assert "no option --no-json of train" in refusal(capsys, "train", *typed, "--no-json")
+
+
 def test_list(capsys):
     assert main(["list"]) == 0
     text = capsys.readouterr().out

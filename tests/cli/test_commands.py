@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,18 @@ from onebody.cli import commands, main
 from onebody.core.errors import OnebodyError
 from onebody.reports import video
 from onebody.runs import compare, evaluate, log, presets
+
+PAGE = (Path(__file__).parents[2] / "docs/json.md").read_text()
+
+
+def undocumented(value, *names):
+    """Keys of a JSON value that the page does not name; `names`: of fields whose keys are names of algorithms, runs."""
+    if isinstance(value, list):
+        return [key for each in value for key in undocumented(each, *names)]
+    if not isinstance(value, dict):
+        return []
+    inside = [list(each.values()) if key in names else each for key, each in value.items()]
+    return [key for key in value if f"`{key}`" not in PAGE] + undocumented(inside, *names)
 
 
 def test_train_and_the_same_command_again(capsys):
@@ -69,6 +82,7 @@ def test_adapt(trained, tmp_path, capsys):
     typed = ["adapt", str(trained), "--task", "-0.5,0.25", "--task", "1,0", "--save", "policy.npz", "--video", "v.webp"]
     assert main([*typed, "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
+    assert not undocumented(rows)
     assert [row["task"] for row in rows] == [[-0.5, 0.25], [1.0, 0.0]]
     assert [row["policy"] for row in rows] == ["policy--0.5,0.25.npz", "policy-1,0.npz"]
     for row in rows:
@@ -99,7 +113,7 @@ def test_adapt_shows_what_it_found_even_if_it_cannot_film(trained, capsys, monke
 def test_evaluate(trained, capsys):
     assert main(["evaluate", str(trained), "--tasks", "5", "--stages", "1", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
-    assert result == json.loads((trained / "evaluation.json").read_text())
+    assert result == json.loads((trained / "evaluation.json").read_text()) and not undocumented(result)
     assert [stage["stage"] for stage in result["stages"]] == [0, 1]
     assert main(["evaluate", str(trained), "--tasks", "5", "--stages", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -142,6 +156,7 @@ def test_compare_prints_a_table_and_says_what_an_interval_needs(tmp_path, monkey
     assert "trpo has 1 of the 5 seeds that a 95% interval needs" in err and "fewer than 5 seeds" in out
     assert main([*typed, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
+    assert not undocumented(found, "algorithms", "diverged")
     assert found["family"] == "point/goal" and 0 <= found["improvement"][0]["value"] <= 1
     mean = found["algorithms"]["trpo"]["stages"][0]["mean"]
     assert mean["by_seed"] == [mean["value"]] and mean["range"] == [mean["value"]] * 2 and mean["interval"] is None
@@ -193,6 +208,14 @@ def test_compare_says_what_is_unequal(monkeypatch, capsys):
         return lambda *_, **__: result | {"algorithms": {"pearl": found(*pearl), "maml": found(*maml)}}
 
     command = ["compare", "pearl/cheetah-dir", "pearl", "maml", "--stages", "1"]
+    monkeypatch.setattr(compare, "compare", compared((1000, 0), (1000, 200)))
+    assert main(command) == 0
+    rows = [re.split(" {2,}", line)[:4] for line in capsys.readouterr().out.splitlines()]
+    assert [(row[0], row[3]) for row in rows if row[0] in ("pearl", "maml")] == [
+        ("pearl", "0 to 1"),
+        ("maml", "0"),
+        ("maml", "1"),
+    ]
     monkeypatch.setattr(compare, "compare", compared((1000, 200), (5000, 4000)))
     assert main(command) == 0
     out, err = capsys.readouterr()

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import re
+import time
 
 import jax.numpy as jnp
 import numpy as np
@@ -110,7 +111,7 @@ def clock(monkeypatch):
 def test_plain_lines(clock, capsys):
     with log.Progress(30, "iteration", "smt on point/goal", every=5.0) as progress:
         clock.now += 70
-        progress.update(3, "12,000 samples · real/return -91.2")
+        progress.update(3, "12,000 samples · return -91.2")
         for done in (4, 5, 6):
             clock.now += 2
             progress.update(done, "x")
@@ -120,24 +121,56 @@ def test_plain_lines(clock, capsys):
     assert out == ""
     assert err.splitlines() == [
         "smt on point/goal",
-        "iteration 3/30 · 12,000 samples · real/return -91.2 · 0:01:10, 0:10:30 left",
-        "iteration 6/30 · x · 0:01:16, 0:05:04 left",
+        "iteration 1/30 · compiling",
+        "iteration 3/30 · 12,000 samples · return -91.2 · 0:01:10",
+        "iteration 6/30 · x · 0:01:16, 0:00:48 left",
         "iteration 30/30 · end · 0:01:17, 0:00:00 left",
     ]
 
 
 def test_time_left_of_a_resumed_run(clock, capsys):
-    with log.Progress(30_000, "sample", "x", start=10_000) as progress:
-        clock.now += 10
-        progress.update(20_000, "y")
-    assert capsys.readouterr().err.splitlines()[1] == "sample 20,000/30,000 · y · 0:00:10, 0:00:10 left"
+    with log.Progress(40_000, "sample", "x", start=10_000) as progress:
+        for seconds, done in ((90, 20_000), (10, 30_000)):
+            clock.now += seconds
+            progress.update(done, "y")
+    assert capsys.readouterr().err.splitlines()[1:] == [
+        "sample 10,001/40,000 · compiling",
+        "sample 20,000/40,000 · y · 0:01:30",
+        "sample 30,000/40,000 · y · 0:01:40, 0:00:10 left",
+    ]
+
+
+def test_an_end_that_comes_before_the_last_unit(clock, capsys):
+    """It counts for the time left, and its line is shown however soon it comes."""
+    with log.Progress(25, "iteration", "x") as progress:
+        for done, last in ((1, 9), (2, 8), (8, 8)):
+            clock.now += 2
+            progress.update(done, "y", last=last)
+    assert capsys.readouterr().err.splitlines()[2:] == [
+        "iteration 1/25 · y · 0:00:02",
+        "iteration 8/25 · y · 0:00:06, 0:00:00 left",
+    ]
+
+
+def test_what_takes_long_is_said(monkeypatch, capsys):
+    monkeypatch.setattr(log, "SOON", 0.01)
+    for quiet in (False, True):
+        with log.said_soon("compiling", quiet):
+            time.sleep(0.2)
+    with log.said_soon("quick", False):
+        pass
+    time.sleep(0.1)
+    assert capsys.readouterr().err == "compiling\n"
 
 
 def test_past_the_end_and_not_begun(clock, capsys):
     with log.Progress(2, "iteration", "x", start=2) as progress:
         progress.update(2, "y")
         progress.update(3, "z")
-    assert all(line.endswith("0:00:00, 0:00:00 left") for line in capsys.readouterr().err.splitlines()[1:])
+    assert capsys.readouterr().err.splitlines()[2:] == [
+        "iteration 2/2 · y · 0:00:00",
+        "iteration 3/2 · z · 0:00:00, 0:00:00 left",
+    ]
 
 
 def test_quiet(clock, capsys):
@@ -149,11 +182,15 @@ def test_quiet(clock, capsys):
 def test_bar_on_a_terminal(monkeypatch, capsys):
     monkeypatch.setattr(log.sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "160")
-    with log.Progress(4, "iteration", "smt on point/goal") as progress:
-        progress.update(1, "hello")
-        progress.update(4, "bye")
+    monkeypatch.setenv("COLUMNS", "80")
+    with log.Progress(40, "iteration", "smt on point/goal") as progress:
+        progress._bar.refresh()
+        progress.update(1, "1,200 samples · return -91.2")
+        progress._bar.refresh()
+        progress.update(40, "48,000 samples · return -91.2")
     out, err = capsys.readouterr()
     assert out == ""
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", err)
-    assert "smt on point/goal" in plain and "iteration 4/4 · bye · 0:00:00 left" in plain and "━" in plain
+    assert plain.startswith("smt on point/goal\n") and "━ iteration 1/40 · compiling 0:00:0" in plain
+    assert "━ iteration 1/40 · 1,200 samples · return -91.2 0:00:0" in plain
+    assert "━ iteration 40/40 · 48,000 samples · return -91.2 · 0:00:00 left 0:00:0" in plain

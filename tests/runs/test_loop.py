@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import math
 import shlex
 import shutil
 
@@ -23,6 +24,21 @@ def test_samples_end_training_at_the_first_iteration_that_reaches_them(tmp_path,
     onebody.train("smt", "point", preset="smoke", out=run, quiet=True)
     assert [line["real/samples"] for line in log.read(run)] == [80, 160, 240]
     assert "ended at" not in capsys.readouterr().err
+
+
+def test_progress_counts_to_the_samples_that_end_the_training(tmp_path, capsys):
+    onebody.train("smt", "point", preset="smoke", samples=81, out=tmp_path / "run")
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("iteration")]
+    assert lines[0] == "iteration 1/3 · compiling"
+    assert lines[1].startswith("iteration 1/3 · 80/81 samples · return -")
+    assert lines[-1].startswith("iteration 2/3 · 160/81 samples · return -") and lines[-1].endswith(", 0:00:00 left")
+
+
+def test_the_iteration_that_will_end_a_training():
+    assert loop._last(0, 25, 0, math.inf) == loop._last(3, 25, 3_000, math.inf) == loop._last(3, 25, 0, 10) == 25
+    assert loop._last(1, 25, 1_000, 20_000) == 20 == loop._last(2, 25, 2_001, 20_000)
+    assert loop._last(4, 25, 20_100, 20_000) == 4
+    assert loop._last(5, 25, 1_000, 20_000) == 25
 
 
 def test_settings_that_end_a_training_before_its_samples_are_said(tmp_path, capsys):

@@ -34,6 +34,12 @@ def test_a_promise_has_an_interval_where_there_is_an_ensemble(runs):
         assert interval[0] < predicted < interval[1]
 
 
+def test_a_run_without_an_iteration_is_said_to_have_learned_nothing(tmp_path):
+    run = onebody.train("omni", "point/goal", preset="smoke", samples=0, out=tmp_path / "run", quiet=True)
+    said = f"nothing was trained, for no iteration is finished: onebody resume {run}"
+    assert onebody.adapt(run, (0.5, 0.5)).warning == said
+
+
 def test_a_task_of_a_shift_is_outside_what_training_drew_from(tmp_path):
     run = loop.train("omni", "smt/cheetah-pos-to-neg", preset="smoke", samples=0, out=tmp_path / "run", quiet=True)
     assert "which training drew from" in onebody.adapt(run, -0.5).warning

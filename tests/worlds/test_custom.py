@@ -75,6 +75,9 @@ def test_a_family_of_ones_own_is_replaced(crane):
     assert onebody.make("mine/crane") is again
     with pytest.raises(OnebodyError, match="this mine/crane is not the registered one"):
         onebody.train("smt", first, preset="smoke", out="run")
+    register(dataclasses.replace(crane, id="mine/crane", version=2))
+    views = {name for name in gymnasium.registry if name.startswith("onebody/mine-")}
+    assert views == {"onebody/mine-crane-v2", "onebody/mine-test-v1"}
 
 
 def test_registering_says_what_may_not_be_meant(crane, capsys):

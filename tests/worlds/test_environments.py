@@ -12,9 +12,12 @@ from customs import refusal
 
 import onebody
 from onebody.core.errors import OnebodyError
+from onebody.learning.policies import UniformPolicy, for_each
+from onebody.tasks.family import never
 from onebody.tasks.space import Box
 from onebody.worlds.check import check
 from onebody.worlds.custom import from_gymnasium, register
+from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
 
 pytestmark = pytest.mark.usefixtures("nothing_leaks")
@@ -48,6 +51,30 @@ class Counting(gymnasium.Env):
     def step(self, action):
         self.steps += 1
         return np.full(1, self.steps, np.float32), 0.0, self.steps == 5, False, {}
+
+
+class Early(Counting):
+    """Ends a share `early` of its episodes at the fourth step, and the others after `late`."""
+
+    def reset(self, *, seed=None, options=None):
+        found = super().reset(seed=seed)
+        self.last = 4 if self.np_random.random() < self.early else self.late
+        return found
+
+    def step(self, action):
+        observation, reward, *_ = super().step(action)
+        return observation, reward, self.steps == self.last, False, {}
+
+
+def at_fifth(next_observation, task):
+    return next_observation[0] > 4.5
+
+
+def ending(early, horizon=20, terminal=at_fifth):
+    """The family of an environment that ends so many of its episodes a step before the family does."""
+    return from_gymnasium(
+        lambda: Early(early=early, late=5), reward=counted, space=SIDE, horizon=horizon, terminal=terminal
+    )
 
 
 def counted(observation, action, next_observation, task):
@@ -98,15 +125,55 @@ def test_environments_in_processes_of_their_own():
 def test_an_environment_that_ends_where_the_family_goes_on_is_refused():
     goes_on = from_gymnasium(Counting, reward=counted, space=SIDE, horizon=20)
     line = refusal(goes_on)
-    assert line.startswith("family gymnasium/Counting: body Counting: the environment ended an episode that the family")
-    ends = from_gymnasium(
-        Counting,
-        reward=counted,
-        space=SIDE,
-        horizon=20,
-        terminal=lambda next_observation, task: next_observation[0] > 4.5,
+    assert line.startswith("family gymnasium/Counting: the environment ended 6 of 6 episodes where the family goes on")
+    some = from_gymnasium(lambda: Early(early=0.2, late=99), reward=counted, space=SIDE, horizon=20)
+    assert refusal(some).startswith("family gymnasium/Early: the environment ended 5 of 11 episodes")
+    check(from_gymnasium(Counting, reward=counted, space=SIDE, horizon=20, terminal=at_fifth))
+    check(from_gymnasium(Counting, reward=counted, space=SIDE, horizon=5))  # its time limit, so to say
+
+
+def acted(family, steps=26):
+    """In 80 environments; the simulator that they stood in, too."""
+    simulator, uniform = Simulator(family), UniformPolicy(1)
+    seen = rollout(simulator, for_each(uniform, 2), jnp.ones((2, 1)), jax.random.key(0), episodes=40, steps=steps)
+    return simulator, jax.tree.map(np.asarray, seen)
+
+
+@pytest.mark.parametrize(("horizon", "terminal"), [(20, at_fifth), (5, never)])
+def test_an_episode_that_the_environment_alone_ends_is_truncated_and_another_begins(horizon, terminal):
+    simulator, seen = acted(ending(0.01, horizon, terminal))
+    reached = seen.next_observation[:, :-1, :, 0]  # the last row ends all episodes
+    terminated, truncated = seen.terminated[:, :-1], seen.truncated[:, :-1]
+    cut = (reached == 4) & truncated
+    assert simulator.cut == cut.sum() > 0
+    np.testing.assert_array_equal(terminated, (reached == 5) & (terminal is at_fifth))
+    np.testing.assert_array_equal(truncated, cut | ((reached == 5) & (terminal is never)))
+    np.testing.assert_array_equal(seen.observation[:, 1:, :, 0], np.where(terminated | truncated, 0, reached))
+    np.testing.assert_array_equal(seen.reward, -seen.next_observation[..., 0])
+    for a, b in zip(seen, acted(ending(0.01, horizon, terminal))[1], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_an_environment_that_often_ends_where_the_family_goes_on_is_refused():
+    check(family := ending(0.1))  # too few steps to see it
+    with pytest.raises(OnebodyError, match=r"the environment ended 10 of 80 episodes where the family goes on; give a"):
+        acted(family)
+
+
+def test_a_training_goes_on_and_says_so_once_and_resumes_to_the_same_bytes(capsys):
+    register(family := ending(0.05))
+    config = dataclasses.replace(onebody.preset("random-search", "smoke"), n_iterations=3)
+    whole, run = (
+        onebody.train("random-search", family, config=config, samples=samples, out=f"run-{samples}", quiet=True)
+        for samples in (None, 1)
     )
-    check(ends)
+    said = "onebody: run-None: the environment ended 3 of 35 episodes where the family goes on: they were truncated"
+    assert capsys.readouterr().err.count(said) == 1
+    (run / "config.json").write_bytes((whole / "config.json").read_bytes())
+    onebody.resume(run, quiet=True)
+    assert capsys.readouterr().err.count("the environment ended") == 1
+    state = "checkpoints/000003/state.safetensors"
+    assert (run / state).read_bytes() == (whole / state).read_bytes()
 
 
 BOX, ONE = gymnasium.spaces.Box, Counting()

@@ -17,6 +17,7 @@ import tyro
 
 from onebody.cli import options
 from onebody.cli.compare import Compare, Report
+from onebody.cli.options import Flag
 from onebody.cli.printing import cell, print_json, print_table
 from onebody.core.errors import OnebodyError
 
@@ -27,11 +28,11 @@ Run = Annotated[Path, tyro.conf.arg(metavar="RUN")]
 class List:
     """Show the algorithms and the task families, with their sources."""
 
-    algorithms: bool = False
+    algorithms: Flag = False
     """only the algorithms"""
-    families: bool = False
+    families: Flag = False
     """only the families"""
-    json: bool = False
+    json: Flag = False
     """print JSON"""
 
     def __call__(self) -> None:
@@ -88,9 +89,9 @@ class Train:
     """run folder; None: runs/ALGORITHM-FAMILY-sSEED"""
     evaluate_every: int = 0
     """iterations between evaluations on the held-out tasks; 0: none while training"""
-    json: bool = False
+    json: Flag = False
     """print JSON"""
-    quiet: bool = False
+    quiet: Flag = False
     """show no progress"""
     config: tyro.conf.Suppress[Any] = None
     """the algorithm's Config"""
@@ -151,9 +152,9 @@ class Resume:
 
     run: Run
     """folder of the training"""
-    json: bool = False
+    json: Flag = False
     """print JSON"""
-    quiet: bool = False
+    quiet: Flag = False
     """show no progress"""
 
     def __call__(self) -> None:
@@ -178,9 +179,9 @@ class Adapt:
     """write the policy as .npz or .onnx; with several tasks the name of each gets its task"""
     video: Path | None = None
     """film an episode as .webp or .mp4; with several tasks the name of each gets its task"""
-    extrapolate: bool = False
+    extrapolate: Flag = False
     """allow a task outside the family's space"""
-    json: bool = False
+    json: Flag = False
     """print JSON"""
 
     def __call__(self) -> None:
@@ -247,7 +248,7 @@ class Evaluate:
     """in place of held-out tasks, a grid of so many a side over the box of tasks, its edges included"""
     beyond: float = 1.0
     """how many times as wide as the box of tasks the grid is: above 1 it has tasks that training never draws"""
-    json: bool = False
+    json: Flag = False
     """print JSON"""
 
     def __call__(self) -> None:
@@ -277,7 +278,7 @@ class Demo:
     """folder for the run and its report"""
     algorithm: str = "omni"
     """omni or smt"""
-    quiet: bool = False
+    quiet: Flag = False
     """show no progress"""
 
     def __call__(self) -> None:

@@ -2,13 +2,14 @@
 
 import itertools
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
+from onebody.cli.options import Flag
 from onebody.cli.printing import print_json, print_table
 from onebody.core.errors import OnebodyError
 
@@ -47,9 +48,9 @@ class Compare:
     """how many times as wide as the box of tasks the grid is: above 1 it has tasks that training never draws"""
     out: Path | None = None
     """folder of the run folders; None: runs/compare-FAMILY"""
-    json: bool = False
+    json: Flag = False
     """print JSON"""
-    quiet: bool = False
+    quiet: Flag = False
     """show no progress"""
 
     def __call__(self) -> None:
@@ -80,11 +81,11 @@ class Compare:
             if shown:
                 kind = "known" if known else "hidden"
                 print(f"{found['family']}, {kind} task: returns on {found['tested']} ({told(known)})")
-                print_table([row for name, each in shown.items() for row in _compared(name, each)])
+                print_table([row for name, each in shown.items() for row in _merged(_compared(name, each))])
         print(
             "P: share of tasks on which a training of the first has the higher return, mean over pairs of equal seeds"
         )
-        print_table([_improved(row) for row in found["improvement"]])
+        print_table([*_merged(map(_improved, found["improvement"]))])
         for a, b in itertools.combinations(found["algorithms"], 2):
             seeds = [set(found["algorithms"][name]["seeds"]) for name in (a, b)]
             if seeds[0] != seeds[1]:
@@ -129,7 +130,7 @@ class Report:
     """folders of the trainings"""
     out: Path = Path("report.html")
     """the file to write"""
-    json: bool = False
+    json: Flag = False
     """print JSON"""
 
     def __call__(self) -> None:
@@ -137,6 +138,13 @@ class Report:
 
         path = comparison.write(self.runs, self.out)
         print_json({"report": str(path)}) if self.json else print(f"report: {path}")
+
+
+def _merged(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Rows of stages in a row that differ in nothing else, as of an algorithm that does not adapt, as one."""
+    for _, alike in itertools.groupby(rows, lambda row: {**row, "stage": None}):
+        first, *others = alike
+        yield {**first, "stage": f"{first['stage']} to {others[-1]['stage']}" if others else first["stage"]}
 
 
 def _compared(name: str, found: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -12,6 +12,8 @@ import tyro
 from onebody.core.errors import OnebodyError, did_you_mean
 
 T = TypeVar("T")
+Flag = tyro.conf.FlagCreatePairsOff[bool]
+"""an option that is off unless it is typed, and has no --no-… beside it, as a setting has that is True or False"""
 
 
 def parse(kind: type[T], command: str, arguments: Sequence[str]) -> T:
@@ -26,7 +28,7 @@ def parse(kind: type[T], command: str, arguments: Sequence[str]) -> T:
         option = argument.split("=")[0].replace("_", "-")
         if re.match("--?[A-Za-z]", option) and option not in known:
             raise OnebodyError(f"no option {option} of {command}{did_you_mean(option, known)}")
-    settings = (tyro.conf.PositionalRequiredArgs, tyro.conf.FlagCreatePairsOff)
+    settings = (tyro.conf.PositionalRequiredArgs,)
     box = io.StringIO()
     try:
         with contextlib.redirect_stderr(box):
@@ -45,7 +47,9 @@ def _names(kind: Any, prefix: str = "--") -> Iterator[str]:
         if dataclasses.is_dataclass(value):
             yield from _names(value, f"{prefix}{name}.")
         else:
-            yield f"{prefix}no-{name}" if value is True else f"{prefix}{name}"
+            yield f"{prefix}{name}"
+            if isinstance(value, bool) and prefix != "--":
+                yield f"{prefix}no-{name}"
 
 
 def _message(box: str) -> str:

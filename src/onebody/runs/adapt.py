@@ -89,7 +89,9 @@ def adapt_many(
     family = algorithm.family if reward is None else _rewarded(algorithm.family, reward)
     values = jnp.stack([family.parse(task, extrapolate) for task in tasks])
     before = folder.untrained(record)
-    state = folder.last(run, record, before).state
+    found = folder.last(run, record, before)
+    state = found.state
+    nothing = "" if found.iteration else f"nothing was trained, for no iteration is finished: onebody resume {run}"
     if isinstance(algorithm, Refining) and reward is not None:
         algorithm, state = algorithm.rewarded(state, family)
     key, drawn_from = key_of(record["seed"]), folder.family_of(record).space
@@ -109,7 +111,7 @@ def adapt_many(
             real_return=float(reached[i]),
             untrained_return=float(untrained_return[i]),
             adaptation_samples=used,
-            warning="; ".join(_warnings(drawn_from, values[i], adapted, i, unseen)),
+            warning="; ".join(_warnings(drawn_from, values[i], adapted, i, unseen, nothing)),
             policies=jax.tree.map(lambda x, i=i: x[i : i + 1], adapted.policies),
         )
         for i in range(len(values))
@@ -187,11 +189,14 @@ def _beside(each: Sequence[Adapted]) -> Adapted:
     return jax.tree.map(lambda *x: jnp.concatenate(x), *each)
 
 
-def _warnings(space: TaskSpace, task: Array, adapted: Adapted, i: int, unseen: bool) -> Iterator[str]:
+def _warnings(space: TaskSpace, task: Array, adapted: Adapted, i: int, unseen: bool, nothing: str) -> Iterator[str]:
+    """`nothing`: that nothing was trained; empty if something was."""
+    if nothing:
+        yield nothing
     if unseen:
         yield "the task is hidden and nothing was seen of it: --stages N adapts to it with real samples"
     if not space.contains(task):
         yield f"the task is outside {space.bounds}, which training drew from"
-    elif adapted.novelty is not None and float(adapted.novelty[i]) > NOVEL:
+    elif not nothing and adapted.novelty is not None and float(adapted.novelty[i]) > NOVEL:
         times = float(adapted.novelty[i])
         yield f"the policy goes where the models disagree {times:.1f} times as much as on their data"

@@ -6,8 +6,10 @@ import json
 import math
 import os
 import sys
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +22,8 @@ from rich.progress import Progress as Bar
 from onebody.core.errors import OnebodyError
 
 METRICS = "metrics.jsonl"
+SOON = 1.0
+"""seconds after which what takes long is said"""
 
 
 class Log:
@@ -85,12 +89,26 @@ def _plain(value: SupportsFloat) -> int | float | None:
     return number if math.isfinite(number) else None
 
 
+@contextmanager
+def said_soon(words: str, quiet: bool) -> Iterator[None]:
+    """Says it on stderr where the block takes more than `SOON`, unless `quiet`."""
+    timer = threading.Timer(SOON, print, (words,), {"file": sys.stderr, "flush": True})
+    timer.daemon = True
+    if not quiet:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 @dataclass
 class Progress:
     """Progress on stderr, a context manager: a bar on a terminal, plain lines elsewhere, nothing when `quiet`.
 
     Plain lines read `iteration 3/30 · 12,000 samples · 0:01:10, 0:08:30 left`; at most one comes every `every`
-    seconds, and always the last. `start` units were done before (a resumed run) and say nothing of the speed.
+    seconds, and always the last. `start` units were done before (a resumed run) and say nothing of the speed; nor does
+    the first one after them, which compiles.
     """
 
     total: int
@@ -102,30 +120,38 @@ class Progress:
 
     def __enter__(self) -> "Progress":
         self._began, self._last_line, self._bar = time.monotonic(), -math.inf, None
+        self._compiled: tuple[float, int] | None = None
+        compiling = f"{self.unit} {self.start + 1:,}/{self.total:,} · compiling"
+        if not self.quiet:
+            print(self.label, file=sys.stderr, flush=True)
         if sys.stderr.isatty() and not self.quiet:
-            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"))
-            self._bar = Bar(*columns, TimeElapsedColumn(), console=Console(stderr=True), redirect_stdout=False)
-            self._bar.add_task(self.label, total=self.total, completed=self.start, text="")
+            columns = (BarColumn(10), TextColumn("{task.fields[text]}"), TimeElapsedColumn())
+            self._bar = Bar(*columns, console=Console(stderr=True), redirect_stdout=False)
+            self._bar.add_task("", total=self.total, completed=self.start, text=compiling)
             self._bar.start()
         elif not self.quiet:
-            print(self.label, file=sys.stderr, flush=True)
+            print(compiling, file=sys.stderr, flush=True)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
 
-    def update(self, done: int, text: str) -> None:
-        """`done` of `total` units are done; `text` says what came out."""
-        now = time.monotonic()
-        elapsed = now - self._began
-        left = elapsed * (self.total - done) / max(done - self.start, 1)
+    def update(self, done: int, text: str, last: int | None = None) -> None:
+        """`done` of `total` units are done; `text` says what came out. `last`: the unit that will end it all, if it is
+        another than `total`."""
+        now, last = time.monotonic(), self.total if last is None else last
+        left = ""
+        if self._compiled is None:
+            self._compiled = now, done
+        else:
+            left = f"{_clock((now - self._compiled[0]) * (last - done) / (done - self._compiled[1]))} left"
         head = f"{self.unit} {done:,}/{self.total:,} · {text}"
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=done, text=f"{head} · {_clock(left)} left ·")
-        elif not self.quiet and (done >= self.total or now - self._last_line >= self.every):
+            self._bar.update(self._bar.task_ids[0], completed=done, total=last, text=f"{head} · {left}".rstrip(" ·"))
+        elif not self.quiet and (done >= last or now - self._last_line >= self.every):
             self._last_line = now
-            print(f"{head} · {_clock(elapsed)}, {_clock(left)} left", file=sys.stderr, flush=True)
+            print(f"{head} · {_clock(now - self._began)}, {left}".rstrip(" ,"), file=sys.stderr, flush=True)
 
 
 def _clock(seconds: float) -> str:

@@ -80,8 +80,9 @@ def train(
         "evaluate_every": evaluate_every,
         "versions": folder.versions(),
     }
-    built = folder.build(record)
-    state = folder.initial_state(record, built)
+    with log.said_soon(f"compiling {algorithm} for {made.id}", quiet):
+        built = folder.build(record)
+        state = folder.initial_state(record, built)
     run = Path(out)
     with folder.locked(run):
         record, found = folder.claim(run, record, state)
@@ -96,8 +97,9 @@ def resume(run: Path | str, *, quiet: bool = False) -> Path:
     """
     run = Path(run)
     record = folder.read_config(run)
-    algorithm = folder.build(record)
-    state = folder.initial_state(record, algorithm)
+    with log.said_soon(f"compiling {record['algorithm']} for {record['family']}", quiet):
+        algorithm = folder.build(record)
+        state = folder.initial_state(record, algorithm)
     with folder.locked(run):
         _run(run, record, algorithm, state, folder.latest(run, record, state), quiet)
     return run
@@ -118,7 +120,7 @@ def _run(
     else:
         checkpoint.save(run, 0, state, {"samples": 0, "identity": folder.identity(record)})
     log.truncate(run, done)
-    past, parted = log.read(run), ""
+    past, parted, cut = log.read(run), "", ""
 
     limit = math.inf if record["samples"] is None else record["samples"]
     if done >= algorithm.config.n_iterations or algorithm.simulator.samples >= limit:
@@ -142,15 +144,24 @@ def _run(
             past.append(metrics)
             if done == 1:
                 _warn(run, watch.constant(state, algorithm.family))
+            if not cut:
+                _warn(run, cut := watch.cut(algorithm.simulator))
             if not parted:
                 _warn(run, parted := watch.parted(past))
-            progress.update(done, f"{samples:,} samples · real/return {metrics.get('real/return', math.nan):.1f}")
+            of_limit = f"/{limit:,}" if limit < math.inf else ""
+            text = f"{samples:,}{of_limit} samples · return {metrics.get('real/return', math.nan):.1f}"
+            progress.update(done, text, last=_last(done, algorithm.config.n_iterations, samples, limit))
     if (samples := algorithm.simulator.samples) < limit < math.inf:
         print(
             f"onebody: {run} ended at {samples:,} of {limit:,} real samples: its settings have {done} iterations. "
             "More need a new run",
             file=sys.stderr,
         )
+
+
+def _last(done: int, n_iterations: int, samples: int, limit: int | float) -> int:
+    """The iteration that will end the training, if the next ones take as many samples as those before on average."""
+    return done + math.ceil(min(n_iterations - done, max(0, limit - samples) * done / max(samples, 1)))
 
 
 def _warn(run: Path, words: str) -> None:

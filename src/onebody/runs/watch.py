@@ -1,4 +1,5 @@
-"""What a training warns of: observations that never vary, and imagined returns that part from the real ones."""
+"""What a training warns of: observations that never vary, episodes that are cut, and imagined returns that part from
+the real ones."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, SupportsFloat
@@ -9,6 +10,7 @@ import numpy as np
 from onebody.learning.replay import Replay
 from onebody.tasks.family import TaskFamily
 from onebody.worlds import notes
+from onebody.worlds.simulator import Simulator
 
 PARTED = 6
 """iterations in a row in which imagined returns must be off"""
@@ -28,6 +30,16 @@ def constant(state: Any, family: TaskFamily) -> str:
             if same := notes.constant(family.body.labels, rows):
                 return f"{same} never varied in {len(rows):,} real samples: nothing is learned from it until it does"
     return ""
+
+
+def cut(simulator: Simulator) -> str:
+    """That the body ended episodes itself, where the family goes on; empty if it has not."""
+    if not simulator.cut:
+        return ""
+    return (
+        f"the environment ended {simulator.cut:,} of {simulator.episodes:,} episodes where the family goes on: they "
+        "were truncated there, which does no harm while they are few"
+    )
 
 
 def parted(metrics: Sequence[Mapping[str, SupportsFloat]]) -> str:

@@ -297,6 +297,8 @@ def _check_steps(family: TaskFamily, functions: list[_Function], tasks: np.ndarr
                 action = rng.uniform(-1, 1, (TASKS, EPISODES, family.body.action_size)).astype(np.float32)
                 age, observation, row = simulator.step(age, observation, action)
                 rows.append(row)
+            if simulator.cut > simulator.ended / 2:
+                raise simulator.disagreement()
     except OnebodyError as error:
         words = str(error).removeprefix(f"family {family.id}: ").removeprefix(f"{family.id}: ")
         hint = {

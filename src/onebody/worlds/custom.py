@@ -13,15 +13,15 @@ from onebody.tasks.body import GymnasiumBody
 from onebody.tasks.family import Reward, TaskFamily, Terminal, never
 from onebody.tasks.space import TaskSpace
 from onebody.worlds.check import check
-from onebody.worlds.gym import register_view
+from onebody.worlds.gym import register_view, view_id
 from onebody.worlds.refusals import first_line
 
 
 def register(family: TaskFamily) -> TaskFamily:
     """Make a family of your own, and the one it is tested on, known by their ids to all of onebody and to Gymnasium.
 
-    Another family of yours with the same id is replaced; registering the very same one again does nothing. What may not
-    be meant is said on stderr.
+    Another family of yours with the same id is replaced, whatever its version; registering the very same one again does
+    nothing. What may not be meant is said on stderr.
 
     Raises:
         OnebodyError: it is wrong (see `check`), or a family of onebody's own has its id; nothing changes.
@@ -38,7 +38,10 @@ def register(family: TaskFamily) -> TaskFamily:
             del gymnasium.registry[view]
         raise
     for member in new:
+        replaced = registry.families().get(member.id, member)
         registry.add(member)
+        if view_id(replaced) != view_id(member):
+            gymnasium.registry.pop(view_id(replaced), None)
     return family
 
 
@@ -58,7 +61,8 @@ def from_gymnasium(
 ) -> TaskFamily:
     """Any Gymnasium environment with flat observations and bounded flat actions as a family, to hand to `register`.
 
-    Its own reward is not used. It may end an episode only where `terminal` or the horizon does.
+    Its own reward is not used. An episode that it ends where neither `terminal` nor the horizon does is truncated; an
+    environment where such episodes are frequent is refused.
 
     Args:
         env_fn: makes a new environment at each call.

@@ -17,6 +17,9 @@ from onebody.tasks.body import Body, ClosedFormBody, GymnasiumBody, MujocoBody
 class Engine(Protocol):
     """n copies of one body, in step."""
 
+    ended: np.ndarray
+    """[n] bool: copies whose episode the body itself ended in the last step; they are reset before the next one"""
+
     def set_physics(self, fields: Mapping[str, np.ndarray]) -> None:
         """Give each copy its own dynamics: fields of MjModel, [n, ...]; a reset of all rows follows."""
         ...
@@ -45,6 +48,7 @@ class MujocoEngine:
 
     def __init__(self, body: MujocoBody, n: int, threads: int):
         self.body, self.batch = body, Batch(body.model, n, threads, persistent=True)
+        self.ended = np.zeros(n, bool)
         self.qpos, self.qvel, self.ctrl = (self.batch.bind(name) for name in ("qpos", "qvel", "ctrl"))
         self.features = []
         for name, columns, limit in body.observation:
@@ -86,7 +90,7 @@ class ClosedFormEngine:
 
     def __init__(self, body: ClosedFormBody, n: int):
         self.body, self.dynamics = body, jax.jit(jax.vmap(body.dynamics))
-        self.state = np.zeros((n, body.observation_size), np.float32)
+        self.state, self.ended = np.zeros((n, body.observation_size), np.float32), np.zeros(n, bool)
 
     def set_physics(self, fields: Mapping[str, np.ndarray]) -> None:
         raise OnebodyError(
@@ -130,11 +134,7 @@ class GymnasiumEngine:
 
     def step(self, action: np.ndarray) -> np.ndarray:
         if self.ended.any():
-            raise OnebodyError(
-                f"body {self.body.name}: the environment ended an episode that the family goes on with; give a "
-                f"terminal "
-                "function that ends it there, or a horizon within the environment's time limit"
-            )
+            raise OnebodyError(f"body {self.body.name}: the environment ended its episode; call reset first")
         observation, _, terminated, truncated, _ = self.envs.step(self.center + self.scale * action)
         self.ended = terminated | truncated
         return np.asarray(observation, np.float32)

@@ -7,25 +7,32 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from onebody.core.errors import NotFinite
+from onebody.core.errors import NotFinite, OnebodyError
 from onebody.core.types import Key, Keys, Transitions
 from onebody.tasks.family import TaskFamily, never
 from onebody.worlds.engines import Engine, MujocoEngine, engine
 
 STARTS = 1024
 """draws from p0 that imagined episodes begin at"""
+FEW, SHARE = 5, 0.02
+"""episodes that an environment may cut before it counts, and their largest share of all episodes"""
 
 
 class Simulator:
     """The real world of a family. `samples` counts every transition taken in it, and nothing else does.
 
+    A Gymnasium environment may end an episode that the family goes on with: it is cut there (`truncated`). `ended` and
+    `cut` count the episodes that have ended and that were cut, `episodes` also those under way in the last step.
+
     Raises:
         NotFinite: from `step`, when an observation or reward is not finite.
+        OnebodyError: from `step`, when more than `FEW` episodes, and more than `SHARE` of them, were cut.
     """
 
     def __init__(self, family: TaskFamily, threads: int = 0):
         """`threads`: C++ threads that step, 0 for one a core."""
-        self.family, self.threads, self.samples = family, threads, 0
+        self.family, self.threads = family, threads
+        self.samples = self.episodes = self.ended = self.cut = 0
         self._outcome = jax.jit(family.outcome)
         self._reward_later = False
         self._engine: Engine | None = None
@@ -87,7 +94,10 @@ class Simulator:
         self.samples += age.size
         self._check(age, observation=next_observation, reward=reward)
         age = age + 1
-        truncated = (age >= self.family.horizon) & ~terminated
+        over = terminated | (age >= self.family.horizon)
+        cut = self._engine.ended.reshape(age.shape) & ~over
+        truncated = (over | cut) & ~terminated
+        self._count(over | cut, cut)
         row: list[Any] = [observation, action, reward, next_observation, terminated, truncated]
         return age, Transitions(*row)
 
@@ -113,6 +123,21 @@ class Simulator:
             age = np.broadcast_to(np.arange(len(rows))[:, None, None] % self.family.horizon, seen.reward.shape)
             self._check(age, reward=seen.reward)
         return carry, jax.tree.map(jnp.asarray, seen)
+
+    def _count(self, done: np.ndarray, cut: np.ndarray) -> None:
+        self.episodes = self.ended + done.size
+        self.ended += int(done.sum())
+        self.cut += int(cut.sum())
+        if self.cut > max(FEW, SHARE * self.episodes):
+            raise self.disagreement()
+
+    def disagreement(self) -> OnebodyError:
+        """That the body and the family's terminal function or horizon do not agree, and what to do."""
+        return OnebodyError(
+            f"family {self.family.id}: the environment ended {self.cut:,} of {self.episodes:,} episodes where the "
+            "family goes on; give a terminal function that ends them there, or a horizon within the environment's "
+            "time limit"
+        )
 
     def _check(self, age: np.ndarray, **values: np.ndarray) -> None:
         for name, value in values.items():
