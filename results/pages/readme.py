@@ -29,7 +29,9 @@ def table() -> Iterator[str]:
     maml = [raw.scores("smt-1a/maml-s*", stage=stage) for stage in (1, 3)]
     yield row("MAML, 4,000 samples of the task, 80,000,000 of others", "no", maml[0])
     yield row("the same with 12,000 of the task", "no", maml[1])
-    yield row("oracle (`tuned`): TRPO told the task, 8,000,000 real samples of all", "yes", raw.scores("smt-1a/oracle-s*"))
+    yield row(
+        "oracle (`tuned`): TRPO told the task, 8,000,000 real samples of all", "yes", raw.scores("smt-1a/oracle-s*")
+    )
     yield raw.row(
         "published MAML, after one and after three gradient steps",
         "no",
