@@ -137,8 +137,8 @@ def _distribution(net: MLP, observation: Array, action: Array) -> Prediction:
 
 
 def loss(net: MLP, observation: Array, action: Array, difference: Array) -> Float[Array, ""]:
-    """Half the squared error of the mean over its predicted standard deviation (β-NLL with β = 1/2, Seitzer et al. 2022),
-    plus the negative log-likelihood of that error.
+    """Half the squared error of the mean over its predicted standard deviation (β-NLL, Seitzer et al. 2022, with
+    β = 1/2), plus the negative log-likelihood of that error.
 
     Squared errors alone (β = 1) would leave the small differences of slow states to chance, since those of fast states
     are many times as large; the likelihood (β = 0) would give up on contacts.
