@@ -194,9 +194,26 @@ def ablations() -> Iterator[str]:
 def figures() -> Iterator[str]:
     for part in (main_table, seen, intervals, calibration, ablations):
         yield from part()
+    yield from model_fit()
+
+
+def model_fit() -> Iterator[str]:
+    before, after = (raw.metrics(f"omni/model-fit/{name}-s100")[:14] for name in ("before", "after"))
+    samples = [line["real/samples"] for line in before]
+    error, returned = "model/validation_error", "real/deterministic_return"
+    lower = sum(new[error] < old[error] for new, old in zip(after, before, strict=True))
+    yield f"lower in {lower} of the {len(samples)} iterations"
+    late = [np.mean([line[returned] for line in each[-5:]]) for each in (after, before)]
+    yield f"{raw.number(late[0], 1)} in place of {raw.number(late[1], 1)}"
+    higher = sum(new[returned] > old[returned] for new, old in zip(after[-5:], before[-5:], strict=True))
+    yield f"higher in {higher} of the last 5"
+    ends = [raw.number(each[-1][error], 3) for each in (after, before)]
+    yield f"{ends[0]} and {ends[1]} in the last"
 
 
 GIVEN = [
+    "the first 14 iterations of each",
+    "over the last five",
     "210 at ψ = 0 and about -390 at ψ = 3",
     "210 is the most that any task of `ant-vel` allows",
     "40,000 samples, everything else as it is",
