@@ -16,9 +16,8 @@ Each of them shows something else that a family of your own may need:
     gallery/swimmer           a body without a place: nothing depends on where it is
     gallery/plate             a ball that rolls on what is moved; positions in a moving frame
 
-All episodes have 100 control steps. Rewards are smooth, about one a step, and 0 at best; where an episode may end
-early, they have a survival bonus of 2 a step, more than it costs to be off anywhere near the targets, so that no task
-is worth a fall.
+All episodes have 100 control steps. Rewards are smooth, about one a step, and 0 at best. Where an episode may end early
+they are 2 at best, and above 0 where the body gets to, so that no policy gains by a fall.
 """
 
 from pathlib import Path
@@ -238,7 +237,7 @@ QUADROTOR = onebody.ClosedFormBody(
 
 
 def hover(observation, action, next_observation, task):
-    return 2.0 - off(*(next_observation[:2] - task)) - effort(action)
+    return 2.0 / (1.0 + off(*(next_observation[:2] - task))) - effort(action)
 
 
 def crashed(next_observation, task):
@@ -253,10 +252,11 @@ quadrotor = onebody.TaskFamily(
     HORIZON,
     crashed,
     task_labels=("x (m)", "z (m)"),
-    reward_text="2 - ‖(x, z) - ψ‖ - 0.01 ‖a‖² (m)",
+    reward_text="2 / (1 + ‖(x, z) - ψ‖) - 0.01 ‖a‖² (m)",
     terminal_text="on the ground, z < 0 m, or tipped over, |tilt| > 1.2 rad",
 )
-"""Fly to ψ = (x, z) (m) and hover there. The tilt needs no sine and cosine: beyond 1.2 rad the episode is over."""
+"""Fly to ψ = (x, z) (m) and hover there. It may get far away, so its reward is above 0 at any distance. The tilt needs
+no sine and cosine: beyond 1.2 rad the episode is over."""
 
 
 # ---------------------------------------------------------------- crane
@@ -494,7 +494,7 @@ PLATE = onebody.MujocoBody(
 
 
 def roll(observation, action, next_observation, task):
-    return 2.0 - 3.0 * off(*(next_observation[4:6] - task)) - effort(action)
+    return 2.0 - 2.5 * off(*(next_observation[4:6] - task)) - effort(action)
 
 
 def fallen(next_observation, task):
@@ -509,7 +509,7 @@ plate = onebody.TaskFamily(
     HORIZON,
     fallen,
     task_labels=("x (m)", "y (m)"),
-    reward_text="2 - 3 ‖(x, y) - ψ‖ - 0.01 ‖a‖²; x, y: the ball's place on the plate (m)",
+    reward_text="2 - 2.5 ‖(x, y) - ψ‖ - 0.01 ‖a‖²; x, y: the ball's place on the plate (m)",
     terminal_text="the ball leaves the plate, |x| or |y| > 0.35 m",
 )
 """Roll a ball to ψ = (x, y) on a plate (m) and stop it there. The ball's place and velocity are sensors in the frame of
