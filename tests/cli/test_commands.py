@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 import numpy as np
-from commandline import SMOKE
+import pytest
+from commandline import SMOKE, refusal
 
 import onebody
 from onebody.cli import commands, main
@@ -108,6 +109,71 @@ def test_adapt_shows_what_it_found_even_if_it_cannot_film(trained, capsys, monke
     assert main(["adapt", str(trained), "--task", "0,0", "--video", "v.webp"]) == 2
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 2 and err == "onebody: cannot render here; install a renderer\n"
+
+
+@pytest.fixture(scope="module")
+def practised(tmp_path_factory):
+    """A run of the algorithm that practises for any reward."""
+    run = tmp_path_factory.mktemp("practised") / "run"
+    assert main(["train", "omni", "point", "--preset", "smoke", "--quiet", "--out", str(run)]) == 0
+    return str(run)
+
+
+REWARDS = """
+number = 1.0
+def right(observation, action, next_observation, task): return next_observation[0]
+def beside(observation, action, next_observation, task): return next_observation[0] - task[0]
+def vector(observation, action, next_observation, task): return next_observation
+def beyond(observation, action, next_observation, task): return next_observation[7]
+def short(observation): return observation[0]
+"""
+
+
+def test_adapt_to_a_reward_of_a_file(practised, capsys):
+    Path("mine.py").write_text(REWARDS)
+    assert main(["adapt", practised, "--reward", "mine.py:right", "--refine", "0.1", "--json", "--save", "p.npz"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["refine_updates"] >= 50 and row["predicted_return"] >= row["predicted_before"] and row["task"][0] > 0.3
+    assert onebody.load_policy(row["policy"])(np.zeros(2)).shape == (2,)
+    typed = ["adapt", practised, "--reward", "mine.py:beside", "--task", "0.5,0", "--task", "-1,0"]
+    assert main([*typed, "--refine", "0"]) == 0
+    out, err = capsys.readouterr()
+    assert "optimised" not in out and err.count("not optimised for the reward") == 2
+    assert main([*typed, "--stages", "1", "--json"]) == 0
+    near, far = json.loads(capsys.readouterr().out)
+    assert near["refine_updates"] == 0 < near["adaptation_samples"] and near["warning"] == ""
+    assert near["real_return"] < far["real_return"]  # the task is what the reward is given
+
+
+def test_adapt_says_what_practice_did(practised, capsys):
+    assert main(["adapt", practised, "--task", "0.5,0", "--refine", "0.01"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1].startswith("task 0.5, 0.0: optimised for ") and " updates: predicted return from " in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("--reward mine.py", "mine.py names no function of a file; write FILE.py:NAME"),
+        ("--reward right", "right names no function of a file"),
+        ("--reward other.py:right", "other.py; name a function of your own as FILE.py:NAME"),
+        ("--reward broken.py:right", "broken.py cannot be run: SyntaxError"),
+        ("--reward mine.py:rigth", "mine.py defines no function 'rigth'; did you mean 'right'?"),
+        ("--reward mine.py:number", "number of "),
+        ("--reward mine.py:vector", "reward gives float32 of shape (2,); it must give one float, a scalar"),
+        ("--reward mine.py:beyond", "reward reads what is not there"),
+        ("--reward mine.py:short", "reward must take (observation, action, next_observation, task)"),
+        ("--reward mine.py:right --task 0.5", "2"),
+        ("--reward mine.py:right --refine nan", "at least 0 and finite"),
+        ("--reward mine.py:right --refine 1 --stages 1", "one of them is 0"),
+        ("--task 0,0 --refine -1", "at least 0 and finite"),
+        ("--refine 1", "adapt needs a task"),
+    ],
+)
+def test_a_reward_that_is_refused(practised, typed, said, capsys):
+    Path("mine.py").write_text(REWARDS)
+    Path("broken.py").write_text("x = (")
+    assert said in refusal(capsys, "adapt", practised, *typed.split())
 
 
 def test_evaluate(trained, capsys):

@@ -28,7 +28,9 @@ def trained(monkeypatch, policy):
     def adapt_many(run, tasks, *, stages, extrapolate):
         asked["adapt"] = {"tasks": tasks, "stages": stages, "extrapolate": extrapolate}
         one = policy(make("cheetah-vel"))
-        return [AdaptedPolicy(np.array([t], np.float32), -20.0, None, -31.25, -200.0, 0, "", one) for t in tasks]
+        return [
+            AdaptedPolicy(np.array([t], np.float32), -20.0, None, -31.25, -200.0, 0, 0, -20.0, "", one) for t in tasks
+        ]
 
     monkeypatch.setattr(loop, "train", train)
     monkeypatch.setattr(adapt, "adapt_many", adapt_many)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 import re
 from types import SimpleNamespace
 
@@ -68,21 +69,54 @@ def test_a_policy_for_a_hidden_task_of_which_nothing_was_seen_has_a_warning(tmp_
         onebody.adapt(tmp_path / "trpo-point")
 
 
-def test_refinement_goes_on_until_its_time_is_over_and_costs_no_sample(runs, monkeypatch):
-    """Ten seconds of a clock that moves by three at each look: four looks, and three policies after the first."""
-    clock = itertools.count(0.0, 3.0)
-    monkeypatch.setattr(adapt, "time", SimpleNamespace(monotonic=lambda: next(clock)))
-    asked = []
-    refine = omni.OMNI.refine
+@pytest.fixture
+def asked(monkeypatch):
+    """Predicted returns of the policies that refinement yields, as they come."""
+    found, refine = [], omni.OMNI.refine
 
     def counted(*arguments):
-        for found in refine(*arguments):
-            asked.append(float(found.predicted_return[0]))
-            yield found
+        for adapted in refine(*arguments):
+            found.append(float(adapted.predicted_return[0]))
+            yield adapted
 
     monkeypatch.setattr(omni.OMNI, "refine", counted)
+    return found
+
+
+def test_refinement_goes_on_until_its_time_is_over_and_costs_no_sample(runs, monkeypatch, asked):
+    """A clock that moves by three seconds at each look. The first look comes after the first updates, which compile;
+    four more fill ten seconds, with three policies."""
+    clock, seen = itertools.count(0.0, 3.0), []
+    monkeypatch.setattr(adapt, "time", SimpleNamespace(monotonic=lambda: seen.append(len(asked)) or next(clock)))
     refined = onebody.adapt(runs["omni"], (0.5, 0.5), refine=10.0)
-    assert len(asked) == 4 and refined.predicted_return == max(asked) and refined.adaptation_samples == 0
+    assert seen == [2, 2, 3, 4, 5] and refined.adaptation_samples == 0
+    assert refined.predicted_return == max(asked) > refined.predicted_before == asked[0]
+    assert refined.refine_updates == 4 * omni.OMNI.refine_updates and "did not raise" not in refined.warning
+    said = f"optimised for 200 updates: predicted return from {asked[0]:.1f} to {max(asked):.1f}"
+    assert refined.practice == said
+
+
+def test_practice_without_success_says_so(runs, monkeypatch):
+    """Here no update does anything."""
+    monkeypatch.setattr(omni.OMNI, "_practise", lambda self, state, *_: (state, {}))
+    refined = onebody.adapt(runs["omni"], (0.5, 0.5), refine=1e-9)
+    assert refined.predicted_return == refined.predicted_before
+    assert "50 updates did not raise the predicted return" in refined.warning and "more seconds" in refined.warning
+    plain = onebody.adapt(runs["omni"], (0.5, 0.5))
+    assert plain.refine_updates == 0 and plain.practice == "" and plain.warning == ""
+    assert plain.predicted_before == plain.predicted_return
+
+
+def test_the_updates_of_practice_are_those_that_are_told(runs, monkeypatch, asked):
+    updates, practise = [], omni.OMNI._practise
+    monkeypatch.setattr(
+        omni.OMNI,
+        "_practise",
+        lambda self, s, tasks, rates, key: updates.append(len(rates)) or practise(self, s, tasks, rates, key),
+    )
+    found = adapt.adapt_many(runs["omni"], [(0.5, 0.5), (-0.5, 0.0)], refine=1e-9)
+    assert [each.refine_updates for each in found] == updates == [50, 50]
+    assert [each.predicted_before for each in found] == asked[::2]
 
 
 def test_another_reward_begins_at_the_nearest_task(runs):
@@ -92,8 +126,9 @@ def test_another_reward_begins_at_the_nearest_task(runs):
         return next_observation[0]
 
     found = onebody.adapt(runs["omni"], reward=right, refine=0.5)
-    assert found.task[0] > 0.3
-    assert found.real_return > onebody.adapt(runs["omni"], (-1.0, 0.0), reward=right, refine=0.0).real_return
+    assert found.task[0] > 0.3 and found.refine_updates > 0
+    left = onebody.adapt(runs["omni"], (-1.0, 0.0), reward=right, refine=0.0)
+    assert found.real_return > left.real_return and "not optimised for the reward" in left.warning
 
 
 @pytest.mark.parametrize(
@@ -111,7 +146,11 @@ def test_a_wrong_reward_is_named_before_any_practice(runs, reward, said):
 
 
 def test_what_cannot_be_refined_is_refused(runs):
-    with pytest.raises(OnebodyError, match="smt cannot refine"):
-        onebody.adapt(runs["smt"], (0.5, 0.5), refine=1.0)
+    for asked in ({"refine": 1.0}, {"reward": lambda o, a, n, t: n[0]}):
+        with pytest.raises(OnebodyError, match="smt cannot practise inside its model"):
+            onebody.adapt(runs["smt"], (0.5, 0.5), **asked)
+    for seconds in (math.nan, math.inf, -1.0):
+        with pytest.raises(OnebodyError, match="at least 0 and finite"):
+            onebody.adapt(runs["omni"], (0.5, 0.5), refine=seconds)
     with pytest.raises(OnebodyError, match="one of them is 0"):
         onebody.adapt(runs["omni"], (0.5, 0.5), refine=1.0, stages=1)

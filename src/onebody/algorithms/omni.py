@@ -118,6 +118,7 @@ class OMNI:
     config: Config
     simulator: Simulator
     task_is_known = True
+    refine_updates = practice.REFRESH
 
     def init(self, key: Key) -> State:
         family, config = self.family, self.config

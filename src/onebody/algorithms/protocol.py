@@ -66,6 +66,9 @@ class Algorithm(Protocol[State]):
 class Refining(Algorithm[Any], Protocol):
     """An algorithm that improves a policy for one task inside its model, whatever the reward."""
 
+    refine_updates: ClassVar[int]
+    """updates of the policy between two policies of `refine`"""
+
     def rewarded(self, state: Any, family: TaskFamily) -> tuple["Refining", Any]:
         """The algorithm and its state for a family that differs by its reward."""
         ...

@@ -165,16 +165,20 @@ class Resume:
 
 @dataclass(frozen=True)
 class Adapt:
-    """Get a policy for each --task from a trained run, with the return to expect and the real one."""
+    """Get a policy for each --task or your own --reward from a trained run, with its predicted and its real return."""
 
     run: Run
     """folder of the training"""
     task: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """the task ψ in the family's units, numbers separated by commas where it has several; may be given again"""
+    reward: str | None = None
+    """FILE.py:NAME, a jax.numpy function of (observation, action, next_observation, task) in place of the family's
+    reward (omni); without --task, practice begins at the held-out task whose policy has most of it in the model"""
     stages: int = 0
     """stages of adaptation with real samples of the task; 0: without any"""
-    refine: float = 0.0
-    """seconds of practice inside the model for each task alone, without a real sample (omni)"""
+    refine: float | None = None
+    """seconds of practice inside the model for each task alone, without a real sample and after compilation (omni);
+    None: 60 for a --reward without --stages, else 0"""
     save: Path | None = None
     """write the policy as .npz or .onnx; with several tasks the name of each gets its task"""
     video: Path | None = None
@@ -185,22 +189,28 @@ class Adapt:
     """print JSON"""
 
     def __call__(self) -> None:
-        tasks = [_task(text) for text in self.task] or self._only_task()
+        tasks = [_task(text) for text in self.task] or None
         if repeated := [text for text in self.task if self.task.count(text) > 1]:
             raise OnebodyError(f"task {repeated[0]} is given twice")
         _writable("save", self.save, ".npz", ".onnx")
         _writable("video", self.video, ".webp", ".mp4")
 
         from onebody.runs import adapt, folder
+        from onebody.tasks import files
 
+        reward = None if self.reward is None else files.function(self.reward)
         family = folder.family_of(folder.read_config(self.run)).tested
         if self.video:
             from onebody.worlds.camera import check_drawable
 
             check_drawable(family.body)
 
-        found = adapt.adapt_many(self.run, tasks, stages=self.stages, refine=self.refine, extrapolate=self.extrapolate)
+        found = adapt.adapt_many(
+            self.run, tasks, stages=self.stages, refine=self.refine, reward=reward, extrapolate=self.extrapolate
+        )
         shown = ("predicted_return", "predicted_interval", "real_return", "untrained_return", "adaptation_samples")
+        in_json = ("refine_updates", "predicted_before", "warning")
+        tasks = tasks or [policy.task.tolist() for policy in found]
         rows = [
             {"task": task} | {name: getattr(policy, name) for name in shown}
             for task, policy in zip(tasks, found, strict=True)
@@ -216,18 +226,14 @@ class Adapt:
                     video.film(family, policy.policies, policy.task, path)
                     row["video"] = str(path)
         finally:  # what was found is shown, even if the machine cannot film it
-            print_json(rows) if self.json else print_table(rows)
+            more = [{name: getattr(policy, name) for name in in_json} for policy in found]
+            print_json([row | said for row, said in zip(rows, more)]) if self.json else print_table(rows)
             for row, policy in zip(rows, found, strict=True):
+                about = f"task {cell(row['task'])}: "
+                if policy.refine_updates and not self.json:
+                    print(about + policy.practice)
                 if policy.warning:
-                    print(f"onebody: task {cell(row['task'])}: {policy.warning}", file=sys.stderr)
-
-    def _only_task(self) -> list[list[float]]:
-        """Of a family that is a single task."""
-        from onebody.runs import folder
-
-        if folder.family_of(folder.read_config(self.run)).space.size:
-            raise OnebodyError("adapt needs a task, as in: --task 1.3")
-        return [[]]
+                    print(f"onebody: {about}{policy.warning}", file=sys.stderr)
 
     def _named(self, path: Path, task: list[float]) -> Path:
         name = ",".join(f"{number:g}" for number in task)

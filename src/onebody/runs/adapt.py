@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,9 +12,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
-from onebody.algorithms.protocol import Adapted, Refining
+from onebody.algorithms.protocol import Adapted, Algorithm, Refining
 from onebody.core.errors import OnebodyError
 from onebody.core.types import Key
 from onebody.learning.policies import Policy
@@ -25,6 +26,8 @@ from onebody.worlds.check import check
 
 NOVEL = 2.0
 """disagreement of the models, over what is usual on their data, above which a prediction has a warning"""
+REWARD_SECONDS = 60.0
+"""of practice for a reward of the user's own, unless said otherwise"""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,10 @@ class AdaptedPolicy:
     """the same of a policy before any training"""
     adaptation_samples: int
     """real samples of this task that adaptation used"""
+    refine_updates: int
+    """updates of the policy inside the model for this task alone, with `refine`"""
+    predicted_before: float
+    """predicted return of the policy before these updates, for the same reward"""
     warning: str
     """why the policy may not be what was asked for, or its prediction may not hold; else empty"""
     policies: Policy
@@ -50,6 +57,13 @@ class AdaptedPolicy:
     def __call__(self, observation: np.ndarray) -> np.ndarray:
         """The deterministic action [..., action] in [-1, 1] for observations [..., observation]."""
         return self._actor(observation)
+
+    @property
+    def practice(self) -> str:
+        """What `refine` did, in words; empty without it."""
+        before, after = f"{self.predicted_before:,.1f}", f"{self.predicted_return:,.1f}"
+        updates = f"{self.refine_updates:,} updates"
+        return f"optimised for {updates}: predicted return from {before} to {after}" if self.refine_updates else ""
 
     @functools.cached_property
     def _actor(self) -> Callable[[Any], np.ndarray]:
@@ -62,46 +76,66 @@ class AdaptedPolicy:
 
 def adapt_many(
     run: Path | str,
-    tasks: Sequence[Any],
+    tasks: Sequence[Any] | None = None,
     *,
     stages: int = 0,
-    refine: float = 0.0,
+    refine: float | None = None,
     reward: Reward | None = None,
     extrapolate: bool = False,
 ) -> list[AdaptedPolicy]:
-    """Policies for new tasks from a run's last checkpoint.
+    """Policies for new tasks, or for another reward, from a run's last checkpoint.
 
     Args:
+        tasks: left out for a reward: then the practice begins at the held-out task whose policy has most of it in the
+            model. Left out, too, of a family that is a single task.
         stages: of adaptation, each with real samples of each task.
-        refine: seconds of practice inside the model for each task alone, without a real sample.
+        refine: seconds of practice inside the model for each task alone, without a real sample; compilation does not
+            count. By default 60 for a reward without stages, else none.
         reward: another one than the family's: a `jnp` function of (observation, action, next observation, task). A task
-            is then where its practice begins.
+            is then where its practice begins, and what the function is given.
 
     Raises:
-        OnebodyError: no run or checkpoint; a task outside the family's space without `extrapolate`; a reward that is
-            wrong; `refine` of an algorithm that cannot, or beside `stages`.
+        OnebodyError: no run or checkpoint; a task outside the family's space without `extrapolate`, or none where one
+            is needed; a reward that is wrong; a reward for an algorithm that cannot practise for it; `refine` of such
+            an algorithm, or beside `stages`.
     """
-    if stages < 0 or refine < 0 or (stages and refine):
-        raise OnebodyError(f"--stages and --refine are at least 0, and one of them is 0, not {stages} and {refine}")
+    if refine is None:
+        refine = REWARD_SECONDS if reward is not None and not stages else 0.0
+    if stages < 0 or not 0 <= refine < math.inf or (stages and refine):
+        raise OnebodyError(
+            f"--stages and --refine are at least 0 and finite, and one of them is 0, not {stages} and {refine}"
+        )
     run = Path(run)
     record = folder.read_config(run)
-    algorithm = _refining(record) if refine or reward is not None else folder.build(record, tested=True)
-    family = algorithm.family if reward is None else _rewarded(algorithm.family, reward)
-    values = jnp.stack([family.parse(task, extrapolate) for task in tasks])
+    algorithm = folder.build(record, tested=True)
+    if (refine or reward is not None) and not isinstance(algorithm, Refining):
+        raise OnebodyError(f"{record['algorithm']} cannot practise inside its model: use --stages, or train omni")
+    family, drawn_from = algorithm.family, folder.family_of(record).space
+    if tasks is None and reward is None:
+        if drawn_from.size:
+            raise OnebodyError("adapt needs a task, as in --task 1.3; in Python, task=1.3")
+        tasks = [()]
+    values = None if tasks is None else jnp.stack([family.parse(task, extrapolate) for task in tasks])
+    if reward is not None:
+        family = _rewarded(family, reward)
     before = folder.untrained(record)
     found = folder.last(run, record, before)
     state = found.state
     nothing = "" if found.iteration else f"nothing was trained, for no iteration is finished: onebody resume {run}"
     if isinstance(algorithm, Refining) and reward is not None:
         algorithm, state = algorithm.rewarded(state, family)
-    key, drawn_from = key_of(record["seed"]), folder.family_of(record).space
+    if values is None:
+        values = _nearest(algorithm, state, record["seed"])
     ((untrained, _),) = stages_of(algorithm, before, values, 0, record["seed"])
-    if refine:
-        each = [_refined(algorithm, state, value, key, refine) for value in values]
-        adapted, used = _beside(each), 0
+    if isinstance(algorithm, Refining) and refine:
+        key = key_of(record["seed"])
+        first, each, updates = zip(*(_refined(algorithm, state, value, key, refine) for value in values), strict=True)
+        start, adapted, used = _beside(first), _beside(each), 0
     else:
         *_, (adapted, used) = stages_of(algorithm, state, values, stages, record["seed"])
+        start, updates = adapted, [0] * len(values)
     unseen = not algorithm.task_is_known and used == 0 and drawn_from.size > 0
+    unpractised = reward is not None and not refine and not stages
     untrained_return, reached = (real_return(family, each.policies, values).mean(1) for each in (untrained, adapted))
     return [
         AdaptedPolicy(
@@ -111,7 +145,14 @@ def adapt_many(
             real_return=float(reached[i]),
             untrained_return=float(untrained_return[i]),
             adaptation_samples=used,
-            warning="; ".join(_warnings(drawn_from, values[i], adapted, i, unseen, nothing)),
+            refine_updates=updates[i],
+            predicted_before=predicted(start, i),
+            warning="; ".join(
+                [
+                    *_of_practice(updates[i], predicted(start, i), predicted(adapted, i), unpractised),
+                    *_warnings(drawn_from, values[i], adapted, i, unseen, nothing),
+                ]
+            ),
             policies=jax.tree.map(lambda x, i=i: x[i : i + 1], adapted.policies),
         )
         for i in range(len(values))
@@ -127,30 +168,9 @@ def adapt(
     reward: Reward | None = None,
     extrapolate: bool = False,
 ) -> AdaptedPolicy:
-    """A policy for one new task, or for another reward; see `adapt_many`.
-
-    Args:
-        task: left out for a reward: then the practice begins at the held-out task whose policy has most of it in the
-            model. Left out, too, of a family that is a single task.
-        refine: seconds of practice; by default 20 for a reward, else none.
-
-    Raises:
-        OnebodyError: as `adapt_many`, and where a task is needed.
-    """
-    if refine is None:
-        refine = 0.0 if reward is None else 20.0
-    if task is None and reward is None and folder.family_of(folder.read_config(Path(run))).space.size:
-        raise OnebodyError("adapt needs a task, as in: task=1.3")
-    if task is None:
-        task = () if reward is None else _nearest(Path(run), reward)
-    return adapt_many(run, [task], stages=stages, refine=refine, reward=reward, extrapolate=extrapolate)[0]
-
-
-def _refining(record: dict[str, Any]) -> Refining:
-    algorithm = folder.build(record, tested=True)
-    if not isinstance(algorithm, Refining):
-        raise OnebodyError(f"{record['algorithm']} cannot refine a policy inside its model: use stages, or train omni")
-    return algorithm
+    """A policy for one new task, or for another reward; all as in `adapt_many`."""
+    tasks = None if task is None else [task]
+    return adapt_many(run, tasks, stages=stages, refine=refine, reward=reward, extrapolate=extrapolate)[0]
 
 
 def _rewarded(family: TaskFamily, reward: Reward) -> TaskFamily:
@@ -164,29 +184,38 @@ def _rewarded(family: TaskFamily, reward: Reward) -> TaskFamily:
     return asked
 
 
-def _nearest(run: Path, reward: Reward) -> Array:
-    """The held-out task whose policy has most of a reward in the model."""
-    record = folder.read_config(run)
-    algorithm = _refining(record)
-    asked = _rewarded(algorithm.family, reward)
-    algorithm, state = algorithm.rewarded(folder.last(run, record, folder.untrained(record)).state, asked)
-    tasks = HELD_OUT.of(asked)
-    ((adapted, _),) = stages_of(algorithm, state, tasks, 0, record["seed"])
-    return tasks[np.argmax([predicted(adapted, i) for i in range(len(tasks))])]
+def _nearest(algorithm: Algorithm[Any], state: Any, seed: int) -> Float[Array, "1 feature"]:
+    """The held-out task whose policy has most of the reward in the model."""
+    tasks = HELD_OUT.of(algorithm.family)
+    ((adapted, _),) = stages_of(algorithm, state, tasks, 0, seed)
+    best = np.argmax([predicted(adapted, i) for i in range(len(tasks))])
+    return tasks[best : best + 1]
 
 
-def _refined(algorithm: Any, state: Any, task: Array, key: Key, seconds: float) -> Adapted:
-    """The last policy that practice has brought when the time is over."""
-    began, policies = time.monotonic(), algorithm.refine(state, task, key)
-    adapted = next(policies)
+def _refined(algorithm: Refining, state: Any, task: Array, key: Key, seconds: float) -> tuple[Adapted, Adapted, int]:
+    """The policy before practice, the one that practice has brought when the time is over, and its updates. The time
+    begins after the first of them, which compile."""
+    policies = algorithm.refine(state, task, key)
+    first, adapted = next(policies), next(policies)
+    began, rounds = time.monotonic(), 1
     while time.monotonic() - began < seconds:
-        adapted = next(policies)
-    return adapted
+        adapted, rounds = next(policies), rounds + 1
+    return first, adapted, rounds * algorithm.refine_updates
 
 
 def _beside(each: Sequence[Adapted]) -> Adapted:
     """Adaptations to single tasks as one to all of them."""
     return jax.tree.map(lambda *x: jnp.concatenate(x), *each)
+
+
+def _of_practice(updates: int, before: float, after: float, unpractised: bool) -> Iterator[str]:
+    if unpractised:
+        yield "this is the policy for the task, not optimised for the reward: give seconds of practice with --refine"
+    if updates and not after > before:
+        yield (
+            f"{updates:,} updates did not raise the predicted return, so this is the policy as it was before them: "
+            "give more seconds with --refine"
+        )
 
 
 def _warnings(space: TaskSpace, task: Array, adapted: Adapted, i: int, unseen: bool, nothing: str) -> Iterator[str]:

@@ -1,11 +1,9 @@
 """All families by their ids, and the short names that papers use; those of users, from their own files too."""
 
-import importlib.util
-import sys
 from pathlib import Path
 
 from onebody.core.errors import OnebodyError, did_you_mean
-from onebody.tasks import admrl, mbmpo, pearl, point, smt
+from onebody.tasks import admrl, files, mbmpo, pearl, point, smt
 from onebody.tasks.family import TaskFamily
 
 _BUILT_IN = (*smt.FAMILIES, *pearl.FAMILIES, *mbmpo.FAMILIES, *admrl.FAMILIES, *point.FAMILIES)
@@ -71,7 +69,7 @@ def make(name: str) -> TaskFamily:
     if in_file:
         file = Path(f"{path}.py").resolve()
         if name not in _own():
-            _run(file)
+            files.run(file, "name a family of your own as FILE.py:ID")
         if name not in _own():
             near = did_you_mean(name, _own()) if _own() else "; it must call onebody.register(family)"
             raise OnebodyError(f"{file} registers no family {name!r}{near}")
@@ -91,23 +89,3 @@ def file_of(family: TaskFamily) -> str | None:
 
 def _own() -> set[str]:
     return _FAMILIES.keys() - {family.id for family in _BUILT_IN}
-
-
-def _run(file: Path) -> None:
-    """Run a Python file, unless it is running."""
-    if str(file) in sys.modules:
-        return
-    if not file.is_file():
-        raise OnebodyError(f"there is no file {file}; name a family of your own as FILE.py:ID")
-    spec = importlib.util.spec_from_file_location(str(file), file)
-    assert spec is not None and spec.loader is not None
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        if isinstance(error, OnebodyError):
-            raise
-        words = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise OnebodyError(f"{file} cannot be run: {words}") from error
-    finally:
-        del sys.modules[spec.name]  # no other process could import it by this name, so none is to be told of it
