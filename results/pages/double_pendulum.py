@@ -58,6 +58,8 @@ def figures() -> Iterator[str]:
 
 
 GIVEN = [
+    "a force that is 0 until",
+    "less than the 90% that the intervals are made for",
     "below 1.001 m, 100 steps of 0.05 s",
     "The most that an episode can have is 200",
     "100 steps, by seed | worst target | 1,000 steps, by seed",
