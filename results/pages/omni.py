@@ -198,7 +198,7 @@ def figures() -> Iterator[str]:
 
 
 def model_fit() -> Iterator[str]:
-    before, after = (raw.metrics(f"omni/model-fit/{name}-s100")[:14] for name in ("before", "after"))
+    before, after = (raw.metrics(f"omni/model-fit/{name}-s100") for name in ("before", "after"))
     samples = [line["real/samples"] for line in before]
     error, returned = "model/validation_error", "real/deterministic_return"
     lower = sum(new[error] < old[error] for new, old in zip(after, before, strict=True))
@@ -212,7 +212,6 @@ def model_fit() -> Iterator[str]:
 
 
 GIVEN = [
-    "the first 14 iterations of each",
     "over the last five",
     "210 at ψ = 0 and about -390 at ψ = 3",
     "210 is the most that any task of `ant-vel` allows",

@@ -136,6 +136,19 @@ def test_slow_states_are_learned_as_well_as_fast_ones():
     assert float(jnp.sqrt(jnp.mean(error**2) / jnp.var(moved))) < 0.3
 
 
+def test_a_feature_that_moves_little_does_not_drown_the_others():
+    """A third one that differs between episodes and hardly within them: noise on it is no larger than its steps."""
+    seen, key = transitions(jax.random.key(0), 4000), jax.random.key(9)
+    place = jax.random.normal(key, (1, 4000, 1, 1))
+    seen = seen._replace(
+        observation=jnp.concatenate([seen.observation, place], -1),
+        next_observation=jnp.concatenate([seen.next_observation, place + 1e-4 * seen.action], -1),
+    )
+    model, _, _ = fitted(seen, size=3)
+    error = (model.predict(seen.observation, seen.action).mean(0) - seen.next_observation) / model.difference.scale
+    assert float(jnp.sqrt(jnp.mean(error[..., :2] ** 2))) < 0.05
+
+
 def turning(key, n):
     """A hand that turns by its action, observed as cosine and sine."""
     angle_key, action_key = jax.random.split(key)
@@ -155,7 +168,9 @@ def test_imagined_states_stay_where_the_data_lie():
     assert float(jnp.abs(radius - 1).max()) < 1
 
 
-@pytest.mark.parametrize("bad", [{"members": 0}, {"hidden": (0,)}, {"learning_rate": 0.0}, {"weight_decay": -1.0}])
+@pytest.mark.parametrize(
+    "bad", [{"members": 0}, {"hidden": (0,)}, {"learning_rate": 0.0}, {"weight_decay": -1.0}, {"input_noise": -1.0}]
+)
 def test_settings_that_cannot_work_are_refused(bad):
     with pytest.raises(OnebodyError, match=next(iter(bad)).replace("_", "-")):
         dataclasses.replace(CONFIG, **bad)

@@ -283,3 +283,14 @@ def test_a_task_of_the_family_that_is_trained_on_may_lie_outside_the_one_that_is
     run = loop.train("slbo", "smt/cheetah-pos-to-neg", config=config, out=tmp_path / "run", quiet=True)
     found = evaluate.evaluate(run, evaluate.MetaTest(tasks=2, stages=0))
     assert found["tested_on"] == "smt/cheetah-pos-to-neg-test"
+
+
+def test_a_run_that_was_begun_with_fewer_settings_is_not_resumed(tmp_path, monkeypatch):
+    """Their defaults would make it another algorithm in silence."""
+    whole = presets.to_json
+    monkeypatch.setattr(presets, "to_json", lambda config: {k: v for k, v in whole(config).items() if k != "deviation"})
+    run = loop.train("random-search", "point/goal", preset="smoke", samples=1, out=tmp_path / "run", quiet=True)
+    loop.resume(run, quiet=True)
+    monkeypatch.undo()
+    with pytest.raises(OnebodyError, match=r"was begun by onebody .* with fewer settings"):
+        loop.resume(run, quiet=True)

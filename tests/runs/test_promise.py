@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import json
 import math
 import re
 from types import SimpleNamespace
@@ -37,8 +38,12 @@ def test_a_promise_has_an_interval_where_there_is_an_ensemble(runs):
 
 def test_a_run_without_an_iteration_is_said_to_have_learned_nothing(tmp_path):
     run = onebody.train("omni", "point/goal", preset="smoke", samples=0, out=tmp_path / "run", quiet=True)
-    said = f"nothing was trained, for no iteration is finished: onebody resume {run}"
-    assert onebody.adapt(run, (0.5, 0.5)).warning == said
+    said = "nothing was trained, for no iteration is finished: "
+    assert onebody.adapt(run, (0.5, 0.5)).warning == f"{said}train a run with samples"
+    assert said not in onebody.adapt(run, (0.5, 0.5), stages=1).warning
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"samples": 100}))
+    assert onebody.adapt(run, (0.5, 0.5)).warning == f"{said}onebody resume {run}"
 
 
 def test_a_task_of_a_shift_is_outside_what_training_drew_from(tmp_path):

@@ -227,7 +227,7 @@ class Adapt:
                     row["video"] = str(path)
         finally:  # what was found is shown, even if the machine cannot film it
             more = [{name: getattr(policy, name) for name in in_json} for policy in found]
-            print_json([row | said for row, said in zip(rows, more)]) if self.json else print_table(rows)
+            print_json([row | said for row, said in zip(rows, more, strict=True)]) if self.json else print_table(rows)
             for row, policy in zip(rows, found, strict=True):
                 about = f"task {cell(row['task'])}: "
                 if policy.refine_updates and not self.json:

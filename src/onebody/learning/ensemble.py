@@ -41,8 +41,8 @@ class EnsembleConfig:
     """of AdamW"""
     input_noise: float = 0.01
     """Standard deviation of the noise added to the observations that the networks are fitted on, in standard deviations
-    of observations (Sanchez-Gonzalez et al. 2020): it teaches them to return to states like those of the data, such as
-    sines and cosines of one angle, when an imagined episode has drifted from them"""
+    of observations, and at most one of differences (Sanchez-Gonzalez et al. 2020). It teaches them to return to states
+    like those of the data, such as sines and cosines of one angle, when an imagined episode has drifted from them"""
 
     def __post_init__(self) -> None:
         at_least(1, self, "members", "hidden", "batch")
@@ -169,7 +169,7 @@ def fit(
     def objective(parameters: PyTree, rows: Int[Array, "member batch"], key: Key) -> Float[Array, ""]:
         observation = data.observation[rows]
         noise = jax.random.normal(key, (observation.size,)).reshape(observation.shape)
-        observation += config.input_noise * model.observation.spread * noise
+        observation += jnp.minimum(config.input_noise * model.observation.spread, model.difference.spread) * noise
         difference = model.difference(data.next_observation[rows] - observation)
         nets = eqx.combine(parameters, fixed)
         losses = jax.vmap(loss)(nets, model.observation(observation), data.action[rows], difference)

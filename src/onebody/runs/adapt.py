@@ -121,7 +121,10 @@ def adapt_many(
     before = folder.untrained(record)
     found = folder.last(run, record, before)
     state = found.state
-    nothing = "" if found.iteration else f"nothing was trained, for no iteration is finished: onebody resume {run}"
+    nothing = ""
+    if not found.iteration and not stages:
+        mend = "train a run with samples" if record["samples"] == 0 else f"onebody resume {run}"
+        nothing = f"nothing was trained, for no iteration is finished: {mend}"
     if isinstance(algorithm, Refining) and reward is not None:
         algorithm, state = algorithm.rewarded(state, family)
     if values is None:

@@ -154,6 +154,15 @@ def build(record: dict[str, Any], *, tested: bool = False) -> Algorithm[Any]:
     return kind(family, config, Simulator(family))
 
 
+def check_fields(record: dict[str, Any], algorithm: Algorithm[Any]) -> None:
+    """Raises OnebodyError where a run's settings are not all that the algorithm has: it would go on as another one."""
+    if _names(presets.to_json(algorithm.config)) != _names(record["config"]):
+        raise OnebodyError(
+            f"the run was begun by onebody {record['versions']['onebody']} as it was then, with fewer settings: go on "
+            "with that one, or train again"
+        )
+
+
 def initial_state(record: dict[str, Any], algorithm: Algorithm[Any]) -> Any:
     """The state before training; it follows from the seed. The algorithm is on the family that is trained on."""
     return algorithm.init(jax.random.fold_in(jax.random.key(record["seed"]), 0))

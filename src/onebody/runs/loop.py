@@ -22,6 +22,9 @@ from onebody.runs import checkpoint, evaluate, folder, log, presets, watch
 from onebody.tasks import registry
 from onebody.tasks.family import TaskFamily
 
+COUNTS = ("samples", "episodes", "cut")
+"""what the simulator has counted, in a checkpoint"""
+
 
 class _Signal(BaseException):
     """Raised by a signal where the iteration under way may be dropped."""
@@ -105,6 +108,12 @@ def resume(run: Path | str, *, quiet: bool = False) -> Path:
     return run
 
 
+def _facts(record: dict[str, Any], algorithm: Algorithm[Any]) -> dict[str, Any]:
+    """What a checkpoint says beside the state."""
+    counts = {name: getattr(algorithm.simulator, name) for name in COUNTS}
+    return counts | {"identity": folder.identity(record)}
+
+
 def _run(
     run: Path,
     record: dict[str, Any],
@@ -116,11 +125,14 @@ def _run(
     folder.note_other_versions(record)
     done, every = 0, record["evaluate_every"]
     if found:
-        state, done, algorithm.simulator.samples = found.state, found.iteration, found.facts["samples"]
+        folder.check_fields(record, algorithm)
+        state, done = found.state, found.iteration
+        for name in COUNTS:
+            setattr(algorithm.simulator, name, found.facts.get(name, 0))
     else:
-        checkpoint.save(run, 0, state, {"samples": 0, "identity": folder.identity(record)})
+        checkpoint.save(run, 0, state, _facts(record, algorithm))
     log.truncate(run, done)
-    past, parted, cut = log.read(run), "", ""
+    past, parted, cut = log.read(run), "", watch.cut(algorithm.simulator)
 
     limit = math.inf if record["samples"] is None else record["samples"]
     if done >= algorithm.config.n_iterations or algorithm.simulator.samples >= limit:
@@ -140,7 +152,7 @@ def _run(
                 evaluate.during_training(run, record, algorithm, state, done)
             with whole():
                 lines.write(done, metrics)
-                checkpoint.save(run, done, state, {"samples": samples, "identity": folder.identity(record)})
+                checkpoint.save(run, done, state, _facts(record, algorithm))
             past.append(metrics)
             if done == 1:
                 _warn(run, watch.constant(state, algorithm.family))

@@ -297,7 +297,7 @@ def _check_steps(family: TaskFamily, functions: list[_Function], tasks: np.ndarr
                 action = rng.uniform(-1, 1, (TASKS, EPISODES, family.body.action_size)).astype(np.float32)
                 age, observation, row = simulator.step(age, observation, action)
                 rows.append(row)
-            if simulator.cut > simulator.ended / 2:
+            if simulator.cut > max(1, sum(np.sum(row.terminated | row.truncated) for row in rows) / 2):
                 raise simulator.disagreement()
     except OnebodyError as error:
         words = str(error).removeprefix(f"family {family.id}: ").removeprefix(f"{family.id}: ")

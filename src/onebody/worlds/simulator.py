@@ -21,8 +21,8 @@ FEW, SHARE = 5, 0.02
 class Simulator:
     """The real world of a family. `samples` counts every transition taken in it, and nothing else does.
 
-    A Gymnasium environment may end an episode that the family goes on with: it is cut there (`truncated`). `ended` and
-    `cut` count the episodes that have ended and that were cut, `episodes` also those under way in the last step.
+    A Gymnasium environment may end an episode that the family goes on with: it is cut there (`truncated`). `episodes`
+    counts the episodes that have begun, `cut` those that were cut.
 
     Raises:
         NotFinite: from `step`, when an observation or reward is not finite.
@@ -32,7 +32,7 @@ class Simulator:
     def __init__(self, family: TaskFamily, threads: int = 0):
         """`threads`: C++ threads that step, 0 for one a core."""
         self.family, self.threads = family, threads
-        self.samples = self.episodes = self.ended = self.cut = 0
+        self.samples = self.episodes = self.cut = 0
         self._outcome = jax.jit(family.outcome)
         self._reward_later = False
         self._engine: Engine | None = None
@@ -92,12 +92,15 @@ class Simulator:
             outcome = self._outcome(observation, action, next_observation, self._tasks[:, None])
             reward, terminated = (np.asarray(x) for x in outcome)
         self.samples += age.size
+        self.episodes += int((age == 0).sum())
         self._check(age, observation=next_observation, reward=reward)
         age = age + 1
         over = terminated | (age >= self.family.horizon)
         cut = self._engine.ended.reshape(age.shape) & ~over
         truncated = (over | cut) & ~terminated
-        self._count(over | cut, cut)
+        self.cut += int(cut.sum())
+        if self.cut > max(FEW, SHARE * self.episodes):
+            raise self.disagreement()
         row: list[Any] = [observation, action, reward, next_observation, terminated, truncated]
         return age, Transitions(*row)
 
@@ -123,13 +126,6 @@ class Simulator:
             age = np.broadcast_to(np.arange(len(rows))[:, None, None] % self.family.horizon, seen.reward.shape)
             self._check(age, reward=seen.reward)
         return carry, jax.tree.map(jnp.asarray, seen)
-
-    def _count(self, done: np.ndarray, cut: np.ndarray) -> None:
-        self.episodes = self.ended + done.size
-        self.ended += int(done.sum())
-        self.cut += int(cut.sum())
-        if self.cut > max(FEW, SHARE * self.episodes):
-            raise self.disagreement()
 
     def disagreement(self) -> OnebodyError:
         """That the body and the family's terminal function or horizon do not agree, and what to do."""
