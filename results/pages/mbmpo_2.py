@@ -44,6 +44,7 @@ def figures() -> Iterator[str]:
     yield f"means {raw.number(ours.mean())} and {raw.number(theirs.mean())}, {apart} apart"
     yield from effort()
     yield from equal_effort()
+    yield from full_sizes()
     yield from published()
     yield from other_bodies()
     yield from fits()
@@ -95,6 +96,19 @@ def equal_effort() -> Iterator[str]:
     yield f"{more[0]} more than ME-TRPO's six trainings and {more[1]} more than α = 0 ({more[2]} more than ME-TRPO as above"
     steps = [line["policy/steps"] for run in raw.runs("mbmpo-2/equal/me-trpo-vote-s*") for line in raw.metrics(run)]
     yield f"the policy that it keeps has on average {raw.number(np.mean(steps))} of the 30 updates"
+
+
+def full_sizes() -> Iterator[str]:
+    run = "mbmpo-2/mb-mpo-paper-s0"
+    lines = raw.metrics(run)
+    yield f"it was stopped after {raw.number(lines[-1]['real/samples'])} samples"
+    yield raw.row("`paper`", *(raw.number(raw.scores(run, samples=1000 * n).mean()) for n in FULL))
+    yield raw.row("`laptop`, three seeds", *(raw.numbers(returns("half-cheetah-mb-mpo", n)) for n in FULL))
+    yield f"{raw.number(lines[-1]['real/return'])} with noise in the last iteration"
+
+
+FULL = (8, 24, 40, 56, 80)
+"""thousand real samples"""
 
 
 def published() -> Iterator[str]:
@@ -168,6 +182,8 @@ def trials() -> Iterator[str]:
 
 
 GIVEN = [
+    "fifty imagined episodes for each of the 20 tasks (200,000 steps before the inner step and as many after it), models of 2 × 512 units",
+    "8,000 samples | 24,000 | 40,000 | 56,000 | 80,000",
     "(1,000 sequences of 10 actions, rewards discounted by 0.99)",
     "80,000 imagined steps before the inner step and 80,000 after it",
     "(α = 0)",

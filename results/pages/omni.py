@@ -209,6 +209,13 @@ def model_fit() -> Iterator[str]:
     yield f"higher in {higher} of the last 5"
     ends = [raw.number(each[-1][error], 3) for each in (after, before)]
     yield f"{ends[0]} and {ends[1]} in the last"
+    for name in ("before", "after"):
+        for n in (20_000, 40_000):
+            pattern = f"omni/model-fit/{name}-s[012]"
+            scores, promised = raw.scores(pattern, samples=n), raw.predicted(pattern, samples=n)
+            missed, held = (promised - scores).mean(1), inside(pattern, n) == 0
+            cells = raw.by_seed(scores, 1), raw.numbers(missed, 1), f"{np.sum(held)} of {held.size}"
+            yield raw.row(name, raw.number(n), *cells)
 
 
 GIVEN = [
