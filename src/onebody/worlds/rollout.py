@@ -33,6 +33,7 @@ def rollout(
     episodes: int,
     steps: int | None = None,
     deterministic: bool = False,
+    begun: Any | None = None,
 ) -> Transitions:
     """Act in a world: `episodes` episodes at once of each task, each task with its own policy.
 
@@ -41,6 +42,7 @@ def rollout(
         key: a task's initial states and noise follow from it and from the task's place, whatever tasks come after.
         steps: control steps of each slot, by default one horizon; an episode that ends early is followed by another.
         deterministic: act with the mean action.
+        begun: the policies' memory when an episode begins, [task, episode, ...], where it is not their own.
 
     Returns:
         Transitions `[task, time, episode, ...]`; the last step of every slot ends its episode (`truncated`).
@@ -52,7 +54,7 @@ def rollout(
     noise = jax.vmap(lambda k: jnp.zeros(shape) if deterministic else jax.random.normal(k, shape), out_axes=1)(
         noise_key
     )
-    begun = policies.memory((len(tasks), episodes))
+    begun = policies.memory((len(tasks), episodes)) if begun is None else begun
 
     def step(carry: Any, noise: Any) -> tuple[Any, Transitions]:
         state, observation, memory = carry
