@@ -15,8 +15,10 @@ from onebody.core.errors import OnebodyError
 from onebody.core.gaussian import Gaussian, standard
 from onebody.core.nets import Normalizer
 from onebody.learning.policies import ConditionedGaussian
+from onebody.learning.trpo import TRPOConfig
 from onebody.runs import evaluate, policy_file, presets
 from onebody.tasks import registry
+from onebody.tasks.space import FiniteSet
 from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
 
@@ -39,22 +41,19 @@ def test_the_inner_step_by_hand():
 
 
 def test_the_inner_step_follows_finite_differences_of_its_loss():
+    """For each task, and each number of its latent."""
     keys = jax.random.split(jax.random.key(0), 4)
     tried = maesn.Tried(jax.random.normal(keys[0], (3, 8, 2)), jax.random.normal(keys[1], (3, 8)))
     latents = Gaussian(*(0.5 * jax.random.normal(key, (3, 2)) for key in keys[2:]))
     rates = Gaussian(jnp.array([0.5, 1.0]), jnp.array([2.0, 0.25]))
     moved = maesn.inner_step(latents, tried, rates)
     with jax.enable_x64(True):
-        for task, part, feature in itertools.product(range(3), (0, 1), (0, 1)):
-            one = jax.tree.map(lambda x, task=task: x[task].astype(jnp.float64), (latents, tried))
-
-            def loss(by, one=one, part=part, feature=feature):
-                parts = list(one[0])
-                parts[part] = parts[part].at[feature].add(by)
-                return float(maesn.inner_loss(Gaussian(*parts), one[1]))
-
-            slope = (loss(1e-4) - loss(-1e-4)) / 2e-4
-            step = (moved[part] - latents[part])[task, feature]
+        wide, tried = jax.tree.map(lambda x: x.astype(jnp.float64), (latents, tried))
+        loss = jax.jit(jax.vmap(maesn.inner_loss))
+        for part, feature in itertools.product((0, 1), (0, 1)):
+            at = [wide._replace(**{wide._fields[part]: wide[part].at[:, feature].add(by)}) for by in (1e-4, -1e-4)]
+            slope = (loss(at[0], tried) - loss(at[1], tried)) / 2e-4
+            step = (moved[part] - latents[part])[:, feature]
             np.testing.assert_allclose(step, -rates[part][feature] * slope, rtol=1e-4, atol=1e-6)
 
 
@@ -73,23 +72,26 @@ def problem():
     return algorithm, louder, chosen, tuple(before[:2]), after
 
 
-@pytest.mark.parametrize("part", ["policy", "latents", "rates"])
-def test_the_outer_gradient_is_that_of_finite_differences(problem, part):
-    """Of everything that is learned, through two inner steps."""
+def test_the_outer_gradient_is_that_of_finite_differences(problem):
+    """Of each part of what is learned, through two inner steps."""
     _, state, chosen, before, after = problem
-    learned = {"policy": state.policy, "latents": maesn.some(state.latents, chosen), "rates": state.rates}
-    flat, unravel = ravel_pytree(learned[part])
+    parts = state.policy, maesn.some(state.latents, chosen), state.rates
+    flat, unravel = ravel_pytree(parts)
+    part = jnp.concatenate([jnp.full(ravel_pytree(x)[0].size, i) for i, x in enumerate(parts)])
 
+    @jax.jit
     def objective(flat):
-        now = maesn.adapted_distribution(**learned | {part: unravel(flat)}, before=before, after=after)
+        now = maesn.adapted_distribution(*unravel(flat), before, after)
         return jnp.mean(now.log_prob(after.action) * after.advantage)
 
     gradient = jax.grad(objective)(flat)
-    size = float(jnp.linalg.norm(gradient))
-    with jax.enable_x64(True):
-        wide, way = flat.astype(jnp.float64), 1e-3 * gradient.astype(jnp.float64) / size
-        numeric = float(objective(wide + way) - objective(wide - way)) / 2e-3
-    assert size > 1e-3 and numeric == pytest.approx(size, rel=1e-2)
+    for i in range(3):
+        own = jnp.where(part == i, gradient, 0.0)
+        size = float(jnp.linalg.norm(own))
+        with jax.enable_x64(True):
+            wide, way = flat.astype(jnp.float64), 1e-3 * own.astype(jnp.float64) / size
+            numeric = float(objective(wide + way) - objective(wide - way)) / 2e-3
+        assert size > 1e-3 and numeric == pytest.approx(size, rel=1e-2)
 
 
 def test_the_kl_by_hand():
@@ -130,6 +132,7 @@ def test_an_episode_has_one_latent_and_others_have_others():
         )
     ).mean
     np.testing.assert_allclose(steps.action, by_hand.reshape(2, -1, 2), atol=1e-5)
+    np.testing.assert_allclose(steps.taken.mean, steps.action, atol=1e-5)
     quiet = rollout(
         Simulator(family), maesn.with_latents(state.policy, latents), tasks, jax.random.key(2), episodes=1, steps=1
     )
@@ -192,3 +195,44 @@ def test_a_saved_policy_acts_with_the_mean_latent(tmp_path):
 def test_bad_settings_are_refused(change, message):
     with pytest.raises(OnebodyError, match=message):
         dataclasses.replace(SMOKE, **change)
+
+
+FEW = FiniteSet(((1.0, 0.0), (0.0, 1.0), (-1.0, 0.0)))
+SPARSE_FEW = dataclasses.replace(SPARSE.tested, id="test/few-sparse", space=FEW)
+DENSE_FEW = dataclasses.replace(SPARSE, id="test/few", space=FEW, test=SPARSE_FEW)
+GOALS = jnp.tile(FEW.held_out(3), (20, 1))
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """On dense rewards, for three goals on the half circle; it is then tested with 50 episodes a stage."""
+    quick = {"n_iterations": 30, "meta_batch": 10, "episodes": 20, "hidden": (32, 32)}
+    config = dataclasses.replace(SMOKE, **quick, trpo=TRPOConfig(max_kl=0.04, entropy=0.0, damping=1e-3))
+    algorithm, state = new(DENSE_FEW, config)
+    for i in range(config.n_iterations):
+        state, _ = algorithm.step(state, jax.random.key(i))
+    return dataclasses.replace(config, episodes=50), state
+
+
+def stages(trained, family, n):
+    """What the policies of each stage return, [task]."""
+    config, state = trained
+    found = maesn.MAESN(family, config, Simulator(family)).adapt(state, GOALS, jax.random.key(9))
+    return [evaluate.real_return(family, each.policies, GOALS).mean(axis=1) for each in itertools.islice(found, n)]
+
+
+def test_it_learns_to_tell_goals_apart(trained):
+    """Standing still has -20, the shortest way about -5."""
+    before, after = (float(found.mean()) for found in stages(trained, DENSE_FEW, 2))
+    assert after > -10 and after > before + 6, (before, after)
+
+
+def test_adaptation_from_the_prior_finds_a_sparse_goal_better_than_chance(trained):
+    """Chance: an episode of the same policy with z ~ N(0, I)."""
+    config, state = trained
+    *_, found = stages(trained, SPARSE_FEW, 3)
+    prior = maesn.with_latents(state.policy, standard(len(GOALS), config.latent))
+    noise = jax.random.normal(jax.random.key(5), (len(GOALS), 20, config.latent))
+    tried = rollout(Simulator(SPARSE_FEW), prior, GOALS, jax.random.key(6), episodes=20, begun=noise)
+    chance = float((tried.reward.max(axis=1) > 0).mean())
+    assert (found > 0).mean() > chance + 0.3 > 0.3, (chance, found)

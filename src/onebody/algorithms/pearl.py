@@ -62,6 +62,8 @@ class Config:
     """then as many with z ~ q, into replay and recent data; the first of them has z ~ N(0, I)"""
     extra_episodes: int = 3
     """then as many with z ~ q, into replay alone; the first of them has z ~ N(0, I)"""
+    dense_context: bool = False
+    """While training data are collected, infer z from the rewards of training where tests have sparse ones"""
     n_gradient: int = 2000
     """gradient steps an iteration"""
     meta_batch: int = 16
@@ -309,6 +311,7 @@ class PEARL:
                 recent = _beside(episodes[:kept])
                 some = np.asarray(jax.random.randint(context_key, (config.context_rows,), 0, recent.reward.shape[1]))
                 drawn = jax.tree.map(lambda x, some=some: x[:, some], recent)
+                drawn = drawn._replace(signal=drawn.reward) if config.dense_context else drawn
                 belief = _posterior(nets.encoder, context(drawn, self._dynamics_vary))
             rows, reached = self._episode(nets.actor, _draw(belief, z_key), tasks, episode_key)
             episodes.append(rows)
