@@ -26,6 +26,11 @@ SMOKE = presets.preset("maesn", "smoke")
 SPARSE = registry.make("pearl/sparse-point")
 
 
+def explore(algorithm, state, latents, tasks, key):
+    policies = maesn.with_latents(state.policy, latents)
+    return maesn.explore(algorithm.simulator, policies, tasks, key, algorithm.config)
+
+
 def new(family=SPARSE, config=SMOKE):
     algorithm = maesn.MAESN(family, config, Simulator(family))
     return algorithm, algorithm.init(jax.random.key(0))
@@ -66,7 +71,7 @@ def problem():
     chosen, key = jnp.array([0, 2, 2]), jax.random.key(3)
     latents, before = maesn.some(louder.latents, chosen), []
     for i in range(3):
-        tried, after, _ = algorithm._explore(louder, latents, louder.tasks[chosen], jax.random.fold_in(key, i))
+        tried, after, _ = explore(algorithm, louder, latents, louder.tasks[chosen], jax.random.fold_in(key, i))
         latents = maesn.inner_step(latents, tried, louder.rates)
         before.append(tried)
     return algorithm, louder, chosen, tuple(before[:2]), after
@@ -113,12 +118,12 @@ def test_without_advantages_the_outer_step_brings_the_latents_of_the_batch_to_th
 def test_an_episode_has_one_latent_and_others_have_others():
     """With next to no noise of their own, actions are the mean of observation and z = μ + σ ε."""
     family = registry.make("maml/point")
-    _, state = new(family)
+    algorithm, state = new(family)
     where = lambda s: (s.policy.log_std, s.policy.net.weights[-1])  # noqa: E731
     state = eqx.tree_at(where, state, (jnp.full(2, -20.0), 100 * state.policy.net.weights[-1]))
     latents = Gaussian(jnp.array([[0.5, -0.5], [0.0, 1.0]]), jnp.log(jnp.array([[1.0, 2.0], [0.5, 1.0]])))
     tasks = jnp.array([[0.1, 0.1], [0.4, -0.4]])
-    tried, steps, _ = maesn.explore(Simulator(family), state.policy, latents, tasks, jax.random.key(1), SMOKE)
+    tried, steps, _ = explore(algorithm, state, latents, tasks, jax.random.key(1))
     z = tried.latent
     assert z.shape == (2, SMOKE.episodes, 2)
     assert np.ptp(z, axis=1).min() > 0.1
@@ -143,7 +148,7 @@ def test_an_episode_has_one_latent_and_others_have_others():
 def test_the_advantage_of_a_latent_is_what_its_episode_returned():
     """From one place, with returns that are the rewards' sum: the order of episodes is that of their returns."""
     algorithm, state = new(config=dataclasses.replace(SMOKE, episodes=12, discount=1.0))
-    tried, steps, reached = algorithm._explore(state, standard(2, 2), SPARSE.space.held_out(2), jax.random.key(1))
+    tried, steps, reached = explore(algorithm, state, standard(2, 2), SPARSE.space.held_out(2), jax.random.key(1))
     places = steps.observation[..., :2].reshape(2, SPARSE.horizon, 12, 2)
     away = jnp.linalg.norm(places - SPARSE.space.held_out(2)[:, None, None], axis=-1)
     rough = -away.sum(1)  # all rewards but the last
@@ -171,7 +176,7 @@ def test_adaptation_begins_at_the_prior_and_moves_the_latent_alone(inner_steps, 
         np.testing.assert_array_equal(x, jnp.zeros((4, 2)))
     for i, share in enumerate(shares):
         latents = stages[i].belief
-        tried, *_ = algorithm._explore(state, latents, tasks, jax.random.fold_in(key, i))
+        tried, *_ = explore(algorithm, state, latents, tasks, jax.random.fold_in(key, i))
         wanted = maesn.inner_step(latents, tried, jax.tree.map(lambda x, share=share: share * x, state.rates))
         np.testing.assert_allclose(stages[i + 1].belief.mean, wanted.mean, atol=1e-6)
         np.testing.assert_allclose(stages[i + 1].belief.log_std, wanted.log_std, atol=1e-6)

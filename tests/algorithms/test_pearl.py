@@ -132,6 +132,17 @@ def test_training_uses_dense_rewards_and_context_the_sparse_ones():
     np.testing.assert_allclose(rows.signal[:n][~outside], 1 + rows.reward[:n][~outside], atol=1e-5)
 
 
+@pytest.mark.parametrize("dense", [True, False])
+def test_a_dense_context_is_that_of_collection_alone(monkeypatch, dense):
+    config, seen, original = dataclasses.replace(SMOKE, dense_context=dense, n_gradient=1), [], pearl._posterior
+    monkeypatch.setattr(pearl, "_posterior", lambda encoder, rows: (seen.append(rows), original(encoder, rows))[1])
+    algorithm, state = new(SPARSE, config)
+    state = algorithm.step(state, jax.random.key(1))[0]
+    assert len(seen) == SMOKE.extra_episodes - 1 + SMOKE.posterior_episodes - 1
+    assert all(((rows[..., -1] < 0) == dense).all() for rows in seen)
+    assert (state.replay.rows.signal >= 0).all()
+
+
 def test_samples_are_counted_by_the_simulator_alone(trained):
     algorithm, state = trained
     first = SMOKE.n_tasks * SMOKE.initial_episodes * POINT.horizon

@@ -1,24 +1,21 @@
 """MAESN: model-agnostic exploration with structured noise (Gupta, Mendonca, Liu, Abbeel, Levine 2018), Algorithm 1.
 
-https://arxiv.org/abs/1802.07245
-
-    1: initialise the policy π_θ(a | s, z) and, for each training task i, the latent's μ_i and σ_i      `init`
+    1: initialise the policy π_θ(a | s, z), and μ_i and σ_i for each training task                      `init`
     2: for n_iterations                                                                                 `step`
     3:     draw a meta-batch of training tasks
     4:     for each: inner_steps times: K real episodes, each with its own z ~ N(μ_i, σ_i²)             `explore`
-    5:         μ_i, log σ_i ← themselves + α ∇ E[return]                                                `inner_step`
+    5:         μ_i and log σ_i: α times the gradient of the expected return further                     `inner_step`
     6:         K real episodes with the adapted latents
-    7:     θ, the μ_i and σ_i of line 3, α: one step of TRPO on Σ_i (return after line 5
-           - λ KL(N(μ_i, σ_i²) ‖ N(0, I))), through line 5                                              `outer_step`
-    8: a new ψ: z ~ N(0, I) at stage 0; each stage lines 4-5                                            `adapt`
+    7:     θ, μ_i, σ_i and α: one step of TRPO up Σ_i return of line 6 - λ KL(N(μ_i, σ_i²) ‖ N(0, I)),
+           through each line 5                                                                          `outer_step`
+    8: a new ψ: z ~ N(0, I) at stage 0; each stage lines 4-5, for ψ alone                               `adapt`
 
-The task is hidden. Rewards are the family's in training; a test, which may have sparse ones, adapts the latent alone.
-Where the paper is silent we do as its released code does: line 5 leaves θ as it is (optional in the paper), and its
-gradient is the score function's, of log N(z; μ, σ²) times what an episode returned beyond the baseline; line 7
-differentiates through z = μ + σ ε; one α for each feature of μ and of log σ, the same for all tasks; in tests α is
-halved from one stage to the next, once as many stages as training has inner steps, and one more, are over. Unlike there,
-the Fisher matrix is exact and that of some rows, and where an episode ends before its horizon, the next one goes on
-with its z.
+https://arxiv.org/abs/1802.07245. The task is hidden. Line 8 meets the family that is tested, whose rewards may be
+sparse where those of training are dense. Where the paper leaves a choice, ours is the released code's: line 5 leaves θ
+as it is, and its gradient is that of log N(z; μ, σ²) times the episode's advantage; line 7 differentiates through
+z = μ + σ ε; α is a number for each feature of μ and of log σ, the same for all tasks; in line 8 it is halved from stage
+to stage, once inner_steps + 1 of them are over. Unlike there, the Fisher matrix is exact and that of some rows, and
+where an episode ends before its horizon, the next one goes on with its z.
 """
 
 import itertools
@@ -50,7 +47,7 @@ from onebody.worlds.simulator import Simulator
 
 @dataclass(frozen=True)
 class Config(Meta):
-    """The released settings."""
+    """The released settings, but for network, episodes and line search, which the preset `paper` has."""
 
     meta_batch: int = 20
     """Number of tasks per meta-iteration, drawn with replacement"""
@@ -103,32 +100,27 @@ def inner_step(latents: Gaussian, tried: Tried, rates: Gaussian) -> Gaussian:
     return jax.tree.map(lambda x, rate, g: x - rate * g, latents, rates, gradient)
 
 
-def explore(
-    simulator: Simulator,
-    policy: ConditionedGaussian,
-    latents: Gaussian,
-    tasks: Float[Array, "task feature"],
-    key: Key,
-    config: Config,
-) -> tuple[Tried, Seen, float]:
-    """Line 4: the episodes' latents, their steps, whose observations are followed by ε, and their mean return."""
-    noise_key, key = jax.random.split(key)
-    noise = jax.random.normal(noise_key, (len(tasks), config.episodes, config.latent))
-    policies = with_latents(policy, latents)
-    found = rollout(simulator, policies, tasks, key, episodes=config.episodes, begun=noise)
-    steps = seen(policies, found, with_task(found.observation, noise[:, None]), config)
-    first = steps.advantage[:, : config.episodes]
-    advantage = (first - first.mean(1, keepdims=True)) / (first.std(1, keepdims=True) + 1e-8)
-    z = jax.vmap(Gaussian.sample)(latents, noise)
-    return Tried(z, advantage), steps, float(first_episode_return(found.reward, found.done).mean())
-
-
 def with_latents(policy: ConditionedGaussian, latents: Gaussian) -> LatentGaussian:
     """The policy of each task."""
     return LatentGaussian(for_each(policy, len(latents.mean)), latents)
 
 
+def explore(
+    simulator: Simulator, policies: LatentGaussian, tasks: Float[Array, "task feature"], key: Key, config: Config
+) -> tuple[Tried, Seen, float]:
+    """Line 4: the episodes' latents, their steps, whose observations are followed by ε, and their mean return."""
+    noise_key, key = jax.random.split(key)
+    noise = jax.random.normal(noise_key, (len(tasks), config.episodes, config.latent))
+    found = rollout(simulator, policies, tasks, key, episodes=config.episodes, begun=noise)
+    steps = seen(policies, found, with_task(found.observation, noise[:, None]), config)
+    first = steps.advantage[:, : config.episodes]
+    advantage = (first - first.mean(1, keepdims=True)) / (first.std(1, keepdims=True) + 1e-8)
+    tried = Tried(jax.vmap(Gaussian.sample)(policies.latent, noise), advantage)
+    return tried, steps, float(first_episode_return(found.reward, found.done).mean())
+
+
 def some(latents: Gaussian, tasks: Int[Array, " task"]) -> Gaussian:
+    """Those of these tasks."""
     return jax.tree.map(lambda x: x[tasks], latents)
 
 
@@ -154,9 +146,9 @@ def outer_step(
     """Line 7. Latents of other tasks have no gradient and stay as they are."""
     free, fixed = eqx.partition(state.policy, trainable(state.policy))
 
-    def adapted(learned: tuple[ConditionedGaussian, Gaussian, Gaussian], seen: tuple[Seen, ...]) -> Gaussian:
+    def adapted(learned: tuple[ConditionedGaussian, Gaussian, Gaussian], rows: tuple[Seen, ...]) -> Gaussian:
         free, latents, rates = learned
-        return adapted_distribution(eqx.combine(free, fixed), some(latents, chosen), rates, before, seen[-1])
+        return adapted_distribution(eqx.combine(free, fixed), some(latents, chosen), rates, before, rows[-1])
 
     learned = free, state.latents, state.rates
     penalty = lambda learned: config.kl * divergence(some(learned[1], chosen))  # noqa: E731
@@ -178,9 +170,9 @@ class MAESN:
         check_hidden(self.family)
         config, body = self.config, self.family.body
         policy_key, task_key, latent_key = jax.random.split(key, 3)
-        inputs = Normalizer(body.observation_size + config.latent)
-        shape = config.activation, config.action_scale
-        policy = ConditionedGaussian(policy_key, config.hidden, inputs, body.action_size, *shape)
+        sizes = Normalizer(body.observation_size + config.latent), body.action_size
+        shape = policy_key, config.hidden, *sizes, config.activation, config.action_scale
+        policy = ConditionedGaussian(*shape)  # pyright: ignore[reportCallIssue]
         tasks = training_tasks(self.family.space, task_key, config.n_tasks)
         spread = standard(len(tasks), config.latent)
         latents = spread._replace(mean=jax.random.normal(latent_key, spread.mean.shape))
@@ -193,23 +185,23 @@ class MAESN:
         tasks, latents = state.tasks[chosen], some(state.latents, chosen)
         before, returns = [], []
         for k in keys[:-1]:
-            tried, _, reached = self._explore(state, latents, tasks, k)
+            policies = with_latents(state.policy, latents)
+            tried, _, reached = explore(self.simulator, policies, tasks, k, self.config)
             latents = inner_step(latents, tried, state.rates)
             before.append(tried)
             returns.append(reached)
-        _, after, reached = self._explore(state, latents, tasks, keys[-1])
+        policies = with_latents(state.policy, latents)
+        _, after, reached = explore(self.simulator, policies, tasks, keys[-1], self.config)
         state, found = outer_step(state, chosen, tuple(before), after, self.config)
         metrics = {"real/return": returns[0], "real/adapted_return": reached}
         return state, metrics | {name: float(value) for name, value in found.items()}
 
     def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
-        """Line 8. The policies of a stage act with z = μ."""
+        """Line 8. A stage's policies act with z = μ where they act without noise."""
         latents = standard(len(tasks), self.config.latent)
         for stage in itertools.count():
-            yield Adapted(with_latents(state.policy, latents), belief=latents)
-            tried, *_ = self._explore(state, latents, tasks, jax.random.fold_in(key, stage))
-            shorter = 0.5 ** max(0, stage - self.config.inner_steps)
-            latents = inner_step(latents, tried, jax.tree.map(lambda x, by=shorter: by * x, state.rates))
-
-    def _explore(self, state: State, latents: Gaussian, tasks: Array, key: Key) -> tuple[Tried, Seen, float]:
-        return explore(self.simulator, state.policy, latents, tasks, key, self.config)
+            policies = with_latents(state.policy, latents)
+            yield Adapted(policies, belief=latents)
+            tried, *_ = explore(self.simulator, policies, tasks, jax.random.fold_in(key, stage), self.config)
+            share = 0.5 ** max(0, stage - self.config.inner_steps)
+            latents = inner_step(latents, tried, Gaussian(*(share * rate for rate in state.rates)))

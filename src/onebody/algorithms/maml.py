@@ -153,7 +153,7 @@ def seen(
     inputs: Float[Array, "task time episode _"],
     config: Meta,
 ) -> Seen:
-    """Episodes `[task, time, episode]` of each task's policy, what the policy saw in them, and their advantages."""
+    """Episodes `[task, time, episode]` of each task's policy with their advantages, and what the policy saw in them."""
 
     def one(policy: GaussianPolicy | LatentGaussian, found: Transitions, inputs: Array) -> Seen:
         advantage = linear_baseline.advantages(found, config.discount, config.trace)
@@ -226,10 +226,10 @@ def outer_step(
     """Line 7."""
     free, fixed = eqx.partition(policy, trainable(policy))
 
-    def adapted(free: GaussianPolicy, seen: tuple[Seen, ...]) -> Gaussian:
-        policy, (*before, after) = eqx.combine(free, fixed), seen
-        rates = config.inner_rate, likelihood, config.second_order
-        return adapted_distribution(policy, tuple(before), after, *rates)
+    def adapted(free: GaussianPolicy, rows: tuple[Seen, ...]) -> Gaussian:
+        *before, after = rows
+        policy = eqx.combine(free, fixed)
+        return adapted_distribution(policy, tuple(before), after, config.inner_rate, likelihood, config.second_order)
 
     free, metrics = meta_step(adapted, free, (*before, after), config.trpo)
     return eqx.combine(free, fixed), metrics
@@ -238,23 +238,24 @@ def outer_step(
 def meta_step(
     adapted: Callable[[Any, tuple[Seen, ...]], Gaussian],
     learned: Any,
-    seen: tuple[Seen, ...],
+    rows: tuple[Seen, ...],
     config: TRPOConfig,
     penalty: Callable[[Any], Array] = trpo.no_penalty,
 ) -> tuple[Any, dict[str, Array]]:
-    """One step of TRPO on the surrogate of adapted policies.
+    """One step of TRPO on what adapted policies gained, and what was learned by it.
 
     Args:
-        adapted: what they would do in the states of the last of `seen`, as a function of what is learned.
-        seen: each of them is cut to CURVATURE rows for the Fisher matrix.
+        adapted: (learned, rows) -> what these policies would do in the states of the last rows.
+        rows: those of the adapted policies are the last; some of each are for the Fisher matrix.
+        penalty: of what is learned.
     """
     parameters, unravel = ravel_pytree(learned)
-    *_, after = seen
+    *_, after = rows
     taken = Gaussian(after.taken.mean, after.taken.log_std[:, None])
-    some = tuple(found.some(-(-CURVATURE // len(after.advantage))) for found in seen)
+    some = tuple(found.some(-(-CURVATURE // len(after.advantage))) for found in rows)
 
-    def distribution(parameters: Array, seen: tuple[Seen, ...] = seen) -> Gaussian:
-        return adapted(unravel(parameters), seen)
+    def distribution(parameters: Array, rows: tuple[Seen, ...] = rows) -> Gaussian:
+        return adapted(unravel(parameters), rows)
 
     parameters, metrics = trpo.step(
         distribution,
@@ -263,7 +264,7 @@ def meta_step(
         after.advantage,
         config,
         taken,
-        curvature=partial(distribution, seen=some),
+        curvature=partial(distribution, rows=some),
         penalty=lambda parameters: penalty(unravel(parameters)),
     )
     return unravel(parameters), metrics

@@ -63,7 +63,8 @@ class Config:
     extra_episodes: int = 3
     """then as many with z ~ q, into replay alone; the first of them has z ~ N(0, I)"""
     dense_context: bool = False
-    """While training data are collected, infer z from the rewards of training where tests have sparse ones"""
+    """Context with the rewards of training, not the tested ones, while training data are collected (as released until
+    July 2019)"""
     n_gradient: int = 2000
     """gradient steps an iteration"""
     meta_batch: int = 16

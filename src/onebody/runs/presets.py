@@ -238,6 +238,7 @@ _FOR_FAMILY: dict[tuple[str, str, str], dict[str, Any]] = {
         for family in (*_ANT_VELOCITIES, *_ANT_DIRECTIONS, *_HUMANOIDS)
     },
     **{("maml", "paper", family): {"episodes": 40} for family in (*_ANT_DIRECTIONS, *_HUMANOIDS)},
+    ("maesn", "laptop", "pearl/sparse-point"): {"n_iterations": 313},
     ("maml", "paper", "maml/point"): {"n_iterations": 100, "inner_rate": 0.5},
     ("promp", "paper", "pearl/humanoid-dir"): {"hidden": (128, 128)},
     ("promp", "paper", "pearl/ant-goal"): {"inner_steps": 2},
