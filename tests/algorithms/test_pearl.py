@@ -12,7 +12,7 @@ import pytest
 from onebody.algorithms import pearl
 from onebody.core import random
 from onebody.core.errors import OnebodyError
-from onebody.core.gaussian import Gaussian
+from onebody.core.gaussian import Gaussian, standard
 from onebody.learning.sac import LatentPolicy, network
 from onebody.runs import evaluate, policy_file, presets
 from onebody.tasks import registry
@@ -131,6 +131,17 @@ def test_training_uses_dense_rewards_and_context_the_sparse_ones():
     outside = rows.signal[:n] == 0
     assert outside.any() and (rows.signal[:n] >= 0).all()
     np.testing.assert_allclose(rows.signal[:n][~outside], 1 + rows.reward[:n][~outside], atol=1e-5)
+
+
+@pytest.mark.parametrize("dense", [True, False])
+def test_a_dense_context_is_that_of_collection_alone(monkeypatch, dense):
+    config, seen, original = dataclasses.replace(SMOKE, dense_context=dense, n_gradient=1), [], pearl._posterior
+    monkeypatch.setattr(pearl, "_posterior", lambda encoder, rows: (seen.append(rows), original(encoder, rows))[1])
+    algorithm, state = new(SPARSE, config)
+    state = algorithm.step(state, jax.random.key(1))[0]
+    assert len(seen) == SMOKE.extra_episodes - 1 + SMOKE.posterior_episodes - 1
+    assert all(((rows[..., -1] < 0) == dense).all() for rows in seen)
+    assert (state.replay.rows.signal >= 0).all()
 
 
 def test_samples_are_counted_by_the_simulator_alone(trained):
@@ -269,4 +280,4 @@ def test_it_learns_to_tell_goals_apart():
 def test_kl_of_a_gaussian_to_the_prior():
     belief = Gaussian(jnp.array([[1.0, 0.0]]), jnp.log(jnp.array([[1.0, 2.0]])))
     wanted = 0.5 * 1.0 + 0.5 * (4.0 - 1.0 - np.log(4.0))
-    assert float(belief.kl(pearl.prior(1, 2))[0]) == pytest.approx(wanted, rel=1e-5)
+    assert float(belief.kl(standard(1, 2))[0]) == pytest.approx(wanted, rel=1e-5)

@@ -51,6 +51,16 @@ def test_promp_explores_a_tenth_of_the_range_of_actions():
     assert (varied.inner_rate, varied.inner_kl, config.inner_rate, config.inner_kl) == (0.05, 1e-3, 0.1, 5e-4)
 
 
+def test_maesn_has_the_settings_of_the_released_ant():
+    config = presets.preset("maesn", "paper")
+    assert (config.n_tasks, config.meta_batch, config.episodes, config.n_iterations) == (100, 20, 50, 500)
+    assert (config.latent, config.inner_rate, config.kl, config.inner_steps) == (2, 1.0, 0.1, 1)
+    assert (config.hidden, config.activation, config.trpo.max_kl) == ((100, 100), "relu", 0.01)
+    laptop, pearl = (presets.preset(name, "laptop", "pearl/sparse-point") for name in ("maesn", "pearl"))
+    episodes = 80 * pearl.initial_episodes + pearl.n_iterations * pearl.visited * 50
+    assert 2 * laptop.meta_batch * laptop.episodes * laptop.n_iterations == pytest.approx(episodes, rel=0.002)
+
+
 def test_the_published_oracle_takes_twenty_thousand_samples_an_iteration():
     published, paper, tuned = (presets.preset("oracle", name) for name in ("published", "paper", "tuned"))
     assert published == paper and published.episodes * registry.make("cheetah-vel").horizon == 20_000

@@ -18,7 +18,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -33,7 +33,7 @@ from onebody.core.nets import Normalizer, trainable
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key, Transitions
 from onebody.learning import linear_baseline, trpo
-from onebody.learning.policies import Activation, GaussianPolicy, for_each
+from onebody.learning.policies import Activation, GaussianPolicy, LatentGaussian, for_each
 from onebody.learning.trpo import TRPOConfig
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.check import check_hidden
@@ -143,19 +143,24 @@ def explore(
 ) -> tuple[Seen, Array]:
     """Line 4: what each task's policy saw, and its mean return [task]."""
     found = rollout(simulator, policies, tasks, key, episodes=episodes)
-    return seen(policies, found, config), first_episode_return(found.reward, found.done).mean(axis=1)
+    return seen(policies, found, found.observation, config), first_episode_return(found.reward, found.done).mean(axis=1)
 
 
 @partial(jax.jit, static_argnames=("config",))
-def seen(policies: GaussianPolicy, found: Transitions, config: Meta) -> Seen:
-    """Episodes `[task, time, episode]` of each task's policy, with their advantages."""
+def seen(
+    policies: GaussianPolicy | LatentGaussian,
+    found: Transitions,
+    inputs: Float[Array, "task time episode _"],
+    config: Meta,
+) -> Seen:
+    """Episodes `[task, time, episode]` of each task's policy with their advantages, and what the policy saw in them."""
 
-    def one(policy: GaussianPolicy, found: Transitions) -> Seen:
+    def one(policy: GaussianPolicy | LatentGaussian, found: Transitions, inputs: Array) -> Seen:
         advantage = linear_baseline.advantages(found, config.discount, config.trace)
-        observation, action = (x.reshape(-1, x.shape[-1]) for x in (found.observation, found.action))
-        return Seen(observation, action, advantage.reshape(-1), policy.distribution(observation))
+        inputs, action = (x.reshape(-1, x.shape[-1]) for x in (inputs, found.action))
+        return Seen(inputs, action, advantage.reshape(-1), policy.distribution(inputs))
 
-    return jax.vmap(one)(policies, found)
+    return jax.vmap(one)(policies, found, inputs)
 
 
 def meta_batch(
@@ -220,19 +225,49 @@ def outer_step(
 ) -> tuple[GaussianPolicy, dict[str, Array]]:
     """Line 7."""
     free, fixed = eqx.partition(policy, trainable(policy))
-    parameters, unravel = ravel_pytree(free)
 
-    def distribution(parameters: Array, before: Before = before, after: Seen = after) -> Gaussian:
-        policy = eqx.combine(unravel(parameters), fixed)
-        return adapted_distribution(policy, before, after, config.inner_rate, likelihood, config.second_order)
+    def adapted(free: GaussianPolicy, rows: tuple[Seen, ...]) -> Gaussian:
+        *before, after = rows
+        policy = eqx.combine(free, fixed)
+        return adapted_distribution(policy, tuple(before), after, config.inner_rate, likelihood, config.second_order)
 
+    free, metrics = meta_step(adapted, free, (*before, after), config.trpo)
+    return eqx.combine(free, fixed), metrics
+
+
+def meta_step(
+    adapted: Callable[[Any, tuple[Seen, ...]], Gaussian],
+    learned: Any,
+    rows: tuple[Seen, ...],
+    config: TRPOConfig,
+    penalty: Callable[[Any], Array] = trpo.no_penalty,
+) -> tuple[Any, dict[str, Array]]:
+    """One step of TRPO on what adapted policies gained, and what was learned by it.
+
+    Args:
+        adapted: (learned, rows) -> what these policies would do in the states of the last rows.
+        rows: those of the adapted policies are the last; some of each are for the Fisher matrix.
+        penalty: of what is learned.
+    """
+    parameters, unravel = ravel_pytree(learned)
+    *_, after = rows
     taken = Gaussian(after.taken.mean, after.taken.log_std[:, None])
-    rows = after.action, after.advantage
-    each = -(-CURVATURE // len(after.advantage))
-    some = tuple(found.some(each) for found in before), after.some(each)
-    curvature = partial(distribution, before=some[0], after=some[1])
-    parameters, metrics = trpo.step(distribution, parameters, *rows, config.trpo, taken, curvature)
-    return eqx.combine(unravel(parameters), fixed), metrics
+    some = tuple(found.some(-(-CURVATURE // len(after.advantage))) for found in rows)
+
+    def distribution(parameters: Array, rows: tuple[Seen, ...] = rows) -> Gaussian:
+        return adapted(unravel(parameters), rows)
+
+    parameters, metrics = trpo.step(
+        distribution,
+        parameters,
+        after.action,
+        after.advantage,
+        config,
+        taken,
+        curvature=partial(distribution, rows=some),
+        penalty=lambda parameters: penalty(unravel(parameters)),
+    )
+    return unravel(parameters), metrics
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ def imagine(
     seen = models.ensemble.observation
     cut = jnp.any(jnp.abs(found.next_observation - seen.mean) > 0.999 * FURTHEST * seen.std, axis=-1).mean()
     returns = first_episode_return(found.reward, found.done).mean()
-    return maml.seen(policies, found, config), {"return": returns, "cut": cut}
+    return maml.seen(policies, found, found.observation, config), {"return": returns, "cut": cut}
 
 
 def meta_step(

@@ -31,7 +31,7 @@ from jaxtyping import Array, Float, PyTree
 from onebody.algorithms.protocol import Adapted, Metrics
 from onebody.core import random
 from onebody.core.errors import OnebodyError, at_least, at_most, positive
-from onebody.core.gaussian import Gaussian
+from onebody.core.gaussian import Gaussian, standard
 from onebody.core.nets import MLP
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key
@@ -39,7 +39,7 @@ from onebody.learning.policies import for_each
 from onebody.learning.sac import LatentPolicy, averaged, descend, network, new_optimizer, repeated, value
 from onebody.learning.task_replay import Rows, TaskReplay
 from onebody.tasks.family import TaskFamily
-from onebody.tasks.space import FiniteSet, Split, TaskSpace
+from onebody.tasks.space import training_tasks
 from onebody.worlds.check import check_hidden
 from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
@@ -63,6 +63,9 @@ class Config:
     """then as many with z ~ q, into replay and recent data; the first of them has z ~ N(0, I)"""
     extra_episodes: int = 3
     """then as many with z ~ q, into replay alone; the first of them has z ~ N(0, I)"""
+    dense_context: bool = False
+    """Context with the rewards of training, not the tested ones, while training data are collected (as released until
+    July 2019)"""
     n_gradient: int = 2000
     """gradient steps an iteration"""
     meta_batch: int = 16
@@ -142,10 +145,6 @@ def product(one: Gaussian, other: Gaussian) -> Gaussian:
     return Gaussian((one.mean * first + other.mean * second) / (first + second), -0.5 * jnp.log(first + second))
 
 
-def prior(tasks: int, latent: int) -> Gaussian:
-    return Gaussian(jnp.zeros((tasks, latent)), jnp.zeros((tasks, latent)))
-
-
 def context(rows: Rows, dynamics_vary: bool) -> Float[Array, "*axes feature"]:
     """What the encoder sees of transitions: the next state only where dynamics tell of the task, too."""
     last = (rows.next_observation,) if dynamics_vary else ()
@@ -171,7 +170,7 @@ def update(
         following = value(nets.target, rows.next_observation, jax.lax.stop_gradient(z))
         wanted = config.reward_scale * rows.reward + config.discount * (1 - rows.terminated) * following
         errors = [jnp.mean((value(q, rows.observation, rows.action, z) - wanted) ** 2) for q in critics]
-        kl = belief.kl(prior(*belief.mean.shape)).sum()
+        kl = belief.kl(standard(*belief.mean.shape)).sum()
         metrics = {"critic/error": jnp.sqrt(sum(errors) / 2), "encoder/kl": kl / len(tasks)}
         return sum(errors) + config.kl * kl, (z, metrics)
 
@@ -229,7 +228,7 @@ class PEARL:
     def init(self, key: Key) -> State:
         config, body, steps = self.config, self.family.body, self.family.horizon
         task_key, *keys = jax.random.split(key, 6)
-        tasks = _training_tasks(self.family.space, task_key, config.n_tasks)
+        tasks = training_tasks(self.family.space, task_key, config.n_tasks)
         kept = (config.prior_episodes + config.posterior_episodes) * steps
         self._check(len(tasks), kept)
         check_hidden(self.family)
@@ -268,7 +267,7 @@ class PEARL:
     def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
         """Line 7, an episode a stage. Stage 0, z ~ N(0, I), is the control that does not adapt."""
         config, nets = self.config, state.learner.nets
-        belief = prior(len(tasks), config.latent)
+        belief = standard(len(tasks), config.latent)
         nothing = jnp.full_like(belief.log_std, jnp.inf)  # the prior is no factor of q_φ
         known = belief._replace(log_std=nothing)
         for stage in itertools.count():
@@ -276,7 +275,7 @@ class PEARL:
             z = _draw(belief, z_key)
             yield Adapted(_with(nets.actor, z), belief=belief)
             if stage < config.exploration_episodes:
-                z = _draw(prior(*z.shape), explore_key)
+                z = _draw(standard(*z.shape), explore_key)
             rows, _ = self._episode(nets.actor, z, tasks, episode_key, deterministic=True)
             found = _posterior(nets.encoder, context(rows, self._dynamics_vary))
             belief = known = product(known, found)
@@ -298,7 +297,7 @@ class PEARL:
         episodes = []
         for k in jax.random.split(key, self.config.initial_episodes):
             z_key, episode_key = jax.random.split(k)
-            z = _draw(prior(len(state.tasks), self.config.latent), z_key)
+            z = _draw(standard(len(state.tasks), self.config.latent), z_key)
             episodes.append(self._episode(state.learner.nets.actor, z, state.tasks, episode_key)[0])
         return _beside(episodes)
 
@@ -309,11 +308,12 @@ class PEARL:
         from_prior = {*range(config.prior_episodes), config.prior_episodes, kept}
         for i, k in enumerate(jax.random.split(key, kept + config.extra_episodes)):
             z_key, context_key, episode_key = jax.random.split(k, 3)
-            belief = prior(len(tasks), config.latent)
+            belief = standard(len(tasks), config.latent)
             if i not in from_prior:
                 recent = _beside(episodes[:kept])
                 some = np.asarray(random.randint(context_key, (config.context_rows,), 0, recent.reward.shape[1]))
                 drawn = jax.tree.map(lambda x, some=some: x[:, some], recent)
+                drawn = drawn._replace(signal=drawn.reward) if config.dense_context else drawn
                 belief = _posterior(nets.encoder, context(drawn, self._dynamics_vary))
             rows, reached = self._episode(nets.actor, _draw(belief, z_key), tasks, episode_key)
             episodes.append(rows)
@@ -331,13 +331,6 @@ class PEARL:
             signal, _ = _outcome(self.family.tested, observation, action, following, tasks[:, None])
         rows = Rows(observation, action, reward, signal, following, terminated.astype(jnp.float32))
         return jax.tree.map(np.asarray, rows), float(first_episode_return(found.reward, found.done).mean())
-
-
-def _training_tasks(space: TaskSpace, key: Key, n: int) -> Float[Array, "task feature"]:
-    """The first n of a space that has a fixed set, else n draws: the data of each are kept apart."""
-    if isinstance(space, Split):
-        return jnp.array(space.train[:n])
-    return jnp.array(space.tasks[:n]) if isinstance(space, FiniteSet) else space.sample(key, n)
 
 
 def _draw(belief: Gaussian, key: Key) -> Float[Array, "task latent"]:

@@ -46,3 +46,8 @@ class Gaussian(NamedTuple):
         mass = 0.5 * (erf(high) - erf(low))
         edges = (high * jnp.exp(-(high**2)) - low * jnp.exp(-(low**2))) / (2 * jnp.sqrt(jnp.pi))
         return ((self.log_std + _HALF_LOG_2PI + 0.5) * mass - edges).sum(-1)
+
+
+def standard(*shape: int) -> Gaussian:
+    """N(0, I)."""
+    return Gaussian(jnp.zeros(shape), jnp.zeros(shape))

@@ -145,6 +145,38 @@ class ConditionedGaussian(GaussianPolicy):
         return self._deployed(weights, biases, own)
 
 
+class LatentGaussian(eqx.Module):
+    """A Gaussian policy of the observation and a latent z = μ + σ ε that stays for an episode.
+
+    Its memory is ε: zeros, hence z = μ, unless a rollout begins its episodes with standard normal numbers.
+    """
+
+    policy: ConditionedGaussian
+    """of observation and z"""
+    latent: Gaussian
+    """N(μ, σ²), of each task where policies are stacked"""
+
+    @property
+    def noise_size(self) -> int:
+        return self.policy.noise_size
+
+    def memory(self, axes: tuple[int, ...]) -> Float[Array, "*axes latent"]:
+        return jnp.zeros((*axes, self.latent.mean.shape[-1]))
+
+    def distribution(self, inputs: Float[Array, "*axes both"]) -> Gaussian:
+        """Of actions, given observation and ε as one vector."""
+        n = self.latent.mean.shape[-1]
+        z = self.latent.sample(inputs[..., -n:])
+        return self.policy.distribution(with_task(inputs[..., :-n], z))
+
+    def __call__(self, observation: Array, task: Array, memory: Any, noise: Array) -> tuple[Array, Any]:
+        return self.distribution(with_task(observation, memory)).sample(noise), memory
+
+    def deployed(self, task: Array) -> Deployed:
+        """With z = μ."""
+        return self.policy.deployed(self.latent.mean)
+
+
 def with_task(
     observation: Float[Array, "*axes observation"], task: Float[Array, "*#axes feature"]
 ) -> Float[Array, "*axes both"]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -49,6 +50,10 @@ def surrogate(
     ratio = jnp.exp(new.log_prob(action) - old.log_prob(action))
     gain = jnp.mean(ratio * advantage)
     return gain + entropy * jnp.mean(new.limited_entropy(2.0)) if entropy else gain
+
+
+def no_penalty(parameters: Any) -> Float[Array, ""]:
+    return jnp.zeros(())
 
 
 def conjugate_gradient(
@@ -116,6 +121,7 @@ def step(
     config: TRPOConfig,
     old: Gaussian | None = None,
     curvature: Callable[[Array], Gaussian] | None = None,
+    penalty: Callable[[Array], Array] = no_penalty,
 ) -> tuple[Float[Array, " n"], dict[str, Float[Array, ""]]]:
     """The natural gradient to the edge of the trust region, shortened until KL ≤ slack · δ and the surrogate grows.
 
@@ -125,13 +131,15 @@ def step(
         distribution: of all actions, as a function of the parameters.
         old: the same at `parameters`, where it is known.
         curvature: of some of them, for the Fisher matrix alone (ibid., Appendix C); by default of all.
+        penalty: what the surrogate is lessened by, as a function of the parameters.
     """
     old = distribution(parameters) if old is None else old
 
-    def objective(parameters: Array) -> Array:
-        return surrogate(distribution(parameters), old, action, advantage, config.entropy)
+    def objective(new: Gaussian, parameters: Array) -> Array:
+        return surrogate(new, old, action, advantage, config.entropy) - penalty(parameters)
 
-    before, gradient = surrogate(old, old, action, advantage, config.entropy), jax.grad(objective)(parameters)
+    before = objective(old, parameters)
+    gradient = jax.grad(lambda parameters: objective(distribution(parameters), parameters))(parameters)
     fisher = fisher_product(curvature or distribution, parameters)
     damped = lambda v: fisher(v) + config.damping * v  # noqa: E731
     direction = conjugate_gradient(damped, gradient, config.cg_iterations)
@@ -140,7 +148,7 @@ def step(
     def measure(times: Array) -> tuple[Array, Array, Array]:
         candidate = parameters + length * config.shrink**times * direction
         new = distribution(candidate)
-        kl, gain = old.kl(new).mean(), surrogate(new, old, action, advantage, config.entropy) - before
+        kl, gain = old.kl(new).mean(), objective(new, candidate) - before
         return (kl <= config.slack * config.max_kl) & (gain >= 0.0), kl, gain
 
     def backtrack(carry: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:

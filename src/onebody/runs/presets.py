@@ -11,6 +11,7 @@ from typing import Any
 from onebody.algorithms import (
     active_smt,
     admrl,
+    maesn,
     maml,
     mb_mpc,
     mb_mpo,
@@ -46,6 +47,7 @@ ALGORITHMS: dict[str, type[Any]] = {
     "mb-unif": admrl.AdMRL,
     "mb-gauss": admrl.AdMRL,
     "pearl": pearl.PEARL,
+    "maesn": maesn.MAESN,
     "maml": maml.MAML,
     "promp": promp.ProMP,
     "mb-mpo": mb_mpo.MBMPO,
@@ -145,6 +147,9 @@ _CONFIGS: dict[tuple[str, str], Any] = {
         hidden=(16, 16),
         encoder=(16, 16),
     ),
+    ("maesn", "paper"): maesn.Config(episodes=50, hidden=(100, 100), activation="relu", trpo=_RLLAB_STEP),
+    ("maesn", "laptop"): maesn.Config(n_iterations=100),
+    ("maesn", "smoke"): maesn.Config(n_iterations=2, n_tasks=4, meta_batch=3, episodes=3, hidden=(16, 16)),
     ("maml", "paper"): maml.Config(hidden=(100, 100), activation="relu", trpo=_RLLAB_STEP),
     ("maml", "laptop"): maml.Config(n_iterations=100, meta_batch=20),
     ("maml", "smoke"): maml.Config(n_iterations=2, meta_batch=3, episodes=3, hidden=(16, 16)),
@@ -233,6 +238,7 @@ _FOR_FAMILY: dict[tuple[str, str, str], dict[str, Any]] = {
         for family in (*_ANT_VELOCITIES, *_ANT_DIRECTIONS, *_HUMANOIDS)
     },
     **{("maml", "paper", family): {"episodes": 40} for family in (*_ANT_DIRECTIONS, *_HUMANOIDS)},
+    ("maesn", "laptop", "pearl/sparse-point"): {"n_iterations": 313},
     ("maml", "paper", "maml/point"): {"n_iterations": 100, "inner_rate": 0.5},
     ("promp", "paper", "pearl/humanoid-dir"): {"hidden": (128, 128)},
     ("promp", "paper", "pearl/ant-goal"): {"inner_steps": 2},

@@ -254,3 +254,10 @@ class Split:
     @property
     def split(self) -> str:
         return f"uniform on {len(self.train)} training tasks, tested on {len(self.test)} others; {self.drawn}"
+
+
+def training_tasks(space: TaskSpace, key: Key, n: int) -> Float[Array, "task feature"]:
+    """Tasks to train on again and again: the first n of a space that has finitely many, else n draws."""
+    if isinstance(space, Split):
+        return jnp.array(space.train[:n])
+    return jnp.array(space.tasks[:n]) if isinstance(space, FiniteSet) else space.sample(key, n)

@@ -34,6 +34,7 @@ def rollout(
     episodes: int,
     steps: int | None = None,
     deterministic: bool = False,
+    begun: Any | None = None,
 ) -> Transitions:
     """Act in a world: `episodes` episodes at once of each task, each task with its own policy.
 
@@ -42,6 +43,7 @@ def rollout(
         key: a task's initial states and noise follow from it and from the task's place, whatever tasks come after.
         steps: control steps of each slot, by default one horizon; an episode that ends early is followed by another.
         deterministic: act with the mean action.
+        begun: the policies' memory when an episode begins, [task, episode, ...], where it is not their own.
 
     Returns:
         Transitions `[task, time, episode, ...]`; the last step of every slot ends its episode (`truncated`).
@@ -51,7 +53,7 @@ def rollout(
     state, observation = world.reset(tasks, episodes, start_key)
     shape = (steps, episodes, policies.noise_size)
     noise = jax.vmap(lambda k: jnp.zeros(shape) if deterministic else random.normal(k, shape), out_axes=1)(noise_key)
-    begun = policies.memory((len(tasks), episodes))
+    begun = policies.memory((len(tasks), episodes)) if begun is None else begun
 
     def step(carry: Any, noise: Any) -> tuple[Any, Transitions]:
         state, observation, memory = carry
