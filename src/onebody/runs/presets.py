@@ -34,7 +34,7 @@ from onebody.learning.first_order import FirstOrderConfig
 from onebody.learning.planning import PlanConfig
 from onebody.learning.trpo import TRPOConfig
 from onebody.learning.validated import ValidatedConfig
-from onebody.tasks import registry
+from onebody.tasks import mbmpo, registry
 from onebody.tasks.family import TaskFamily
 
 ALGORITHMS: dict[str, type[Any]] = {
@@ -239,6 +239,17 @@ _FOR_FAMILY: dict[tuple[str, str, str], dict[str, Any]] = {
     **{
         ("promp", "paper", family): {"inner_rate": 0.05, "inner_kl": 1e-3}
         for family in ("pearl/walker-params", "pearl/hopper-params")
+    },
+    **{
+        ("trpo", "paper", family.id): {
+            "episodes": 250,
+            "hidden": (32, 32),
+            "normalize": False,
+            "baseline": "linear",
+            "trace": 1.0,
+            "trpo": _RLLAB_STEP,
+        }
+        for family in mbmpo.FAMILIES
     },
     ("mb-mpo", "paper", "mbmpo/point"): {
         "n_iterations": 50,
