@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from onebody.algorithms import sac_baseline
-from onebody.learning.sac import LatentPolicy, averaged, value
+from onebody.learning.off_policy import averaged, value
+from onebody.learning.sac import LatentPolicy
 from onebody.learning.task_replay import Rows
 from onebody.runs import evaluate, presets
 from onebody.tasks import registry

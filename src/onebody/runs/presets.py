@@ -11,6 +11,7 @@ from typing import Any
 from onebody.algorithms import (
     active_smt,
     admrl,
+    ddpg,
     maml,
     mb_mpc,
     mb_mpo,
@@ -54,6 +55,7 @@ ALGORITHMS: dict[str, type[Any]] = {
     "oracle": oracle.Oracle,
     "trpo": trpo_baseline.TRPO,
     "sac": sac_baseline.SAC,
+    "ddpg": ddpg.DDPG,
     "random-search": random_search.RandomSearch,
 }
 
@@ -186,6 +188,11 @@ _CONFIGS: dict[tuple[str, str], Any] = {
     ("sac", "paper"): sac_baseline.Config(),
     ("sac", "laptop"): sac_baseline.Config(n_iterations=40),
     ("sac", "smoke"): sac_baseline.Config(n_iterations=2, episodes=2, n_gradient=5, batch=16, hidden=(16, 16)),
+    ("ddpg", "paper"): ddpg.Config(),
+    ("ddpg", "laptop"): ddpg.Config(n_iterations=40),
+    ("ddpg", "smoke"): ddpg.Config(
+        n_iterations=2, episodes=2, n_gradient=5, batch=16, hidden=(16, 16), critic_hidden=(16, 16)
+    ),
     ("random-search", "paper"): random_search.Config(),
     ("random-search", "laptop"): random_search.Config(),
     ("random-search", "smoke"): random_search.Config(n_iterations=2, directions=4),
