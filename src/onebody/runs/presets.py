@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from onebody.algorithms import (
+    acktr,
     active_smt,
     admrl,
     ddpg,
@@ -54,6 +55,7 @@ ALGORITHMS: dict[str, type[Any]] = {
     "mb-mpc": mb_mpc.MBMPC,
     "oracle": oracle.Oracle,
     "trpo": trpo_baseline.TRPO,
+    "acktr": acktr.ACKTR,
     "sac": sac_baseline.SAC,
     "ddpg": ddpg.DDPG,
     "random-search": random_search.RandomSearch,
@@ -185,6 +187,11 @@ _CONFIGS: dict[tuple[str, str], Any] = {
     ("trpo", "paper"): trpo_baseline.Config(),
     ("trpo", "laptop"): trpo_baseline.Config(n_iterations=200),
     ("trpo", "smoke"): trpo_baseline.Config(n_iterations=2, episodes=4, refine_episodes=2, hidden=(16, 16)),
+    ("acktr", "paper"): acktr.Config(),
+    ("acktr", "laptop"): acktr.Config(n_iterations=200),
+    ("acktr", "smoke"): acktr.Config(
+        n_iterations=2, episodes=4, refine_episodes=2, hidden=(16, 16), value_hidden=(16, 16), n_value=3
+    ),
     ("sac", "paper"): sac_baseline.Config(),
     ("sac", "laptop"): sac_baseline.Config(n_iterations=40),
     ("sac", "smoke"): sac_baseline.Config(n_iterations=2, episodes=2, n_gradient=5, batch=16, hidden=(16, 16)),
