@@ -10,8 +10,8 @@ import pytest
 
 import onebody
 from onebody.core.errors import OnebodyError
-from onebody.core.nets import Normalizer
-from onebody.learning.policies import ConditionedPolicy, GaussianPolicy
+from onebody.core.nets import MLP, Normalizer, fan_in, normed_tanh
+from onebody.learning.policies import ConditionedPolicy, DeterministicPolicy, GaussianPolicy
 from onebody.runs import policy_file
 
 OBSERVATION = np.random.default_rng(0).normal(2.0, 3.0, size=(20, 4)).astype(np.float32)
@@ -32,6 +32,11 @@ def conditioned(key):
     return large(policy), jnp.array([0.5, -1.5])
 
 
+def deterministic(key):
+    net = MLP(key, (4, 16, 24, 3), normed_tanh, [fan_in(0.3)] * 3)
+    return large(DeterministicPolicy(net, SEEN)), jnp.zeros(0)
+
+
 def large(policy):
     """With biases and with actions at their limits."""
     return jax.tree.map(lambda x: 100 * x + 0.1 if x.shape[-1:] in ((3,), (6,)) else x + 0.1, policy)
@@ -41,7 +46,7 @@ def own_actions(policy, task):
     return np.clip(policy(jnp.asarray(OBSERVATION), task, (), jnp.zeros((20, policy.noise_size)))[0], -1, 1)
 
 
-@pytest.fixture(params=[gaussian, scaled, conditioned])
+@pytest.fixture(params=[gaussian, scaled, conditioned, deterministic])
 def policy_and_task(request):
     return request.param(jax.random.key(0))
 

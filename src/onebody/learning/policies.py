@@ -113,6 +113,26 @@ class GaussianPolicy(eqx.Module):
         return Deployed(weights, biases, observation, self.activation, "clip")
 
 
+class DeterministicPolicy(eqx.Module):
+    """tanh of a network with `normed_tanh`, of the normalised observation; it does not see the task."""
+
+    net: MLP
+    observation: Normalizer
+
+    @property
+    def noise_size(self) -> int:
+        return 0
+
+    def memory(self, axes: tuple[int, ...]) -> tuple[()]:
+        return ()
+
+    def __call__(self, observation: Array, task: Array, memory: Any, noise: Array) -> tuple[Array, Any]:
+        return jnp.tanh(self.net(self.observation(observation))), memory
+
+    def deployed(self, task: Array) -> Deployed:
+        return Deployed(self.net.weights, self.net.biases, self.observation, "normed_tanh", "tanh")
+
+
 class UniformPolicy(eqx.Module):
     """Actions that are uniform in [-1, 1], whatever is observed."""
 

@@ -10,16 +10,27 @@ import numpy as np
 from onebody.core.errors import OnebodyError
 
 NORM_EPSILON = 1e-6
-"""added to the variance of a layer's units (`core.nets.normed_silu`)"""
+"""added to the variance of a layer's units (`core.nets`)"""
 
 
-def _normed_silu(x: np.ndarray) -> np.ndarray:
-    centred = x - x.mean(-1, keepdims=True)
-    y = centred / np.sqrt(np.mean(centred**2, axis=-1, keepdims=True) + NORM_EPSILON)
-    return y / (1.0 + np.exp(-y))
+def _silu(x: np.ndarray) -> np.ndarray:
+    return x / (1.0 + np.exp(-x))
 
 
-ACTIVATIONS = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0.0), "normed_silu": _normed_silu}
+def _normed(activation: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    def normed(x: np.ndarray) -> np.ndarray:
+        centred = x - x.mean(-1, keepdims=True)
+        return activation(centred / np.sqrt(np.mean(centred**2, axis=-1, keepdims=True) + NORM_EPSILON))
+
+    return normed
+
+
+ACTIVATIONS = {
+    "tanh": np.tanh,
+    "relu": lambda x: np.maximum(x, 0.0),
+    "normed_silu": _normed(_silu),
+    "normed_tanh": _normed(np.tanh),
+}
 LIMITS = {"tanh": np.tanh, "clip": lambda x: np.clip(x, -1.0, 1.0)}
 
 
@@ -86,15 +97,18 @@ def _graph(policy: Mapping[str, np.ndarray]) -> bytes:
         nodes.append(helper.make_node(operator, inputs, [f"x{len(nodes)}"], **attributes))
         return nodes[-1].output[0]
 
-    def normed_silu(x: str) -> str:
-        y = then("LayerNormalization", x, "one", epsilon=NORM_EPSILON)
-        return then("Mul", y, then("Sigmoid", y))
+    def normed(x: str) -> str:
+        return then("LayerNormalization", x, "one", epsilon=NORM_EPSILON)
+
+    def silu(x: str) -> str:
+        return then("Mul", x, then("Sigmoid", x))
 
     functions: dict[str, Callable[[str], str]] = {
         "tanh": lambda x: then("Tanh", x),
         "relu": lambda x: then("Relu", x),
         "clip": lambda x: then("Clip", x, "low", "high"),
-        "normed_silu": normed_silu,
+        "normed_silu": lambda x: silu(normed(x)),
+        "normed_tanh": lambda x: then("Tanh", normed(x)),
     }
     x = then("Div", then("Sub", "observation", "observation_mean"), "observation_std")
     for i in range(last):

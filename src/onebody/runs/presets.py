@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from onebody.algorithms import (
+    acktr,
     active_smt,
     admrl,
+    ddpg,
     maesn,
     maml,
     mb_mpc,
@@ -35,7 +37,7 @@ from onebody.learning.first_order import FirstOrderConfig
 from onebody.learning.planning import PlanConfig
 from onebody.learning.trpo import TRPOConfig
 from onebody.learning.validated import ValidatedConfig
-from onebody.tasks import registry
+from onebody.tasks import mbmpo, registry
 from onebody.tasks.family import TaskFamily
 
 ALGORITHMS: dict[str, type[Any]] = {
@@ -55,7 +57,9 @@ ALGORITHMS: dict[str, type[Any]] = {
     "mb-mpc": mb_mpc.MBMPC,
     "oracle": oracle.Oracle,
     "trpo": trpo_baseline.TRPO,
+    "acktr": acktr.ACKTR,
     "sac": sac_baseline.SAC,
+    "ddpg": ddpg.DDPG,
     "random-search": random_search.RandomSearch,
 }
 
@@ -188,9 +192,19 @@ _CONFIGS: dict[tuple[str, str], Any] = {
     ("trpo", "paper"): trpo_baseline.Config(),
     ("trpo", "laptop"): trpo_baseline.Config(n_iterations=200),
     ("trpo", "smoke"): trpo_baseline.Config(n_iterations=2, episodes=4, refine_episodes=2, hidden=(16, 16)),
+    ("acktr", "paper"): acktr.Config(),
+    ("acktr", "laptop"): acktr.Config(n_iterations=200),
+    ("acktr", "smoke"): acktr.Config(
+        n_iterations=2, episodes=4, refine_episodes=2, hidden=(16, 16), value_hidden=(16, 16), n_value=3
+    ),
     ("sac", "paper"): sac_baseline.Config(),
     ("sac", "laptop"): sac_baseline.Config(n_iterations=40),
     ("sac", "smoke"): sac_baseline.Config(n_iterations=2, episodes=2, n_gradient=5, batch=16, hidden=(16, 16)),
+    ("ddpg", "paper"): ddpg.Config(),
+    ("ddpg", "laptop"): ddpg.Config(n_iterations=40),
+    ("ddpg", "smoke"): ddpg.Config(
+        n_iterations=2, episodes=2, n_gradient=5, batch=16, hidden=(16, 16), critic_hidden=(16, 16)
+    ),
     ("random-search", "paper"): random_search.Config(),
     ("random-search", "laptop"): random_search.Config(),
     ("random-search", "smoke"): random_search.Config(n_iterations=2, directions=4),
@@ -245,6 +259,17 @@ _FOR_FAMILY: dict[tuple[str, str, str], dict[str, Any]] = {
     **{
         ("promp", "paper", family): {"inner_rate": 0.05, "inner_kl": 1e-3}
         for family in ("pearl/walker-params", "pearl/hopper-params")
+    },
+    **{
+        ("trpo", "paper", family.id): {
+            "episodes": 250,
+            "hidden": (32, 32),
+            "normalize": False,
+            "baseline": "linear",
+            "trace": 1.0,
+            "trpo": _RLLAB_STEP,
+        }
+        for family in mbmpo.FAMILIES
     },
     ("mb-mpo", "paper", "mbmpo/point"): {
         "n_iterations": 50,
