@@ -18,6 +18,7 @@ from onebody.algorithms import (
     omni,
     oracle,
     pearl,
+    ppo,
     promp,
     random_search,
     sac_baseline,
@@ -53,6 +54,7 @@ ALGORITHMS: dict[str, type[Any]] = {
     "mb-mpc": mb_mpc.MBMPC,
     "oracle": oracle.Oracle,
     "trpo": trpo_baseline.TRPO,
+    "ppo": ppo.PPO,
     "sac": sac_baseline.SAC,
     "random-search": random_search.RandomSearch,
 }
@@ -183,6 +185,11 @@ _CONFIGS: dict[tuple[str, str], Any] = {
     ("trpo", "paper"): trpo_baseline.Config(),
     ("trpo", "laptop"): trpo_baseline.Config(n_iterations=200),
     ("trpo", "smoke"): trpo_baseline.Config(n_iterations=2, episodes=4, refine_episodes=2, hidden=(16, 16)),
+    ("ppo", "paper"): ppo.Config(),
+    ("ppo", "laptop"): ppo.Config(n_iterations=100, episodes=50, n_minibatches=50, hidden=(64, 64)),
+    ("ppo", "smoke"): ppo.Config(
+        n_iterations=2, episodes=4, n_epochs=2, n_minibatches=4, refine_episodes=2, hidden=(16, 16)
+    ),
     ("sac", "paper"): sac_baseline.Config(),
     ("sac", "laptop"): sac_baseline.Config(n_iterations=40),
     ("sac", "smoke"): sac_baseline.Config(n_iterations=2, episodes=2, n_gradient=5, batch=16, hidden=(16, 16)),
