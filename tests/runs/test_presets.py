@@ -80,6 +80,13 @@ def test_trpo_takes_fifty_thousand_samples_an_iteration_on_the_robots_of_mb_mpo(
     assert presets.preset("trpo", "paper", "cheetah-vel").baseline == "network"
 
 
+def test_ppo_has_the_batches_of_mb_mpos_comparison():
+    config = presets.preset("ppo", "paper", "mbmpo/half-cheetah")
+    assert config.episodes * registry.make("mbmpo/half-cheetah").horizon == 50_000 and config.hidden == (32, 32)
+    assert (config.n_minibatches, config.n_epochs, config.clip, config.learning_rate) == (25, 10, 0.2, 3e-4)
+    assert (config.discount, config.trace, config.value_weight, config.max_norm) == (0.99, 0.95, 0.5, 0.5)
+
+
 def test_pearls_goals_are_a_hundred_in_the_paper_and_a_hundred_and_fifty_in_the_later_release():
     tasks = [presets.preset("pearl", preset, "pearl/ant-goal").n_tasks for preset in ("paper", "released")]
     assert tasks == [100, 150]

@@ -21,6 +21,7 @@ from onebody.algorithms import (
     omni,
     oracle,
     pearl,
+    ppo,
     promp,
     random_search,
     sac_baseline,
@@ -58,6 +59,7 @@ ALGORITHMS: dict[str, type[Any]] = {
     "oracle": oracle.Oracle,
     "trpo": trpo_baseline.TRPO,
     "acktr": acktr.ACKTR,
+    "ppo": ppo.PPO,
     "sac": sac_baseline.SAC,
     "ddpg": ddpg.DDPG,
     "random-search": random_search.RandomSearch,
@@ -196,6 +198,11 @@ _CONFIGS: dict[tuple[str, str], Any] = {
     ("acktr", "laptop"): acktr.Config(n_iterations=200),
     ("acktr", "smoke"): acktr.Config(
         n_iterations=2, episodes=4, refine_episodes=2, hidden=(16, 16), value_hidden=(16, 16), n_value=3
+    ),
+    ("ppo", "paper"): ppo.Config(),
+    ("ppo", "laptop"): ppo.Config(n_iterations=100, episodes=50, n_minibatches=50, hidden=(64, 64)),
+    ("ppo", "smoke"): ppo.Config(
+        n_iterations=2, episodes=4, n_epochs=2, n_minibatches=4, refine_episodes=2, hidden=(16, 16)
     ),
     ("sac", "paper"): sac_baseline.Config(),
     ("sac", "laptop"): sac_baseline.Config(n_iterations=40),
