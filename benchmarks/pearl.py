@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from benchmarks.products import Shape, backward, best_seconds, forward, through
 from benchmarks.timing import report, seconds
 from onebody.algorithms import pearl
+from onebody.core import random
 from onebody.runs import presets
 from onebody.tasks import registry
 from onebody.worlds.simulator import Simulator
@@ -41,7 +42,7 @@ def full(n_iterations: int, precision: Literal["float32", "bfloat16"] = "float32
     config = dataclasses.replace(PAPER, n_iterations=n_iterations, n_gradient=STEPS, precision=precision)
     algorithm = pearl.PEARL(FAMILY, config, Simulator(FAMILY))
     state = algorithm.init(jax.random.key(0))
-    drawn = jax.tree.map(lambda x: jax.random.normal(jax.random.key(1), x.shape), state.replay.rows)
+    drawn = jax.tree.map(lambda x: random.normal(jax.random.key(1), x.shape), state.replay.rows)
     replay = dataclasses.replace(state.replay, rows=drawn._replace(terminated=jnp.zeros_like(drawn.terminated)))
     return algorithm, dataclasses.replace(state, replay=replay)
 

@@ -11,6 +11,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from onebody.algorithms import maesn
+from onebody.core import random
 from onebody.core.errors import OnebodyError
 from onebody.core.gaussian import Gaussian, standard
 from onebody.core.nets import Normalizer
@@ -48,8 +49,8 @@ def test_the_inner_step_by_hand():
 def test_the_inner_step_follows_finite_differences_of_its_loss():
     """For each task, and each number of its latent."""
     keys = jax.random.split(jax.random.key(0), 4)
-    tried = maesn.Tried(jax.random.normal(keys[0], (3, 8, 2)), jax.random.normal(keys[1], (3, 8)))
-    latents = Gaussian(*(0.5 * jax.random.normal(key, (3, 2)) for key in keys[2:]))
+    tried = maesn.Tried(random.normal(keys[0], (3, 8, 2)), random.normal(keys[1], (3, 8)))
+    latents = Gaussian(*(0.5 * random.normal(key, (3, 2)) for key in keys[2:]))
     rates = Gaussian(jnp.array([0.5, 1.0]), jnp.array([2.0, 0.25]))
     moved = maesn.inner_step(latents, tried, rates)
     with jax.enable_x64(True):
@@ -237,7 +238,7 @@ def test_adaptation_from_the_prior_finds_a_sparse_goal_better_than_chance(traine
     config, state = trained
     *_, found = stages(trained, SPARSE_FEW, 3)
     prior = maesn.with_latents(state.policy, standard(len(GOALS), config.latent))
-    noise = jax.random.normal(jax.random.key(5), (len(GOALS), 20, config.latent))
+    noise = random.normal(jax.random.key(5), (len(GOALS), 20, config.latent))
     tried = rollout(Simulator(SPARSE_FEW), prior, GOALS, jax.random.key(6), episodes=20, begun=noise)
     chance = float((tried.reward.max(axis=1) > 0).mean())
     assert (found > 0).mean() > chance + 0.3 > 0.3, (chance, found)

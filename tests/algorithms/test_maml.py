@@ -8,6 +8,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from onebody.algorithms import maml, oracle, promp, trpo_baseline
+from onebody.core import random
 from onebody.core.gaussian import Gaussian
 from onebody.core.nets import Normalizer
 from onebody.learning import linear_baseline, trpo
@@ -22,9 +23,9 @@ FAMILY = registry.make("point/goal")
 
 def seen(key, tasks=3, rows=40):
     keys = jax.random.split(key, 4)
-    observation, action = jax.random.normal(keys[0], (tasks, rows, 2)), jax.random.normal(keys[1], (tasks, rows, 2))
-    taken = Gaussian(0.3 * jax.random.normal(keys[2], (tasks, rows, 2)), jnp.zeros((tasks, 2)))
-    return maml.Seen(observation, action, jax.random.normal(keys[3], (tasks, rows)), taken)
+    observation, action = random.normal(keys[0], (tasks, rows, 2)), random.normal(keys[1], (tasks, rows, 2))
+    taken = Gaussian(0.3 * random.normal(keys[2], (tasks, rows, 2)), jnp.zeros((tasks, 2)))
+    return maml.Seen(observation, action, random.normal(keys[3], (tasks, rows)), taken)
 
 
 @pytest.fixture

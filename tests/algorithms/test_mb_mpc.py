@@ -9,6 +9,7 @@ import pytest
 
 from onebody.algorithms import mb_mpc
 from onebody.cli import main
+from onebody.core import random
 from onebody.learning.planning import PlanConfig
 from onebody.runs import evaluate, presets
 from onebody.tasks import registry
@@ -63,7 +64,7 @@ def test_a_plan_goes_on_with_the_rest_of_the_last_one(trained):
     still = PlanConfig(method="icem", steps=4, candidates=20, deviation=1e-9, rounds=1)
     planner = mb_mpc.Planner(state.members, GOALS, still)
     keys, _ = planner.memory((3,))
-    last = jax.random.uniform(jax.random.key(1), (3, 4, 2), minval=-1.0, maxval=1.0)
+    last = random.uniform(jax.random.key(1), (3, 4, 2), low=-1.0, high=1.0)
     act = lambda last: planner(jnp.zeros((3, 2)), jnp.array([0.5, 0.5]), (keys, last), jnp.zeros((3, 1)))  # noqa: E731
     action, (_, rest) = act(last)
     np.testing.assert_allclose(action, last[:, 0], atol=1e-6)

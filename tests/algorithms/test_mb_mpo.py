@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from onebody.algorithms import maml, mb_mpo, models
+from onebody.core import random
 from onebody.core.errors import OnebodyError
 from onebody.learning.policies import UniformPolicy
 from onebody.runs import evaluate, presets
@@ -31,7 +32,7 @@ def trained():
 
 
 def test_first_real_actions_are_uniform():
-    noise = jax.random.normal(jax.random.key(0), (20_000, 2))
+    noise = random.normal(jax.random.key(0), (20_000, 2))
     action, _ = UniformPolicy(2)(jnp.zeros((20_000, 3)), jnp.zeros(1), (), noise)
     np.testing.assert_allclose(np.quantile(action, [0.1, 0.5, 0.9]), [-0.8, 0.0, 0.8], atol=0.03)
     algorithm, state = new()

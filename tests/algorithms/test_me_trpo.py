@@ -9,6 +9,7 @@ import pytest
 
 from onebody.algorithms import me_trpo
 from onebody.algorithms.models import Mixed, returns_by_model
+from onebody.core import random
 from onebody.runs import evaluate, presets
 from onebody.tasks import registry
 from onebody.worlds.simulator import Simulator
@@ -42,7 +43,7 @@ def trained():
 def test_each_step_of_each_episode_is_predicted_by_a_random_member(trained):
     _, state, _ = trained
     members = state.models.members
-    observation, action = jax.random.normal(jax.random.key(1), (2, 1, 500, 2))
+    observation, action = random.normal(jax.random.key(1), (2, 1, 500, 2))
     each = jax.vmap(lambda member: member(observation, action))(members)
     found = Mixed(members, jax.random.key(2))(observation, action)
     which = np.argmin(np.abs(np.asarray(each) - np.asarray(found)).sum(-1), axis=0)[0]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from onebody.algorithms import omni
+from onebody.core import random
 from onebody.core.errors import OnebodyError
 from onebody.learning import first_order
 from onebody.learning.ensemble import EnsembleConfig
@@ -97,7 +98,7 @@ def test_new_statistics_change_neither_actions_nor_values():
     algorithm = make()
     state, _ = algorithm.step(algorithm.init(jax.random.key(0)), jax.random.key(1))
     agent, tasks = state.agent, FAMILY.space.sample(jax.random.key(2), 30)
-    noise = jax.random.normal(jax.random.key(3), (30, FAMILY.body.observation_size))
+    noise = random.normal(jax.random.key(3), (30, FAMILY.body.observation_size))
     observation = agent.policy.observation.inverse(0.5 + 1.5 * noise)
     moved = agent.policy.observation.update(observation)
     renewed = first_order.renormalize(agent, moved)

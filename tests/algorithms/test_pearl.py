@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from onebody.algorithms import pearl
+from onebody.core import random
 from onebody.core.errors import OnebodyError
 from onebody.core.gaussian import Gaussian, standard
 from onebody.learning.sac import LatentPolicy, network
@@ -39,7 +40,7 @@ def encoder():
 
 
 def test_the_posterior_is_the_product_of_the_transitions_gaussians(encoder):
-    context = jax.random.normal(jax.random.key(1), (1, 3, 5))
+    context = random.normal(jax.random.key(1), (1, 3, 5))
     mean, raw = jnp.split(encoder(context[0]), 2, axis=-1)
     variance = jnp.log1p(jnp.exp(raw))
     # two at a time: the product of N(m, v) and N(n, w) is N((m w + n v) / (v + w), v w / (v + w))
@@ -52,7 +53,7 @@ def test_the_posterior_is_the_product_of_the_transitions_gaussians(encoder):
 
 
 def test_the_posterior_does_not_see_the_order_and_narrows_with_context(encoder):
-    context = jax.random.normal(jax.random.key(1), (2, 40, 5))
+    context = random.normal(jax.random.key(1), (2, 40, 5))
     whole, turned = pearl.posterior(encoder, context), pearl.posterior(encoder, context[:, ::-1])
     np.testing.assert_allclose(whole.mean, turned.mean, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(whole.log_std, turned.log_std, rtol=1e-5)
@@ -203,7 +204,7 @@ def test_a_task_adapts_from_its_own_rewards_alone(trained):
 
 def test_the_latent_is_part_of_the_saved_policy(tmp_path):
     policy = LatentPolicy(jax.random.key(0), 4, 3, 2, (16, 16))
-    stacked = pearl._with(policy, jax.random.normal(jax.random.key(1), (1, 3)))
+    stacked = pearl._with(policy, random.normal(jax.random.key(1), (1, 3)))
     observation = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
     act = policy_file.load(policy_file.save(stacked, np.zeros(1, np.float32), tmp_path / "policy.npz"))
     one = jax.tree.map(lambda x: x[0], stacked)

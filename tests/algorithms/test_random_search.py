@@ -8,6 +8,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from onebody.algorithms.random_search import RandomSearch
+from onebody.core import random
 from onebody.runs import evaluate, presets
 from onebody.tasks import registry
 from onebody.worlds.simulator import Simulator
@@ -42,7 +43,7 @@ def test_a_step_is_a_sum_of_directions_and_its_length_follows_the_rate():
     moved, twice = (each.step(state, key)[0] for each in (algorithm, faster))
     at, to, beyond = (np.asarray(ravel_pytree(policy.net)[0]) for policy in (state, moved, twice))
     np.testing.assert_allclose(beyond - at, 2 * (to - at), atol=1e-6)
-    directions = np.asarray(jax.random.normal(jax.random.split(key, 3)[1], (3, len(at))))
+    directions = np.asarray(random.normal(jax.random.split(key, 3)[1], (3, len(at))))
     mix = np.linalg.lstsq(directions.T, to - at, rcond=None)[0]
     assert np.abs(mix).min() > 1e-5
     np.testing.assert_allclose(mix @ directions, to - at, atol=1e-6)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from onebody.algorithms import sac_baseline
+from onebody.core import random
 from onebody.learning.sac import LatentPolicy, averaged, value
 from onebody.learning.task_replay import Rows
 from onebody.runs import evaluate, presets
@@ -81,7 +82,7 @@ def test_adaptation_draws_from_all_that_its_stages_brought(monkeypatch):
     replays, rows = adapted(monkeypatch, 3)
     together = jax.tree.map(lambda *x: jnp.concatenate(x, axis=1)[0], *rows)
     n, key = len(together.reward), jax.random.key(5)
-    at = (jax.random.uniform(key, (1, 50)) * n).astype(jnp.int32)
+    at = (random.uniform(key, (1, 50)) * n).astype(jnp.int32)
     for found, wanted in zip(replays[-1].draw(key, jnp.zeros(1, jnp.int32), 50), together, strict=True):
         np.testing.assert_array_equal(found, wanted[at])
 

@@ -7,6 +7,7 @@ import pytest
 
 from onebody.algorithms import slbo, smt
 from onebody.algorithms.stage import StageConfig, learn_from
+from onebody.core import random
 from onebody.core.errors import OnebodyError
 from onebody.runs import evaluate, presets
 from onebody.tasks import registry
@@ -71,7 +72,7 @@ def test_samples_from_elsewhere_change_neither_actions_nor_values():
     far = seen._replace(observation=seen.observation - 2.0, next_observation=seen.next_observation - 2.0)
     found, after, _ = learn_from(shared, agents, far)
     assert float(jnp.abs(found.model.observation.mean - shared.model.observation.mean).max()) > 0.3
-    x = jax.random.normal(jax.random.key(4), (1, 10, 2))
+    x = random.normal(jax.random.key(4), (1, 10, 2))
     one, other = (jax.tree.map(lambda x: x[0], a) for a in (agents, after))
     np.testing.assert_allclose(other.policy.distribution(x[0]).mean, one.policy.distribution(x[0]).mean, atol=1e-5)
     np.testing.assert_allclose(other.value(x[0]), one.value(x[0]), atol=1e-4)

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from onebody.core import random
 from onebody.core.half import ROWS
 from onebody.core.nets import MLP, fan_in, normed_silu
 
@@ -19,7 +20,7 @@ HALF, SINGLE = network(True), network(False)
 
 
 def rows(n):
-    return jax.random.normal(jax.random.key(1), (2, n // 2, 7))
+    return random.normal(jax.random.key(1), (2, n // 2, 7))
 
 
 def test_it_rounds_and_does_no_more():

@@ -5,6 +5,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from onebody.core import random
 from onebody.core.nets import MLP, Normalizer, normalized_columns, normed_silu, renormalized, trainable
 
 
@@ -63,11 +64,11 @@ def test_other_statistics_leave_the_function_as_it_is():
     """But for the first ones. A feature that did not vary was ignored, and has no weight when it does. Stacked, too."""
     keys = jax.random.split(jax.random.key(0), 4)
     net = MLP(keys[0], (3, 8, 2), jnp.tanh, [normalized_columns(1.0)] * 2)
-    old = jax.random.normal(keys[1], (50, 3)) * jnp.array([2.0, 0.5, 0.0]) + jnp.array([1.0, -3.0, 7.0])
-    x = jax.random.normal(keys[2], (20, 3)) * jnp.array([2.0, 0.5, 3.0]) + jnp.array([0.0, -2.0, 7.0])
+    old = random.normal(keys[1], (50, 3)) * jnp.array([2.0, 0.5, 0.0]) + jnp.array([1.0, -3.0, 7.0])
+    x = random.normal(keys[2], (20, 3)) * jnp.array([2.0, 0.5, 3.0]) + jnp.array([0.0, -2.0, 7.0])
     first = renormalized(Behind(net, Normalizer(3)), Normalizer(3).update(old))
     np.testing.assert_array_equal(first.net.weights[0], net.weights[0])
-    seen = first.observation.update(jax.random.normal(keys[3], (200, 3)) * 3.0)
+    seen = first.observation.update(random.normal(keys[3], (200, 3)) * 3.0)
     then = renormalized(first, seen)
     assert (then.observation.mean == seen.mean).all() and float(jnp.abs(then.net.biases[0]).max()) > 0.1
     np.testing.assert_array_equal(then.net.weights[0][2], 0)
@@ -86,13 +87,13 @@ def test_normalizers_are_not_trainable():
 
 def test_normed_silu_and_its_derivative():
     """Against its definition, and JAX's own derivative of that."""
-    x = 3.0 * jax.random.normal(jax.random.key(0), (4, 5, 16)) + 1.0
+    x = 3.0 * random.normal(jax.random.key(0), (4, 5, 16)) + 1.0
 
     def plain(x):
         y = (x - x.mean(-1, keepdims=True)) / jnp.sqrt(x.var(-1, keepdims=True) + 1e-6)
         return y * jax.nn.sigmoid(y)
 
     np.testing.assert_allclose(normed_silu(x), plain(x), atol=1e-5)
-    weight = jax.random.normal(jax.random.key(1), x.shape)
+    weight = random.normal(jax.random.key(1), x.shape)
     ours, theirs = (jax.grad(lambda x, f=f: jnp.sum(f(x) * weight))(x) for f in (normed_silu, plain))
     np.testing.assert_allclose(ours, theirs, atol=1e-5)

@@ -3,6 +3,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from onebody.core import random
 from onebody.core.nets import Normalizer, trainable
 from onebody.core.types import Transitions
 from onebody.learning import dynamics
@@ -12,7 +13,7 @@ from onebody.learning.replay import Replay
 
 def linear_transitions(n=400):
     keys = jax.random.split(jax.random.key(0), 2)
-    observation, action = jax.random.normal(keys[0], (1, n, 1, 2)), jax.random.uniform(keys[1], (1, n, 1, 1), minval=-1)
+    observation, action = random.normal(keys[0], (1, n, 1, 2)), random.uniform(keys[1], (1, n, 1, 1), low=-1.0)
     next_observation = observation @ jnp.array([[0.9, 0.2], [0.0, 0.8]]) + action * jnp.array([0.5, -0.5])
     done = jnp.ones((1, n, 1), bool)
     return Transitions(observation, action, jnp.zeros((1, n, 1)), next_observation, ~done, done)

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from onebody.core import random
 from onebody.core.errors import OnebodyError
 from onebody.core.nets import trainable
 from onebody.core.types import Transitions
@@ -21,10 +22,10 @@ MATRIX = jnp.array([[0.2, -0.1], [0.05, -0.3], [0.4, 0.1]])
 def transitions(key, n, noise=0.0, scale=1.0):
     """s' = s + [s, a] A + noise, of a two-dimensional state and one action."""
     state_key, action_key, noise_key = jax.random.split(key, 3)
-    observation = scale * jax.random.normal(state_key, (1, n, 1, 2))
-    action = jax.random.uniform(action_key, (1, n, 1, 1), minval=-1)
+    observation = scale * random.normal(state_key, (1, n, 1, 2))
+    action = random.uniform(action_key, (1, n, 1, 1), low=-1.0)
     following = observation + jnp.concatenate([observation, action], -1) @ MATRIX
-    following = following + noise * jax.random.normal(noise_key, following.shape)
+    following = following + noise * random.normal(noise_key, following.shape)
     zero = jnp.zeros((1, n, 1))
     return Transitions(observation, action, zero, following, zero > 0, zero > 0)
 
@@ -58,7 +59,7 @@ def test_a_feature_that_hardly_varies_does_not_leave_the_data(moved):
     model, _, _ = fitted(dead_column(transitions(jax.random.key(0), 4000), moved), size=3)
     state = jnp.zeros((50, 3))
     for key in jax.random.split(jax.random.key(2), 10):
-        state = model.predict(state, jax.random.uniform(key, (50, 1), minval=-1)).mean(0)
+        state = model.predict(state, random.uniform(key, (50, 1), low=-1.0)).mean(0)
         assert float(jnp.abs(model.observation(state)[:, 2]).max()) < 3
     if not moved:
         np.testing.assert_array_equal(state[:, 2], 0)
@@ -139,7 +140,7 @@ def test_slow_states_are_learned_as_well_as_fast_ones():
 def test_a_feature_that_moves_little_does_not_drown_the_others():
     """A third one that differs between episodes and hardly within them: noise on it is no larger than its steps."""
     seen, key = transitions(jax.random.key(0), 4000), jax.random.key(9)
-    place = jax.random.normal(key, (1, 4000, 1, 1))
+    place = random.normal(key, (1, 4000, 1, 1))
     seen = seen._replace(
         observation=jnp.concatenate([seen.observation, place], -1),
         next_observation=jnp.concatenate([seen.next_observation, place + 1e-4 * seen.action], -1),
@@ -152,8 +153,8 @@ def test_a_feature_that_moves_little_does_not_drown_the_others():
 def turning(key, n):
     """A hand that turns by its action, observed as cosine and sine."""
     angle_key, action_key = jax.random.split(key)
-    angle = jax.random.uniform(angle_key, (1, n, 1, 1), maxval=2 * jnp.pi)
-    action = jax.random.uniform(action_key, (1, n, 1, 1), minval=-1)
+    angle = random.uniform(angle_key, (1, n, 1, 1), high=2 * jnp.pi)
+    action = random.uniform(action_key, (1, n, 1, 1), low=-1.0)
     observation, following = (jnp.concatenate([jnp.cos(x), jnp.sin(x)], -1) for x in (angle, angle + 0.3 * action))
     zero = jnp.zeros((1, n, 1))
     return Transitions(observation, action, zero, following, zero > 0, zero > 0)
@@ -163,7 +164,7 @@ def test_imagined_states_stay_where_the_data_lie():
     model, _, _ = fitted(turning(jax.random.key(0), 4000), 1200)
     member, state = model.member(0), turning(jax.random.key(5), 50).observation
     for key in jax.random.split(jax.random.key(2), 300):
-        state = member(state, jax.random.uniform(key, (1, 50, 1, 1), minval=-1))
+        state = member(state, random.uniform(key, (1, 50, 1, 1), low=-1.0))
     radius = jnp.linalg.norm(state, axis=-1)
     assert float(jnp.abs(radius - 1).max()) < 1
 

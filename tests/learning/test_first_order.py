@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from onebody.core import random
 from onebody.core.nets import Normalizer, trainable
 from onebody.learning import first_order
 from onebody.learning.first_order import FirstOrderConfig, Windows, new_agent
@@ -25,8 +26,8 @@ def judge(observation, action, following, tasks):
 
 def problem(seed=0, n=32):
     start_key, task_key = jax.random.split(jax.random.key(seed))
-    start = 0.8 * jax.random.normal(start_key, (n, 2))
-    return start, jax.random.uniform(task_key, (n, 2), minval=-1)
+    start = 0.8 * random.normal(start_key, (n, 2))
+    return start, random.uniform(task_key, (n, 2), low=-1.0)
 
 
 def agent(config=CONFIG):
@@ -38,9 +39,9 @@ def test_the_gradient_is_that_of_finite_differences():
     start, tasks = problem()
     one = agent()
     parameters, fixed = eqx.partition(one.policy.net, trainable(one.policy.net))
-    noise = jax.random.normal(jax.random.key(3), (CONFIG.window, 32, 2))
+    noise = random.normal(jax.random.key(3), (CONFIG.window, 32, 2))
     flat, unflatten = jax.flatten_util.ravel_pytree(parameters)
-    direction = jax.random.normal(jax.random.key(4), flat.shape)
+    direction = random.normal(jax.random.key(4), flat.shape)
 
     @jax.jit
     def objective(flat):
@@ -105,7 +106,7 @@ def test_updates_improve_the_policy_for_every_task():
     @jax.jit
     def improve(one, key):
         start, tasks = problem(0, 64)
-        tasks = jax.random.uniform(key, (64, 2), minval=-1)
+        tasks = random.uniform(key, (64, 2), low=-1.0)
         return first_order.update(one, model, far, start, tasks, key, config)[0]
 
     one = agent(config)
@@ -123,7 +124,7 @@ def test_updates_improve_the_policy_for_every_task():
 
 def test_the_squashed_gaussian():
     policy = ConditionedPolicy(jax.random.key(0), (8,), Normalizer(3), Normalizer(1), 2)
-    observation = jax.random.normal(jax.random.key(1), (5, 3))
+    observation = random.normal(jax.random.key(1), (5, 3))
     action, entropy = policy.sample(observation, jnp.ones((5, 1)), jnp.zeros((5, 2)))
     np.testing.assert_allclose(action, policy(observation, jnp.ones(1), (), jnp.zeros((5, 2)))[0], atol=1e-6)
     # the density of a squashed action: that of the Gaussian over the slope of tanh

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
+from onebody.core import random
 from onebody.core.nets import Normalizer
 from onebody.core.returns import gae
 from onebody.core.types import Transitions
@@ -87,8 +88,8 @@ def episodes(policy, gain, n, seed):
         a = policy.distribution(s).sample(noise)
         return s + gain * a, (s, a, s + gain * a)
 
-    s0 = 0.2 + 0.5 * jax.random.normal(start_key, (n, 1))
-    _, (s, a, following) = jax.lax.scan(step, s0, jax.random.normal(noise_key, (TIME, n, 1)))
+    s0 = 0.2 + 0.5 * random.normal(start_key, (n, 1))
+    _, (s, a, following) = jax.lax.scan(step, s0, random.normal(noise_key, (TIME, n, 1)))
     never = jnp.zeros((TIME, n), bool)
     return Transitions(s, a, jnp.zeros((TIME, n)), following, never.at[-1].set(True), never)
 
@@ -302,8 +303,8 @@ def test_on_the_point_robot_the_gradient_of_the_gap_is_that_of_finite_difference
             a = policy.distribution(s).sample(noise)
             return s + a @ push[world].T, (s, a, s + a @ push[world].T)
 
-        noise = jax.random.normal(jax.random.key(6), (8, n, 2))
-        _, (s, a, following) = jax.lax.scan(step, 0.3 * jax.random.normal(jax.random.key(7), (n, 2)), noise)
+        noise = random.normal(jax.random.key(6), (8, n, 2))
+        _, (s, a, following) = jax.lax.scan(step, 0.3 * random.normal(jax.random.key(7), (n, 2)), noise)
         never = jnp.zeros((8, n), bool)
         return Transitions(s, a, jnp.zeros((8, n)), following, never.at[-1].set(True), never)
 

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from onebody.core import random
 from onebody.core.types import Transitions
 from onebody.learning import linear_baseline
 
@@ -10,7 +11,7 @@ from onebody.learning import linear_baseline
 def transitions(reward, done, observation=None, terminated=None, next_observation=None):
     """Ends are truncations but where `terminated` says otherwise; next observations are those of the following rows."""
     reward, done = jnp.asarray(reward, jnp.float32), jnp.asarray(done)
-    seen = jax.random.normal(jax.random.key(0), (*reward.shape, 2)) if observation is None else observation
+    seen = random.normal(jax.random.key(0), (*reward.shape, 2)) if observation is None else observation
     following = jnp.concatenate([seen[1:], seen[-1:]]) if next_observation is None else next_observation
     terminated = jnp.zeros_like(done) if terminated is None else jnp.asarray(terminated)
     action = jnp.zeros((*reward.shape, 1))

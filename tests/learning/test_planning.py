@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from onebody.core import random
 from onebody.core.errors import OnebodyError
 from onebody.learning.planning import PlanConfig, coloured, plan
 
@@ -31,7 +32,7 @@ def test_noise_has_deviation_one_and_its_colour(steps, exponent):
 def test_the_best_of_uniform_candidates_is_taken():
     config = PlanConfig(candidates=5000)
     found = plan(score, jnp.zeros((3, 2)), jax.random.key(1), config)
-    drawn = jax.random.uniform(jax.random.key(1), (5000, 3, 2), minval=-1.0, maxval=1.0)
+    drawn = random.uniform(jax.random.key(1), (5000, 3, 2), low=-1.0, high=1.0)
     assert float(score(found[None])[0]) == float(score(drawn).max()) > -0.6
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
+from onebody.core import random
 from onebody.core.nets import Normalizer, trainable
 from onebody.learning import trpo
 from onebody.learning.policies import GaussianPolicy
@@ -13,10 +14,10 @@ from onebody.learning.trpo import TRPOConfig
 
 def make(seed=0):
     keys = jax.random.split(jax.random.key(seed), 4)
-    normalizer = Normalizer(3).update(jax.random.normal(keys[0], (50, 3)) * 2 + 1)
+    normalizer = Normalizer(3).update(random.normal(keys[0], (50, 3)) * 2 + 1)
     policy = GaussianPolicy(keys[1], (5,), normalizer, 2)
-    observation = jax.random.normal(keys[2], (64, 3))
-    action = policy.distribution(observation).sample(jax.random.normal(keys[3], (64, 2)))
+    observation = random.normal(keys[2], (64, 3))
+    action = policy.distribution(observation).sample(random.normal(keys[3], (64, 2)))
     return policy, observation, action
 
 
@@ -33,12 +34,12 @@ def test_fisher_product_is_the_hessian_of_the_kl():
     hessian = jax.hessian(lambda p: old.kl(distribution(p)).mean())(parameters)
     product = trpo.fisher_product(distribution, parameters)
     for seed in range(3):
-        v = jax.random.normal(jax.random.key(seed), parameters.shape)
+        v = random.normal(jax.random.key(seed), parameters.shape)
         np.testing.assert_allclose(product(v), hessian @ v, rtol=1e-3, atol=1e-4)
 
 
 def test_conjugate_gradient_solves():
-    root = jax.random.normal(jax.random.key(0), (6, 6))
+    root = random.normal(jax.random.key(0), (6, 6))
     matrix, target = root @ root.T + jnp.eye(6), jnp.arange(6.0)
     found = trpo.conjugate_gradient(lambda v: matrix @ v, target, 12)
     np.testing.assert_allclose(found, jnp.linalg.solve(matrix, target), rtol=1e-2, atol=1e-2)

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 
+from onebody.core import random
 from onebody.core.errors import OnebodyError
 from onebody.core.types import Transitions
 from onebody.learning import validated
@@ -70,9 +71,7 @@ def test_each_member_has_its_own_split():
 def rows(n_held_out, n_fitted):
     """A network, what its optimiser remembers, and rows of which the first are held out."""
     net = WeightNormed(jax.random.key(0), (3, 8, 2))
-    inputs, wanted = (
-        jax.random.normal(jax.random.key(i), (n_held_out + n_fitted, size)) for i, size in ((1, 3), (2, 2))
-    )
+    inputs, wanted = (random.normal(jax.random.key(i), (n_held_out + n_fitted, size)) for i, size in ((1, 3), (2, 2)))
     order = jax.random.permutation(jax.random.key(3), len(inputs))
     split = validated._Split(inputs, wanted, order, jnp.array(n_held_out), jnp.array(n_fitted))
     return net, optax.adam(1e-3).init(eqx.filter(net, eqx.is_array)), split

@@ -34,6 +34,7 @@ from onebody.algorithms.protocol import Adapted, Metrics
 from onebody.algorithms.smt import SMT
 from onebody.algorithms.smt import Config as SMTConfig
 from onebody.algorithms.stage import Shared, StageConfig, learn_from
+from onebody.core import random
 from onebody.core.errors import OnebodyError, at_least, at_most, positive
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key, Transitions
@@ -156,7 +157,7 @@ class AdMRL:
         if self.config.tasks == "uniform":
             return self.family.space.sample(key, 1)
         middle, half = _box(self.family)
-        return middle + half * jnp.clip(jax.random.normal(key, (1, len(half))), -1.0, 1.0)
+        return middle + half * jnp.clip(random.normal(key, (1, len(half))), -1.0, 1.0)
 
     def _at(self, place: float, key: Key) -> Float[Array, "1 feature"]:
         """The task at this place in each feature, in units of half the space; a draw where the space is no box."""

@@ -31,6 +31,7 @@ from jaxtyping import Array, Float, Int
 
 from onebody.algorithms.maml import Meta, Seen, meta_step, seen
 from onebody.algorithms.protocol import Adapted, Metrics
+from onebody.core import random
 from onebody.core.errors import at_least
 from onebody.core.gaussian import Gaussian, standard
 from onebody.core.nets import Normalizer, trainable
@@ -110,7 +111,7 @@ def explore(
 ) -> tuple[Tried, Seen, float]:
     """Line 4: the episodes' latents, their steps, whose observations are followed by ε, and their mean return."""
     noise_key, key = jax.random.split(key)
-    noise = jax.random.normal(noise_key, (len(tasks), config.episodes, config.latent))
+    noise = random.normal(noise_key, (len(tasks), config.episodes, config.latent))
     found = rollout(simulator, policies, tasks, key, episodes=config.episodes, begun=noise)
     steps = seen(policies, found, with_task(found.observation, noise[:, None]), config)
     first = steps.advantage[:, : config.episodes]
@@ -175,13 +176,13 @@ class MAESN:
         policy = ConditionedGaussian(*shape)  # pyright: ignore[reportCallIssue]
         tasks = training_tasks(self.family.space, task_key, config.n_tasks)
         spread = standard(len(tasks), config.latent)
-        latents = spread._replace(mean=jax.random.normal(latent_key, spread.mean.shape))
+        latents = spread._replace(mean=random.normal(latent_key, spread.mean.shape))
         rate = jnp.full(config.latent, config.inner_rate)
         return State(policy, latents, Gaussian(rate, rate), tasks)
 
     def step(self, state: State, key: Key) -> tuple[State, Metrics]:
         task_key, *keys = jax.random.split(key, self.config.inner_steps + 2)
-        chosen = jax.random.randint(task_key, (self.config.meta_batch,), 0, len(state.tasks))
+        chosen = random.randint(task_key, (self.config.meta_batch,), 0, len(state.tasks))
         tasks, latents = state.tasks[chosen], some(state.latents, chosen)
         before, returns = [], []
         for k in keys[:-1]:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from onebody.algorithms.protocol import Metrics
+from onebody.core import random
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key
 from onebody.learning import validated
@@ -51,7 +52,7 @@ class Mixed(eqx.Module):
         n, size = len(self.members.net.biases[0]), observation.shape[-1]
         rows, acts = observation.reshape(-1, size), action.reshape(-1, action.shape[-1])
         groups = jnp.arange(-(-len(rows) // n))
-        turn = jax.random.randint(key_of(self.key, observation), groups.shape, 0, n)
+        turn = random.randint(key_of(self.key, observation), groups.shape, 0, n)
         dealt = (groups * n + (jnp.arange(n)[:, None] - turn) % n) % len(rows)  # the last group begins anew
         found = jax.vmap(lambda member, at: member(rows[at], acts[at]))(self.members, dealt)
         group, place = jnp.divmod(jnp.arange(len(rows)), n)

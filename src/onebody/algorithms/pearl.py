@@ -29,6 +29,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from onebody.algorithms.protocol import Adapted, Metrics
+from onebody.core import random
 from onebody.core.errors import OnebodyError, at_least, at_most, positive
 from onebody.core.gaussian import Gaussian, standard
 from onebody.core.nets import MLP
@@ -156,11 +157,11 @@ def update(
     """Lines 5-6."""
     nets = learner.nets
     task_key, context_key, batch_key, latent_key, action_key = jax.random.split(key, 5)
-    tasks = jax.random.randint(task_key, (config.meta_batch,), 0, len(replay.n_visits))
+    tasks = random.randint(task_key, (config.meta_batch,), 0, len(replay.n_visits))
     seen = context(replay.draw_recent(context_key, tasks, config.context_rows), dynamics_vary)
     rows = replay.draw(batch_key, tasks, config.batch)
-    latent_noise = jax.random.normal(latent_key, (config.meta_batch, config.latent))
-    noise = jax.random.normal(action_key, rows.action.shape)
+    latent_noise = random.normal(latent_key, (config.meta_batch, config.latent))
+    noise = random.normal(action_key, rows.action.shape)
 
     def critic_loss(parts: tuple[MLP, tuple[MLP, MLP]]) -> tuple[Array, tuple[Array, dict[str, Array]]]:
         encoder, critics = parts
@@ -256,7 +257,7 @@ class PEARL:
         replay = state.replay
         if not replay.n:
             replay = _filled(replay, self._begin(state, begin_key))
-        chosen = jax.random.randint(task_key, (self.config.visited,), 0, len(state.tasks))
+        chosen = random.randint(task_key, (self.config.visited,), 0, len(state.tasks))
         rows, metrics = self._visit(state.learner.nets, state.tasks[chosen], visit_key)
         replay = _visited(replay, chosen, rows)
         learner, found = improve(state.learner, replay, learn_key, self.config, self._dynamics_vary)
@@ -310,7 +311,7 @@ class PEARL:
             belief = standard(len(tasks), config.latent)
             if i not in from_prior:
                 recent = _beside(episodes[:kept])
-                some = np.asarray(jax.random.randint(context_key, (config.context_rows,), 0, recent.reward.shape[1]))
+                some = np.asarray(random.randint(context_key, (config.context_rows,), 0, recent.reward.shape[1]))
                 drawn = jax.tree.map(lambda x, some=some: x[:, some], recent)
                 drawn = drawn._replace(signal=drawn.reward) if config.dense_context else drawn
                 belief = _posterior(nets.encoder, context(drawn, self._dynamics_vary))
@@ -333,7 +334,7 @@ class PEARL:
 
 
 def _draw(belief: Gaussian, key: Key) -> Float[Array, "task latent"]:
-    return belief.sample(jax.random.normal(key, belief.mean.shape))
+    return belief.sample(random.normal(key, belief.mean.shape))
 
 
 def _with(actor: LatentPolicy, z: Float[Array, "task latent"]) -> LatentPolicy:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from onebody.core import random
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key
 from onebody.learning import first_order
@@ -46,7 +47,7 @@ class Visited(NamedTuple):
         return Visited(observation, task, jnp.cumsum(alive))
 
     def draw(self, key: Key, n: int) -> tuple[Float[Array, "n observation"], Float[Array, "n feature"]]:
-        row = jnp.searchsorted(self.counted, self.counted[-1] * jax.random.uniform(key, (n,)))
+        row = jnp.searchsorted(self.counted, self.counted[-1] * random.uniform(key, (n,)))
         return self.observation[row], self.task[row]
 
 
@@ -73,15 +74,15 @@ def practise(
     n_data = 0 if tasks is not None else min(round(config.from_data * config.batch), config.batch - n_start)
 
     def draw(key: Key, n: int) -> Array:
-        return family.space.sample(key, n) if tasks is None else tasks[jax.random.randint(key, (n,), 0, len(tasks))]
+        return family.space.sample(key, n) if tasks is None else tasks[random.randint(key, (n,), 0, len(tasks))]
 
     def start(key: Key, n: int) -> Array:
-        return starts[jax.random.randint(key, (n,), 0, len(starts))]
+        return starts[random.randint(key, (n,), 0, len(starts))]
 
     def follow(agent: Agent, key: Key) -> Visited:
         member_key, start_key, task_key, noise_key = jax.random.split(key, 4)
         task = draw(task_key, EPISODES)
-        noise = jax.random.normal(noise_key, (family.horizon, EPISODES, agent.policy.noise_size))
+        noise = random.normal(noise_key, (family.horizon, EPISODES, agent.policy.noise_size))
         member = model.random_member(member_key)
         begin = start(start_key, EPISODES)
         return Visited.along(first_order.imagine(agent.policy, member, family.outcome, begin, task, noise), task)
@@ -89,7 +90,7 @@ def practise(
     def improve(agent: Agent, visited: Visited, key: Key, rate: Array) -> tuple[Agent, dict[str, Array]]:
         member_key, visit_key, start_key, data_key, task_key, update_key = jax.random.split(key, 6)
         observation, own = visited.draw(visit_key, config.batch - n_start - n_data)
-        seen = data.observation[jax.random.randint(data_key, (n_data,), 0, data.size)]
+        seen = data.observation[random.randint(data_key, (n_data,), 0, data.size)]
         begin = jnp.concatenate([observation, start(start_key, n_start), seen])
         task = jnp.concatenate([own, draw(task_key, n_start + n_data)])
         return first_order.update(
@@ -135,6 +136,6 @@ def predict(
         return first_episode_return(seen.reward, seen.done).mean(-1), away
 
     returns, away = jax.lax.map(imagined, jnp.arange(model.size))
-    rows = jax.random.randint(row_key, (1024,), 0, jnp.maximum(data.size, 1))
+    rows = random.randint(row_key, (1024,), 0, jnp.maximum(data.size, 1))
     usual = model.disagreement(data.observation[rows], data.action[rows]).mean()
     return returns, away.mean(0) / usual

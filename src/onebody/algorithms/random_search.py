@@ -18,6 +18,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
 from onebody.algorithms.protocol import Adapted, Metrics
+from onebody.core import random
 from onebody.core.errors import positive
 from onebody.core.nets import Normalizer
 from onebody.core.returns import first_episode_return
@@ -61,7 +62,7 @@ class RandomSearch:
         task_key, direction_key, episode_key = jax.random.split(key, 3)
         tasks = jnp.tile(self.family.space.sample(task_key, self.config.directions), (2, 1))
         parameters, unravel = ravel_pytree(state.net)
-        directions = jax.random.normal(direction_key, (self.config.directions, len(parameters)))
+        directions = random.normal(direction_key, (self.config.directions, len(parameters)))
         steps = self.config.deviation * jnp.concatenate([directions, -directions])
         candidates = eqx.tree_at(lambda p: p.net, for_each(state, len(steps)), jax.vmap(unravel)(parameters + steps))
         seen = rollout(self.simulator, candidates, tasks, episode_key, episodes=1, deterministic=True)

@@ -25,6 +25,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from onebody.algorithms.protocol import Adapted, Metrics
+from onebody.core import random
 from onebody.core.errors import at_least, at_most, positive
 from onebody.core.nets import MLP
 from onebody.core.returns import first_episode_return
@@ -92,7 +93,7 @@ def update(learner: Learner, replay: TaskReplay, key: Key, config: Config) -> tu
     batch_key, next_key, action_key = jax.random.split(key, 3)
     rows = jax.tree.map(lambda x: x[0], replay.draw(batch_key, jnp.zeros(1, jnp.int32), config.batch))
     temperature = jnp.exp(learner.log_temperature)
-    action, log_prob, _ = learner.actor.sample(rows.next_observation, jax.random.normal(next_key, rows.action.shape))
+    action, log_prob, _ = learner.actor.sample(rows.next_observation, random.normal(next_key, rows.action.shape))
     following = jnp.minimum(*(value(q, rows.next_observation, action) for q in learner.targets))
     soft = following - temperature * log_prob
     wanted = rows.reward + config.discount * (1 - rows.terminated) * soft
@@ -103,7 +104,7 @@ def update(learner: Learner, replay: TaskReplay, key: Key, config: Config) -> tu
 
     loss, gradient = eqx.filter_value_and_grad(critic_loss)(learner.critics)
     critics, critic_state = descend(config.learning_rate, learner.critics, gradient, learner.optimizers[0])
-    noise = jax.random.normal(action_key, rows.action.shape)
+    noise = random.normal(action_key, rows.action.shape)
 
     def policy_loss(net: MLP) -> tuple[Array, Array]:
         actor = eqx.tree_at(lambda a: a.net, learner.actor, net)

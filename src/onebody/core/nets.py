@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from onebody.core import half as precision
+from onebody.core import random
 from onebody.core.types import Key
 
 Initializer = Callable[[Key, tuple[int, int]], Array]
@@ -20,7 +21,7 @@ def normalized_columns(gain: float) -> Initializer:
     """Gaussian weights, each output's column scaled to norm `gain` ("normc", Dhariwal et al. 2017)."""
 
     def initialize(key: Key, shape: tuple[int, int]) -> Array:
-        weight = jax.random.normal(key, shape)
+        weight = random.normal(key, shape)
         return gain * weight / jnp.linalg.norm(weight, axis=0, keepdims=True)
 
     return initialize
@@ -28,12 +29,12 @@ def normalized_columns(gain: float) -> Initializer:
 
 def truncated_normal(std: float) -> Initializer:
     """Normal weights of standard deviation `std`, cut at two deviations."""
-    return lambda key, shape: std * jax.random.truncated_normal(key, -2.0, 2.0, shape)
+    return lambda key, shape: std * random.truncated_normal(key, -2.0, 2.0, shape)
 
 
 def fan_in(gain: float) -> Initializer:
     """Normal weights of standard deviation gain / √inputs, cut at two deviations (LeCun et al. 1998)."""
-    return lambda key, shape: gain * jax.random.truncated_normal(key, -2.0, 2.0, shape) / jnp.sqrt(shape[0])
+    return lambda key, shape: gain * random.truncated_normal(key, -2.0, 2.0, shape) / jnp.sqrt(shape[0])
 
 
 @jax.custom_vjp

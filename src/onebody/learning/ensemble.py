@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PyTree
 
+from onebody.core import random
 from onebody.core.errors import at_least, positive
 from onebody.core.nets import MLP, Normalizer, fan_in, trainable
 from onebody.core.types import Key
@@ -83,7 +84,7 @@ class Ensemble(eqx.Module):
         return Member(jax.tree.map(lambda x: x[index], self.nets), self.observation, self.difference)
 
     def random_member(self, key: Key) -> "Member":
-        return self.member(jax.random.randint(key, (), 0, self.size))
+        return self.member(random.randint(key, (), 0, self.size))
 
     def predict(
         self, observation: Float[Array, "*axes observation"], action: Float[Array, "*axes action"]
@@ -168,7 +169,7 @@ def fit(
 
     def objective(parameters: PyTree, rows: Int[Array, "member batch"], key: Key) -> Float[Array, ""]:
         observation = data.observation[rows]
-        noise = jax.random.normal(key, (observation.size,)).reshape(observation.shape)
+        noise = random.normal(key, (observation.size,)).reshape(observation.shape)
         observation += jnp.minimum(config.input_noise * model.observation.spread, model.difference.spread) * noise
         difference = model.difference(data.next_observation[rows] - observation)
         nets = eqx.combine(parameters, fixed)
@@ -178,7 +179,7 @@ def fit(
     def step(carry: PyTree, row: tuple[Key, Array]) -> tuple[PyTree, Array]:
         parameters, state = carry
         (row_key, noise_key), rate = jax.random.split(row[0]), row[1]
-        rows = jax.random.randint(row_key, (model.size, config.batch), 0, data.size)
+        rows = random.randint(row_key, (model.size, config.batch), 0, data.size)
         value, gradient = jax.value_and_grad(objective)(parameters, rows, noise_key)
         updates, state = update(gradient, state, parameters)
         updates = jax.tree.map(lambda x: rate * x, updates)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PyTree
 
+from onebody.core import random
 from onebody.core.errors import OnebodyError, at_least, at_most, positive
 from onebody.core.nets import MLP, Normalizer, fan_in, normed_silu, renormalized, trainable
 from onebody.core.types import Key
@@ -208,7 +209,7 @@ def update(
     policy_optimizer, value_optimizer = _optimizers(config)
     parameters, fixed = eqx.partition(agent.policy.net, trainable(agent.policy.net))
     noise_key, pick_key = jax.random.split(key)
-    noise = jax.random.normal(noise_key, (config.window, len(start), agent.policy.noise_size))
+    noise = random.normal(noise_key, (config.window, len(start), agent.policy.noise_size))
 
     def objective(parameters: PyTree) -> tuple[Array, Windows]:
         policy = eqx.tree_at(lambda p: p.net, agent.policy, eqx.combine(parameters, fixed))

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from onebody.core import random
 from onebody.core.errors import OnebodyError, at_least, at_most, positive
 from onebody.core.types import Key
 
@@ -54,7 +55,7 @@ def coloured(key: Key, rows: int, steps: int, actions: int, exponent: float) -> 
     frequency = jnp.fft.rfftfreq(steps)
     inner = (frequency > 0) & (frequency < 0.5)  # the others have no phase
     scale = jnp.maximum(frequency, 1 / steps) ** (-exponent / 2)
-    real, imaginary = jax.random.normal(key, (2, rows, actions, len(frequency)))
+    real, imaginary = random.normal(key, (2, rows, actions, len(frequency)))
     spectrum = scale * jnp.where(inner, real + 1j * imaginary, jnp.sqrt(2.0) * real)
     deviation = jnp.sqrt((jnp.where(inner, 4.0, 2.0) * scale**2).sum()) / steps
     return jnp.swapaxes(jnp.fft.irfft(spectrum, n=steps) / deviation, 1, 2)
@@ -64,7 +65,7 @@ def plan(score: Score, mean: Float[Array, "time action"], key: Key, config: Plan
     """The best sequence found, in [-1, 1]; `icem` begins at `mean`."""
     shape = config.candidates, mean.shape[0], mean.shape[1]
     if config.method == "shooting":
-        drawn = jax.random.uniform(key, shape, minval=-1.0, maxval=1.0)
+        drawn = random.uniform(key, shape, low=-1.0, high=1.0)
         return drawn[jnp.argmax(score(drawn))]
     kept = max(1, round(0.3 * config.elites))
 

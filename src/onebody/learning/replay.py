@@ -1,10 +1,10 @@
 """A ring buffer of transitions that is a pytree, so it checkpoints with everything else."""
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from onebody.core import random
 from onebody.core.types import Key, Transitions
 
 
@@ -55,6 +55,6 @@ class Replay(eqx.Module):
 
         A window may run over the end of an episode; `done` marks it.
         """
-        start = jax.random.randint(key, (batch,), 0, jnp.maximum(self.size - length + 1, 1))
+        start = random.randint(key, (batch,), 0, jnp.maximum(self.size - length + 1, 1))
         index = start + jnp.arange(length)[:, None]
         return self.observation[index], self.action[index], self.next_observation[index], self.done[index]

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PyTree
 
+from onebody.core import random
 from onebody.core.gaussian import Gaussian, log_tanh_slope
 from onebody.core.nets import MLP, Initializer, Normalizer
 from onebody.core.types import Key
@@ -27,7 +28,7 @@ def uniform(limit: float | None = None) -> Initializer:
 
     def initialize(key: Key, shape: tuple[int, int]) -> Array:
         bound = shape[1] ** -0.5 if limit is None else limit
-        return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
+        return random.uniform(key, shape, low=-bound, high=bound)
 
     return initialize
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from onebody.core import random
 from onebody.core.types import Key
 
 
@@ -74,7 +75,7 @@ class TaskReplay(eqx.Module):
     def draw(self, key: Key, tasks: Int[Array, " task"], batch: int) -> Rows:
         """Uniform rows of each task, [task, batch, ...]."""
         size = self.initial + self.n_visits[tasks] * self.length
-        drawn = jax.random.uniform(key, (len(tasks), batch)) * size[:, None]
+        drawn = random.uniform(key, (len(tasks), batch)) * size[:, None]
         at = jnp.minimum(drawn.astype(jnp.int32), size[:, None] - 1)
         later = jnp.maximum(at - self.initial, 0)
         visit = self.visits[tasks[:, None], later // self.length]
@@ -92,7 +93,7 @@ class TaskReplay(eqx.Module):
         last = len(self.n_visits) * self.initial + self.visits[tasks, jnp.maximum(count - 1, 0)] * self.length
         first = jnp.where(count > 0, last, tasks * self.initial)
         size = jnp.where(count > 0, self.recent, self.initial)
-        drawn = jax.random.uniform(key, (len(tasks), batch)) * size[:, None]
+        drawn = random.uniform(key, (len(tasks), batch)) * size[:, None]
         return self._at(first[:, None] + jnp.minimum(drawn.astype(jnp.int32), size[:, None] - 1))
 
     def _at(self, row: Int[Array, "task batch"]) -> Rows:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PyTree
 
+from onebody.core import random
 from onebody.core.errors import OnebodyError, at_least, at_most, positive
 from onebody.core.nets import MLP, Normalizer, fan_in
 from onebody.core.types import Key
@@ -92,7 +93,7 @@ class Flawed(Member):
     def __call__(
         self, observation: Float[Array, "*axes observation"], action: Float[Array, "*axes action"]
     ) -> Float[Array, "*axes observation"]:
-        noise = jax.random.normal(key_of(jax.random.key(0), observation), observation.shape)
+        noise = random.normal(key_of(jax.random.key(0), observation), observation.shape)
         off = self.difference.spread * (self.bias + self.noise * noise)
         return within(super().__call__(observation, action) + off, self.observation)
 
@@ -152,7 +153,7 @@ def fit(
         net, optimizer, key = member
         split_key, epoch_key = jax.random.split(key)
         row = jnp.arange(data.capacity)
-        drawn = jnp.where(row < data.size, jax.random.uniform(split_key, (data.capacity,)), 2.0 + row)
+        drawn = jnp.where(row < data.size, random.uniform(split_key, (data.capacity,)), 2.0 + row)
         split = _Split(inputs, wanted, jnp.argsort(drawn), n_held_out, data.size - n_held_out)
         return _fitted(net, optimizer, split, epoch_key, config)
 
@@ -161,7 +162,7 @@ def fit(
     fitted = eqx.tree_at(lambda m: (m.nets, m.optimizer), model, (nets, optimizer))
     if model.bias is not None:
         bias_key = jax.random.fold_in(key, len(keys))  # the members have those before it
-        drawn = jax.random.uniform(bias_key, model.bias.shape, maxval=config.bias)
+        drawn = random.uniform(bias_key, model.bias.shape, high=config.bias)
         fitted = eqx.tree_at(lambda m: m.bias, fitted, drawn)
     return fitted, {"model/held_out_error": jnp.sqrt(loss), "model/epochs": epochs}
 
@@ -195,7 +196,7 @@ def _epoch(
     net: WeightNormed, optimizer: PyTree, split: _Split, key: Key, config: ValidatedConfig
 ) -> tuple[WeightNormed, PyTree]:
     """One pass over the rows that are fitted, in their order, from a place drawn at random."""
-    offset = jax.random.randint(key, (), 0, split.n_fitted)
+    offset = random.randint(key, (), 0, split.n_fitted)
 
     def step(i: Array, carry: tuple[WeightNormed, PyTree]) -> tuple[WeightNormed, PyTree]:
         net, optimizer = carry

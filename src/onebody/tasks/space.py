@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from onebody.core import random
 from onebody.core.errors import OnebodyError
 from onebody.core.types import Key
 
@@ -75,7 +75,7 @@ class Box:
         return len(self.low)
 
     def sample(self, key: Key, n: int) -> Float[Array, "n feature"]:
-        return jax.random.uniform(key, (n, self.size), minval=jnp.array(self.low), maxval=jnp.array(self.high))
+        return random.uniform(key, (n, self.size), low=jnp.array(self.low), high=jnp.array(self.high))
 
     def held_out(self, n: int) -> Float[Array, "n feature"]:
         unit = _low_discrepancy(n, self.size)
@@ -121,7 +121,7 @@ class Disk:
         return 2
 
     def sample(self, key: Key, n: int) -> Float[Array, "n 2"]:
-        return self._at(jax.random.uniform(key, (n, 2)))
+        return self._at(random.uniform(key, (n, 2)))
 
     def held_out(self, n: int) -> Float[Array, "n 2"]:
         return self._at(jnp.asarray(_low_discrepancy(n, 2), jnp.float32))
@@ -154,7 +154,7 @@ class Arc:
         return 2
 
     def sample(self, key: Key, n: int) -> Float[Array, "n 2"]:
-        return self._at(jax.random.uniform(key, (n,)))
+        return self._at(random.uniform(key, (n,)))
 
     def held_out(self, n: int) -> Float[Array, "n 2"]:
         return self._at(jnp.asarray(_low_discrepancy(n, 1)[:, 0], jnp.float32))
@@ -193,7 +193,7 @@ class FiniteSet:
         return len(self.tasks[0])
 
     def sample(self, key: Key, n: int) -> Float[Array, "n feature"]:
-        return jnp.array(self.tasks)[jax.random.randint(key, (n,), 0, len(self.tasks))]
+        return jnp.array(self.tasks)[random.randint(key, (n,), 0, len(self.tasks))]
 
     def held_out(self, n: int) -> Float[Array, "n feature"]:
         return jnp.array(self.tasks[:n])

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from onebody.core import random
 from onebody.core.types import Keys, Transitions
 from onebody.tasks.family import TaskFamily
 
@@ -25,7 +26,7 @@ class Imagination(eqx.Module):
         self, tasks: Float[Array, "task feature"], episodes: int, keys: Keys
     ) -> tuple[tuple[Array, Int[Array, "task episode"], Int[Array, "task episode"]], Array]:
         """Begin `episodes` episodes of each task, a key a task; the state (tasks, age, start) and observations."""
-        start = jax.vmap(lambda key: jax.random.randint(key, (episodes,), 0, len(self.starts)))(keys)
+        start = jax.vmap(lambda key: random.randint(key, (episodes,), 0, len(self.starts)))(keys)
         return (tasks, jnp.zeros_like(start), start), self.starts[start]
 
     def step(

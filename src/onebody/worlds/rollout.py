@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from onebody.core import random
 from onebody.core.types import Key, Keys, Transitions
 from onebody.learning.policies import Policy
 from onebody.tasks.family import TaskFamily
@@ -51,9 +52,7 @@ def rollout(
     start_key, noise_key = (jax.random.split(k, len(tasks)) for k in jax.random.split(key))  # a task's own
     state, observation = world.reset(tasks, episodes, start_key)
     shape = (steps, episodes, policies.noise_size)
-    noise = jax.vmap(lambda k: jnp.zeros(shape) if deterministic else jax.random.normal(k, shape), out_axes=1)(
-        noise_key
-    )
+    noise = jax.vmap(lambda k: jnp.zeros(shape) if deterministic else random.normal(k, shape), out_axes=1)(noise_key)
     begun = policies.memory((len(tasks), episodes)) if begun is None else begun
 
     def step(carry: Any, noise: Any) -> tuple[Any, Transitions]:

@@ -1,0 +1,35 @@
+"""Random arrays of any shape: the same numbers as `jax.random` gives, drawn along one axis and reshaped.
+
+On a CPU, `jax.random` compiles slowly and runs several times slower for shapes whose last axis is short.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from onebody.core.types import Key
+
+
+def normal(key: Key, shape: tuple[int, ...]) -> Float[Array, "..."]:
+    """Standard normal numbers."""
+    return jax.random.normal(key, (math.prod(shape),)).reshape(shape)
+
+
+def truncated_normal(key: Key, low: float, high: float, shape: tuple[int, ...]) -> Float[Array, "..."]:
+    """Standard normal numbers, given that they lie between `low` and `high`."""
+    return jax.random.truncated_normal(key, low, high, (math.prod(shape),)).reshape(shape)
+
+
+def uniform(
+    key: Key, shape: tuple[int, ...], low: float | Array = 0.0, high: float | Array = 1.0
+) -> Float[Array, "..."]:
+    """Uniform numbers from `low` to below `high`, each a number or an array that broadcasts to the shape."""
+    low, high = (jnp.broadcast_to(x, shape).ravel() for x in (low, high))
+    return jax.random.uniform(key, low.shape, minval=low, maxval=high).reshape(shape)
+
+
+def randint(key: Key, shape: tuple[int, ...], low: int | Array, high: int | Array) -> Int[Array, "..."]:
+    """Uniform integers from `low` to below `high`."""
+    return jax.random.randint(key, (math.prod(shape),), low, high).reshape(shape)
