@@ -1,5 +1,6 @@
-"""PPO: proximal policy optimisation (Schulman, Wolski, Dhariwal, Radford, Klimov 2017, arXiv:1707.06347), Algorithm 1,
-on the real simulator, for one task or for the mean of all.
+"""PPO: proximal policy optimisation on the real simulator (Schulman, Wolski, Dhariwal, Radford, Klimov 2017).
+
+arXiv:1707.06347, Algorithm 1, for one task or for the mean of all.
 
     1: initialise the policy and its value
     2: for n_iterations                                                                          `step`
