@@ -15,7 +15,7 @@ from onebody.core import random
 from onebody.core.errors import OnebodyError
 from onebody.core.gaussian import Gaussian, standard
 from onebody.core.nets import Normalizer
-from onebody.learning.policies import ConditionedGaussian
+from onebody.learning.policies import ConditionedGaussian, with_task
 from onebody.learning.trpo import TRPOConfig
 from onebody.runs import evaluate, policy_file, presets
 from onebody.tasks import registry
@@ -23,18 +23,24 @@ from onebody.tasks.space import FiniteSet
 from onebody.worlds.rollout import continued, rollout
 from onebody.worlds.simulator import Simulator
 
-SMOKE = presets.preset("maesn", "smoke")
 SPARSE = registry.make("pearl/sparse-point")
+SMALL = dataclasses.replace(presets.preset("maesn", "smoke"), episodes=12, meta_batch=3)
+TASKS = SPARSE.space.held_out(3)
 
 
-def explore(algorithm, state, latents, tasks, key):
+def new(family=SPARSE, config=SMALL):
+    algorithm = maesn.MAESN(family, config, Simulator(family))
+    return algorithm, algorithm.init(jax.random.key(0))
+
+
+def explore(algorithm, state, latents, key, tasks=TASKS):
     policies = maesn.with_latents(state.policy, latents)
     return maesn.explore(algorithm.simulator, policies, tasks, key, algorithm.config)
 
 
-def new(family=SPARSE, config=SMOKE):
-    algorithm = maesn.MAESN(family, config, Simulator(family))
-    return algorithm, algorithm.init(jax.random.key(0))
+def louder(state):
+    """Its policy acts by what it sees; at first it hardly does."""
+    return eqx.tree_at(lambda s: s.policy.net.weights[-1], state, 100 * state.policy.net.weights[-1])
 
 
 def test_the_inner_step_by_hand():
@@ -49,33 +55,36 @@ def test_the_inner_step_by_hand():
 def test_the_inner_step_follows_finite_differences_of_its_loss():
     """For each task, and each number of its latent."""
     keys = jax.random.split(jax.random.key(0), 4)
-    tried = maesn.Tried(random.normal(keys[0], (3, 8, 2)), random.normal(keys[1], (3, 8)))
+    tried = maesn.Tried(random.normal(keys[0], (3, 12, 2)), random.normal(keys[1], (3, 12)))
     latents = Gaussian(*(0.5 * random.normal(key, (3, 2)) for key in keys[2:]))
     rates = Gaussian(jnp.array([0.5, 1.0]), jnp.array([2.0, 0.25]))
-    moved = maesn.inner_step(latents, tried, rates)
+    step = jax.tree.map(jnp.subtract, maesn.inner_step(latents, tried, rates), latents)
+
+    @jax.jit
+    def slopes(latents, tried):
+        def loss(by):
+            moved = Gaussian(latents.mean + by[:2], latents.log_std + by[2:])
+            return jax.vmap(maesn.inner_loss)(moved, tried)
+
+        return jax.vmap(lambda by: (loss(by) - loss(-by)) / 2e-4)(1e-4 * jnp.eye(4))
+
     with jax.enable_x64(True):
-        wide, tried = jax.tree.map(lambda x: x.astype(jnp.float64), (latents, tried))
-        loss = jax.jit(jax.vmap(maesn.inner_loss))
-        for part, feature in itertools.product((0, 1), (0, 1)):
-            at = [wide._replace(**{wide._fields[part]: wide[part].at[:, feature].add(by)}) for by in (1e-4, -1e-4)]
-            slope = (loss(at[0], tried) - loss(at[1], tried)) / 2e-4
-            step = (moved[part] - latents[part])[:, feature]
-            np.testing.assert_allclose(step, -rates[part][feature] * slope, rtol=1e-4, atol=1e-6)
+        slope = np.asarray(slopes(*jax.tree.map(lambda x: x.astype(jnp.float64), (latents, tried))))
+    wanted = -np.concatenate(rates)[:, None] * slope
+    np.testing.assert_allclose(np.concatenate(step, axis=1).T, wanted, rtol=1e-4, atol=1e-6)
 
 
 @pytest.fixture(scope="module")
 def problem():
-    """A state whose policy reads z, and what a meta-batch with two inner steps saw; tasks 0 and 2 are drawn."""
-    config = dataclasses.replace(SMOKE, inner_steps=2, kl=0.3)
-    algorithm, state = new(config=config)
-    louder = eqx.tree_at(lambda s: s.policy.net.weights[-1], state, 100 * state.policy.net.weights[-1])
-    chosen, key = jnp.array([0, 2, 2]), jax.random.key(3)
-    latents, before = maesn.some(louder.latents, chosen), []
+    """What a meta-batch with two inner steps saw, in which task 2 is drawn twice and tasks 1 and 3 are not."""
+    algorithm, state = new(config=dataclasses.replace(SMALL, inner_steps=2, kl=0.3))
+    state, chosen, before = louder(state), jnp.array([0, 2, 2]), []
+    latents = maesn.some(state.latents, chosen)
     for i in range(3):
-        tried, after, _ = explore(algorithm, louder, latents, louder.tasks[chosen], jax.random.fold_in(key, i))
-        latents = maesn.inner_step(latents, tried, louder.rates)
+        tried, after, _ = explore(algorithm, state, latents, jax.random.key(i), state.tasks[chosen])
+        latents = maesn.inner_step(latents, tried, state.rates)
         before.append(tried)
-    return algorithm, louder, chosen, tuple(before[:2]), after
+    return algorithm, state, chosen, tuple(before[:2]), after
 
 
 def test_the_outer_gradient_is_that_of_finite_differences(problem):
@@ -117,74 +126,56 @@ def test_without_advantages_the_outer_step_brings_the_latents_of_the_batch_to_th
 
 
 def test_an_episode_has_one_latent_and_others_have_others():
-    """With next to no noise of their own, actions are the mean of observation and z = μ + σ ε."""
-    family = registry.make("maml/point")
-    algorithm, state = new(family)
-    where = lambda s: (s.policy.log_std, s.policy.net.weights[-1])  # noqa: E731
-    state = eqx.tree_at(where, state, (jnp.full(2, -20.0), 100 * state.policy.net.weights[-1]))
-    latents = Gaussian(jnp.array([[0.5, -0.5], [0.0, 1.0]]), jnp.log(jnp.array([[1.0, 2.0], [0.5, 1.0]])))
-    tasks = jnp.array([[0.1, 0.1], [0.4, -0.4]])
-    tried, steps, _ = explore(algorithm, state, latents, tasks, jax.random.key(1))
-    z = tried.latent
-    assert z.shape == (2, SMOKE.episodes, 2)
-    assert np.ptp(z, axis=1).min() > 0.1
-    by_hand = state.policy.distribution(
-        jnp.concatenate(
-            [
-                steps.observation[..., :2].reshape(2, family.horizon, SMOKE.episodes, 2),
-                jnp.broadcast_to(z[:, None], (2, family.horizon, SMOKE.episodes, 2)),
-            ],
-            axis=-1,
-        )
-    ).mean
-    np.testing.assert_allclose(steps.action, by_hand.reshape(2, -1, 2), atol=1e-5)
+    """With next to no noise of their own, actions are the mean of observation and z; without any, z is μ."""
+    algorithm, state = new()
+    state = eqx.tree_at(lambda s: s.policy.log_std, louder(state), jnp.full(2, -20.0))
+    latents = Gaussian(jnp.array([[0.5, -0.5], [0.0, 1.0], [1.0, 1.0]]), jnp.log(jnp.array([[1.0, 2.0]] * 3)))
+    tried, steps, _ = explore(algorithm, state, latents, jax.random.key(1))
+    assert np.ptp(tried.latent, axis=1).min() > 0.1
+    z = jnp.broadcast_to(tried.latent[:, None], (3, SPARSE.horizon, SMALL.episodes, 2)).reshape(3, -1, 2)
+    by_hand = state.policy.distribution(with_task(steps.observation[..., :2], z)).mean
+    np.testing.assert_allclose(steps.action, by_hand, atol=1e-5)
     np.testing.assert_allclose(steps.taken.mean, steps.action, atol=1e-5)
-    quiet = rollout(
-        Simulator(family), maesn.with_latents(state.policy, latents), tasks, jax.random.key(2), episodes=1, steps=1
-    )
-    wanted = state.policy.distribution(jnp.concatenate([quiet.observation[:, 0, 0], latents.mean], axis=-1)).mean
-    np.testing.assert_allclose(quiet.action[:, 0, 0], wanted, atol=1e-5)
+    policies = maesn.with_latents(state.policy, latents)
+    quiet = rollout(algorithm.simulator, policies, TASKS, jax.random.key(2), episodes=SMALL.episodes)
+    mean = jnp.broadcast_to(latents.mean[:, None], (3, SMALL.episodes, 2))
+    wanted = state.policy.distribution(with_task(quiet.observation[:, 0], mean)).mean
+    np.testing.assert_allclose(quiet.action[:, 0], wanted, atol=1e-5)
 
 
 def test_the_advantage_of_a_latent_is_what_its_episode_returned():
-    """From one place, with returns that are the rewards' sum: the order of episodes is that of their returns."""
-    algorithm, state = new(config=dataclasses.replace(SMOKE, episodes=12, discount=1.0))
-    tried, steps, reached = explore(algorithm, state, standard(2, 2), SPARSE.space.held_out(2), jax.random.key(1))
-    places = steps.observation[..., :2].reshape(2, SPARSE.horizon, 12, 2)
-    away = jnp.linalg.norm(places - SPARSE.space.held_out(2)[:, None, None], axis=-1)
-    rough = -away.sum(1)  # all rewards but the last
-    for task in range(2):
-        assert np.corrcoef(rough[task], tried.advantage[task])[0, 1] > 0.98
+    """All episodes begin in one place, so that their advantages differ as their returns do."""
+    algorithm, state = new(config=dataclasses.replace(SMALL, discount=1.0))
+    tried, steps, reached = explore(algorithm, state, standard(3, 2), jax.random.key(1))
+    places = steps.observation[..., :2].reshape(3, SPARSE.horizon, SMALL.episodes, 2)
+    returned = -np.linalg.norm(places - TASKS[:, None, None], axis=-1).sum(1)  # but for the last reward
+    for task in range(3):
+        assert np.corrcoef(returned[task], tried.advantage[task])[0, 1] > 0.98
     np.testing.assert_allclose(tried.advantage.mean(1), 0, atol=1e-5)
     np.testing.assert_allclose(tried.advantage.std(1), 1, atol=1e-4)
-    assert reached == pytest.approx(float(rough.mean()), abs=1.5)
+    assert reached == pytest.approx(float(returned.mean()), abs=1.5)
 
 
 def test_nothing_seen_moves_no_latent():
     algorithm, state = new(SPARSE.tested)
     still = eqx.tree_at(lambda s: s.policy.log_std, state, jnp.full(2, -20.0))
-    stages = list(itertools.islice(algorithm.adapt(still, SPARSE.space.held_out(3), jax.random.key(0)), 2))
-    np.testing.assert_array_equal(stages[1].belief.mean, jnp.zeros((3, 2)))
+    *_, after = itertools.islice(algorithm.adapt(still, TASKS, jax.random.key(0)), 2)
+    np.testing.assert_array_equal(after.belief.mean, jnp.zeros((3, 2)))
 
 
 @pytest.mark.parametrize(("inner_steps", "shares"), [(1, (1.0, 1.0, 0.5)), (2, (1.0, 1.0, 1.0, 0.5))])
 def test_adaptation_begins_at_the_prior_and_moves_the_latent_alone(inner_steps, shares):
-    algorithm, state = new(config=dataclasses.replace(SMOKE, inner_steps=inner_steps))
-    tasks, key = SPARSE.space.held_out(4), jax.random.key(7)
-    stages = list(itertools.islice(algorithm.adapt(state, tasks, key), len(shares) + 1))
-    assert algorithm.simulator.samples == len(shares) * 4 * SMOKE.episodes * SPARSE.horizon
-    for x in stages[0].belief:
-        np.testing.assert_array_equal(x, jnp.zeros((4, 2)))
+    algorithm, state = new(config=dataclasses.replace(SMALL, inner_steps=inner_steps))
+    key, weights = jax.random.key(7), state.policy.net.weights[0]
+    stages = list(itertools.islice(algorithm.adapt(state, TASKS, key), len(shares) + 1))
+    assert algorithm.simulator.samples == len(shares) * 3 * SMALL.episodes * SPARSE.horizon
+    np.testing.assert_array_equal(jnp.stack(stages[0].belief), jnp.zeros((2, 3, 2)))
     for i, share in enumerate(shares):
-        latents = stages[i].belief
-        tried, *_ = explore(algorithm, state, latents, tasks, jax.random.fold_in(key, i))
-        wanted = maesn.inner_step(latents, tried, jax.tree.map(lambda x, share=share: share * x, state.rates))
-        np.testing.assert_allclose(stages[i + 1].belief.mean, wanted.mean, atol=1e-6)
-        np.testing.assert_allclose(stages[i + 1].belief.log_std, wanted.log_std, atol=1e-6)
-        weights = stages[i + 1].policies.policy.net.weights[0]
-        np.testing.assert_array_equal(weights, jnp.broadcast_to(state.policy.net.weights[0], weights.shape))
-    *_, two = itertools.islice(algorithm.adapt(state, tasks[:2], key), 2)
-    np.testing.assert_allclose(two.belief.mean, stages[1].belief.mean[:2], atol=1e-5)
+        latents, after = stages[i].belief, stages[i + 1]
+        tried, *_ = explore(algorithm, state, latents, jax.random.fold_in(key, i))
+        wanted = maesn.inner_step(latents, tried, Gaussian(*(share * rate for rate in state.rates)))
+        np.testing.assert_allclose(jnp.stack(after.belief), jnp.stack(wanted), atol=1e-6)
+        assert (after.policies.policy.net.weights[0] == weights).all()
 
 
 def test_a_saved_policy_acts_with_the_mean_latent(tmp_path):
@@ -200,20 +191,20 @@ def test_a_saved_policy_acts_with_the_mean_latent(tmp_path):
 @pytest.mark.parametrize(("change", "message"), [({"latent": 0}, "latent"), ({"kl": -0.1}, "kl")])
 def test_bad_settings_are_refused(change, message):
     with pytest.raises(OnebodyError, match=message):
-        dataclasses.replace(SMOKE, **change)
+        dataclasses.replace(SMALL, **change)
 
 
 FEW = FiniteSet(((1.0, 0.0), (0.0, 1.0), (-1.0, 0.0)))
 SPARSE_FEW = dataclasses.replace(SPARSE.tested, id="test/few-sparse", space=FEW)
 DENSE_FEW = dataclasses.replace(SPARSE, id="test/few", space=FEW, test=SPARSE_FEW)
-GOALS = jnp.tile(FEW.held_out(3), (20, 1))
+GOALS = jnp.tile(FEW.held_out(3), (10, 1))
 
 
 @pytest.fixture(scope="module")
 def trained():
     """On dense rewards, for three goals on the half circle; it is then tested with 50 episodes a stage."""
     quick = {"n_iterations": 30, "meta_batch": 10, "episodes": 20, "hidden": (32, 32)}
-    config = dataclasses.replace(SMOKE, **quick, trpo=TRPOConfig(max_kl=0.04, entropy=0.0, damping=1e-3))
+    config = dataclasses.replace(SMALL, **quick, trpo=TRPOConfig(max_kl=0.04, entropy=0.0, damping=1e-3))
     algorithm, state = new(DENSE_FEW, config)
     for i in range(config.n_iterations):
         state, _ = algorithm.step(state, jax.random.key(i))
@@ -238,7 +229,7 @@ def test_adaptation_from_the_prior_finds_a_sparse_goal_better_than_chance(traine
     config, state = trained
     *_, found = stages(trained, SPARSE_FEW, 3)
     prior = maesn.with_latents(state.policy, standard(len(GOALS), config.latent))
-    noise = random.normal(jax.random.key(5), (len(GOALS), 20, config.latent))
-    tried, _ = continued(Simulator(SPARSE_FEW), prior, noise, GOALS, jax.random.key(6), 20)
+    noise = random.normal(jax.random.key(5), (len(GOALS), config.episodes, config.latent))
+    tried, _ = continued(Simulator(SPARSE_FEW), prior, noise, GOALS, jax.random.key(6), config.episodes)
     chance = float((tried.reward.max(axis=1) > 0).mean())
     assert (found > 0).mean() > chance + 0.3 > 0.3, (chance, found)

@@ -90,14 +90,15 @@ class Tried(NamedTuple):
     advantage: Float[Array, "*task episode"]
 
 
-def inner_loss(latent: Gaussian, tried: Tried) -> Float[Array, ""]:
+def inner_loss(latent: Gaussian, episodes: Tried) -> Float[Array, ""]:
     """Of one task; its gradient is REINFORCE's."""
-    return -jnp.mean(latent.log_prob(tried.latent) * tried.advantage)
+    return -jnp.mean(latent.log_prob(episodes.latent) * episodes.advantage)
 
 
-def inner_step(latents: Gaussian, tried: Tried, rates: Gaussian) -> Gaussian:
+@jax.jit
+def inner_step(latents: Gaussian, episodes: Tried, rates: Gaussian) -> Gaussian:
     """Line 5 of each task."""
-    gradient = jax.vmap(jax.grad(inner_loss))(latents, tried)
+    gradient = jax.vmap(jax.grad(inner_loss))(latents, episodes)
     return jax.tree.map(lambda x, rate, g: x - rate * g, latents, rates, gradient)
 
 
@@ -114,10 +115,16 @@ def explore(
     noise = random.normal(noise_key, (len(tasks), config.episodes, config.latent))
     found, _ = continued(simulator, policies, noise, tasks, key, config.episodes)
     steps = seen(policies, found, with_task(found.observation, noise[:, None]), config)
-    first = steps.advantage[:, : config.episodes]
+    reached = first_episode_return(found.reward, found.done).mean()
+    return tried(policies.latent, noise, steps), steps, float(reached)
+
+
+@jax.jit
+def tried(latents: Gaussian, noise: Float[Array, "task episode latent"], steps: Seen) -> Tried:
+    """Episodes by the advantage of their first steps, which are the first rows of a task."""
+    first = steps.advantage[:, : noise.shape[1]]
     advantage = (first - first.mean(1, keepdims=True)) / (first.std(1, keepdims=True) + 1e-8)
-    tried = Tried(jax.vmap(Gaussian.sample)(policies.latent, noise), advantage)
-    return tried, steps, float(first_episode_return(found.reward, found.done).mean())
+    return Tried(jax.vmap(Gaussian.sample)(latents, noise), advantage)
 
 
 def some(latents: Gaussian, tasks: Int[Array, " task"]) -> Gaussian:
@@ -134,8 +141,8 @@ def adapted_distribution(
     policy: ConditionedGaussian, latents: Gaussian, rates: Gaussian, before: tuple[Tried, ...], after: Seen
 ) -> Gaussian:
     """What the policy would do in the states of `after` with adapted latents, [task, row, action]."""
-    for tried in before:
-        latents = inner_step(latents, tried, rates)
+    for episodes in before:
+        latents = inner_step(latents, episodes, rates)
     latents = jax.tree.map(lambda x: x[:, None], latents)  # those of a task, in all its rows
     return LatentGaussian(policy, latents).distribution(after.observation)
 
@@ -187,9 +194,9 @@ class MAESN:
         before, returns = [], []
         for k in keys[:-1]:
             policies = with_latents(state.policy, latents)
-            tried, _, reached = explore(self.simulator, policies, tasks, k, self.config)
-            latents = inner_step(latents, tried, state.rates)
-            before.append(tried)
+            episodes, _, reached = explore(self.simulator, policies, tasks, k, self.config)
+            latents = inner_step(latents, episodes, state.rates)
+            before.append(episodes)
             returns.append(reached)
         policies = with_latents(state.policy, latents)
         _, after, reached = explore(self.simulator, policies, tasks, keys[-1], self.config)
@@ -203,6 +210,6 @@ class MAESN:
         for stage in itertools.count():
             policies = with_latents(state.policy, latents)
             yield Adapted(policies, belief=latents)
-            tried, *_ = explore(self.simulator, policies, tasks, jax.random.fold_in(key, stage), self.config)
+            episodes, *_ = explore(self.simulator, policies, tasks, jax.random.fold_in(key, stage), self.config)
             share = 0.5 ** max(0, stage - self.config.inner_steps)
-            latents = inner_step(latents, tried, Gaussian(*(share * rate for rate in state.rates)))
+            latents = inner_step(latents, episodes, Gaussian(*(share * rate for rate in state.rates)))
