@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from mujoco.batch import Batch
 
-from benchmarks import admrl, mb_mpo, omni, pearl, physics_share
+from benchmarks import admrl, mb_mpo, off_policy, omni, pearl, physics_share
 from benchmarks.products import Shape, backward, best_seconds, forward
 from benchmarks.timing import report, seconds
 from onebody.algorithms import smt, stage
@@ -193,6 +193,7 @@ def main() -> None:
     pearl.main()
     admrl.main()
     mb_mpo.main()
+    off_policy.main()
     with tempfile.TemporaryDirectory() as folder:
         gymnasium_beside_ours(folder)
     for name in ("pearl/cheetah-vel", "pearl/ant-dir", "pearl/humanoid-dir", "smt/ant-vel", "smt/humanoid-vel"):

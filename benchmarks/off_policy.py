@@ -1,6 +1,8 @@
-"""Gradient steps of SAC and DDPG with the paper's sizes on the half-cheetah, beside their matrix products."""
+"""Gradient steps of SAC and DDPG on the half-cheetah, with the sizes of `paper` (DDPG's are those of MB-MPO's
+comparison) and, DDPG, of Lillicrap et al. 2016, beside their matrix products."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -35,25 +37,35 @@ def ddpg_products(config: ddpg.Config) -> list[Shape]:
     return forward(n, actor) * 2 + backward(n, actor) + judged + forward(n, critic) * 2 + backward(n, critic)
 
 
-def gradient_steps(name: str, module: Any, kind: Any, products: list[Shape], **change: Any) -> None:
-    """Of a state whose replay holds numbers for a training of 100,000 samples."""
-    config = dataclasses.replace(presets.preset(name, "paper"), n_iterations=10, **change)
-    algorithm = kind(FAMILY, config, Simulator(FAMILY))
+def gradient_step(label: str, algorithm: Any, products: list[Shape], improve: Callable[[Any, Any, Any], Any]) -> None:
+    """Of a state whose replay holds numbers.
+
+    Args:
+        improve: learner, newest rows and replay -> what `STEPS` gradient steps make of the learner.
+    """
     state = algorithm.init(jax.random.key(0))
     drawn = jax.tree.map(lambda x: random.normal(jax.random.key(1), x.shape), state.replay.rows)
-    replay = dataclasses.replace(state.replay, rows=drawn, n_visits=state.replay.n_visits + 10)
-    newest = () if name == "sac" else (jax.tree.map(lambda x: x[None, : replay.length], drawn),)
-    step = lambda: module.improve(state.learner, *newest, replay, jax.random.key(0), config)[0]  # noqa: E731
-    taken = seconds({name: step}, 5)[name] / STEPS
+    visits = algorithm.config.n_iterations
+    replay = dataclasses.replace(state.replay, rows=drawn, n_visits=state.replay.n_visits + visits)
+    newest = jax.tree.map(lambda x: x[None, : replay.length], drawn)
+    taken = seconds({label: lambda: improve(state.learner, newest, replay)}, 5)[label] / STEPS
     alone = best_seconds(products)
     detail = f"{taken * 1e3:.3f} ms, drawn from replay; its matrix products alone {alone * 1e3:.3f} ms"
-    report(f"{name}/gradient-step", taken / alone, 1.6, "lower", detail)
+    report(f"{label}/gradient-step", taken / alone, 1.6, "lower", detail)
 
 
 def main() -> None:
-    sac, small = presets.preset("sac", "paper"), presets.preset("ddpg", "paper")
-    gradient_steps("sac", sac_baseline, sac_baseline.SAC, sac_products(sac), n_gradient=STEPS)
-    gradient_steps("ddpg", ddpg, ddpg.DDPG, ddpg_products(small), episodes=2, n_gradient=STEPS // 2)
+    key = jax.random.key(0)
+    config = dataclasses.replace(presets.preset("sac", "paper"), n_iterations=10, n_gradient=STEPS)
+    algorithm = sac_baseline.SAC(FAMILY, config, Simulator(FAMILY))
+    gradient_step(
+        "sac", algorithm, sac_products(config), lambda *of: sac_baseline.improve(of[0], of[2], key, config)[0]
+    )
+    for label, sizes in {"ddpg": {}, "ddpg-400-300": {"hidden": (400, 300), "critic_hidden": (400, 300)}}.items():
+        small = dataclasses.replace(presets.preset("ddpg", "paper"), n_iterations=10, episodes=2, n_gradient=STEPS // 2)
+        own = dataclasses.replace(small, **sizes)
+        algorithm = ddpg.DDPG(FAMILY, own, Simulator(FAMILY))
+        gradient_step(label, algorithm, ddpg_products(own), lambda *of, own=own: ddpg.improve(*of, key, own)[0])
 
 
 if __name__ == "__main__":

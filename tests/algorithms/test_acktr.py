@@ -49,7 +49,7 @@ def test_a_policy_step_makes_good_actions_likelier_within_its_trust_region():
     """No momentum, so that the step alone counts, and linear, so that its factors are exact."""
     step = KFACConfig(rate=0.01, radius=0.003, damping=1e-6, decay=0.9, momentum=0.0)
     algorithm, state = new(hidden=(), policy=step)
-    state = eqx.tree_at(lambda s: s.rate, state, jnp.asarray(1e6))
+    state = eqx.tree_at(lambda s: (s.rate, s.policy.log_std), state, (jnp.asarray(1e6), jnp.array([-0.7, 0.3])))
     observation, noise = random.normal(jax.random.key(1), (2, 5000, 2))
     action = state.policy.distribution(observation).sample(noise)
     advantage = action[:, 0] * observation[:, 1] - action[:, 1] ** 2
@@ -57,17 +57,17 @@ def test_a_policy_step_makes_good_actions_likelier_within_its_trust_region():
     old, new_one = (each.policy.distribution(observation) for each in (state, moved))
     assert float(old.kl(new_one).mean()) == pytest.approx(0.003, rel=0.1)
     assert float((advantage * (new_one.log_prob(action) - old.log_prob(action))).mean()) > 0.05
-    assert float(moved.policy.log_std[1]) < -0.01
+    assert float(moved.policy.log_std[1]) < 0.3 - 0.01
 
 
 def test_a_single_task_is_learned_from_its_own_samples():
-    """Standing still has -14.0 and -15.6, the optimum about -2.5."""
-    policy = KFACConfig(rate=0.3, radius=0.02, damping=0.01, decay=0.5, momentum=0.0)
+    """Standing still has -15.6, the optimum about -2.5."""
+    policy = KFACConfig(rate=1.0, radius=0.05, damping=0.01, decay=0.5, momentum=0.0)
     value = KFACConfig(rate=0.1, radius=0.15, damping=0.025, decay=0.9)
-    settings = {"hidden": (32, 32), "value_hidden": (32, 32), "discount": 0.9, "policy": policy, "value": value}
-    algorithm, state = new(refine_episodes=40, n_value=25, kl=0.02, **settings)
-    tasks = jnp.array([[0.7, 0.0], [-0.5, 0.6]])
-    stages, used = zip(*evaluate.stages_of(algorithm, state, tasks, 16, seed=3), strict=True)
-    reached = [float(evaluate.real_return(POINT, stage.policies, tasks).mean()) for stage in stages]
-    assert used == tuple(800 * i for i in range(17))
-    assert reached[-1] > -5.0 and reached[0] < -10.0, reached
+    settings = {"discount": 0.8, "trace": 0.9, "kl": 0.05, "policy": policy, "value": value}
+    algorithm, state = new(refine_episodes=40, hidden=(32, 32), value_hidden=(32, 32), n_value=10, **settings)
+    tasks = jnp.array([[-0.5, 0.6]])
+    stages, used = zip(*evaluate.stages_of(algorithm, state, tasks, 9, seed=3), strict=True)
+    before, after = (float(evaluate.real_return(POINT, stages[i].policies, tasks).mean()) for i in (0, -1))
+    assert used == tuple(800 * i for i in range(10))
+    assert after > -5.0 and before < -10.0, (before, after)

@@ -36,6 +36,7 @@ from onebody.learning.actor_critic import ValueConfig
 from onebody.learning.dynamics import DynamicsConfig
 from onebody.learning.ensemble import EnsembleConfig
 from onebody.learning.first_order import FirstOrderConfig
+from onebody.learning.kfac import KFACConfig
 from onebody.learning.planning import PlanConfig
 from onebody.learning.trpo import TRPOConfig
 from onebody.learning.validated import ValidatedConfig
@@ -200,7 +201,11 @@ _CONFIGS: dict[tuple[str, str], Any] = {
     ("trpo", "laptop"): trpo_baseline.Config(n_iterations=200),
     ("trpo", "smoke"): trpo_baseline.Config(n_iterations=2, episodes=4, refine_episodes=2, hidden=(16, 16)),
     ("acktr", "paper"): acktr.Config(),
-    ("acktr", "laptop"): acktr.Config(n_iterations=200),
+    ("acktr", "laptop"): acktr.Config(
+        n_iterations=200,
+        policy=KFACConfig(rate=0.03, radius=0.005, damping=0.01, decay=0.8),
+        value=KFACConfig(rate=0.01, radius=0.15, damping=0.025, decay=0.95),
+    ),
     ("acktr", "smoke"): acktr.Config(
         n_iterations=2, episodes=4, refine_episodes=2, hidden=(16, 16), value_hidden=(16, 16), n_value=3
     ),
@@ -213,7 +218,7 @@ _CONFIGS: dict[tuple[str, str], Any] = {
     ("sac", "laptop"): sac_baseline.Config(n_iterations=40),
     ("sac", "smoke"): sac_baseline.Config(n_iterations=2, episodes=2, n_gradient=5, batch=16, hidden=(16, 16)),
     ("ddpg", "paper"): ddpg.Config(),
-    ("ddpg", "laptop"): ddpg.Config(n_iterations=40),
+    ("ddpg", "laptop"): ddpg.Config(n_iterations=40, learning_rate=1e-4),
     ("ddpg", "smoke"): ddpg.Config(
         n_iterations=2, episodes=2, n_gradient=5, batch=16, hidden=(16, 16), critic_hidden=(16, 16)
     ),
