@@ -12,7 +12,6 @@ import pytest
 from onebody.algorithms import rl2
 from onebody.core import random
 from onebody.core.types import Transitions
-from onebody.learning.recurrent import seen
 from onebody.runs import evaluate, presets
 from onebody.tasks import registry
 from onebody.tasks.body import ClosedFormBody
@@ -68,7 +67,7 @@ def test_the_memory_goes_on_over_episodes_and_is_fresh_in_each_trial(monkeypatch
         assert (n, steps) == (4, 2 * family.horizon) and trials.done[:, [family.horizon - 1, -1]].all()
         hidden, inputs = jnp.zeros((n, 16)), (jnp.zeros((n, family.body.action_size)), jnp.zeros(n), jnp.zeros(n, bool))
         for t in range(steps):
-            hidden = state.net.step(seen(trials.observation[:, t], *inputs), hidden)
+            hidden = state.net.step(state.net.seen(trials.observation[:, t], *inputs), hidden)
             mean = state.net.distribution(hidden).mean
             np.testing.assert_allclose(trials.action[:, t], mean, atol=1e-3)
             inputs = trials.action[:, t], trials.reward[:, t], trials.done[:, t]
@@ -80,6 +79,16 @@ def test_nothing_is_gained_at_the_policy_that_took_the_trials():
     algorithm, state = new(n_epochs=1)
     _, metrics = algorithm.step(state, jax.random.key(0))
     assert abs(metrics["policy/gain"]) < 1e-5 and abs(metrics["policy/kl"]) < 1e-6
+
+
+def test_new_statistics_change_no_action():
+    algorithm, state = new(registry.make("point/goal"), normalize=True, learning_rate=1e-12)
+    first, _ = algorithm.step(state, jax.random.key(1))
+    then, _ = algorithm.step(first, jax.random.key(2))
+    raw = jax.random.normal(jax.random.key(3), (7, 5, 2)), jnp.ones((7, 5, 2)), jnp.ones((7, 5)), jnp.ones((7, 5), bool)
+    assert (then.net.observation.std != first.net.observation.std).all()
+    now, before = (state.net.trial(state.net.seen(*raw)).mean for state in (then, first))
+    np.testing.assert_allclose(now, before, atol=1e-6)
 
 
 def test_returns_end_with_the_episode_or_go_on_over_the_trial():

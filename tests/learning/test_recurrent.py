@@ -8,14 +8,14 @@ import pytest
 
 from onebody.core import random
 from onebody.learning.policies import Remembering, for_each
-from onebody.learning.recurrent import KEPT, Memory, RecurrentNet, RecurrentPolicy, seen
+from onebody.learning.recurrent import KEPT, Memory, RecurrentNet, RecurrentPolicy
 
 
 def test_a_step_by_hand():
     """One unit, one input; update gate, reset gate, candidate."""
     net = RecurrentNet(jax.random.key(0), 1, 1, 1)
     weights = jnp.array([[1.0, 2.0, 3.0]]), jnp.array([[0.5, -1.0, 2.0]]), jnp.array([0.1, 0.2, 0.3])
-    net = eqx.tree_at(lambda n: (n.inputs, n.recurrent, n.bias), net, weights)
+    net = eqx.tree_at(lambda n: (n.inputs.weights[0], n.recurrent, n.inputs.biases[0]), net, weights)
     sigmoid = lambda x: 1 / (1 + math.exp(-x))  # noqa: E731
     x, h = 0.4, -0.6
     kept, reset = sigmoid(x + 0.5 * h + 0.1), sigmoid(2 * x - h + 0.2)
@@ -60,7 +60,9 @@ def test_a_policy_sees_how_the_last_step_went_and_begins_with_its_own_memory():
     np.testing.assert_allclose(told.hidden, hidden, atol=1e-6)
     np.testing.assert_array_equal(told.action, action)
     np.testing.assert_array_equal(told.reward, np.arange(6.0))
-    np.testing.assert_array_equal(seen(observation, *told[1:])[:, -2:], np.stack([np.arange(6.0), np.zeros(6)], axis=1))
+    np.testing.assert_array_equal(
+        net.seen(observation, *told[1:])[:, -2:], np.stack([np.arange(6.0), np.zeros(6)], axis=1)
+    )
 
 
 def test_stacked_policies_begin_each_with_its_own_memory():

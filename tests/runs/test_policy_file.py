@@ -130,7 +130,10 @@ def test_a_file_that_is_no_policy_is_refused(tmp_path):
 def remembered():
     """A policy that has a memory of its own, and what it does in episodes one after the other."""
     net = RecurrentNet(jax.random.key(0), 2, 2, 5)
-    net = eqx.tree_at(lambda n: (n.readout, n.bias), net, (150 * net.readout, net.bias + 0.1))
+    normalizer = Normalizer(2).update(jnp.array([[0.1, -0.3], [0.4, 0.5]]))
+    net = eqx.tree_at(
+        lambda n: (n.readout, n.offset, n.observation), net, (150 * net.readout, net.offset + 0.1, normalizer)
+    )
     start = Memory(jnp.full(5, 0.3), jnp.array([0.5, -2.0]), jnp.array(1.5), jnp.array(True))
     policies = jax.tree.map(lambda x: x[None], RecurrentPolicy(net, start))
     family, key = registry.make("point/goal"), jax.random.key(0)

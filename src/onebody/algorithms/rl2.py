@@ -32,13 +32,13 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from onebody.algorithms.protocol import Adapted, Metrics
 from onebody.core.errors import at_least, at_most, positive
-from onebody.core.nets import trainable
+from onebody.core.nets import renormalized, trainable
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key, Transitions
 from onebody.learning import linear_baseline
 from onebody.learning.policies import for_each
 from onebody.learning.ppo import clipped_surrogate, minibatches, minimize
-from onebody.learning.recurrent import Memory, RecurrentNet, RecurrentPolicy, seen
+from onebody.learning.recurrent import Memory, RecurrentNet, RecurrentPolicy
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.check import check_hidden
 from onebody.worlds.rollout import continued
@@ -60,6 +60,8 @@ class Config:
     what it earns in later ones; else they end with the episode, as in the code of PEARL's comparison"""
     units: int = 64
     """Units of the policy's gated recurrent layer (GRU)"""
+    normalize: bool = False
+    """Normalise observations by their running mean and standard deviation"""
     n_epochs: int = 5
     """Passes over the trials of an iteration"""
     n_minibatches: int = 1
@@ -130,11 +132,13 @@ def improve(
     """Lines 5-6, of `[trial, time, slot]` transitions."""
     taken = in_a_row(slots)
     before = lambda x: jnp.pad(x[:, :-1], [(0, 0), (1, 0), *[(0, 0)] * (x.ndim - 2)])  # noqa: E731
-    inputs = seen(taken.observation, before(taken.action), before(taken.reward), before(taken.done))
+    inputs = state.net.seen(taken.observation, before(taken.action), before(taken.reward), before(taken.done))
     old = log_prob(state.net, inputs, taken.action)
     trials = Trials(inputs, taken.action, old, advantages(slots, config))
     adam, objective = optax.adam(config.learning_rate), partial(loss, clip=config.clip)
     net, optimizer, metrics = minimize(objective, state.net, state.optimizer, trials, chosen, adam)
+    if config.normalize:
+        net = renormalized(net, net.observation.update(taken.observation), lambda net: net.inputs)
     return State(net, optimizer), metrics
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from onebody.core.gaussian import Gaussian
-from onebody.core.nets import normalized_columns
+from onebody.core.nets import MLP, Normalizer, normalized_columns
 from onebody.core.types import Key
 from onebody.learning.policies import DeployedGRU
 
@@ -35,10 +35,11 @@ class Memory(NamedTuple):
 class RecurrentNet(eqx.Module):
     """A Gaussian of the actions whose mean is linear in the state of a GRU, and whose deviation is a parameter."""
 
-    inputs: Float[Array, "in gate"]
-    """columns of update gate, reset gate and candidate, as in `recurrent` and `bias`"""
+    inputs: MLP
+    """one layer, to update gates, reset gates and candidates"""
     recurrent: Float[Array, "unit gate"]
-    bias: Float[Array, " gate"]
+    """to the same, of the state"""
+    observation: Normalizer
     readout: Float[Array, "unit action"]
     offset: Float[Array, " action"]
     log_std: Float[Array, " action"]
@@ -46,16 +47,28 @@ class RecurrentNet(eqx.Module):
     def __init__(self, key: Key, observation_size: int, action_size: int, units: int):
         """Xavier's weights of inputs and orthogonal ones of the state (Duan et al. 2016), actions near zero."""
         *keys, input_key, mean_key = jax.random.split(key, 5)
-        self.inputs = jax.nn.initializers.glorot_uniform()(input_key, (observation_size + action_size + 2, 3 * units))
-        gates = [jax.nn.initializers.orthogonal()(k, (units, units)) for k in keys]
-        self.recurrent, self.bias = jnp.concatenate(gates, axis=1), jnp.zeros(3 * units)
+        sizes, xavier = (observation_size + action_size + 2, 3 * units), jax.nn.initializers.glorot_uniform()
+        self.inputs = MLP(input_key, sizes, jnp.tanh, [xavier])
+        self.recurrent = jnp.concatenate([jax.nn.initializers.orthogonal()(k, (units, units)) for k in keys], axis=1)
+        self.observation = Normalizer(observation_size)
         self.readout, self.offset = normalized_columns(0.01)(mean_key, (units, action_size)), jnp.zeros(action_size)
         self.log_std = jnp.zeros(action_size)
+
+    def seen(
+        self,
+        observation: Float[Array, "*axes observation"],
+        action: Float[Array, "*axes action"],
+        reward: Float[Array, "*axes"],
+        ended: Bool[Array, "*axes"],
+    ) -> Float[Array, "*axes in"]:
+        """The inputs of a step: an observation, and how the step before it went."""
+        last = action, reward[..., None], ended[..., None]
+        return jnp.concatenate([self.observation(observation), *last], axis=-1)
 
     def step(self, inputs: Float[Array, "*axes in"], hidden: Float[Array, "*axes unit"]) -> Float[Array, "*axes unit"]:
         """The next state."""
         units = len(self.recurrent)
-        entering = inputs @ self.inputs + self.bias
+        entering = self.inputs(inputs)
         gates = jax.nn.sigmoid(entering[..., : 2 * units] + hidden @ self.recurrent[:, : 2 * units])
         kept, reset = jnp.split(gates, 2, axis=-1)
         candidate = jnp.tanh(entering[..., 2 * units :] + (reset * hidden) @ self.recurrent[:, 2 * units :])
@@ -81,16 +94,6 @@ class RecurrentNet(eqx.Module):
         return self.distribution(hidden.reshape(-1, *hidden.shape[2:])[:steps])
 
 
-def seen(
-    observation: Float[Array, "*axes observation"],
-    action: Float[Array, "*axes action"],
-    reward: Float[Array, "*axes"],
-    ended: Bool[Array, "*axes"],
-) -> Float[Array, "*axes in"]:
-    """What the GRU sees: an observation, and how the step before it went."""
-    return jnp.concatenate([observation, action, reward[..., None], ended[..., None]], axis=-1)
-
-
 class RecurrentPolicy(eqx.Module):
     """The network with the memory that its rollouts begin with."""
 
@@ -114,10 +117,13 @@ class RecurrentPolicy(eqx.Module):
         return memory._replace(reward=reward, ended=ended)
 
     def __call__(self, observation: Array, task: Array, memory: Any, noise: Array) -> tuple[Array, Any]:
-        hidden = self.net.step(seen(observation, memory.action, memory.reward, memory.ended), memory.hidden)
+        hidden = self.net.step(self.net.seen(observation, memory.action, memory.reward, memory.ended), memory.hidden)
         action = self.net.distribution(hidden).sample(noise)
         return action, memory._replace(hidden=hidden, action=action)
 
     def deployed(self, task: Array) -> DeployedGRU:
-        net = self.net
-        return DeployedGRU(net.inputs, net.recurrent, net.bias, net.readout, net.offset, *self.start)
+        net, seen = self.net, self.net.observation
+        (weight,), (bias,), n = net.inputs.weights, net.inputs.biases, len(seen.mean)
+        bias = bias - (seen.mean / seen.scale) @ weight[:n]
+        weight = weight.at[:n].divide(seen.scale[:, None])
+        return DeployedGRU(weight, net.recurrent, bias, net.readout, net.offset, *self.start)

@@ -190,7 +190,7 @@ _CONFIGS: dict[tuple[str, str], Any] = {
     ("promp", "laptop"): promp.Config(n_iterations=100, meta_batch=20),
     ("promp", "smoke"): promp.Config(n_iterations=2, meta_batch=3, episodes=3, hidden=(16, 16)),
     ("rl2", "paper"): rl2.Config(),
-    ("rl2", "laptop"): rl2.Config(n_iterations=100, n_minibatches=4),
+    ("rl2", "laptop"): rl2.Config(n_iterations=100, normalize=True, n_minibatches=10, trace=0.95),
     ("rl2", "smoke"): rl2.Config(n_iterations=2, meta_batch=4, units=16, n_epochs=2),
     ("oracle", "published"): _PUBLISHED_ORACLE,
     ("oracle", "paper"): _PUBLISHED_ORACLE,
