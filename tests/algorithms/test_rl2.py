@@ -85,7 +85,7 @@ def test_new_statistics_change_no_action():
     algorithm, state = new(registry.make("point/goal"), normalize=True, learning_rate=1e-12)
     first, _ = algorithm.step(state, jax.random.key(1))
     then, _ = algorithm.step(first, jax.random.key(2))
-    raw = jax.random.normal(jax.random.key(3), (7, 5, 2)), jnp.ones((7, 5, 2)), jnp.ones((7, 5)), jnp.ones((7, 5), bool)
+    raw = random.normal(jax.random.key(3), (7, 5, 2)), jnp.ones((7, 5, 2)), jnp.ones((7, 5)), jnp.ones((7, 5), bool)
     assert (then.net.observation.std != first.net.observation.std).all()
     now, before = (state.net.trial(state.net.seen(*raw)).mean for state in (then, first))
     np.testing.assert_allclose(now, before, atol=1e-6)
