@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 from onebody.core.types import Key
 
 
-def normal(key: Key, shape: tuple[int, ...]) -> Float[Array, "..."]:
+def normal(key: Key, shape: tuple[int, ...] = ()) -> Float[Array, "..."]:
     """Standard normal numbers."""
     return jax.random.normal(key, (math.prod(shape),)).reshape(shape)
 
