@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from mujoco.batch import Batch
 
-from benchmarks import admrl, maml, mb_mpo, omni, pearl
+from benchmarks import admrl, mb_mpo, off_policy, omni, pearl, physics_share
 from benchmarks.products import Shape, backward, best_seconds, forward
 from benchmarks.timing import report, seconds
 from onebody.algorithms import smt, stage
@@ -189,10 +189,11 @@ def main() -> None:
     imagined_rollout(shared, agents)
     virtual_training(shared, agents)
     omni.main()
-    maml.main()
+    physics_share.main()
     pearl.main()
     admrl.main()
     mb_mpo.main()
+    off_policy.main()
     with tempfile.TemporaryDirectory() as folder:
         gymnasium_beside_ours(folder)
     for name in ("pearl/cheetah-vel", "pearl/ant-dir", "pearl/humanoid-dir", "smt/ant-vel", "smt/humanoid-vel"):

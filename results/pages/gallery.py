@@ -17,10 +17,9 @@ def omni(body: str) -> str:
     return f"gallery/{body}-omni-s*"
 
 
-def sac(body: str, times: int = 1, stage: int = -1) -> np.ndarray:
-    """Returns of SAC trained for each task alone, [seed, task]."""
-    name = "sac" if times == 1 else f"sac-{times}"
-    return raw.scores(f"gallery/{body}-{name}-s*", stage=stage)
+def done(algorithm: str) -> list[str]:
+    """Bodies with results of an algorithm."""
+    return [body for body in (*CHOSE, *REPORTED) if list(raw.HERE.glob(f"gallery/{body}-{algorithm}-s*"))]
 
 
 def covered(body: str) -> tuple[int, int]:
@@ -31,30 +30,18 @@ def covered(body: str) -> tuple[int, int]:
     return int(np.sum((low <= real) & (real <= high))), real.size
 
 
-def above(body: str) -> bool:
-    """Whether every training of OMNI is above every one of SAC at equal samples, on the tasks that both have."""
-    return raw.scores(omni(body))[:, :ALONE].mean(1).min() > sac(body).mean(1).max()
-
-
 def figures() -> Iterator[str]:
-    for group in (CHOSE, REPORTED):
-        for body in group:
-            untrained, trained = (raw.scores(omni(body), samples=samples) for samples in (0, SAMPLES))
-            four = trained[:, :ALONE]
-            ten = raw.by_seed(sac(body, 10)) if body in REPORTED else "-"
-            yield raw.row(
-                f"`{body}`", raw.number(untrained[:, :ALONE].mean()), raw.by_seed(four), raw.by_seed(sac(body)), ten
-            )
-            inside, total = covered(body)
-            predicted = raw.predicted(omni(body), samples=SAMPLES)
-            yield raw.row(
-                f"`{body}`", raw.by_seed(trained), raw.by_seed(predicted), raw.worst(trained), f"{inside} of {total}"
-            )
-    both = (*CHOSE, *REPORTED)
-    yield f"on {sum(map(above, both))} of {len(both)} bodies"
-    yield f"on {sum(map(above, REPORTED))} of the {len(REPORTED)} reported"
-    inside, total = np.sum([covered(body) for body in both], axis=0)
+    for body in done("omni"):
+        untrained, half, trained = (raw.scores(omni(body), samples=n) for n in (0, SAMPLES // 2, SAMPLES))
+        inside, total = covered(body)
+        predicted = raw.predicted(omni(body), samples=SAMPLES)
+        cells = [raw.by_seed(each) for each in (untrained, half, trained, predicted)]
+        yield raw.row(f"`{body}`", *cells, raw.worst(trained), f"{inside} of {total}")
+    inside, total = np.sum([covered(body) for body in done("omni")], axis=0)
     yield f"{inside} of {total} tasks"
+    for body in done("sac"):
+        own, alone = raw.scores(omni(body))[:1, :ALONE], raw.scores(f"gallery/{body}-sac-s0", stage=-1)
+        yield f"`{body}`: {raw.number(own.mean())} and {raw.number(alone.mean())}"
 
 
-GIVEN = []
+GIVEN: list[str] = []

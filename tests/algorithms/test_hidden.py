@@ -36,7 +36,7 @@ TELLS = TaskFamily(
 """The goal is a part of the model, and a sensor sees it."""
 
 
-@pytest.mark.parametrize("name", ["pearl", "maml", "promp", "maesn"])
+@pytest.mark.parametrize("name", ["pearl", "maml", "promp", "maesn", "rl2"])
 def test_a_task_that_stands_in_the_observation_is_refused(name):
     def begin(family):
         simulator = Simulator(family)

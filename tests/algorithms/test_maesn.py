@@ -20,7 +20,7 @@ from onebody.learning.trpo import TRPOConfig
 from onebody.runs import evaluate, policy_file, presets
 from onebody.tasks import registry
 from onebody.tasks.space import FiniteSet
-from onebody.worlds.rollout import rollout
+from onebody.worlds.rollout import continued, rollout
 from onebody.worlds.simulator import Simulator
 
 SPARSE = registry.make("pearl/sparse-point")
@@ -230,6 +230,6 @@ def test_adaptation_from_the_prior_finds_a_sparse_goal_better_than_chance(traine
     *_, found = stages(trained, SPARSE_FEW, 3)
     prior = maesn.with_latents(state.policy, standard(len(GOALS), config.latent))
     noise = random.normal(jax.random.key(5), (len(GOALS), config.episodes, config.latent))
-    tried = rollout(Simulator(SPARSE_FEW), prior, GOALS, jax.random.key(6), episodes=config.episodes, begun=noise)
+    tried, _ = continued(Simulator(SPARSE_FEW), prior, noise, GOALS, jax.random.key(6), config.episodes)
     chance = float((tried.reward.max(axis=1) > 0).mean())
     assert (found > 0).mean() > chance + 0.3 > 0.3, (chance, found)

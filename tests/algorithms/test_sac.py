@@ -10,7 +10,8 @@ import pytest
 
 from onebody.algorithms import sac_baseline
 from onebody.core import random
-from onebody.learning.sac import LatentPolicy, averaged, value
+from onebody.learning.off_policy import averaged, value
+from onebody.learning.sac import LatentPolicy
 from onebody.learning.task_replay import Rows
 from onebody.runs import evaluate, presets
 from onebody.tasks import registry

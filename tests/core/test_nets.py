@@ -2,11 +2,21 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onebody.core import random
-from onebody.core.nets import MLP, Normalizer, normalized_columns, normed_silu, renormalized, trainable
+from onebody.core.nets import (
+    MLP,
+    Normalizer,
+    normalized_columns,
+    normed_relu,
+    normed_silu,
+    normed_tanh,
+    renormalized,
+    trainable,
+)
 
 
 @settings(deadline=None, max_examples=20)
@@ -85,15 +95,17 @@ def test_normalizers_are_not_trainable():
     assert [x.shape for x in jax.tree.leaves(kept)] == [(2, 3), (3,)]
 
 
-def test_normed_silu_and_its_derivative():
+@pytest.mark.parametrize(
+    ("normed", "activation"), [(normed_silu, jax.nn.silu), (normed_tanh, jnp.tanh), (normed_relu, jax.nn.relu)]
+)
+def test_normed_activations_and_their_derivatives(normed, activation):
     """Against its definition, and JAX's own derivative of that."""
     x = 3.0 * random.normal(jax.random.key(0), (4, 5, 16)) + 1.0
 
     def plain(x):
-        y = (x - x.mean(-1, keepdims=True)) / jnp.sqrt(x.var(-1, keepdims=True) + 1e-6)
-        return y * jax.nn.sigmoid(y)
+        return activation((x - x.mean(-1, keepdims=True)) / jnp.sqrt(x.var(-1, keepdims=True) + 1e-6))
 
-    np.testing.assert_allclose(normed_silu(x), plain(x), atol=1e-5)
+    np.testing.assert_allclose(normed(x), plain(x), atol=1e-5)
     weight = random.normal(jax.random.key(1), x.shape)
-    ours, theirs = (jax.grad(lambda x, f=f: jnp.sum(f(x) * weight))(x) for f in (normed_silu, plain))
+    ours, theirs = (jax.grad(lambda x, f=f: jnp.sum(f(x) * weight))(x) for f in (normed, plain))
     np.testing.assert_allclose(ours, theirs, atol=1e-5)

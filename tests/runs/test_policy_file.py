@@ -10,9 +10,13 @@ import pytest
 
 import onebody
 from onebody.core.errors import OnebodyError
-from onebody.core.nets import Normalizer
-from onebody.learning.policies import ConditionedPolicy, GaussianPolicy
+from onebody.core.nets import MLP, Normalizer, fan_in, normed_tanh
+from onebody.learning.policies import ConditionedPolicy, DeterministicPolicy, GaussianPolicy
+from onebody.learning.recurrent import Memory, RecurrentNet, RecurrentPolicy
 from onebody.runs import policy_file
+from onebody.tasks import registry
+from onebody.worlds.rollout import rollout
+from onebody.worlds.simulator import Simulator
 
 OBSERVATION = np.random.default_rng(0).normal(2.0, 3.0, size=(20, 4)).astype(np.float32)
 SEEN = Normalizer(4).update(jnp.asarray(OBSERVATION))
@@ -32,6 +36,11 @@ def conditioned(key):
     return large(policy), jnp.array([0.5, -1.5])
 
 
+def deterministic(key):
+    net = MLP(key, (4, 16, 24, 3), normed_tanh, [fan_in(0.3)] * 3)
+    return large(DeterministicPolicy(net, SEEN)), jnp.zeros(0)
+
+
 def large(policy):
     """With biases and with actions at their limits."""
     return jax.tree.map(lambda x: 100 * x + 0.1 if x.shape[-1:] in ((3,), (6,)) else x + 0.1, policy)
@@ -41,7 +50,7 @@ def own_actions(policy, task):
     return np.clip(policy(jnp.asarray(OBSERVATION), task, (), jnp.zeros((20, policy.noise_size)))[0], -1, 1)
 
 
-@pytest.fixture(params=[gaussian, scaled, conditioned])
+@pytest.fixture(params=[gaussian, scaled, conditioned, deterministic])
 def policy_and_task(request):
     return request.param(jax.random.key(0))
 
@@ -115,3 +124,38 @@ def test_a_file_that_is_no_policy_is_refused(tmp_path):
     for name in ("a.npz", "b.npz", "c.npz", "d.npz", "e.npy"):
         with pytest.raises(OnebodyError, match="no saved policy"):
             policy_file.load(tmp_path / name)
+
+
+@pytest.fixture(scope="module")
+def remembered():
+    """A policy that has a memory of its own, and what it does in episodes one after the other."""
+    net = RecurrentNet(jax.random.key(0), 2, 2, 5)
+    net = eqx.tree_at(lambda n: (n.readout, n.bias), net, (150 * net.readout, net.bias + 0.1))
+    start = Memory(jnp.full(5, 0.3), jnp.array([0.5, -2.0]), jnp.array(1.5), jnp.array(True))
+    policies = jax.tree.map(lambda x: x[None], RecurrentPolicy(net, start))
+    family, key = registry.make("point/goal"), jax.random.key(0)
+    seen = rollout(Simulator(family), policies, jnp.ones((1, 2)), key, episodes=3, steps=50, deterministic=True)
+    return policies, jax.tree.map(lambda x: np.asarray(x[0]), seen)
+
+
+def test_a_saved_policy_with_memory_acts_as_the_policy(remembered, tmp_path):
+    policies, seen = remembered
+    act = policy_file.load(policy_file.save(policies, jnp.zeros(2), tmp_path / "policy.npz"))
+    done, wanted = seen.terminated | seen.truncated, np.clip(seen.action, -1, 1)
+    found = [act(seen.observation[0])]
+    found += [act(*row) for row in zip(seen.observation[1:], seen.reward[:-1], done[:-1], strict=True)]
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
+    assert done[:-1].any() and wanted.std() > 0.1 and (np.abs(wanted) == 1).any()
+    alone = policy_file.load(tmp_path / "policy.npz")
+    np.testing.assert_allclose(alone(seen.observation[0, 0]), wanted[0, 0], atol=1e-5)
+    np.testing.assert_allclose(alone(seen.observation[1, 0], seen.reward[0, 0]), wanted[1, 0], atol=1e-4)
+
+
+def test_a_policy_with_memory_wants_the_reward_and_has_no_onnx_file(remembered, tmp_path):
+    act = policy_file.actor(policy_file.arrays(remembered[0], jnp.zeros(2)))
+    act(np.zeros(2))
+    with pytest.raises(OnebodyError, match=r"policy\(observation, reward, ended\)"):
+        act(np.zeros(2))
+    with pytest.raises(OnebodyError, match=r"\.npz alone"):
+        policy_file.save(remembered[0], jnp.zeros(2), tmp_path / "policy.onnx")
+    assert not list(tmp_path.iterdir())

@@ -70,6 +70,23 @@ def test_the_published_oracle_takes_twenty_thousand_samples_an_iteration():
     assert tuned.trace == 0.95
 
 
+@pytest.mark.parametrize("robot", ["half-cheetah", "swimmer", "ant", "hopper", "walker2d", "arm-reacher"])
+def test_trpo_takes_fifty_thousand_samples_an_iteration_on_the_robots_of_mb_mpo(robot):
+    config = presets.preset("trpo", "paper", f"mbmpo/{robot}")
+    assert config.episodes * registry.make(f"mbmpo/{robot}").horizon == 50_000
+    assert (config.hidden, config.activation, config.normalize) == ((32, 32), "tanh", False)
+    assert (config.baseline, config.trace, config.discount, config.n_iterations) == ("linear", 1.0, 0.99, 1000)
+    assert (config.trpo.max_kl, config.trpo.damping, config.trpo.entropy) == (0.01, 1e-5, 0.0)
+    assert presets.preset("trpo", "paper", "cheetah-vel").baseline == "network"
+
+
+def test_ppo_has_the_batches_of_mb_mpos_comparison():
+    config = presets.preset("ppo", "paper", "mbmpo/half-cheetah")
+    assert config.episodes * registry.make("mbmpo/half-cheetah").horizon == 50_000 and config.hidden == (32, 32)
+    assert (config.n_minibatches, config.n_epochs, config.clip, config.learning_rate) == (25, 10, 0.2, 3e-4)
+    assert (config.discount, config.trace, config.value_weight, config.max_norm) == (0.99, 0.95, 0.5, 0.5)
+
+
 def test_pearls_goals_are_a_hundred_in_the_paper_and_a_hundred_and_fifty_in_the_later_release():
     tasks = [presets.preset("pearl", preset, "pearl/ant-goal").n_tasks for preset in ("paper", "released")]
     assert tasks == [100, 150]

@@ -68,6 +68,8 @@ def test_kills_at_random_moments_change_no_byte(whole, tmp_path, family, seed):
         ("pearl", signal.SIGINT),
         ("admrl", signal.SIGTERM),
         ("smt-active", signal.SIGINT),
+        ("ddpg", signal.SIGTERM),
+        ("acktr", signal.SIGINT),
     ],
 )
 def test_a_signal_saves_and_the_run_goes_on_to_the_same_bytes(tmp_path, algorithm, signum):

@@ -1,3 +1,5 @@
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -5,10 +7,11 @@ import numpy as np
 import pytest
 
 from onebody.core.nets import Normalizer
-from onebody.learning.policies import Exploring, GaussianPolicy
+from onebody.learning.policies import Exploring, GaussianPolicy, for_each
 from onebody.tasks import registry
+from onebody.tasks.family import never
 from onebody.worlds.imagination import Imagination
-from onebody.worlds.rollout import rollout
+from onebody.worlds.rollout import continued, rollout
 from onebody.worlds.simulator import Simulator
 
 
@@ -119,6 +122,62 @@ def test_each_episode_begins_with_its_own_memory(point_with_wall):
     np.testing.assert_array_equal(seen.done, np.broadcast_to(ends, (2, 9, 3)))
     counted = np.array([[t % 3, t % 5] for t in range(9)]).T[..., None]
     np.testing.assert_allclose(10 * seen.action[..., 1], np.broadcast_to(counted, (2, 9, 3)), atol=1e-5)
+
+
+class Summing(eqx.Module):
+    """It remembers the rewards and the ends of all its episodes, and shows the rewards as its first action."""
+
+    scale: jax.Array
+    noise_size = 1
+
+    def memory(self, axes):
+        return jnp.zeros(axes), jnp.zeros(axes, int)
+
+    def remember(self, memory, reward, ended):
+        paid, ends = memory
+        return paid + reward, ends + ended
+
+    def __call__(self, observation, task, memory, noise):
+        return jnp.stack([self.scale * memory[0], jnp.zeros_like(memory[0])], axis=-1), memory
+
+
+@pytest.mark.parametrize("terminates", [False, True])
+@pytest.mark.parametrize("kind", ["simulator", "imagination"])
+def test_a_policy_may_remember_rewards_and_ends_over_episodes(point_with_wall, kind, terminates):
+    family = point_with_wall(horizon=5)
+    if not terminates:
+        family = dataclasses.replace(family, terminal=never)
+    world = Simulator(family) if kind == "simulator" else Imagination(family, Truth(), jnp.zeros((1, 2)))
+    policies, tasks = Summing(jnp.array([-1.0, 0.5])), jnp.array([[0.3, 0.0], [-0.3, 0.0]])
+    memory, before, ends = policies.memory((2, 3)), jnp.zeros((2, 3)), jnp.zeros((2, 3), int)
+    for i in range(2):  # the second slot goes on with the memory of the first
+        seen, memory = continued(world, policies, memory, tasks, jax.random.key(i), 3, 9)
+        paid = before[:, None] + jnp.cumsum(seen.reward, axis=1) - seen.reward
+        np.testing.assert_allclose(seen.action[..., 0], policies.scale[:, None, None] * paid, atol=1e-4)
+        before, ends = before + seen.reward.sum(axis=1), ends + seen.done.sum(axis=1)
+        np.testing.assert_array_equal(memory[1], ends)
+    assert terminates == (int(ends.max()) > 4) and np.abs(memory[0]).min() > 0
+
+
+def test_other_memories_begin_anew_with_the_next_slot():
+    family = registry.make("point/goal")
+    explorers, tasks = Exploring(policies(family, 2), jnp.ones(2)), family.space.held_out(2)
+    begun = explorers.memory((2, 3))
+    seen, memory = continued(Simulator(family), explorers, begun, tasks, jax.random.key(0), 3)
+    for now, then in zip(jax.tree.leaves(memory), jax.tree.leaves(begun), strict=True):
+        np.testing.assert_array_equal(now, then)
+    np.testing.assert_array_equal(
+        seen.action, rollout(Simulator(family), explorers, tasks, jax.random.key(0), episodes=3).action
+    )
+
+
+def test_one_policy_for_all_tasks_acts_as_so_many_copies():
+    family = registry.make("point/goal")
+    tasks, one = family.space.held_out(3), jax.tree.map(lambda x: x[0], policies(family, 1))
+    copies = rollout(Simulator(family), for_each(one, 3), tasks, jax.random.key(0), episodes=2)
+    shared = rollout(Simulator(family), one, tasks, jax.random.key(0), episodes=2, shared=True)
+    for a, b in zip(copies, shared, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
 
 
 def test_deterministic_rollouts_use_the_mean_and_the_last_step_ends_every_episode():

@@ -42,7 +42,7 @@ from onebody.learning.trpo import TRPOConfig
 from onebody.tasks.family import TaskFamily
 from onebody.tasks.space import training_tasks
 from onebody.worlds.check import check_hidden
-from onebody.worlds.rollout import rollout
+from onebody.worlds.rollout import continued
 from onebody.worlds.simulator import Simulator
 
 
@@ -113,7 +113,7 @@ def explore(
     """Line 4: the episodes' latents, their steps, whose observations are followed by ε, and their mean return."""
     noise_key, key = jax.random.split(key)
     noise = random.normal(noise_key, (len(tasks), config.episodes, config.latent))
-    found = rollout(simulator, policies, tasks, key, episodes=config.episodes, begun=noise)
+    found, _ = continued(simulator, policies, noise, tasks, key, config.episodes)
     steps = seen(policies, found, with_task(found.observation, noise[:, None]), config)
     reached = first_episode_return(found.reward, found.done).mean()
     return tried(policies.latent, noise, steps), steps, float(reached)

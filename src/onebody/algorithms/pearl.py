@@ -35,8 +35,9 @@ from onebody.core.gaussian import Gaussian, standard
 from onebody.core.nets import MLP
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key
+from onebody.learning.off_policy import averaged, descend, new_optimizer, repeated, value
 from onebody.learning.policies import for_each
-from onebody.learning.sac import LatentPolicy, averaged, descend, network, new_optimizer, repeated, value
+from onebody.learning.sac import LatentPolicy, network
 from onebody.learning.task_replay import Rows, TaskReplay
 from onebody.tasks.family import TaskFamily
 from onebody.tasks.space import training_tasks
@@ -206,7 +207,7 @@ def improve(
 ) -> tuple[Learner, dict[str, Array]]:
     """Line 4."""
     step = lambda learner, key: update(learner, replay, key, config, dynamics_vary)  # noqa: E731
-    return repeated(step, learner, key, config.n_gradient)
+    return repeated(step, learner, jax.random.split(key, config.n_gradient))
 
 
 _posterior = eqx.filter_jit(posterior)

@@ -28,6 +28,7 @@ from onebody.core.gaussian import Gaussian
 from onebody.core.nets import trainable
 from onebody.core.types import Key
 from onebody.learning.policies import GaussianPolicy
+from onebody.learning.ppo import clipped_surrogate
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.check import check_hidden
 from onebody.worlds.simulator import Simulator
@@ -72,8 +73,7 @@ def outer_loss(policy: GaussianPolicy, before: Before, after: Seen, config: Conf
     now = adapted_distribution(policy, before, after, config.inner_rate, ratio)
     taken = _taken(after)
     gain = jnp.exp(now.log_prob(after.action) - taken.log_prob(after.action))
-    clipped = jnp.clip(gain, 1 - config.clip, 1 + config.clip)
-    surrogate = jnp.minimum(gain * after.advantage, clipped * after.advantage).mean()
+    surrogate = clipped_surrogate(gain, after.advantage, config.clip)
     kls = [
         _taken(found).kl(adapted_distribution(policy, before[:i], found, config.inner_rate, ratio)).mean()
         for i, found in enumerate(before)

@@ -13,11 +13,9 @@ Differences from the paper: episodes and gradient steps take turns in blocks, no
 policy's own, not uniformly random; networks begin as those of the released PEARL.
 """
 
-import itertools
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import partial
 
 import equinox as eqx
 import jax
@@ -25,20 +23,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from onebody.algorithms.protocol import Adapted, Metrics
+from onebody.algorithms.replayed import REMEMBERED, adaptation, collect, new_replay, visited
 from onebody.core import random
 from onebody.core.errors import at_least, at_most, positive
 from onebody.core.nets import MLP
-from onebody.core.returns import first_episode_return
 from onebody.core.types import Key
-from onebody.learning.policies import for_each, stacked
-from onebody.learning.sac import LatentPolicy, averaged, descend, network, new_optimizer, repeated, value
+from onebody.learning.off_policy import averaged, descend, new_optimizer, repeated, value
+from onebody.learning.policies import for_each
+from onebody.learning.sac import LatentPolicy, network
 from onebody.learning.task_replay import Rows, TaskReplay
 from onebody.tasks.family import TaskFamily
-from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
-
-REMEMBERED = 100
-"""stages of adaptation, the latest ones, whose samples are learned from"""
 
 
 @dataclass(frozen=True)
@@ -128,13 +123,8 @@ def update(learner: Learner, replay: TaskReplay, key: Key, config: Config) -> tu
 @partial(jax.jit, static_argnames=("config",))
 def improve(learner: Learner, replay: TaskReplay, key: Key, config: Config) -> tuple[Learner, dict[str, Array]]:
     """Line 4."""
-    return repeated(lambda learner, key: update(learner, replay, key, config), learner, key, config.n_gradient)
-
-
-@jax.jit
-def _visited(replay: TaskReplay, rows: Rows) -> TaskReplay:
-    """The replay of all tasks as one, with rows [1, row, ...] more."""
-    return replay.visit(jnp.zeros(1, jnp.int32), rows)
+    keys = jax.random.split(key, config.n_gradient)
+    return repeated(lambda learner, key: update(learner, replay, key, config), learner, keys)
 
 
 @dataclass(frozen=True)
@@ -156,7 +146,7 @@ class SAC:
         new = partial(new_optimizer, config.learning_rate)
         optimizers = new(critics), new(actor.net), new(temperature)
         learner = Learner(actor, critics, critics, temperature, optimizers)
-        return State(learner, self._replay(config.initial_episodes * self.family.horizon, config.n_iterations))
+        return State(learner, new_replay(self.family, config.episodes, config.n_iterations, config.initial_episodes))
 
     def step(self, state: State, key: Key) -> tuple[State, Metrics]:
         draw_key, begin_key, task_key, episode_key, learn_key = jax.random.split(key, 5)
@@ -166,32 +156,23 @@ class SAC:
             replay = replay.begin(self._episodes(actor, tasks, 1, begin_key)[0])
         tasks = self.family.space.sample(task_key, config.episodes)
         rows, metrics = self._episodes(actor, tasks, 1, episode_key)
-        replay = _visited(replay, rows)
+        replay = visited(replay, rows)
         learner, found = improve(state.learner, replay, learn_key, config)
         return State(learner, replay), metrics | {name: float(x) for name, x in found.items()}
 
     def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
         """Line 6."""
-        learners = [state.learner] * len(tasks)
-        seen: list[deque[Rows]] = [deque(maxlen=REMEMBERED) for _ in tasks]
-        for stage in itertools.count():
-            yield Adapted(stacked(learner.actor for learner in learners))
-            for i, task in enumerate(tasks):
-                episode_key, learn_key = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, stage), i))
-                rows, _ = self._episodes(learners[i].actor, task[None], self.config.episodes, episode_key)
-                seen[i].append(rows)
-                replay = reduce(_visited, seen[i], self._replay(0, REMEMBERED))
-                learners[i], _ = improve(learners[i], replay, learn_key, self.config)
-
-    def _replay(self, initial: int, visits: int) -> TaskReplay:
-        """Of all tasks as one."""
-        body, length = self.family.body, self.config.episodes * self.family.horizon
-        return TaskReplay.empty(1, visits, initial, length, length, body.observation_size, body.action_size)
+        config, empty = self.config, new_replay(self.family, self.config.episodes, REMEMBERED)
+        return adaptation(
+            state.learner,
+            empty,
+            tasks,
+            key,
+            policy=lambda learner: learner.actor,
+            collect=lambda learner, task, k: self._episodes(learner.actor, task[None], config.episodes, k)[0],
+            improve=lambda learner, _, replay, k: improve(learner, replay, k, config)[0],
+        )
 
     def _episodes(self, actor: LatentPolicy, tasks: Array, episodes: int, key: Key) -> tuple[Rows, Metrics]:
-        """Line 3, as [1, row, ...]."""
-        seen = rollout(self.simulator, for_each(actor, len(tasks)), tasks, key, episodes=episodes)
-        flat = lambda x: x.reshape(1, -1, *x.shape[3:])  # noqa: E731
-        observation, action, reward, following, terminated, _ = map(flat, seen)
-        rows = Rows(observation, action, reward, reward, following, terminated.astype(jnp.float32))
-        return rows, {"real/return": float(first_episode_return(seen.reward, seen.done).mean())}
+        """Line 3."""
+        return collect(self.simulator, for_each(actor, len(tasks)), tasks, episodes, key)

@@ -5,17 +5,17 @@
     3:     real episodes, each of its own task                                             `collect`
     4:     one step of TRPO along generalised advantages, from a value network that is then
            fitted to them, or from a linear baseline that is fitted first                  `improve`
-    5: a new ψ: stage 0 is the policy as it is; each stage lines 3-4 for ψ alone           `adapt`
+    5: a new ψ: stage 0 is the policy as it is; each stage lines 3-4 for ψ alone           `alone`
 
 The policy does not see ψ: untrained (`--samples 0`) and adapted in stages it is the usual single-task baseline. The
 oracle (`oracle.py`) is the same with a policy that sees ψ.
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -104,6 +104,23 @@ def improve(agent: Agent, seen: Transitions, key: Key, config: Training) -> tupl
     return agent, metrics
 
 
+def alone(
+    improved: Callable[[Any, Array, int, Key], Any],
+    state: Any,
+    tasks: Float[Array, "task feature"],
+    key: Key,
+    episodes: int,
+) -> Iterator[Adapted]:
+    """Line 5: each task goes on from the state by `improved(its state, [its ψ], episodes, key)`."""
+    states, keys = [state] * len(tasks), jax.random.split(key, len(tasks))
+    for stage in itertools.count():
+        yield Adapted(stacked(own.policy for own in states))
+        states = [
+            improved(own, task[None], episodes, jax.random.fold_in(k, stage))
+            for own, task, k in zip(states, tasks, keys, strict=True)
+        ]
+
+
 @dataclass(frozen=True)
 class TRPO:
     """Trust region policy optimisation."""
@@ -123,13 +140,7 @@ class TRPO:
         return self._improved(state, self.family.space.sample(task_key, self.config.episodes), 1, key)
 
     def adapt(self, state: Agent, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
-        agents, keys = [state] * len(tasks), jax.random.split(key, len(tasks))
-        for stage in itertools.count():
-            yield Adapted(stacked(agent.policy for agent in agents))
-            agents = [
-                self._improved(agent, task[None], self.config.refine_episodes, jax.random.fold_in(k, stage))[0]
-                for agent, task, k in zip(agents, tasks, keys, strict=True)
-            ]
+        return alone(lambda *own: self._improved(*own)[0], state, tasks, key, self.config.refine_episodes)
 
     def _improved(self, state: Agent, tasks: Array, episodes: int, key: Key) -> tuple[Agent, Metrics]:
         collect_key, improve_key = jax.random.split(key)

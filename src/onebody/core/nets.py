@@ -37,34 +37,56 @@ def fan_in(gain: float) -> Initializer:
     return lambda key, shape: gain * random.truncated_normal(key, -2.0, 2.0, shape) / jnp.sqrt(shape[0])
 
 
-@jax.custom_vjp
-def normed_silu(x: Float[Array, "*axes unit"]) -> Float[Array, "*axes unit"]:
-    """SiLU of the layer-normalised units (Ba et al. 2016, without gain and bias): smooth, and steady in scale.
+def uniform(limit: float | None = None) -> Initializer:
+    """Weights within ± `limit`, by default 1/√outputs (the released PEARL takes a layer's outputs for its inputs)."""
 
-    Its derivative is written out, and means are products with a column, because XLA's own are slow on a CPU.
-    """
-    return _normed_silu(x)[0]
+    def initialize(key: Key, shape: tuple[int, int]) -> Array:
+        bound = shape[1] ** -0.5 if limit is None else limit
+        return random.uniform(key, shape, low=-bound, high=bound)
+
+    return initialize
 
 
 def _mean(x: Array) -> Array:
     return x @ jnp.full((x.shape[-1], 1), 1.0 / x.shape[-1])
 
 
-def _normed_silu(x: Array) -> tuple[Array, tuple[Array, Array]]:
-    centred = x - _mean(x)
-    scale = jax.lax.rsqrt(_mean(centred**2) + 1e-6)
-    y = centred * scale
-    return jax.nn.silu(y), (y, scale)
+def _normed(activation: Callable[[Array], Array], pull: Callable[[Array, Array], Array]) -> Callable[[Array], Array]:
+    """An activation of the layer-normalised units (Ba et al. 2016, without gain and bias).
+
+    Its derivative is written out, and means are products with a column, because XLA's own are slow on a CPU.
+
+    Args:
+        pull: gradients of its outputs, and its inputs -> gradients of its inputs.
+    """
+
+    def forward(x: Array) -> tuple[Array, tuple[Array, Array]]:
+        centred = x - _mean(x)
+        scale = jax.lax.rsqrt(_mean(centred**2) + 1e-6)
+        y = centred * scale
+        return activation(y), (y, scale)
+
+    def backward(seen: tuple[Array, Array], gradient: Array) -> tuple[Array]:
+        y, scale = seen
+        inner = pull(gradient, y)
+        return (scale * (inner - _mean(inner) - y * _mean(inner * y)),)
+
+    @jax.custom_vjp
+    def normed(x: Float[Array, "*axes unit"]) -> Float[Array, "*axes unit"]:
+        return forward(x)[0]
+
+    normed.defvjp(forward, backward)
+    return normed
 
 
-def _normed_silu_gradient(seen: tuple[Array, Array], gradient: Array) -> tuple[Array]:
-    y, scale = seen
+def _pull_silu(gradient: Array, y: Array) -> Array:
     sigmoid = jax.nn.sigmoid(y)
-    inner = gradient * sigmoid * (1 + y * (1 - sigmoid))
-    return (scale * (inner - _mean(inner) - y * _mean(inner * y)),)
+    return gradient * sigmoid * (1 + y * (1 - sigmoid))
 
 
-normed_silu.defvjp(_normed_silu, _normed_silu_gradient)
+normed_silu = _normed(jax.nn.silu, _pull_silu)
+normed_tanh = _normed(jnp.tanh, lambda gradient, y: gradient * (1 - jnp.tanh(y) ** 2))
+normed_relu = _normed(jax.nn.relu, lambda gradient, y: jnp.where(y > 0, gradient, 0.0))
 
 
 class MLP(eqx.Module):

@@ -36,3 +36,16 @@ def first_episode_return(
     """Undiscounted return of the first episode in each slot, up to and including its end."""
     ended_before = jnp.cumsum(done, axis=1) - done > 0
     return jnp.where(ended_before, 0.0, reward).sum(axis=1)
+
+
+def return_so_far(
+    reward: Float[Array, "time episode"], done: Bool[Array, "time episode"], discount: float
+) -> Float[Array, "time episode"]:
+    """Σ γ^(t - k) r_k over the steps k ≤ t of each step's episode."""
+
+    def step(before: Array, row: tuple[Array, Array]) -> tuple[Array, Array]:
+        reward, done = row
+        now = discount * before + reward
+        return jnp.where(done, 0.0, now), now
+
+    return jax.lax.scan(step, jnp.zeros_like(reward[0]), (reward, done))[1]

@@ -72,9 +72,15 @@ class ValueFunction(eqx.Module):
     net: MLP
     observation: Normalizer
 
-    def __init__(self, key: Key, hidden: tuple[int, ...], observation: Normalizer):
+    def __init__(
+        self,
+        key: Key,
+        hidden: tuple[int, ...],
+        observation: Normalizer,
+        activation: Callable[[Array], Array] = jnp.tanh,
+    ):
         sizes = (observation.mean.shape[-1], *hidden, 1)
-        self.net = MLP(key, sizes, jnp.tanh, [normalized_columns(1.0)] * (len(sizes) - 1))
+        self.net = MLP(key, sizes, activation, [normalized_columns(1.0)] * (len(sizes) - 1))
         self.observation = observation
 
     def __call__(self, observation: Float[Array, "*axes observation"]) -> Float[Array, "*axes"]:

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkabl
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
 from onebody.core.gaussian import Gaussian, log_tanh_slope
 from onebody.core.nets import MLP, Normalizer, fan_in, normalized_columns, normed_silu
@@ -29,9 +29,23 @@ class Deployed(NamedTuple):
     """name of the function that keeps actions in [-1, 1]"""
 
 
+class DeployedGRU(NamedTuple):
+    """What a recurrent policy does without noise, and the memory that it begins with (`learning/recurrent.py`)."""
+
+    inputs: Float[Array, "in gate"]
+    recurrent: Float[Array, "unit gate"]
+    bias: Float[Array, " gate"]
+    readout: Float[Array, "unit action"]
+    offset: Float[Array, " action"]
+    hidden: Float[Array, " unit"]
+    action: Float[Array, " action"]
+    reward: Float[Array, ""]
+    ended: Bool[Array, ""]
+
+
 @runtime_checkable
 class Policy(Protocol):
-    """π: a pytree that acts. Memoryless policies have `()` for memory."""
+    """π: a pytree that acts. Its memory begins anew with each episode; memoryless policies have `()`."""
 
     @property
     def noise_size(self) -> int:
@@ -44,6 +58,15 @@ class Policy(Protocol):
 
     def __call__(self, observation: Array, task: Array, memory: Any, noise: Array) -> tuple[Array, Any]:
         """action and memory; observation, memory and noise share leading axes, the task has none"""
+        ...
+
+
+@runtime_checkable
+class Remembering(Policy, Protocol):
+    """A policy that sees rewards, and whose memory goes on over the ends of episodes."""
+
+    def remember(self, memory: Any, reward: Any, ended: Any) -> Any:
+        """the memory after a step, told its reward and whether it ended its episode; all have the same leading axes"""
         ...
 
 
@@ -111,6 +134,26 @@ class GaussianPolicy(eqx.Module):
     def _deployed(self, weights: list[Array], biases: list[Array], observation: Normalizer) -> Deployed:
         weights, biases = ([*x[:-1], self.action_scale * x[-1]] for x in (weights, biases))
         return Deployed(weights, biases, observation, self.activation, "clip")
+
+
+class DeterministicPolicy(eqx.Module):
+    """tanh of a network with `normed_tanh`, of the normalised observation; it does not see the task."""
+
+    net: MLP
+    observation: Normalizer
+
+    @property
+    def noise_size(self) -> int:
+        return 0
+
+    def memory(self, axes: tuple[int, ...]) -> tuple[()]:
+        return ()
+
+    def __call__(self, observation: Array, task: Array, memory: Any, noise: Array) -> tuple[Array, Any]:
+        return jnp.tanh(self.net(self.observation(observation))), memory
+
+    def deployed(self, task: Array) -> Deployed:
+        return Deployed(self.net.weights, self.net.biases, self.observation, "normed_tanh", "tanh")
 
 
 class UniformPolicy(eqx.Module):

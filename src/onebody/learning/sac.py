@@ -1,21 +1,18 @@
-"""The parts of soft actor-critic (Haarnoja et al. 2018) that its forms share: networks, policy, steps of Adam, targets.
+"""The parts of soft actor-critic (Haarnoja et al. 2018) that its forms share: networks and policy.
 
 `algorithms/pearl.py` has the first form (a value function, a scaled reward in place of a temperature),
 `algorithms/sac_baseline.py` the second (a temperature that is learned).
 """
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float
 
-from onebody.core import random
 from onebody.core.gaussian import Gaussian, log_tanh_slope
-from onebody.core.nets import MLP, Initializer, Normalizer
+from onebody.core.nets import MLP, Normalizer, uniform
 from onebody.core.types import Key
 from onebody.learning.policies import Deployed, deployed_mean
 
@@ -23,61 +20,11 @@ HIDDEN_BIAS = 0.1
 """of every hidden layer at the start"""
 
 
-def uniform(limit: float | None = None) -> Initializer:
-    """Weights within ± `limit`, by default 1/√outputs (the released PEARL takes a layer's outputs for its inputs)."""
-
-    def initialize(key: Key, shape: tuple[int, int]) -> Array:
-        bound = shape[1] ** -0.5 if limit is None else limit
-        return random.uniform(key, shape, low=-bound, high=bound)
-
-    return initialize
-
-
 def network(key: Key, sizes: tuple[int, ...], last: float = 3e-3, half: bool = False) -> MLP:
     """ReLU layers; `sizes` counts the input, each hidden layer and the output, whose weights lie within ± `last`."""
     net = MLP(key, sizes, jax.nn.relu, [uniform()] * (len(sizes) - 2) + [uniform(last)], half)
     biases = [bias + HIDDEN_BIAS for bias in net.biases[:-1]] + net.biases[-1:]
     return eqx.tree_at(lambda n: n.biases, net, biases)
-
-
-def value(net: MLP, *inputs: Float[Array, "*axes _"]) -> Float[Array, "*axes"]:
-    """V or Q: one number of several inputs."""
-    return net(jnp.concatenate(inputs, axis=-1))[..., 0]
-
-
-Nets = TypeVar("Nets")
-Learner = TypeVar("Learner")
-
-
-def new_optimizer(learning_rate: float, nets: Any) -> PyTree:
-    """What Adam remembers before its first step."""
-    return optax.adam(learning_rate).init(eqx.filter(nets, eqx.is_inexact_array))
-
-
-def descend(learning_rate: float, nets: Nets, gradient: Any, state: PyTree) -> tuple[Nets, PyTree]:
-    """A step of Adam."""
-    updates, state = optax.adam(learning_rate).update(gradient, state)
-    return eqx.apply_updates(nets, updates), state
-
-
-def averaged(targets: Nets, nets: Nets, share: float) -> Nets:
-    """Targets with this share of the networks."""
-    mix = lambda old, new: (1 - share) * old + share * new if eqx.is_array(old) else old  # noqa: E731
-    return jax.tree.map(mix, targets, nets)
-
-
-def repeated(
-    update: Callable[[Learner, Key], tuple[Learner, dict[str, Array]]], learner: Learner, key: Key, times: int
-) -> tuple[Learner, dict[str, Array]]:
-    """So many updates in a compiled loop; their metrics are means over the last tenth."""
-    arrays, fixed = eqx.partition(learner, eqx.is_array)
-
-    def step(arrays: PyTree, key: Key) -> tuple[PyTree, dict[str, Array]]:
-        learner, metrics = update(eqx.combine(arrays, fixed), key)
-        return eqx.filter(learner, eqx.is_array), metrics
-
-    arrays, metrics = jax.lax.scan(step, arrays, jax.random.split(key, times))
-    return eqx.combine(arrays, fixed), {name: x[9 * times // 10 :].mean() for name, x in metrics.items()}
 
 
 class LatentPolicy(eqx.Module):

@@ -54,9 +54,10 @@ class AdaptedPolicy:
     policies: Policy
     """one policy, stacked"""
 
-    def __call__(self, observation: np.ndarray) -> np.ndarray:
-        """The deterministic action [..., action] in [-1, 1] for observations [..., observation]."""
-        return self._actor(observation)
+    def __call__(self, observation: np.ndarray, *last: Any) -> np.ndarray:
+        """The deterministic action [..., action] in [-1, 1] for observations [..., observation]. A policy with memory
+        is told, after its first action, also the last step's reward and whether it ended an episode."""
+        return self._actor(observation, *last)
 
     @property
     def practice(self) -> str:
@@ -66,7 +67,7 @@ class AdaptedPolicy:
         return f"optimised for {updates}: predicted return from {before} to {after}" if self.refine_updates else ""
 
     @functools.cached_property
-    def _actor(self) -> Callable[[Any], np.ndarray]:
+    def _actor(self) -> Callable[..., np.ndarray]:
         return policy_file.actor(policy_file.arrays(self.policies, self.task))
 
     def save(self, path: Path | str) -> Path:

@@ -10,17 +10,31 @@ import numpy as np
 from onebody.core.errors import OnebodyError
 
 NORM_EPSILON = 1e-6
-"""added to the variance of a layer's units (`core.nets.normed_silu`)"""
+"""added to the variance of a layer's units (`core.nets`)"""
 
 
-def _normed_silu(x: np.ndarray) -> np.ndarray:
-    centred = x - x.mean(-1, keepdims=True)
-    y = centred / np.sqrt(np.mean(centred**2, axis=-1, keepdims=True) + NORM_EPSILON)
-    return y / (1.0 + np.exp(-y))
+def _silu(x: np.ndarray) -> np.ndarray:
+    return x / (1.0 + np.exp(-x))
 
 
-ACTIVATIONS = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0.0), "normed_silu": _normed_silu}
+def _normed(activation: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    def normed(x: np.ndarray) -> np.ndarray:
+        centred = x - x.mean(-1, keepdims=True)
+        return activation(centred / np.sqrt(np.mean(centred**2, axis=-1, keepdims=True) + NORM_EPSILON))
+
+    return normed
+
+
+ACTIVATIONS = {
+    "tanh": np.tanh,
+    "relu": lambda x: np.maximum(x, 0.0),
+    "normed_silu": _normed(_silu),
+    "normed_tanh": _normed(np.tanh),
+}
 LIMITS = {"tanh": np.tanh, "clip": lambda x: np.clip(x, -1.0, 1.0)}
+MEMORY = ("hidden", "action", "reward", "ended")
+RECURRENT = {"inputs", "recurrent", "bias", "readout", "offset", *MEMORY}
+"""arrays of a policy with memory (`learning.policies.DeployedGRU`)"""
 
 
 def arrays(policies: Any, task: Any) -> dict[str, np.ndarray]:
@@ -28,7 +42,12 @@ def arrays(policies: Any, task: Any) -> dict[str, np.ndarray]:
     import jax
     import jax.numpy as jnp
 
-    weights, biases, normalizer, activation, limit = jax.tree.map(lambda x: x[0], policies).deployed(jnp.asarray(task))
+    from onebody.learning.policies import DeployedGRU
+
+    found = jax.tree.map(lambda x: x[0], policies).deployed(jnp.asarray(task))
+    if isinstance(found, DeployedGRU):
+        return {name: np.asarray(x) for name, x in found._asdict().items()}
+    weights, biases, normalizer, activation, limit = found
     layers = {f"weight{i}": w for i, w in enumerate(weights)} | {f"bias{i}": b for i, b in enumerate(biases)}
     return {name: np.asarray(x) for name, x in layers.items()} | {
         "observation_mean": np.asarray(normalizer.mean),
@@ -38,8 +57,10 @@ def arrays(policies: Any, task: Any) -> dict[str, np.ndarray]:
     }
 
 
-def actor(policy: Mapping[str, np.ndarray]) -> Callable[[Any], np.ndarray]:
-    """Observations [..., observation] -> deterministic actions [..., action] in [-1, 1]."""
+def actor(policy: Mapping[str, np.ndarray]) -> Callable[..., np.ndarray]:
+    """Observations [..., observation] -> deterministic actions [..., action] in [-1, 1]; or `Recurrent`."""
+    if policy.keys() == RECURRENT:
+        return Recurrent(policy)
     mean, std, last = policy["observation_mean"], policy["observation_std"], _layers(policy) - 1
     hidden = [(policy[f"weight{i}"], policy[f"bias{i}"]) for i in range(last)]
     weight, bias = policy[f"weight{last}"], policy[f"bias{last}"]
@@ -52,6 +73,46 @@ def actor(policy: Mapping[str, np.ndarray]) -> Callable[[Any], np.ndarray]:
         return limit(x @ weight + bias)
 
     return act
+
+
+class Recurrent:
+    """A policy with memory, in NumPy. It begins with the memory that it was saved with."""
+
+    def __init__(self, policy: Mapping[str, np.ndarray]):
+        self._policy = policy
+        self._memory = tuple(policy[name] for name in MEMORY)
+        self._begun = False
+
+    def __call__(self, observation: Any, reward: Any = None, ended: Any = False) -> np.ndarray:
+        """The next deterministic action [..., action] in [-1, 1] for observations [..., observation].
+
+        Args:
+            reward: of the step before, [...]; left out of the first call alone.
+            ended: whether that step ended its episode, [...].
+
+        Raises:
+            OnebodyError: the reward is left out of a later call.
+        """
+        policy, (hidden, action, *last) = self._policy, self._memory
+        if self._begun:
+            if reward is None:
+                raise OnebodyError(
+                    "this policy has a memory: after its first action call it with the reward of the last step, too, "
+                    "and whether that ended an episode, as in policy(observation, reward, ended)"
+                )
+            last = reward, ended
+        x = np.asarray(observation, np.float32)
+        rows, units = x.shape[:-1], len(policy["recurrent"])
+        columns = [np.broadcast_to(np.asarray(each, np.float32)[..., None], (*rows, 1)) for each in last]
+        hidden, action = (np.broadcast_to(each, (*rows, each.shape[-1])) for each in (hidden, action))
+        entering = np.concatenate([x, action, *columns], axis=-1) @ policy["inputs"] + policy["bias"]
+        gates = entering[..., : 2 * units] + hidden @ policy["recurrent"][:, : 2 * units]
+        kept, reset = np.split(0.5 + 0.5 * np.tanh(0.5 * gates), 2, axis=-1)
+        candidate = np.tanh(entering[..., 2 * units :] + (reset * hidden) @ policy["recurrent"][:, 2 * units :])
+        hidden = kept * hidden + (1.0 - kept) * candidate
+        action = hidden @ policy["readout"] + policy["offset"]
+        self._memory, self._begun = (hidden, action), True
+        return LIMITS["clip"](action)
 
 
 def save(policies: Any, task: Any, path: Path) -> Path:
@@ -75,6 +136,8 @@ def save(policies: Any, task: Any, path: Path) -> Path:
 
 def _graph(policy: Mapping[str, np.ndarray]) -> bytes:
     """`actor` in ONNX: `observation` [batch, observation] -> `action` [batch, action], float32."""
+    if policy.keys() == RECURRENT:
+        raise OnebodyError("a policy with memory is saved as .npz alone; an .onnx file holds none")
     try:
         from onnx import TensorProto, helper, numpy_helper
     except ImportError as error:
@@ -86,15 +149,18 @@ def _graph(policy: Mapping[str, np.ndarray]) -> bytes:
         nodes.append(helper.make_node(operator, inputs, [f"x{len(nodes)}"], **attributes))
         return nodes[-1].output[0]
 
-    def normed_silu(x: str) -> str:
-        y = then("LayerNormalization", x, "one", epsilon=NORM_EPSILON)
-        return then("Mul", y, then("Sigmoid", y))
+    def normed(x: str) -> str:
+        return then("LayerNormalization", x, "one", epsilon=NORM_EPSILON)
+
+    def silu(x: str) -> str:
+        return then("Mul", x, then("Sigmoid", x))
 
     functions: dict[str, Callable[[str], str]] = {
         "tanh": lambda x: then("Tanh", x),
         "relu": lambda x: then("Relu", x),
         "clip": lambda x: then("Clip", x, "low", "high"),
-        "normed_silu": normed_silu,
+        "normed_silu": lambda x: silu(normed(x)),
+        "normed_tanh": lambda x: then("Tanh", normed(x)),
     }
     x = then("Div", then("Sub", "observation", "observation_mean"), "observation_std")
     for i in range(last):
@@ -115,8 +181,9 @@ def _layers(policy: Mapping[str, np.ndarray]) -> int:
     return sum(name.startswith("weight") for name in policy)
 
 
-def load(path: Path | str) -> Callable[[Any], np.ndarray]:
-    """The saved policy as a function: observations [..., observation] -> actions [..., action] in [-1, 1].
+def load(path: Path | str) -> Callable[..., np.ndarray]:
+    """The saved policy as a function: observations [..., observation] -> actions [..., action] in [-1, 1]. One with
+    memory is told, after its first action, also the last step's reward and whether it ended an episode.
 
     Raises:
         OnebodyError: there is no such file, or it holds no policy.
@@ -126,6 +193,8 @@ def load(path: Path | str) -> Callable[[Any], np.ndarray]:
             policy = dict(file)
     except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise OnebodyError(f"{path} is no saved policy: {error}") from error
+    if policy.keys() == RECURRENT:
+        return actor(policy)
     layers = _layers(policy)
     names = {f"{kind}{i}" for kind in ("weight", "bias") for i in range(layers)}
     if not layers or policy.keys() != names | {"observation_mean", "observation_std", "activation", "limit"}:

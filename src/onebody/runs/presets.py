@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from onebody.algorithms import (
+    acktr,
     active_smt,
     admrl,
+    ddpg,
     maesn,
     maml,
     mb_mpc,
@@ -19,8 +21,10 @@ from onebody.algorithms import (
     omni,
     oracle,
     pearl,
+    ppo,
     promp,
     random_search,
+    rl2,
     sac_baseline,
     slbo,
     smt,
@@ -32,10 +36,11 @@ from onebody.learning.actor_critic import ValueConfig
 from onebody.learning.dynamics import DynamicsConfig
 from onebody.learning.ensemble import EnsembleConfig
 from onebody.learning.first_order import FirstOrderConfig
+from onebody.learning.kfac import KFACConfig
 from onebody.learning.planning import PlanConfig
 from onebody.learning.trpo import TRPOConfig
 from onebody.learning.validated import ValidatedConfig
-from onebody.tasks import registry
+from onebody.tasks import mbmpo, registry
 from onebody.tasks.family import TaskFamily
 
 ALGORITHMS: dict[str, type[Any]] = {
@@ -50,12 +55,16 @@ ALGORITHMS: dict[str, type[Any]] = {
     "maesn": maesn.MAESN,
     "maml": maml.MAML,
     "promp": promp.ProMP,
+    "rl2": rl2.RL2,
     "mb-mpo": mb_mpo.MBMPO,
     "me-trpo": me_trpo.METRPO,
     "mb-mpc": mb_mpc.MBMPC,
     "oracle": oracle.Oracle,
     "trpo": trpo_baseline.TRPO,
+    "acktr": acktr.ACKTR,
+    "ppo": ppo.PPO,
     "sac": sac_baseline.SAC,
+    "ddpg": ddpg.DDPG,
     "random-search": random_search.RandomSearch,
 }
 
@@ -180,6 +189,9 @@ _CONFIGS: dict[tuple[str, str], Any] = {
     ("promp", "paper"): promp.Config(action_scale=0.1),
     ("promp", "laptop"): promp.Config(n_iterations=100, meta_batch=20),
     ("promp", "smoke"): promp.Config(n_iterations=2, meta_batch=3, episodes=3, hidden=(16, 16)),
+    ("rl2", "paper"): rl2.Config(),
+    ("rl2", "laptop"): rl2.Config(n_iterations=100, n_minibatches=4),
+    ("rl2", "smoke"): rl2.Config(n_iterations=2, meta_batch=4, units=16, n_epochs=2),
     ("oracle", "published"): _PUBLISHED_ORACLE,
     ("oracle", "paper"): _PUBLISHED_ORACLE,
     ("oracle", "tuned"): oracle.Config(),
@@ -188,9 +200,28 @@ _CONFIGS: dict[tuple[str, str], Any] = {
     ("trpo", "paper"): trpo_baseline.Config(),
     ("trpo", "laptop"): trpo_baseline.Config(n_iterations=200),
     ("trpo", "smoke"): trpo_baseline.Config(n_iterations=2, episodes=4, refine_episodes=2, hidden=(16, 16)),
+    ("acktr", "paper"): acktr.Config(),
+    ("acktr", "laptop"): acktr.Config(
+        n_iterations=200,
+        policy=KFACConfig(rate=0.03, radius=0.005, damping=0.01, decay=0.8),
+        value=KFACConfig(rate=0.01, radius=0.15, damping=0.025, decay=0.95),
+    ),
+    ("acktr", "smoke"): acktr.Config(
+        n_iterations=2, episodes=4, refine_episodes=2, hidden=(16, 16), value_hidden=(16, 16), n_value=3
+    ),
+    ("ppo", "paper"): ppo.Config(),
+    ("ppo", "laptop"): ppo.Config(n_iterations=100, episodes=50, n_minibatches=50, hidden=(64, 64)),
+    ("ppo", "smoke"): ppo.Config(
+        n_iterations=2, episodes=4, n_epochs=2, n_minibatches=4, refine_episodes=2, hidden=(16, 16)
+    ),
     ("sac", "paper"): sac_baseline.Config(),
     ("sac", "laptop"): sac_baseline.Config(n_iterations=40),
     ("sac", "smoke"): sac_baseline.Config(n_iterations=2, episodes=2, n_gradient=5, batch=16, hidden=(16, 16)),
+    ("ddpg", "paper"): ddpg.Config(),
+    ("ddpg", "laptop"): ddpg.Config(n_iterations=40, learning_rate=1e-4),
+    ("ddpg", "smoke"): ddpg.Config(
+        n_iterations=2, episodes=2, n_gradient=5, batch=16, hidden=(16, 16), critic_hidden=(16, 16)
+    ),
     ("random-search", "paper"): random_search.Config(),
     ("random-search", "laptop"): random_search.Config(),
     ("random-search", "smoke"): random_search.Config(n_iterations=2, directions=4),
@@ -245,6 +276,17 @@ _FOR_FAMILY: dict[tuple[str, str, str], dict[str, Any]] = {
     **{
         ("promp", "paper", family): {"inner_rate": 0.05, "inner_kl": 1e-3}
         for family in ("pearl/walker-params", "pearl/hopper-params")
+    },
+    **{
+        ("trpo", "paper", family.id): {
+            "episodes": 250,
+            "hidden": (32, 32),
+            "normalize": False,
+            "baseline": "linear",
+            "trace": 1.0,
+            "trpo": _RLLAB_STEP,
+        }
+        for family in mbmpo.FAMILIES
     },
     ("mb-mpo", "paper", "mbmpo/point"): {
         "n_iterations": 50,

@@ -47,5 +47,5 @@ class Imagination(eqx.Module):
         return (tasks, age, start), beginning, transitions
 
     @staticmethod
-    def scan(step: Any, carry: Any, noise: Array) -> tuple[Any, Transitions]:
+    def scan(step: Any, carry: Any, noise: Array, rewarded: bool = False) -> tuple[Any, Transitions]:
         return jax.lax.scan(step, carry, noise)

@@ -110,9 +110,10 @@ class Simulator:
             return np.array(self._engine.qpos).reshape(*observation.shape[:2], -1)
         return observation.copy()
 
-    def scan(self, step: Any, carry: Any, noise: Any) -> tuple[Any, Transitions]:
-        """`lax.scan`'s contract, by a Python loop over time; rewards that end no episode are asked for all at once."""
-        rows, self._reward_later = [], self.family.terminal is never
+    def scan(self, step: Any, carry: Any, noise: Any, rewarded: bool = False) -> tuple[Any, Transitions]:
+        """`lax.scan`'s contract, by a Python loop over time; rewards that end no episode are asked for all at once,
+        unless each is needed in the next step (`rewarded`)."""
+        rows, self._reward_later = [], self.family.terminal is never and not rewarded
         try:
             for row in np.asarray(noise):
                 carry, transitions = step(carry, row)

@@ -1,0 +1,178 @@
+"""PPO: proximal policy optimisation on the real simulator (Schulman, Wolski, Dhariwal, Radford, Klimov 2017).
+
+arXiv:1707.06347, Algorithm 1, for one task or for the mean of all.
+
+    1: initialise the policy and its value
+    2: for n_iterations                                                                          `step`
+    3:     real episodes, each of its own task                                    `trpo_baseline.collect`
+    4:     generalised advantages Â (their Eq. 11) and what they add to V                        `improve`
+    5:     n_epochs times, for each minibatch: a step of Adam up L^CLIP - c₁ L^VF (their Eq. 9)  `loss`
+    6: a new ψ: stage 0 is the policy as it is; each stage lines 3-5 for ψ alone    `trpo_baseline.alone`
+
+The policy does not see ψ: untrained (`--samples 0`) and adapted in stages it is the usual single-task baseline.
+
+The settings are those of baselines' MuJoCo experiments: policy and value share no layer, advantages have mean 0 and
+deviation 1 in each minibatch, V's change is clipped as the ratio is, gradients are scaled down to a norm of 0.5,
+and observations and rewards are normalised, rewards by the running deviation of the discounted return so far.
+Differences from there: the horizon's end is no termination, so V goes on beyond it; normalised numbers are not cut at
+± 10; networks begin as SLBO's; a new mean and deviation of the observations change no action and no value.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PyTree
+
+from onebody.algorithms.protocol import Adapted, Metrics
+from onebody.algorithms.trpo_baseline import alone, collect
+from onebody.core.errors import at_least, at_most, positive
+from onebody.core.nets import Normalizer, renormalized, trainable
+from onebody.core.returns import gae, return_so_far
+from onebody.core.types import Key, Transitions
+from onebody.learning.actor_critic import ValueFunction
+from onebody.learning.policies import GaussianPolicy
+from onebody.learning.ppo import clipped_surrogate, minibatches, minimize
+from onebody.tasks.family import TaskFamily
+from onebody.worlds.simulator import Simulator
+
+
+@dataclass(frozen=True)
+class Config:
+    """baselines' MuJoCo settings with the batches and networks of MB-MPO's comparison (Clavera et al. 2018)."""
+
+    n_iterations: int = 1000
+    """Iterations of training"""
+    episodes: int = 250
+    """Real episodes per iteration, each of its own task: 50,000 environment steps where an episode has 200"""
+    n_epochs: int = 10
+    """Passes over the batch of an iteration (K)"""
+    n_minibatches: int = 25
+    """Minibatches per pass, each for one step of Adam"""
+    clip: float = 0.2
+    """Clip range ε of the likelihood ratio, and of the change of the value"""
+    learning_rate: float = 3e-4
+    """Adam's learning rate for policy and value"""
+    value_weight: float = 0.5
+    """Coefficient c₁ of the value's loss, half its mean squared error"""
+    max_norm: float = 0.5
+    """Largest norm of a gradient; a larger one is scaled down to it"""
+    hidden: tuple[int, ...] = (32, 32)
+    """Units of each hidden tanh layer of the policy and of the value network"""
+    discount: float = 0.99
+    """Discount factor γ"""
+    trace: float = 0.95
+    """Trace decay λ of the generalised advantages"""
+    refine_episodes: int = 20
+    """Real episodes per task and stage of adaptation"""
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "n_iterations", "episodes", "n_epochs", "n_minibatches", "hidden", "refine_episodes")
+        at_least(0, self, "discount", "trace", "value_weight")
+        at_most(1, self, "discount", "trace")
+        positive(self, "clip", "learning_rate", "max_norm")
+
+    @property
+    def optimizer(self) -> optax.GradientTransformation:
+        return optax.chain(optax.clip_by_global_norm(self.max_norm), optax.adam(self.learning_rate, eps=1e-5))
+
+
+class State(eqx.Module):
+    """Everything of a training."""
+
+    policy: GaussianPolicy
+    value: ValueFunction
+    optimizer: PyTree
+    returns: Normalizer
+    """of the discounted return so far, one feature: rewards are divided by its deviation"""
+
+
+class Rows(NamedTuple):
+    """Steps that were taken, and what was thought of them then."""
+
+    observation: Float[Array, "row observation"]
+    action: Float[Array, "row action"]
+    log_prob: Float[Array, " row"]
+    advantage: Float[Array, " row"]
+    value: Float[Array, " row"]
+
+
+def loss(learned: tuple[GaussianPolicy, ValueFunction], rows: Rows, config: Config) -> tuple[Array, dict[str, Array]]:
+    """-L^CLIP + c₁ L^VF (Eq. 9 without its entropy bonus, which is 0 in the MuJoCo experiments)."""
+    policy, value = learned
+    log_ratio = policy.distribution(rows.observation).log_prob(rows.action) - rows.log_prob
+    advantage = (rows.advantage - rows.advantage.mean()) / (rows.advantage.std() + 1e-8)
+    surrogate = clipped_surrogate(jnp.exp(log_ratio), advantage, config.clip)
+    error = value_error(value(rows.observation), rows.value, rows.value + rows.advantage, config.clip)
+    kl = (jnp.expm1(log_ratio) - log_ratio).mean()
+    metrics = {"policy/kl": kl, "policy/gain": surrogate, "value/error": jnp.sqrt(error)}
+    return -surrogate + config.value_weight * error / 2, metrics
+
+
+def value_error(
+    now: Float[Array, " row"], before: Float[Array, " row"], wanted: Float[Array, " row"], clip: float
+) -> Float[Array, ""]:
+    """L^VF: the mean squared error of V or of V moved by no more than `clip`, whichever is larger."""
+    near = before + jnp.clip(now - before, -clip, clip)
+    return jnp.maximum((now - wanted) ** 2, (near - wanted) ** 2).mean()
+
+
+@partial(jax.jit, static_argnames=("config",))
+def improve(
+    state: State, seen: Transitions, chosen: Int[Array, "step row"], config: Config
+) -> tuple[State, dict[str, Array]]:
+    """Lines 4-5, of `[task, time, episode]` transitions."""
+    seen = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0).reshape(x.shape[1], -1, *x.shape[3:]), seen)
+    returns = state.returns.update(return_so_far(seen.reward, seen.done, config.discount)[..., None])
+    scaled = seen._replace(reward=seen.reward / returns.scale)
+    value = state.value(seen.observation)
+    advantage = gae(scaled, value, state.value(seen.next_observation), config.discount, config.trace)
+    log_prob = state.policy.distribution(seen.observation).log_prob(seen.action)
+    rows = Rows(seen.observation, seen.action, log_prob, advantage, value)
+    rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows)
+    learned, optimizer, metrics = minimize(
+        partial(loss, config=config), (state.policy, state.value), state.optimizer, rows, chosen, config.optimizer
+    )
+    observation = state.policy.observation.update(seen.observation)
+    policy, value = (renormalized(each, observation) for each in learned)
+    return State(policy, value, optimizer, returns), metrics
+
+
+@dataclass(frozen=True)
+class PPO:
+    """Proximal policy optimisation."""
+
+    family: TaskFamily
+    config: Config
+    simulator: Simulator
+    task_is_known = False
+
+    def init(self, key: Key) -> State:
+        policy_key, value_key = jax.random.split(key)
+        body, hidden = self.family.body, self.config.hidden
+        observation = Normalizer(body.observation_size)
+        policy = GaussianPolicy(policy_key, hidden, observation, body.action_size)
+        value = ValueFunction(value_key, hidden, observation)
+        learned = policy, value
+        optimizer = self.config.optimizer.init(eqx.filter(learned, trainable(learned)))
+        return State(policy, value, optimizer, Normalizer(1))
+
+    def step(self, state: State, key: Key) -> tuple[State, Metrics]:
+        task_key, key = jax.random.split(key)
+        return self._improved(state, self.family.space.sample(task_key, self.config.episodes), 1, key)
+
+    def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
+        """Line 6."""
+        return alone(lambda *own: self._improved(*own)[0], state, tasks, key, self.config.refine_episodes)
+
+    def _improved(self, state: State, tasks: Array, episodes: int, key: Key) -> tuple[State, Metrics]:
+        collect_key, order_key = jax.random.split(key)
+        seen, metrics = collect(self.simulator, state.policy, tasks, episodes, collect_key)
+        chosen = minibatches(order_key, seen.reward.size, self.config.n_epochs, self.config.n_minibatches)
+        state, found = improve(state, seen, chosen, self.config)
+        return state, metrics | {name: float(value) for name, value in found.items()}
