@@ -22,7 +22,7 @@ rewards; weights decay; the first steps are plain gradients. Damping is shared b
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import equinox as eqx
@@ -72,9 +72,9 @@ class Config:
     """Discount factor γ"""
     trace: float = 0.97
     """λ of the advantages"""
-    policy: KFACConfig = field(default_factory=lambda: KFACConfig(rate=0.03, radius=0.005, damping=0.01, decay=0.99))
+    policy: KFACConfig = KFACConfig(rate=0.03, radius=0.005, damping=0.01, decay=0.99)
     """K-FAC of the policy; its learning rate is the initial η_max"""
-    value: KFACConfig = field(default_factory=lambda: KFACConfig(rate=5e-4, radius=0.15, damping=0.025, decay=0.95))
+    value: KFACConfig = KFACConfig(rate=5e-4, radius=0.15, damping=0.025, decay=0.95)
     """K-FAC of the value network"""
 
     def __post_init__(self) -> None:

@@ -218,7 +218,7 @@ _CONFIGS: dict[tuple[str, str], Any] = {
     ("sac", "laptop"): sac_baseline.Config(n_iterations=40),
     ("sac", "smoke"): sac_baseline.Config(n_iterations=2, episodes=2, n_gradient=5, batch=16, hidden=(16, 16)),
     ("ddpg", "paper"): ddpg.Config(),
-    ("ddpg", "laptop"): ddpg.Config(n_iterations=40, learning_rate=1e-4),
+    ("ddpg", "laptop"): ddpg.Config(n_iterations=40),
     ("ddpg", "smoke"): ddpg.Config(
         n_iterations=2, episodes=2, n_gradient=5, batch=16, hidden=(16, 16), critic_hidden=(16, 16)
     ),
