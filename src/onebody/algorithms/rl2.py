@@ -103,6 +103,12 @@ def in_a_row(slots: PyTree) -> PyTree:
     return jax.tree.map(lambda x: jnp.swapaxes(x, 1, 2).reshape(len(x), -1, *x.shape[3:]), slots)
 
 
+def inputs_of(net: RecurrentNet, taken: Transitions) -> Float[Array, "trial time in"]:
+    """What the network saw in whole trials `[trial, time]`: nothing had happened before the first step."""
+    before = lambda x: jnp.pad(x[:, :-1], [(0, 0), (1, 0), *[(0, 0)] * (x.ndim - 2)])  # noqa: E731
+    return net.seen(taken.observation, before(taken.action), before(taken.reward), before(taken.done))
+
+
 def advantages(slots: Transitions, config: Config) -> Float[Array, "trial time"]:
     """Line 5, of `[trial, time, slot]` transitions: of mean 0 and deviation 1 in each trial."""
     if config.across_episodes:
@@ -131,8 +137,7 @@ def improve(
 ) -> tuple[State, dict[str, Array]]:
     """Lines 5-6, of `[trial, time, slot]` transitions."""
     taken = in_a_row(slots)
-    before = lambda x: jnp.pad(x[:, :-1], [(0, 0), (1, 0), *[(0, 0)] * (x.ndim - 2)])  # noqa: E731
-    inputs = state.net.seen(taken.observation, before(taken.action), before(taken.reward), before(taken.done))
+    inputs = inputs_of(state.net, taken)
     old = log_prob(state.net, inputs, taken.action)
     trials = Trials(inputs, taken.action, old, advantages(slots, config))
     adam, objective = optax.adam(config.learning_rate), partial(loss, clip=config.clip)

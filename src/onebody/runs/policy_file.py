@@ -193,10 +193,9 @@ def load(path: Path | str) -> Callable[..., np.ndarray]:
             policy = dict(file)
     except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise OnebodyError(f"{path} is no saved policy: {error}") from error
-    if policy.keys() == RECURRENT:
-        return actor(policy)
     layers = _layers(policy)
     names = {f"{kind}{i}" for kind in ("weight", "bias") for i in range(layers)}
-    if not layers or policy.keys() != names | {"observation_mean", "observation_std", "activation", "limit"}:
+    names |= {"observation_mean", "observation_std", "activation", "limit"}
+    if policy.keys() != RECURRENT and (not layers or policy.keys() != names):
         raise OnebodyError(f"{path} is no saved policy; write one with: onebody adapt RUN --task ... --save policy.npz")
     return actor(policy)
