@@ -24,6 +24,18 @@ def new(**change):
     return algorithm, algorithm.init(jax.random.key(0))
 
 
+def test_the_first_batch_is_learned_from_in_its_own_statistics(monkeypatch):
+    """So that what was learned from it stays as it is."""
+    algorithm, state = new()
+    found, fit = [], acktr.fit_value
+    monkeypatch.setattr(acktr, "fit_value", lambda state, *rest: (found.append(state), fit(state, *rest))[1])
+    seen, _ = acktr.collect(algorithm.simulator, state.policy, jnp.zeros((1, 2)), 2, jax.random.key(1))
+    then, _ = acktr.improve.__wrapped__(state, seen, jax.random.key(2), algorithm.config)
+    mean = seen.observation.reshape(-1, 2).mean(0)
+    for each in (found[0].policy, found[0].value, then.policy, then.value):
+        np.testing.assert_allclose(each.observation.mean, mean, rtol=1e-4, atol=1e-6)
+
+
 def test_one_whole_step_of_a_linear_value_is_the_least_squares_fit():
     whole = KFACConfig(rate=1.0, radius=1e9, damping=1e-10, decay=0.9, momentum=0.0)
     algorithm, state = new(value_hidden=(), n_value=1, value=whole)

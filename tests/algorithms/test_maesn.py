@@ -46,7 +46,7 @@ def louder(state):
 def test_the_inner_step_by_hand():
     """Two episodes with z = 2 and z = -1 from N(0, 1), advantages 1 and -1."""
     tried = maesn.Tried(jnp.array([[[2.0], [-1.0]]]), jnp.array([[1.0, -1.0]]))
-    rates = Gaussian(jnp.array([0.1]), jnp.array([0.2]))
+    rates = maesn.Rates(jnp.array([0.1]), jnp.array([0.2]))
     found = maesn.inner_step(standard(1, 1), tried, rates)
     assert float(found.mean[0, 0]) == pytest.approx(0.1 * (2 + 1) / 2)
     assert float(found.log_std[0, 0]) == pytest.approx(0.2 * ((4 - 1) - (1 - 1)) / 2)
@@ -57,7 +57,7 @@ def test_the_inner_step_follows_finite_differences_of_its_loss():
     keys = jax.random.split(jax.random.key(0), 4)
     tried = maesn.Tried(random.normal(keys[0], (3, 12, 2)), random.normal(keys[1], (3, 12)))
     latents = Gaussian(*(0.5 * random.normal(key, (3, 2)) for key in keys[2:]))
-    rates = Gaussian(jnp.array([0.5, 1.0]), jnp.array([2.0, 0.25]))
+    rates = maesn.Rates(jnp.array([0.5, 1.0]), jnp.array([2.0, 0.25]))
     step = jax.tree.map(jnp.subtract, maesn.inner_step(latents, tried, rates), latents)
 
     @jax.jit
@@ -173,7 +173,7 @@ def test_adaptation_begins_at_the_prior_and_moves_the_latent_alone(inner_steps, 
     for i, share in enumerate(shares):
         latents, after = stages[i].belief, stages[i + 1]
         tried, *_ = explore(algorithm, state, latents, jax.random.fold_in(key, i))
-        wanted = maesn.inner_step(latents, tried, Gaussian(*(share * rate for rate in state.rates)))
+        wanted = maesn.inner_step(latents, tried, maesn.Rates(*(share * rate for rate in state.rates)))
         np.testing.assert_allclose(jnp.stack(after.belief), jnp.stack(wanted), atol=1e-6)
         assert (after.policies.policy.net.weights[0] == weights).all()
 

@@ -1,5 +1,7 @@
 import dataclasses
+import itertools
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -145,12 +147,25 @@ def test_refinement_and_stages_go_on_from_the_conditioned_policy():
         np.testing.assert_array_equal(old, new)
 
 
-def test_a_refined_policy_is_the_best_predicted_so_far():
-    algorithm = make()
-    state, _ = train(algorithm)
-    refined = (a for _, a in zip(range(6), algorithm.refine(state, jnp.array([0.9, -0.9]), jax.random.key(0))))
-    predicted = [float(a.predicted_return[0]) for a in refined]
-    assert predicted == sorted(predicted) and predicted[0] < predicted[-1]
+def test_a_refined_policy_is_the_best_predicted_so_far(monkeypatch):
+    """Practice that helps, harms, helps and harms; the policies' first weight says which they are."""
+    algorithm, returns, practised = make(), iter([1.0, 3.0, 2.0, 4.0, 0.0]), itertools.count(1.0)
+    first_weight = lambda policy: policy.net.weights[0].ravel()[0]  # noqa: E731
+    promise = omni.OMNI._promise
+
+    def practise(self, state, *_):
+        number, where = next(practised), lambda s: s.agent.policy.net.weights[0]
+        return eqx.tree_at(where, state, jnp.full_like(where(state), number)), {}
+
+    def told(self, *arguments):
+        return promise(self, *arguments)._replace(predicted_return=jnp.array([next(returns)]))
+
+    monkeypatch.setattr(omni.OMNI, "_practise", practise)
+    monkeypatch.setattr(omni.OMNI, "_promise", told)
+    refined = algorithm.refine(algorithm.init(jax.random.key(0)), jnp.array([0.9, -0.9]), jax.random.key(0))
+    found = [adapted for _, adapted in zip(range(5), refined)]
+    assert [float(each.predicted_return[0]) for each in found] == [1.0, 3.0, 3.0, 4.0, 4.0]
+    assert [float(first_weight(each.policies)) for each in found[1:]] == [1.0, 1.0, 3.0, 3.0]
 
 
 @pytest.mark.parametrize("collect", ["disagreement", "worst"])

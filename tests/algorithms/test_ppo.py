@@ -55,8 +55,24 @@ def test_advantages_of_four_steps_by_hand(monkeypatch):
 
 def test_a_value_that_moved_beyond_the_clip_range_has_the_larger_error():
     now, before, wanted = jnp.array([2.5, 0.0, 1.1]), jnp.ones(3), jnp.full(3, 3.0)
-    found = float(ppo.value_error(now, before, wanted, 0.2))
+    found = float(ppo.clipped_error(now, before, wanted, 0.2))
     assert found == pytest.approx(((3 - 1.2) ** 2 + 3**2 + (3 - 1.1) ** 2) / 3)
+
+
+def test_the_first_batch_is_learned_from_in_its_own_statistics(monkeypatch):
+    """So that what was learned from it stays as it is; the likelihood ratio is of the policy that collected it."""
+    algorithm, state = new()
+    found = []
+    monkeypatch.setattr(
+        ppo, "minimize", lambda loss, learned, state, seen, *_: (found.append((learned, seen)), (learned, state, {}))[1]
+    )
+    then, _ = ppo.improve.__wrapped__(state, four_steps(), jnp.zeros((1, 4), int), algorithm.config)
+    ((policy, value), rows) = found[0]
+    np.testing.assert_allclose(policy.observation.mean, four_steps().observation.mean((0, 1, 2)), rtol=1e-5)
+    assert policy.observation.count == value.observation.count == then.policy.observation.count == 4
+    np.testing.assert_allclose(
+        rows.log_prob, state.policy.distribution(rows.observation).log_prob(rows.action), rtol=1e-5
+    )
 
 
 def test_new_statistics_change_no_action_and_no_value():

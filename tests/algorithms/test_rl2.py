@@ -62,7 +62,7 @@ def test_the_memory_goes_on_over_episodes_and_is_fresh_in_each_trial(monkeypatch
     for i in range(2):
         state, _ = algorithm.step(state, jax.random.key(i))
     for slots in taken:
-        trials = rl2.in_a_row(slots)
+        trials = rl2.concatenated(slots)
         n, steps = trials.reward.shape
         assert (n, steps) == (4, 2 * family.horizon) and trials.done[:, [family.horizon - 1, -1]].all()
         hidden, last = jnp.zeros((n, 16)), (jnp.zeros((n, family.body.action_size)), jnp.zeros(n), jnp.zeros(n, bool))
@@ -74,6 +74,24 @@ def test_the_memory_goes_on_over_episodes_and_is_fresh_in_each_trial(monkeypatch
             np.testing.assert_allclose(trials.action[:, t], state.net.distribution(hidden).mean, atol=1e-3)
             last = trials.action[:, t], trials.reward[:, t], trials.done[:, t]
         assert trials.action.std() > 0.1 and int(trials.done.sum()) >= (4 * n if family is ARMS else 2 * n)
+
+
+def test_the_first_trials_are_learned_from_in_their_own_statistics(monkeypatch):
+    """So that what was learned from them stays as it is; the likelihood ratio is of the policy that collected them."""
+    algorithm, state = new(registry.make("point/goal"), normalize=True)
+    found = []
+    monkeypatch.setattr(
+        rl2, "minimize", lambda loss, net, state, trials, *_: (found.append((net, trials)), (net, state, {}))[1]
+    )
+    slots, _ = algorithm._slot(state.net, algorithm._fresh(3), jnp.zeros((3, 2)), jax.random.key(1))
+    then, _ = rl2.improve.__wrapped__(state, slots, jnp.zeros((1, 3), int), algorithm.config)
+    ((net, trials),) = found
+    np.testing.assert_allclose(net.observation.mean, slots.observation.reshape(-1, 2).mean(0), rtol=1e-4, atol=1e-6)
+    assert float(then.net.observation.count) == slots.reward.size
+    old = rl2.log_prob(state.net, rl2.inputs_of(state.net, rl2.concatenated(slots)), trials.action)
+    np.testing.assert_allclose(trials.log_prob, old, rtol=1e-5)
+    now = rl2.inputs_of(net, rl2.concatenated(slots))
+    np.testing.assert_allclose(trials.inputs, now, rtol=1e-5)
 
 
 def test_new_statistics_change_no_action():

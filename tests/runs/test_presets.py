@@ -87,6 +87,32 @@ def test_ppo_has_the_batches_of_mb_mpos_comparison():
     assert (config.discount, config.trace, config.value_weight, config.max_norm) == (0.99, 0.95, 0.5, 0.5)
 
 
+def test_acktr_has_the_steps_of_the_released_code():
+    """There the value's error is not halved: a rate of 0.001, a damping of 0.1 and a KL of 0.3, twice the radius."""
+    config = presets.preset("acktr", "paper", "mbmpo/half-cheetah")
+    assert config.episodes * registry.make("mbmpo/half-cheetah").horizon == 5000 and config.hidden == (32, 32)
+    value, policy = config.value, config.policy
+    assert (value.rate, value.damping, value.radius, value.decay) == (0.001 / 2, 0.1 / 4, 0.3 / 2 / 4, 0.95)
+    assert (policy.rate, policy.damping, policy.radius, policy.decay) == (0.03, 0.01, 0.01 / 2, 0.99)
+    assert (config.kl, config.trace, config.n_value, policy.momentum) == (0.002, 0.97, 25, 0.9)
+    assert presets.preset("acktr", "laptop").value.radius == value.radius
+
+
+def test_ddpg_has_the_rates_of_mb_mpos_comparison():
+    config = presets.preset("ddpg", "paper", "mbmpo/half-cheetah")
+    assert (config.learning_rate, config.critic_rate, config.critic_l2, config.noise) == (1e-5, 1e-3, 0.01, 0.2)
+    assert (config.hidden, config.critic_hidden, config.batch, config.target_rate) == ((32, 32), (64, 64), 64, 0.01)
+
+
+def test_rl2_has_the_trials_of_pearls_comparison():
+    config = presets.preset("rl2", "paper", "pearl/cheetah-vel")
+    assert (config.meta_batch, config.trial_episodes, config.units, config.clip) == (100, 2, 64, 0.2)
+    assert (config.n_epochs, config.n_minibatches, config.learning_rate, config.trace) == (5, 1, 1e-3, 1.0)
+    assert (config.normalize, config.across_episodes) == (False, False)
+    laptop = presets.preset("rl2", "laptop", "pearl/cheetah-vel")
+    assert (laptop.n_minibatches, laptop.normalize, laptop.trace) == (10, True, 0.95)
+
+
 def test_pearls_goals_are_a_hundred_in_the_paper_and_a_hundred_and_fifty_in_the_later_release():
     tasks = [presets.preset("pearl", preset, "pearl/ant-goal").n_tasks for preset in ("paper", "released")]
     assert tasks == [100, 150]

@@ -6,7 +6,7 @@ https://arxiv.org/abs/1708.05144), for one task or the mean of all.
     3:     real episodes, each of its own task                                             `trpo_baseline.collect`
     4:     generalised advantages, from the value as it is                                 `improve`
     5:     n_value times: factors of the value's matrix, as the mean of N(V(s), 1); a step
-           of its natural gradient towards what the advantages and it add up to            `fit_value`
+           of its natural gradient towards V(s) + Â                                        `fit_value`
     6:     factors of the policy's matrix; a step of its natural gradient up A log π(a|s)  `improve_policy`
     7:     η_max of the policy by 1.5 down if that moved it by more than twice the wanted
            KL, up if by less than half                                                     `adjusted`
@@ -47,7 +47,7 @@ from onebody.worlds.simulator import Simulator
 FACTOR, LEAST, MOST = 1.5, 1e-8, 1.0
 """by which η_max goes up or down, and its limits"""
 LAST = 10.0
-"""times the usual initial weights of the policy's last layer, as in the released code: the factors follow slowly"""
+"""times the usual initial weights of the policy's last layer, as in the released code"""
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,10 @@ class Config:
     discount: float = 0.99
     """Discount factor γ"""
     trace: float = 0.97
-    """λ of the advantages"""
+    """Trace decay λ of the generalised advantages"""
     policy: KFACConfig = KFACConfig(rate=0.03, radius=0.005, damping=0.01, decay=0.99)
     """K-FAC of the policy; its learning rate is the initial η_max"""
-    value: KFACConfig = KFACConfig(rate=5e-4, radius=0.15, damping=0.025, decay=0.95)
+    value: KFACConfig = KFACConfig(rate=5e-4, radius=0.0375, damping=0.025, decay=0.95)
     """K-FAC of the value network"""
 
     def __post_init__(self) -> None:
@@ -157,7 +157,9 @@ def adjusted(rate: Float[Array, ""], kl: Float[Array, ""], wanted: float) -> Flo
 def improve(state: State, seen: Transitions, key: Key, config: Config) -> tuple[State, dict[str, Array]]:
     """Lines 4-7, of `[task, time, episode]` transitions."""
     seen = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0).reshape(x.shape[1], -1, *x.shape[3:]), seen)
-    value_key, policy_key = jax.random.split(key)
+    statistics = state.policy.observation.update(seen.observation)
+    policy, value = (renormalized(each, statistics) for each in (state.policy, state.value))
+    state, (value_key, policy_key) = replace(state, policy=policy, value=value), jax.random.split(key)
     value = state.value(seen.observation)
     advantage = gae(seen, value, state.value(seen.next_observation), config.discount, config.trace)
     observation, action, target, advantage = (
@@ -170,9 +172,7 @@ def improve(state: State, seen: Transitions, key: Key, config: Config) -> tuple[
     state = improve_policy(state, observation, action, advantage, policy_key, config)
     kl = old.kl(state.policy.distribution(observation)).mean()
     metrics = {"policy/kl": kl, "policy/rate": state.rate, "critic/error": error}
-    statistics = state.policy.observation.update(seen.observation)
-    policy, value = (renormalized(each, statistics) for each in (state.policy, state.value))
-    return replace(state, policy=policy, value=value, rate=adjusted(state.rate, kl, config.kl)), metrics
+    return replace(state, rate=adjusted(state.rate, kl, config.kl)), metrics
 
 
 @dataclass(frozen=True)

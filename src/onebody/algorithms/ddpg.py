@@ -120,10 +120,10 @@ def action(actor: MLP, seen: Float[Array, "*axes observation"]) -> Float[Array, 
     return jnp.tanh(actor(seen))
 
 
-def critic_loss(critic: MLP, seen: Array, action: Array, wanted: Array, l2: float) -> tuple[Array, dict[str, Array]]:
-    """Mean squared error of Q to what is wanted, plus the penalty of its weights."""
+def critic_loss(critic: MLP, seen: Array, action: Array, target: Array, l2: float) -> tuple[Array, dict[str, Array]]:
+    """Mean squared error of Q from its target, plus the penalty of its weights."""
     found = value(critic, seen, action)
-    error = jnp.mean((found - wanted) ** 2)
+    error = jnp.mean((found - target) ** 2)
     size = sum(jnp.vdot(weight, weight) for weight in critic.weights)
     return error + l2 / 2 * size, {"critic/error": jnp.sqrt(error), "critic/value": found.mean()}
 
@@ -136,11 +136,11 @@ def actor_loss(actor: MLP, critic: MLP, seen: Array) -> Array:
 def update(learner: Learner, rows: Rows, config: Config) -> tuple[Learner, dict[str, Array]]:
     """Line 7, on a batch [row, ...]."""
     seen, following = learner.observation(rows.observation), learner.observation(rows.next_observation)
-    actor, critic = learner.targets
-    later = value(critic, following, action(actor, following))
-    wanted = rows.reward + config.discount * (1 - rows.terminated) * later
+    target_actor, target_critic = learner.targets
+    later = value(target_critic, following, action(target_actor, following))
+    target = rows.reward + config.discount * (1 - rows.terminated) * later
     differentiated = eqx.filter_grad(critic_loss, has_aux=True)
-    gradient, metrics = differentiated(learner.critic, seen, rows.action, wanted, config.critic_l2)
+    gradient, metrics = differentiated(learner.critic, seen, rows.action, target, config.critic_l2)
     critic, critic_state = descend(config.critic_rate, learner.critic, gradient, learner.optimizers[1])
     gradient = eqx.filter_grad(actor_loss)(learner.actor, critic, seen)
     actor, actor_state = descend(config.learning_rate, learner.actor, gradient, learner.optimizers[0])
@@ -172,7 +172,7 @@ def adapted(
 def improve(
     learner: Learner, rows: Rows, replay: TaskReplay, key: Key, config: Config
 ) -> tuple[Learner, dict[str, Array]]:
-    """Lines 4-7, from the newest rows, which tell more of what observations are like, and a replay with them."""
+    """Lines 4-7, from the newest rows, which enter the statistics of observations, and a replay that has them."""
 
     def after_episode(learner: Learner, key: Key) -> tuple[Learner, dict[str, Array]]:
         noise_key, draw_key = jax.random.split(key)

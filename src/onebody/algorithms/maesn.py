@@ -77,10 +77,16 @@ class State(eqx.Module):
     """of observation and z"""
     latents: Gaussian
     """of each training task"""
-    rates: Gaussian
-    """α of their means and of their log deviations"""
+    rates: "Rates"
     tasks: Float[Array, "task feature"]
     """the training tasks"""
+
+
+class Rates(NamedTuple):
+    """Step sizes α of the inner step, for each feature of a latent."""
+
+    mean: Float[Array, " latent"]
+    log_std: Float[Array, " latent"]
 
 
 class Tried(NamedTuple):
@@ -96,10 +102,11 @@ def inner_loss(latent: Gaussian, episodes: Tried) -> Float[Array, ""]:
 
 
 @jax.jit
-def inner_step(latents: Gaussian, episodes: Tried, rates: Gaussian) -> Gaussian:
+def inner_step(latents: Gaussian, episodes: Tried, rates: Rates) -> Gaussian:
     """Line 5 of each task."""
     gradient = jax.vmap(jax.grad(inner_loss))(latents, episodes)
-    return jax.tree.map(lambda x, rate, g: x - rate * g, latents, rates, gradient)
+    mean, log_std = latents.mean - rates.mean * gradient.mean, latents.log_std - rates.log_std * gradient.log_std
+    return Gaussian(mean, log_std)
 
 
 def with_latents(policy: ConditionedGaussian, latents: Gaussian) -> LatentGaussian:
@@ -138,7 +145,7 @@ def divergence(latents: Gaussian) -> Float[Array, ""]:
 
 
 def adapted_distribution(
-    policy: ConditionedGaussian, latents: Gaussian, rates: Gaussian, before: tuple[Tried, ...], after: Seen
+    policy: ConditionedGaussian, latents: Gaussian, rates: Rates, before: tuple[Tried, ...], after: Seen
 ) -> Gaussian:
     """What the policy would do in the states of `after` with adapted latents, [task, row, action]."""
     for episodes in before:
@@ -154,7 +161,7 @@ def outer_step(
     """Line 7. Latents of other tasks have no gradient and stay as they are."""
     free, fixed = eqx.partition(state.policy, trainable(state.policy))
 
-    def adapted(learned: tuple[ConditionedGaussian, Gaussian, Gaussian], rows: tuple[Seen, ...]) -> Gaussian:
+    def adapted(learned: tuple[ConditionedGaussian, Gaussian, Rates], rows: tuple[Seen, ...]) -> Gaussian:
         free, latents, rates = learned
         return adapted_distribution(eqx.combine(free, fixed), some(latents, chosen), rates, before, rows[-1])
 
@@ -185,7 +192,7 @@ class MAESN:
         spread = standard(len(tasks), config.latent)
         latents = spread._replace(mean=random.normal(latent_key, spread.mean.shape))
         rate = jnp.full(config.latent, config.inner_rate)
-        return State(policy, latents, Gaussian(rate, rate), tasks)
+        return State(policy, latents, Rates(rate, rate), tasks)
 
     def step(self, state: State, key: Key) -> tuple[State, Metrics]:
         task_key, *keys = jax.random.split(key, self.config.inner_steps + 2)
@@ -212,4 +219,4 @@ class MAESN:
             yield Adapted(policies, belief=latents)
             episodes, *_ = explore(self.simulator, policies, tasks, jax.random.fold_in(key, stage), self.config)
             share = 0.5 ** max(0, stage - self.config.inner_steps)
-            latents = inner_step(latents, episodes, Gaussian(*(share * rate for rate in state.rates)))
+            latents = inner_step(latents, episodes, Rates(*(share * rate for rate in state.rates)))

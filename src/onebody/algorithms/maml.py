@@ -69,7 +69,7 @@ class Meta:
     discount: float = 0.99
     """Discount factor γ"""
     trace: float = 1.0
-    """λ of the advantages"""
+    """Trace decay λ of the generalised advantages"""
 
     def __post_init__(self) -> None:
         positive(self, "action_scale")

@@ -5,7 +5,7 @@ arXiv:1707.06347, Algorithm 1, for one task or for the mean of all.
     1: initialise the policy and its value
     2: for n_iterations                                                                          `step`
     3:     real episodes, each of its own task                                    `trpo_baseline.collect`
-    4:     generalised advantages Â (their Eq. 11) and what they add to V                        `improve`
+    4:     generalised advantages Â (their Eq. 11), and V + Â, the value's target                `improve`
     5:     n_epochs times, for each minibatch: a step of Adam up L^CLIP - c₁ L^VF (their Eq. 9)  `loss`
     6: a new ψ: stage 0 is the policy as it is; each stage lines 3-5 for ψ alone    `trpo_baseline.alone`
 
@@ -15,7 +15,8 @@ The settings are those of baselines' MuJoCo experiments: policy and value share 
 deviation 1 in each minibatch, V's change is clipped as the ratio is, gradients are scaled down to a norm of 0.5,
 and observations and rewards are normalised, rewards by the running deviation of the discounted return so far.
 Differences from there: the horizon's end is no termination, so V goes on beyond it; normalised numbers are not cut at
-± 10; networks begin as SLBO's; a new mean and deviation of the observations change no action and no value.
+± 10; networks begin as SLBO's; a batch's observations enter the mean and deviation before it is learned from, and but
+for the first batch, when there was none, that changes no action and no value.
 """
 
 from collections.abc import Iterator
@@ -93,7 +94,7 @@ class State(eqx.Module):
 
 
 class Rows(NamedTuple):
-    """Steps that were taken, and what was thought of them then."""
+    """Steps of real episodes, with log-probabilities and values from when they were collected."""
 
     observation: Float[Array, "row observation"]
     action: Float[Array, "row action"]
@@ -108,18 +109,23 @@ def loss(learned: tuple[GaussianPolicy, ValueFunction], rows: Rows, config: Conf
     log_ratio = policy.distribution(rows.observation).log_prob(rows.action) - rows.log_prob
     advantage = (rows.advantage - rows.advantage.mean()) / (rows.advantage.std() + 1e-8)
     surrogate = clipped_surrogate(jnp.exp(log_ratio), advantage, config.clip)
-    error = value_error(value(rows.observation), rows.value, rows.value + rows.advantage, config.clip)
+    now, target = value(rows.observation), rows.value + rows.advantage
+    error = clipped_error(now, rows.value, target, config.clip)
     kl = (jnp.expm1(log_ratio) - log_ratio).mean()
-    metrics = {"policy/kl": kl, "policy/gain": surrogate, "value/error": jnp.sqrt(error)}
-    return -surrogate + config.value_weight * error / 2, metrics
+    plain = jnp.sqrt(((now - target) ** 2).mean())
+    return -surrogate + config.value_weight * error / 2, {
+        "policy/kl": kl,
+        "policy/gain": surrogate,
+        "value/error": plain,
+    }
 
 
-def value_error(
-    now: Float[Array, " row"], before: Float[Array, " row"], wanted: Float[Array, " row"], clip: float
+def clipped_error(
+    now: Float[Array, " row"], before: Float[Array, " row"], target: Float[Array, " row"], clip: float
 ) -> Float[Array, ""]:
-    """L^VF: the mean squared error of V or of V moved by no more than `clip`, whichever is larger."""
+    """2 L^VF: mean squared error of V, or of V moved by no more than `clip`, whichever is larger in a row."""
     near = before + jnp.clip(now - before, -clip, clip)
-    return jnp.maximum((now - wanted) ** 2, (near - wanted) ** 2).mean()
+    return jnp.maximum((now - target) ** 2, (near - target) ** 2).mean()
 
 
 @partial(jax.jit, static_argnames=("config",))
@@ -128,19 +134,17 @@ def improve(
 ) -> tuple[State, dict[str, Array]]:
     """Lines 4-5, of `[task, time, episode]` transitions."""
     seen = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0).reshape(x.shape[1], -1, *x.shape[3:]), seen)
-    returns = state.returns.update(return_so_far(seen.reward, seen.done, config.discount)[..., None])
-    scaled = seen._replace(reward=seen.reward / returns.scale)
-    value = state.value(seen.observation)
-    advantage = gae(scaled, value, state.value(seen.next_observation), config.discount, config.trace)
     log_prob = state.policy.distribution(seen.observation).log_prob(seen.action)
-    rows = Rows(seen.observation, seen.action, log_prob, advantage, value)
+    statistics = state.policy.observation.update(seen.observation)
+    policy, value = (renormalized(each, statistics) for each in (state.policy, state.value))
+    returns = state.returns.update(return_so_far(seen.reward, seen.done, config.discount)[..., None])
+    scaled, before = seen._replace(reward=seen.reward / returns.scale), value(seen.observation)
+    advantage = gae(scaled, before, value(seen.next_observation), config.discount, config.trace)
+    rows = Rows(seen.observation, seen.action, log_prob, advantage, before)
     rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows)
-    learned, optimizer, metrics = minimize(
-        partial(loss, config=config), (state.policy, state.value), state.optimizer, rows, chosen, config.optimizer
-    )
-    observation = state.policy.observation.update(seen.observation)
-    policy, value = (renormalized(each, observation) for each in learned)
-    return State(policy, value, optimizer, returns), metrics
+    objective = partial(loss, config=config)
+    learned, optimizer, metrics = minimize(objective, (policy, value), state.optimizer, rows, chosen, config.optimizer)
+    return State(*learned, optimizer, returns), metrics
 
 
 @dataclass(frozen=True)

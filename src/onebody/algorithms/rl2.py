@@ -90,7 +90,7 @@ class State(eqx.Module):
 
 
 class Trials(NamedTuple):
-    """Whole trials, and what was thought of them when they were taken."""
+    """Whole trials, with log-probabilities from when they were collected."""
 
     inputs: Float[Array, "trial time in"]
     action: Float[Array, "trial time action"]
@@ -98,7 +98,7 @@ class Trials(NamedTuple):
     advantage: Float[Array, "trial time"]
 
 
-def in_a_row(slots: PyTree) -> PyTree:
+def concatenated(slots: PyTree) -> PyTree:
     """The slots of each trial one after the other: `[trial, time, slot, ...]` as `[trial, slot · time, ...]`."""
     return jax.tree.map(lambda x: jnp.swapaxes(x, 1, 2).reshape(len(x), -1, *x.shape[3:]), slots)
 
@@ -114,9 +114,9 @@ def advantages(slots: Transitions, config: Config) -> Float[Array, "trial time"]
     if config.across_episodes:
         never = jnp.zeros_like(slots.terminated)
         slots = slots._replace(terminated=never, truncated=never.at[:, -1, -1].set(True))
-        slots = jax.tree.map(lambda x: x[:, :, None], in_a_row(slots))
+        slots = jax.tree.map(lambda x: x[:, :, None], concatenated(slots))
     one = partial(linear_baseline.advantages, discount=config.discount, trace=config.trace)
-    return in_a_row(jax.vmap(one)(slots))
+    return concatenated(jax.vmap(one)(slots))
 
 
 def log_prob(net: RecurrentNet, inputs: Array, action: Array) -> Float[Array, "trial time"]:
@@ -136,14 +136,13 @@ def improve(
     state: State, slots: Transitions, chosen: Int[Array, "step trial"], config: Config
 ) -> tuple[State, dict[str, Array]]:
     """Lines 5-6, of `[trial, time, slot]` transitions."""
-    taken = in_a_row(slots)
-    inputs = inputs_of(state.net, taken)
-    old = log_prob(state.net, inputs, taken.action)
-    trials = Trials(inputs, taken.action, old, advantages(slots, config))
-    adam, objective = optax.adam(config.learning_rate), partial(loss, clip=config.clip)
-    net, optimizer, metrics = minimize(objective, state.net, state.optimizer, trials, chosen, adam)
+    net, taken = state.net, concatenated(slots)
+    old = log_prob(net, inputs_of(net, taken), taken.action)
     if config.normalize:
         net = renormalized(net, net.observation.update(taken.observation), lambda net: net.inputs)
+    trials = Trials(inputs_of(net, taken), taken.action, old, advantages(slots, config))
+    adam, objective = optax.adam(config.learning_rate), partial(loss, clip=config.clip)
+    net, optimizer, metrics = minimize(objective, net, state.optimizer, trials, chosen, adam)
     return State(net, optimizer), metrics
 
 

@@ -41,23 +41,23 @@ class Config:
     """Haarnoja et al. 2018b, Table 1, a gradient step a sample on the half-cheetah of 200 steps an episode."""
 
     n_iterations: int = 1000
-    """iterations of training"""
+    """Iterations of training"""
     episodes: int = 5
-    """real episodes of one, each of its own task; as many a task and stage of adaptation"""
+    """Real episodes per iteration, each of its own task; as many per task and stage of adaptation"""
     initial_episodes: int = 5
-    """real episodes before the first iteration"""
+    """Real episodes before the first iteration"""
     n_gradient: int = 1000
-    """gradient steps an iteration, and a stage of adaptation"""
+    """Gradient steps per iteration, and per task and stage of adaptation"""
     batch: int = 256
-    """transitions of one"""
+    """Transitions per gradient step"""
     hidden: tuple[int, ...] = (256, 256)
-    """units of each hidden layer of policy and critics"""
+    """Units of each hidden layer of policy and critics"""
     learning_rate: float = 3e-4
-    """of every Adam"""
+    """Adam's learning rate for policy, critics and temperature"""
     discount: float = 0.99
-    """γ"""
+    """Discount factor γ"""
     target_rate: float = 0.005
-    """share of the new critics in their targets a gradient step"""
+    """Share τ of the critics' weights in those of their targets per gradient step"""
 
     def __post_init__(self) -> None:
         at_least(1, self, "n_iterations", "episodes", "initial_episodes", "n_gradient", "batch", "hidden")

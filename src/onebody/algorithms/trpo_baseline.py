@@ -41,11 +41,11 @@ class Training:
     iteration, as in MAML's experiments."""
 
     n_iterations: int = 1000
-    """iterations of training"""
+    """Iterations of training"""
     episodes: int = 100
-    """real episodes of one, each of its own task"""
+    """Real episodes per iteration, each of its own task"""
     hidden: tuple[int, ...] = (64, 64)
-    """units of each hidden layer of the policy"""
+    """Units of each hidden layer of the policy"""
     activation: Activation = "tanh"
     """Activation function of the policy's hidden layers"""
     normalize: bool = True
@@ -54,9 +54,9 @@ class Training:
     """Baseline of the advantages: a value network, fitted after each policy step, or a function linear in features of
     observation and time (Duan et al. 2016), fitted to the same episodes before it"""
     discount: float = 0.99
-    """γ"""
+    """Discount factor γ"""
     trace: float = 0.95
-    """λ of the advantages"""
+    """Trace decay λ of the generalised advantages"""
     value: ValueConfig = field(default_factory=partial(ValueConfig, batch=256))
     """Settings of the value network, used only where the baseline is one"""
     trpo: TRPOConfig = field(default_factory=partial(TRPOConfig, entropy=0.0))
@@ -73,7 +73,7 @@ class Config(Training):
     """TRPO, which adapts."""
 
     refine_episodes: int = 20
-    """real episodes a task and stage of adaptation"""
+    """Real episodes per task and stage of adaptation"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -92,16 +92,14 @@ def collect(
 def improve(agent: Agent, seen: Transitions, key: Key, config: Training) -> tuple[Agent, dict[str, Array]]:
     """Line 4, of `[task, time, episode]` transitions whose observations are what the policy sees."""
     seen = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0).reshape(x.shape[1], -1, *x.shape[3:]), seen)
+    if config.normalize:
+        agent = agent.renormalized(agent.policy.observation.update(seen.observation))
     if config.baseline == "linear":
         advantage = linear_baseline.advantages(seen, config.discount, config.trace)
         observation, action = (x.reshape(-1, x.shape[-1]) for x in (seen.observation, seen.action))
         policy, metrics = trpo.update(agent.policy, observation, action, advantage.reshape(-1), config.trpo)
-        agent = Agent(policy, agent.value, agent.optimizer)
-    else:
-        agent, metrics = actor_critic.improve(agent, seen, key, config)
-    if config.normalize:
-        agent = agent.renormalized(agent.policy.observation.update(seen.observation))
-    return agent, metrics
+        return Agent(policy, agent.value, agent.optimizer), metrics
+    return actor_critic.improve(agent, seen, key, config)
 
 
 def alone(

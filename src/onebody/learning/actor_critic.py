@@ -56,7 +56,7 @@ class AgentConfig(Protocol):
 
     @property
     def trace(self) -> float:
-        """λ of the advantages"""
+        """Trace decay λ of the generalised advantages"""
         ...
 
     @property

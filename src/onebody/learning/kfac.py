@@ -26,7 +26,7 @@ class KFACConfig:
     rate: float
     """Largest learning rate η_max"""
     radius: float
-    """Trust region δ: Δᵀ F Δ / 2 of a step, at most"""
+    """Trust region δ: largest half of Δᵀ (F + λ I) Δ of a step before its momentum, in nats"""
     damping: float
     """Tikhonov damping λ of the Fisher matrix, shared between a layer's two factors (Martens and Grosse 2015, §6.3)"""
     decay: float
@@ -117,7 +117,7 @@ def step(
     """Down a loss by η Δ, η = min(η_max, √(2 δ / Δᵀ F Δ)) (Wu et al. 2017, §4.2), averaged with the last steps.
 
     Args:
-        direction: Δ, the natural `gradient`, so that Δᵀ F Δ is the product of the two.
+        direction: Δ, the natural `gradient`, so that the product of the two is Δᵀ F Δ, F damped.
         velocity: what this returned besides the parameters for the last step; zeros before the first one.
         rate: η_max.
     """

@@ -13,7 +13,7 @@ from onebody.core.types import Key
 from onebody.learning.policies import DeployedGRU
 
 KEPT = 10
-"""steps between memories that are kept for the gradient; what lies between is computed anew, and stays in the cache"""
+"""steps between memories that are kept for the gradient; those between are recomputed in the backward pass"""
 
 
 class Memory(NamedTuple):

@@ -26,15 +26,15 @@ class TRPOConfig:
     slack: float = 1.0
     """Largest mean KL at which the line search accepts a step, as a multiple of δ"""
     cg_iterations: int = 10
-    """of the conjugate gradient"""
+    """Iterations of conjugate gradient for the natural-gradient direction"""
     damping: float = 0.1
-    """added to the Fisher matrix's diagonal"""
+    """Damping added to the diagonal of the Fisher matrix"""
     backtracks: int = 10
-    """times that a step is shortened at most"""
+    """Largest number of times that the line search shortens a step"""
     shrink: float = 0.5
-    """what is left of it each time"""
+    """Factor by which the line search shortens a step each time"""
     entropy: float = 0.005
-    """coefficient of the entropy within |action| ≤ 2"""
+    """Coefficient of the entropy bonus, of the part of the distribution within |action| ≤ 2"""
 
     def __post_init__(self) -> None:
         at_least(1, self, "slack", "cg_iterations")

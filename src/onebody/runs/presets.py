@@ -204,7 +204,7 @@ _CONFIGS: dict[tuple[str, str], Any] = {
     ("acktr", "laptop"): acktr.Config(
         n_iterations=200,
         policy=KFACConfig(rate=0.03, radius=0.005, damping=0.01, decay=0.8),
-        value=KFACConfig(rate=0.01, radius=0.15, damping=0.025, decay=0.95),
+        value=KFACConfig(rate=0.01, radius=0.0375, damping=0.025, decay=0.95),
     ),
     ("acktr", "smoke"): acktr.Config(
         n_iterations=2, episodes=4, refine_episodes=2, hidden=(16, 16), value_hidden=(16, 16), n_value=3
@@ -288,6 +288,7 @@ _FOR_FAMILY: dict[tuple[str, str, str], dict[str, Any]] = {
         }
         for family in mbmpo.FAMILIES
     },
+    **{("acktr", "paper", family.id): {"hidden": (32, 32)} for family in mbmpo.FAMILIES},
     ("mb-mpo", "paper", "mbmpo/point"): {
         "n_iterations": 50,
         "meta_batch": 40,
