@@ -13,4 +13,3 @@ run=$2-$1-s$3
 taskset -c "${CORE:-0}" onebody train $algorithm "$family" --preset laptop $settings --seed "$3" --quiet --out "$run"
 taskset -c "${CORE:-0}" onebody evaluate "$run" $test
 python -m json.tool --compact "$run/evaluation.json" "$run/evaluation.json"
-sed -i 's|"family_file": "[^"]*/examples/|"family_file": "examples/|' "$run/config.json"

@@ -122,9 +122,11 @@ def test_the_command_line_takes_a_file_and_the_run_remembers_it(capsys):
     line = said_no(capsys, "adapt", run["run"], "--task", "0.5")
     assert (
         "the run is of example/crane" in line
-        and "mine.py is gone" in line
-        and "FILE.py:example/crane --out RUN" in line
+        and f"there is no file {mine.resolve()}" in line
+        and 'name the file that does as "family_file" in the run\'s config.json' in line
     )
+    Path(run["run"], "config.json").write_text(json.dumps(record | {"family_file": "moved.py"}))
+    typed("adapt", run["run"], "--task", "0.5")
     typed("train", "smt", "moved.py:example/crane", *train[3:], "--out", run["run"])
     typed("adapt", run["run"], "--task", "0.5")
 

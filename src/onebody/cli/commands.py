@@ -78,7 +78,7 @@ class Train:
     family: Annotated[str, tyro.conf.arg(metavar="FAMILY")]
     """onebody list --families; or FILE.py:ID, a family that a Python file of yours registers"""
     seed: int = 0
-    """of everything random"""
+    """Random seed"""
     preset: str = "laptop"
     """paper (as published; docs/presets.md lists what differs), laptop (learns something real on two cores in minutes)
     or smoke (seconds); also tuned (the oracle: ours, in place of the published recipe), released (PEARL: later code of
@@ -173,16 +173,17 @@ class Adapt:
     """the task ψ in the family's units, numbers separated by commas where it has several; may be given again"""
     reward: str | None = None
     """FILE.py:NAME, a jax.numpy function of (observation, action, next_observation, task) in place of the family's
-    reward (omni); without --task, practice begins at the held-out task whose policy has most of it in the model"""
+    reward (omni); without --task, practice begins with the policy, of those for held-out tasks, that has the highest
+    predicted return for it"""
     stages: int = 0
     """stages of adaptation with real samples of the task; 0: without any"""
     refine: float | None = None
     """seconds of practice inside the model for each task alone, without a real sample and after compilation (omni);
     None: 60 for a --reward without --stages, else 0"""
     save: Path | None = None
-    """write the policy as .npz or .onnx; with several tasks the name of each gets its task"""
+    """write the policy as .npz or .onnx; with several tasks, each file name gets its task appended"""
     video: Path | None = None
-    """film an episode as .webp or .mp4; with several tasks the name of each gets its task"""
+    """film an episode as .webp or .mp4; with several tasks, each file name gets its task appended"""
     extrapolate: Flag = False
     """allow a task outside the family's space"""
     json: Flag = False
@@ -229,8 +230,9 @@ class Adapt:
             more = [{name: getattr(policy, name) for name in in_json} for policy in found]
             print_json([row | said for row, said in zip(rows, more, strict=True)]) if self.json else print_table(rows)
             for row, policy in zip(rows, found, strict=True):
-                about = f"task {cell(row['task'])}: "
-                if policy.refine_updates and not self.json:
+                begun = f"{self.reward}, beginning with the policy of " if self.reward and policy.refine_updates else ""
+                about = f"{begun}task {cell(row['task'])}: "
+                if policy.practice and not self.json:
                     print(about + policy.practice)
                 if policy.warning:
                     print(f"onebody: {about}{policy.warning}", file=sys.stderr)
@@ -302,7 +304,7 @@ def _task(text: str) -> list[float]:
     try:
         return [float(number) for number in text.split(",")]
     except ValueError:
-        raise OnebodyError(f"--task {text} is no number, nor numbers separated by commas") from None
+        raise OnebodyError(f"--task {text} must be a number, or numbers separated by commas") from None
 
 
 def _writable(option: str, path: Path | None, *suffixes: str) -> None:

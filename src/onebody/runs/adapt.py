@@ -61,10 +61,11 @@ class AdaptedPolicy:
 
     @property
     def practice(self) -> str:
-        """What `refine` did, in words; empty without it."""
+        """What `refine` has improved, in words; empty where it has improved nothing."""
+        if not self.refine_updates or not self.predicted_return > self.predicted_before:
+            return ""
         before, after = f"{self.predicted_before:,.1f}", f"{self.predicted_return:,.1f}"
-        updates = f"{self.refine_updates:,} updates"
-        return f"optimised for {updates}: predicted return from {before} to {after}" if self.refine_updates else ""
+        return f"optimised for {self.refine_updates:,} updates: predicted return from {before} to {after}"
 
     @functools.cached_property
     def _actor(self) -> Callable[..., np.ndarray]:
@@ -87,8 +88,8 @@ def adapt_many(
     """Policies for new tasks, or for another reward, from a run's last checkpoint.
 
     Args:
-        tasks: left out for a reward: then the practice begins at the held-out task whose policy has most of it in the
-            model. Left out, too, of a family that is a single task.
+        tasks: left out for a reward: then the practice begins with the policy, of those for held-out tasks, that has
+            the highest predicted return for it. Left out, too, of a family that is a single task.
         stages: of adaptation, each with real samples of each task.
         refine: seconds of practice inside the model for each task alone, without a real sample; compilation does not
             count. By default 60 for a reward without stages, else none.
@@ -102,10 +103,12 @@ def adapt_many(
     """
     if refine is None:
         refine = REWARD_SECONDS if reward is not None and not stages else 0.0
-    if stages < 0 or not 0 <= refine < math.inf or (stages and refine):
-        raise OnebodyError(
-            f"--stages and --refine are at least 0 and finite, and one of them is 0, not {stages} and {refine}"
-        )
+    if stages < 0:
+        raise OnebodyError(f"stages must be 0 or more, not {stages}")
+    if not 0 <= refine < math.inf:
+        raise OnebodyError(f"refine must be 0 or more seconds, and finite, not {refine}")
+    if stages and refine:
+        raise OnebodyError("give either stages, which take real samples, or refine, which takes none, not both")
     run = Path(run)
     record = folder.read_config(run)
     algorithm = folder.build(record, tested=True)
@@ -114,7 +117,8 @@ def adapt_many(
     family, drawn_from = algorithm.family, folder.family_of(record).space
     if tasks is None and reward is None:
         if drawn_from.size:
-            raise OnebodyError("adapt needs a task, as in --task 1.3; in Python, task=1.3")
+            numbers = ",".join(f"{x:.2g}" for x in family.space.held_out(1)[0])
+            raise OnebodyError(f"adapt needs a task, {', '.join(family.task_names)}, as in --task {numbers}")
         tasks = [()]
     values = None if tasks is None else jnp.stack([family.parse(task, extrapolate) for task in tasks])
     if reward is not None:
@@ -218,7 +222,8 @@ def _of_practice(updates: int, before: float, after: float, unpractised: bool) -
     if updates and not after > before:
         yield (
             f"{updates:,} updates did not raise the predicted return, so this is the policy as it was before them: "
-            "give more seconds with --refine"
+            "give more seconds with --refine, or, if the reward has steps or is constant where the policy goes, make "
+            "it smooth"
         )
 
 
@@ -232,4 +237,7 @@ def _warnings(space: TaskSpace, task: Array, adapted: Adapted, i: int, unseen: b
         yield f"the task is outside {space.bounds}, which training drew from"
     elif not nothing and adapted.novelty is not None and float(adapted.novelty[i]) > NOVEL:
         times = float(adapted.novelty[i])
-        yield f"the policy goes where the models disagree {times:.1f} times as much as on their data"
+        yield (
+            f"the policy goes where the models disagree {times:.1f} times as much as on their data, so its prediction "
+            "may be wrong"
+        )

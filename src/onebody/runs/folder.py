@@ -123,10 +123,10 @@ def family_of(record: dict[str, Any]) -> TaskFamily:
     name, file = record["family"], record.get("family_file")
     if name not in registry.families():
         if file is None or not Path(file).is_file():
-            gone = "" if file is None else f", and {file} is gone"
+            gone = "" if file is None else f", and there is no file {file}"
             raise OnebodyError(
                 f"the run is of {name}, which is not known here{gone}: call onebody.register first, or name the file "
-                f"that does and go on: onebody train {record['algorithm']} FILE.py:{name} --out RUN"
+                f'that does as "family_file" in the run\'s {CONFIG}'
             )
         name = f"{file}:{name}"
     family = registry.make(name)

@@ -102,14 +102,21 @@ class TaskFamily:
         except (TypeError, ValueError):
             raise OnebodyError(f"task {task!r} of {self.id} is not {self.space.size} number(s)") from None
         if value.shape != (self.space.size,) or not np.isfinite(value).all():
-            wanted = f"must be {self.space.size} finite number(s)" if self.space.size else "has no number: leave it out"
-            raise OnebodyError(f"task {task!r} of {self.id} {wanted}")
+            numbers = f"must be {self.space.size} finite number(s): {', '.join(self.task_names)}"
+            raise OnebodyError(
+                f"task {task!r} of {self.id} {numbers if self.space.size else 'has no number: leave it out'}"
+            )
         if not extrapolate and not self.space.contains(value):
             text = ", ".join(f"{x:g}" for x in value)
             raise OnebodyError(
                 f"task {text} of {self.id} is outside {self.space.bounds} (adapt allows it with --extrapolate)"
             )
         return jnp.asarray(value)
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """A name for each number of a task: its label, with its unit, where the family has labels."""
+        return self.task_labels or tuple(f"ψ{i + 1}" for i in range(self.space.size))
 
     def given_or_drawn(self, task: Any | None, key: Key) -> Float[Array, "1 feature"]:
         """One task, as a user gives it, or a draw from p(ψ) where none is given. Raises: as `parse`."""
@@ -125,7 +132,7 @@ class TaskFamily:
             "body": self.body.name,
             "initial_state": start_of(self.body),
             "tasks": self.space.bounds,
-            "task": list(self.task_labels or (f"ψ{i + 1}" for i in range(self.space.size))),
+            "task": list(self.task_names),
             "split": self.space.split,
             "tested_on": self.tested.id,
             "reward": self.reward_text,
