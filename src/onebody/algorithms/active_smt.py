@@ -44,16 +44,18 @@ class Config:
     """The window is the released code's; the other numbers are ours."""
 
     rating: Literal["models", "real"] = "models"
-    """where μ(ψ) comes from"""
+    """Rating μ(ψ) of a candidate task. real: imagined minus real return of its policy; models: the difference between the
+    policy's imagined returns in a pair of models"""
     window: int = 4
-    """L, ratings that the others are measured by"""
+    """Number L of first ratings whose quantile q the later ratings are compared with"""
     quantile: float = 0.5
     """Quantile q of the first ratings below which a task is skipped"""
     tries: int = 10
-    """tasks that are rated for one that is trained on, at most"""
+    """Largest number of candidate tasks that are rated before one is trained on"""
     real_episodes: int = 5
-    """real episodes of a rating"""
+    """Real episodes collected to rate a candidate task"""
     smt: SMTConfig = field(default_factory=SMTConfig)
+    """Settings of SMT's training on the tasks that are taken"""
 
     def __post_init__(self) -> None:
         at_least(1, self, "window", "tries", "real_episodes")

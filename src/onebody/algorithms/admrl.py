@@ -68,8 +68,8 @@ class Config:
     """The released code."""
 
     tasks: Literal["adversarial", "uniform", "gaussian"] = "adversarial"
-    """training tasks: each a step up the gradient of the gap, or draws from p(ψ) or from N(0, 1), cut off at the space,
-    in units of half the space"""
+    """Training tasks: adversarial, each a step up the gradient of the sub-optimality gap; uniform, draws from p(ψ);
+    gaussian, draws from N(0, 1) in units of half the task space, cut off at its bounds"""
     first: float = 0.3
     """Coordinate of the first training task in every task dimension, from -1 (lower bound) over 0 (centre) to 1 (upper
     bound). mb-unif draws the first task from p(ψ) if the task space is not a box"""
@@ -82,9 +82,11 @@ class Config:
     """Real episodes collected with the policy π* after SLBO for each task gradient; for the warmed-up policy θ̂ the
     episodes of the task's first SLBO stage are used again"""
     imagined_episodes: int = 50
-    """imagined episodes of θ̂ for a gradient"""
+    """Imagined episodes of the warmed-up policy θ̂ per task gradient"""
     implicit: ImplicitConfig = field(default_factory=ImplicitConfig)
+    """Settings of the implicit differentiation in the gradient of the sub-optimality gap"""
     smt: SMTConfig = PAPER
+    """Settings of SMT's training on each task"""
 
     def __post_init__(self) -> None:
         at_least(-1, self, "first")

@@ -49,18 +49,19 @@ class Meta:
     """What MAML and its variants share."""
 
     n_iterations: int = 500
-    """meta-iterations"""
+    """Meta-iterations of training"""
     meta_batch: int = 40
     """Number of tasks per meta-iteration"""
     episodes: int = 20
-    """real episodes per task before each inner step and after the last one (K); as many per stage of adaptation"""
+    """Real episodes per task before each inner step and after the last one (K); as many per task and stage of
+    adaptation"""
     inner_rate: float = 0.1
     """Step size α of an inner policy gradient step; 0: no adaptation"""
     inner_steps: int = 1
     """Policy gradient steps that adapt to a task in training, each on episodes of its own. A meta-iteration collects
     (inner_steps + 1) · meta_batch · episodes episodes"""
     hidden: tuple[int, ...] = (64, 64)
-    """units of each hidden layer of the policy"""
+    """Units of each hidden layer of the policy"""
     activation: Activation = "tanh"
     """Activation function of the policy's hidden layers"""
     action_scale: float = 1.0
@@ -84,7 +85,7 @@ class Config(Meta):
     ProMP's; the preset `paper` has MAML's own network."""
 
     second_order: bool = True
-    """differentiate through the inner steps; else their gradients count as constants (first-order MAML)"""
+    """Differentiate through the inner steps; otherwise their gradients count as constants (first-order MAML)"""
     trpo: TRPOConfig = field(default_factory=partial(TRPOConfig, entropy=0.0, damping=1e-5))
     """Settings of the outer TRPO step"""
 

@@ -38,13 +38,13 @@ class Config:
     """The settings of MB-MPO's comparison."""
 
     n_iterations: int = 100
-    """iterations of training"""
+    """Iterations of training"""
     real_episodes: int = 20
-    """real episodes an iteration, and a stage of adaptation"""
+    """Real episodes per iteration, and per task and stage of adaptation"""
     task: tuple[float, ...] | None = None
-    """ψ to train on; None: a draw from p(ψ)"""
+    """Task ψ to train on; None: a draw from p(ψ)"""
     plan: PlanConfig = field(default_factory=PlanConfig)
-    """how an action is found"""
+    """Settings of the planner that chooses each action"""
     model: ValidatedConfig = field(default_factory=partial(ValidatedConfig, epochs=200, capacity=300_000))
     """Settings of the ensemble of dynamics models"""
 

@@ -49,25 +49,25 @@ class Config(maml.Config):
     """The released settings; `episodes` are imagined ones of a task, before each inner step and after the last one."""
 
     n_iterations: int = 100
-    """iterations of training"""
+    """Iterations of training"""
     meta_batch: int = 20
-    """imaginary tasks, each in a model"""
+    """Number of imaginary tasks per meta-step, each of them one of the models"""
     episodes: int = 50
-    """imagined episodes per task, before each inner step and after the last one"""
+    """Imagined episodes per imaginary task, before each inner step and after the last one"""
     inner_rate: float = 1e-3
-    """α, in the models and in adaptation"""
+    """Step size α of an inner policy gradient step, in the models and in adaptation"""
     hidden: tuple[int, ...] = (32, 32)
-    """units of each hidden layer of the policy"""
+    """Units of each hidden layer of the policy"""
     real_episodes: int = 20
-    """real episodes an iteration"""
+    """Real episodes per iteration"""
     refine_episodes: int = 20
-    """real episodes a stage of adaptation"""
+    """Real episodes per task and stage of adaptation"""
     n_meta: int = 30
-    """meta-steps an iteration"""
+    """Meta-steps per iteration"""
     tailored: bool = True
-    """collect with the adapted policies; if not, with the one before adaptation"""
+    """Collect real episodes with the policies adapted to each model; otherwise with the policy before adaptation"""
     task: tuple[float, ...] | None = None
-    """ψ to train on; None: a draw from p(ψ)"""
+    """Task ψ to train on; None: a draw from p(ψ)"""
     trpo: TRPOConfig = field(default_factory=partial(TRPOConfig, entropy=0.0, damping=1e-5, backtracks=15, shrink=0.8))
     """Settings of the outer TRPO step"""
     model: ValidatedConfig = field(default_factory=ValidatedConfig)

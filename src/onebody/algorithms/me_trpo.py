@@ -53,9 +53,9 @@ class Config:
     """The settings of MB-MPO's comparison."""
 
     n_iterations: int = 100
-    """iterations of training"""
+    """Iterations of training"""
     real_episodes: int = 20
-    """real episodes an iteration, and a stage of adaptation"""
+    """Real episodes per iteration, and per task and stage of adaptation"""
     n_policy: int = 30
     """Largest number of TRPO steps per iteration and per stage of adaptation"""
     episodes: int = 250
@@ -65,13 +65,13 @@ class Config:
     iteration's policy search after 25 steps without one. Otherwise take all n_policy steps and keep the last policy, as
     in MB-MPO's comparison"""
     hidden: tuple[int, ...] = (32, 32)
-    """units of each hidden layer of the policy"""
+    """Units of each hidden layer of the policy"""
     discount: float = 0.99
     """Discount factor γ"""
     trace: float = 1.0
-    """λ of the generalised advantage estimates"""
+    """Trace decay λ of the generalised advantages"""
     task: tuple[float, ...] | None = None
-    """ψ to train on; None: a draw from p(ψ)"""
+    """Task ψ to train on; None: a draw from p(ψ)"""
     model: ValidatedConfig = field(default_factory=partial(ValidatedConfig, epochs=1000, capacity=400_000))
     """Settings of the ensemble of dynamics models"""
     trpo: TRPOConfig = field(default_factory=partial(TRPOConfig, entropy=0.0, damping=1e-5))

@@ -59,30 +59,33 @@ class Config:
     """Ours."""
 
     n_iterations: int = 25
-    """iterations of training"""
+    """Iterations of training"""
     real_episodes: int = 20
-    """real episodes an iteration, each of its own task"""
+    """Real episodes per iteration, each of its own task"""
     deterministic_share: float = 0.5
     """Share of the real episodes, in training and adaptation, collected with the deterministic policy. These calibrate
     the predicted returns; the others have exploration noise"""
     collect: Literal["uniform", "disagreement", "worst", "gap"] = "uniform"
-    """their tasks: draws from p(ψ), or those of five times as many draws where the members disagree most along the
-    policy's way, or whose predicted return is lowest, or where it rises most with practice for all those draws,
-    and from there on up that gap"""
+    """Tasks of the real episodes in training. uniform: draws from p(ψ). The others choose among five times as many
+    draws: disagreement, where the models disagree most along the policy's trajectory; worst, where the predicted return
+    is lowest; gap, where a short policy optimisation for all draws raises the predicted return most, followed by steps
+    in ψ that raise this gap further"""
     n_model: int = 1000
-    """gradient steps of each member an iteration"""
+    """Gradient steps of each model per iteration"""
     n_updates: int = 700
-    """updates of the policy an iteration"""
+    """Policy updates per iteration"""
     refine_episodes: int = 5
-    """real episodes a task and stage of adaptation"""
+    """Real episodes per task and stage of adaptation"""
     n_refine: int = 200
-    """updates of the policy a stage of adaptation"""
+    """Policy updates per task and stage of adaptation"""
     n_refine_model: int = 200
-    """gradient steps of each member a stage of adaptation"""
+    """Gradient steps of each model per task and stage of adaptation"""
     predicted_episodes: int = 4
-    """imagined episodes a member for the predicted return"""
+    """Imagined episodes per model for a predicted return"""
     model: EnsembleConfig = field(default_factory=EnsembleConfig)
+    """Settings of the ensemble of dynamics models"""
     policy: FirstOrderConfig = field(default_factory=FirstOrderConfig)
+    """Settings of the policy's updates by pathwise gradients"""
 
     def __post_init__(self) -> None:
         at_least(

@@ -51,52 +51,55 @@ class Config:
     """The released settings for the half-cheetah's velocities."""
 
     n_iterations: int = 500
-    """iterations of training"""
+    """Iterations of training"""
     n_tasks: int = 100
-    """training tasks at most: the first of a family that has a fixed set of them, else so many draws"""
+    """Number of training tasks at most: the first of a family that has a fixed set of them, else so many draws"""
     initial_episodes: int = 10
-    """real episodes of each of them before the first iteration"""
+    """Real episodes of each training task before the first iteration"""
     visited: int = 5
-    """training tasks, drawn with replacement, that an iteration collects"""
+    """Training tasks that real episodes are collected of per iteration, drawn with replacement"""
     prior_episodes: int = 2
-    """real episodes a visit with z ~ N(0, I), into replay and recent data"""
+    """Real episodes per visited task with z ~ N(0, I), for the replay buffer and the encoder's recent data"""
     posterior_episodes: int = 0
-    """then as many with z ~ q, into replay and recent data; the first of them has z ~ N(0, I)"""
+    """Real episodes per visited task with z from the posterior, collected after those of the prior, for the replay
+    buffer and the encoder's recent data; the first of them has z ~ N(0, I)"""
     extra_episodes: int = 3
-    """then as many with z ~ q, into replay alone; the first of them has z ~ N(0, I)"""
+    """Real episodes per visited task with z from the posterior, collected last, for the replay buffer alone; the first
+    of them has z ~ N(0, I)"""
     dense_context: bool = False
-    """Context with the rewards of training, not the tested ones, while training data are collected (as released until
-    July 2019)"""
+    """Give the encoder the dense rewards of training, in place of the sparse ones of tests, while training episodes are
+    collected (as in the code released until July 2019)"""
     n_gradient: int = 2000
-    """gradient steps an iteration"""
+    """Gradient steps per iteration"""
     meta_batch: int = 16
-    """tasks of one, drawn with replacement"""
+    """Number of training tasks per gradient step, drawn with replacement"""
     batch: int = 256
-    """transitions a task of one, from replay"""
+    """Transitions per task and gradient step, from the replay buffer"""
     context_rows: int = 100
-    """transitions a task that z is inferred from in training"""
+    """Transitions per task that the posterior of z is inferred from in training"""
     exploration_episodes: int = 2
-    """real episodes of a new task with z ~ N(0, I)"""
+    """Real episodes of a new task with z ~ N(0, I), before the posterior is used"""
     latent: int = 5
-    """features of z"""
+    """Number of features of the latent z"""
     hidden: tuple[int, ...] = (300, 300, 300)
-    """units of each hidden layer of policy, critics and value"""
+    """Units of each hidden layer of policy, critics and value network"""
     encoder: tuple[int, ...] = (200, 200, 200)
-    """units of each hidden layer of the encoder"""
+    """Units of each hidden layer of the context encoder"""
     learning_rate: float = 3e-4
-    """of every Adam"""
+    """Adam's learning rate for policy, critics, value network and encoder"""
     reward_scale: float = 5.0
-    """what rewards are multiplied by in the critics' targets: the inverse of a temperature"""
+    """Factor of the rewards in the critics' targets, the inverse of SAC's temperature"""
     kl: float = 0.1
-    """λ"""
+    """Weight λ of the KL divergence between the posterior of z and N(0, I)"""
     discount: float = 0.99
-    """γ"""
+    """Discount factor γ"""
     target_rate: float = 0.005
-    """share of the new value in the target value a gradient step"""
+    """Share τ of the value network's weights in those of its target per gradient step"""
     regularization: float = 1e-3
-    """coefficient of the policy's squared means, and of its squared log deviations"""
+    """Coefficient of the squared means and squared log standard deviations of the policy's actions in its loss"""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """of factors in hidden layers' products (sums are float32); bfloat16: quicker where a processor multiplies in it"""
+    """Precision of the factors of matrix products in hidden layers; sums are float32. bfloat16 is faster on processors
+    that multiply in it"""
 
     def __post_init__(self) -> None:
         at_least(1, self, "n_iterations", "n_tasks", "initial_episodes", "visited", "prior_episodes", "n_gradient")

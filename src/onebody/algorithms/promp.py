@@ -39,15 +39,15 @@ class Config(Meta):
     """ProMP, appendix and released configuration; the preset `paper` has its scale of actions, too."""
 
     n_iterations: int = 1001
-    """meta-iterations"""
+    """Meta-iterations of training"""
     n_epochs: int = 5
-    """steps of Adam a meta-iteration, each on the whole meta-batch"""
+    """Adam steps per meta-iteration, each on the whole meta-batch"""
     learning_rate: float = 1e-3
-    """of Adam"""
+    """Adam's learning rate for the policy before adaptation"""
     clip: float = 0.3
-    """ε: how far the outer likelihood ratio may gain from 1"""
+    """Clip range ε of the outer likelihood ratio"""
     inner_kl: float = 5e-4
-    """η"""
+    """Coefficient η of the inner KL penalty"""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -34,13 +34,13 @@ class Config:
     """Theirs for the half-cheetah; iterations ours."""
 
     n_iterations: int = 200
-    """updates of θ"""
+    """Updates of the policy's weights θ"""
     directions: int = 32
-    """directions an update (N)"""
+    """Number of random directions per update, N"""
     deviation: float = 0.03
-    """of a candidate from θ (ν)"""
+    """Standard deviation ν of a candidate's weights around θ"""
     rate: float = 0.02
-    """α"""
+    """Step size α of an update"""
 
     def __post_init__(self) -> None:
         positive(self, "n_iterations", "directions", "deviation", "rate")

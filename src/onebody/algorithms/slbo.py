@@ -44,11 +44,11 @@ class Config:
     """SLBO, Appendix F."""
 
     n_outer: int = 100
-    """stages of a training"""
+    """Stages of training, each with new real episodes (n_outer of SLBO's Algorithm 2)"""
     task: tuple[float, ...] | None = None
-    """ψ to train on; None: a draw from p(ψ)"""
+    """Task ψ to train on; None: a draw from p(ψ)"""
     stage: StageConfig = field(default_factory=StageConfig)
-    """of one stage"""
+    """Settings of each stage of SLBO"""
 
     def __post_init__(self) -> None:
         at_least(1, self, "n_outer")

@@ -39,13 +39,13 @@ class Config:
     """SMT, appendix; its half-cheetah column."""
 
     n_tasks: int = 100
-    """training tasks"""
+    """Number of training tasks, one after the other"""
     n_warmup: int = 40
-    """iterations of VirtualTraining before the first real sample of a task"""
+    """Iterations of virtual training for a task before its first real sample"""
     n_slbo: int = 1
-    """stages of SLBO a training task"""
+    """SLBO stages per training task"""
     slbo: StageConfig = field(default_factory=StageConfig)
-    """of virtual training and of a stage"""
+    """Settings of virtual training and of an SLBO stage"""
 
     def __post_init__(self) -> None:
         at_least(1, self, "n_tasks", "n_slbo")

@@ -36,24 +36,27 @@ class StageConfig:
     """SLBO, Appendix F. Lengths of episodes are the family's horizon."""
 
     n_inner: int = 20
-    """iterations of virtual training a stage"""
+    """Iterations of virtual training per stage, each of model and policy"""
     n_model: int = 100
-    """model gradient steps an iteration"""
+    """Gradient steps of the model per iteration of virtual training"""
     n_policy: int = 40
-    """TRPO steps an iteration"""
+    """TRPO steps per iteration of virtual training"""
     real_episodes: int = 20
-    """real episodes collected a stage"""
+    """Real episodes collected per stage"""
     imagined_episodes: int = 20
-    """imagined episodes a TRPO step"""
+    """Imagined episodes per TRPO step"""
     hidden: tuple[int, ...] = (32, 32)
-    """units of each hidden layer of the policy"""
+    """Units of each hidden layer of the policy"""
     discount: float = 0.99
-    """γ"""
+    """Discount factor γ"""
     trace: float = 0.95
-    """λ of generalised advantage estimation"""
+    """Trace decay λ of the generalised advantages"""
     model: DynamicsConfig = field(default_factory=DynamicsConfig)
+    """Settings of the dynamics model"""
     value: ValueConfig = field(default_factory=ValueConfig)
+    """Settings of the value network"""
     trpo: TRPOConfig = field(default_factory=functools.partial(TRPOConfig, slack=1.5))
+    """Settings of each TRPO step"""
 
     def __post_init__(self) -> None:
         at_least(1, self, "n_inner", "n_model", "n_policy", "real_episodes", "imagined_episodes", "hidden")

@@ -27,13 +27,13 @@ class ValueConfig:
     """How V is built and fitted. SLBO's released code."""
 
     hidden: tuple[int, ...] = (64, 64)
-    """units of each hidden layer"""
+    """Units of each hidden layer of the value network"""
     epochs: int = 5
-    """passes over the rollout a fit"""
+    """Passes over a batch of rollouts per fit of the value network"""
     batch: int = 64
-    """states a gradient step"""
+    """States per gradient step of the value network"""
     learning_rate: float = 1e-3
-    """of Adam"""
+    """Adam's learning rate for the value network"""
 
     def __post_init__(self) -> None:
         at_least(1, self, "hidden", "epochs", "batch")

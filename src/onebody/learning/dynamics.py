@@ -20,17 +20,17 @@ class DynamicsConfig:
     """How the model is built and fitted. Luo et al. 2019 (SLBO), Appendix F, and its released code."""
 
     hidden: tuple[int, ...] = (500, 500)
-    """units of each hidden layer; SLBO 2 x 500"""
+    """Units of each hidden layer of the dynamics model; SLBO has 2 × 500"""
     window: int = 2
-    """steps of the multi-step loss (H of SLBO's Eq. 6.1)"""
+    """Steps of the multi-step loss, H of SLBO's Eq. 6.1"""
     batch: int = 128
-    """windows a gradient step; SLBO 256 / H"""
+    """Windows of H steps per gradient step of the model; SLBO has 256 / H"""
     learning_rate: float = 1e-3
-    """of Adam"""
+    """Adam's learning rate for the dynamics model"""
     weight_decay: float = 1e-5
-    """coefficient of half the squared norm of all parameters, added to the loss"""
+    """Coefficient of half the squared norm of the model's parameters in its loss"""
     clip_norm: float = 2.0
-    """largest global norm of a gradient"""
+    """Largest global norm of the model's gradient; a larger one is scaled down to it"""
 
     def __post_init__(self) -> None:
         at_least(1, self, "hidden", "window", "batch")

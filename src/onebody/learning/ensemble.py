@@ -32,14 +32,15 @@ class EnsembleConfig:
     """How the ensemble is built and fitted."""
 
     members: int = 5
+    """Number of models in the ensemble"""
     hidden: tuple[int, ...] = (256, 256)
-    """units of each hidden layer"""
+    """Units of each hidden layer of each model"""
     batch: int = 256
-    """transitions a gradient step and member"""
+    """Transitions per gradient step and model"""
     learning_rate: float = 1e-3
-    """of AdamW"""
+    """AdamW's learning rate for the models"""
     weight_decay: float = 1e-4
-    """of AdamW"""
+    """AdamW's weight decay for the models"""
     input_noise: float = 0.01
     """Standard deviation of the noise added to the observations that the networks are fitted on, in standard deviations
     of observations, and at most one of differences (Sanchez-Gonzalez et al. 2020). It teaches them to return to states

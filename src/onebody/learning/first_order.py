@@ -30,31 +30,32 @@ class FirstOrderConfig:
     """How a policy and its values practise in a model."""
 
     hidden: tuple[int, ...] = (128, 128)
-    """units of each hidden layer of the policy and of each value"""
+    """Units of each hidden layer of the policy and of each value network"""
     batch: int = 128
-    """windows an update"""
+    """Imagined windows per policy update"""
     window: int = 10
-    """imagined steps of a window (H)"""
+    """Imagined steps per window, the horizon H of the pathwise gradient"""
     value_steps: int = 3
-    """steps of a window, drawn anew each update, whose states the values are fitted on"""
+    """Steps of each window, drawn anew per update, whose states the value networks are fitted on"""
     from_start: float = 0.1
-    """share of the windows that begins at p0"""
+    """Share of the windows that begin at p0"""
     from_data: float = 0.4
-    """share that begins at states of the data, in any task; the rest begins where the policy comes in the model"""
+    """Share of the windows that begin at states of the data, each in any task; those of neither share begin where the
+    policy has come in the models"""
     learning_rate: float = 5e-4
-    """of the policy's Adam"""
+    """Adam's learning rate for the policy"""
     value_rate: float = 1e-2
-    """of the values' Adam"""
+    """Adam's learning rate for the value networks"""
     discount: float = 0.99
-    """γ"""
+    """Discount factor γ"""
     trace: float = 0.95
-    """λ of the values' targets"""
+    """Trace decay λ of the value networks' targets"""
     entropy: float = 1e-3
-    """coefficient of the policy's entropy, in reward a step and nat"""
+    """Coefficient of the policy's entropy, in reward per step and nat"""
     clip_norm: float = 1.0
-    """largest global norm of a gradient"""
+    """Largest global norm of the policy's gradient; a larger one is scaled down to it"""
     target_rate: float = 0.05
-    """share of the new values in the target values an update"""
+    """Share τ of the value networks' weights in those of their targets per update"""
 
     def __post_init__(self) -> None:
         at_least(1, self, "hidden", "batch", "window", "value_steps")

@@ -33,15 +33,17 @@ class ImplicitConfig:
     """Discounts, and the solver of ∂θ̂/∂ψ. AdMRL's released code."""
 
     discount: float = 0.99
-    """γ"""
+    """Discount factor γ"""
     trace: float = 0.95
-    """λ of the advantages, and by how much cross terms of two steps fade a step between them (Farquhar et al. 2019)"""
+    """Trace decay λ of the generalised advantages, and factor per step between two steps by which their cross term
+    counts less (Farquhar et al. 2019)"""
     damping: float = 0.1
     """Added to the diagonal of H² divided by the number of policy parameters"""
     iterations: int = 200
-    """of conjugate gradient, at most"""
+    """Largest number of conjugate gradient iterations"""
     tolerance: float = 1e-2
-    """residual, over the right-hand side, at which it ends; the released code 1e-3, absolute"""
+    """Residual, relative to the right-hand side, at which conjugate gradient ends; the released code has 1e-3,
+    absolute"""
 
     def __post_init__(self) -> None:
         at_least(1, self, "iterations")

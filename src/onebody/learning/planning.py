@@ -22,24 +22,26 @@ class PlanConfig:
     2020."""
 
     method: Literal["shooting", "icem"] = "shooting"
-    """uniform candidates, once; or rounds of candidates around the elites of the round before. Unlike iCEM's source,
-    rounds are of one size, no elites go on to the next step, and the mean is a candidate in the first round alone"""
+    """Planner. shooting: the best of uniformly drawn plans; icem: rounds of plans drawn around the best of the round
+    before. Unlike iCEM's source, all rounds are of one size, no plans go on to the next step, and the mean is a
+    candidate in the first round alone"""
     steps: int = 10
-    """imagined steps of a plan"""
+    """Imagined steps per plan"""
     discount: float = 1.0
     """Discount factor γ of the rewards that a plan is scored by"""
     candidates: int = 1000
-    """plans that are imagined; `icem`: a round"""
+    """Number of plans that are imagined per action; with icem, per round"""
     rounds: int = 3
-    """of `icem`"""
+    """Rounds of icem"""
     elites: int = 10
-    """best candidates of a round that the next one is drawn around; three tenths of them stay candidates"""
+    """Number of best plans of a round of icem that the next round is drawn around; three tenths of them stay
+    candidates"""
     deviation: float = 0.5
-    """of the first round's candidates"""
+    """Standard deviation of the first round's plans of icem"""
     colour: float = 2.0
-    """β: the power of a candidate's noise falls as frequency^-β; 0 is white"""
+    """Exponent β of the noise of icem's plans, whose power falls as frequency^-β; 0 is white noise"""
     momentum: float = 0.1
-    """share of the round before in mean and deviation"""
+    """Share of the round before in mean and standard deviation of icem's plans"""
 
     def __post_init__(self) -> None:
         at_least(1, self, "steps", "candidates", "rounds", "elites")

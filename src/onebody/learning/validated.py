@@ -31,28 +31,30 @@ class ValidatedConfig:
     """How the ensemble is built and fitted. MB-MPO's released code."""
 
     members: int = 5
+    """Number of models in the ensemble"""
     hidden: tuple[int, ...] = (512, 512)
-    """units of each hidden layer"""
+    """Units of each hidden layer of each model"""
     batch: int = 500
-    """transitions a gradient step and member"""
+    """Transitions per gradient step and model"""
     learning_rate: float = 1e-3
-    """of Adam"""
+    """Adam's learning rate for the models"""
     epochs: int = 500
-    """passes over the data at most"""
+    """Largest number of passes over the data per fit"""
     held_out: float = 0.2
-    """share of the data that a member is validated on"""
+    """Share of the data that each model is validated on"""
     persistence: float = 0.99
-    """of the rolling validation loss: a member's fit ends when it rises"""
+    """Share of the last rolling validation loss in the next one; a model's fit ends when the rolling loss rises"""
     capacity: int = 100_000
-    """newest real transitions that are kept"""
+    """Number of newest real transitions that are kept"""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """of the factors in the networks' products. bfloat16: faster on processors that multiply in it, where a member is
-    given 32 rows at once or more"""
+    """Precision of the factors of matrix products. bfloat16 is faster on processors that multiply in it, where a model
+    is given 32 rows at once or more"""
     bias: float = 0.0
-    """predictions are off by a constant that each member draws from U(0, bias) at every fit, in standard deviations of
-    differences: MB-MPO's trial of worse models"""
+    """Largest constant error of each model's predictions, drawn from U(0, bias) at every fit, in standard deviations of
+    differences: MB-MPO's experiment with worse models"""
     noise: float = 0.0
-    """standard deviation of noise in predictions, in the same units: of the same trial"""
+    """Standard deviation of noise added to predictions, in standard deviations of differences: for MB-MPO's experiment
+    with worse models"""
 
     def __post_init__(self) -> None:
         at_least(1, self, "members", "hidden", "batch", "epochs", "capacity")
