@@ -44,8 +44,8 @@ class Config:
     """The window is the released code's; the other numbers are ours."""
 
     rating: Literal["models", "real"] = "models"
-    """Rating μ(ψ) of a candidate task. real: imagined minus real return of its policy; models: the difference between the
-    policy's imagined returns in a pair of models"""
+    """Rating μ(ψ) of a candidate task. real: imagined minus real return of its policy; models: the difference between
+    the policy's imagined returns in a pair of models"""
     window: int = 4
     """Number L of first ratings whose quantile q the later ratings are compared with"""
     quantile: float = 0.5
