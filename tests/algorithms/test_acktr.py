@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from onebody.algorithms import acktr
+from onebody.algorithms import acktr, on_policy
 from onebody.core import random
 from onebody.learning.kfac import KFACConfig
 from onebody.runs import evaluate, presets
@@ -29,7 +29,7 @@ def test_the_first_batch_is_learned_from_in_its_own_statistics(monkeypatch):
     algorithm, state = new()
     found, fit = [], acktr.fit_value
     monkeypatch.setattr(acktr, "fit_value", lambda state, *rest: (found.append(state), fit(state, *rest))[1])
-    seen, _ = acktr.collect(algorithm.simulator, state.policy, jnp.zeros((1, 2)), 2, jax.random.key(1))
+    seen, _ = on_policy.collect(algorithm.simulator, state.policy, jnp.zeros((1, 2)), 2, jax.random.key(1))
     then, _ = acktr.improve.__wrapped__(state, seen, jax.random.key(2), algorithm.config)
     mean = seen.observation.reshape(-1, 2).mean(0)
     for each in (found[0].policy, found[0].value, then.policy, then.value):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from onebody.algorithms import maml, oracle, promp, trpo_baseline
+from onebody.algorithms import maml, on_policy, oracle, promp, trpo_baseline
 from onebody.core import random
 from onebody.core.gaussian import Gaussian
 from onebody.core.nets import Normalizer
@@ -236,7 +236,7 @@ def test_the_published_oracle_has_its_network_and_raw_observations(published):
 def test_a_step_of_the_published_oracle_takes_advantages_of_the_linear_baseline_without_decay(published):
     algorithm, state = published
     tasks = FAMILY.space.sample(jax.random.key(1), algorithm.config.episodes)
-    seen, _ = trpo_baseline.collect(algorithm.simulator, state.policy, tasks, 1, jax.random.key(2))
+    seen, _ = on_policy.collect(algorithm.simulator, state.policy, tasks, 1, jax.random.key(2))
     now, then = (with_task(x, tasks[:, None, None]) for x in (seen.observation, seen.next_observation))
     seen = seen._replace(observation=now, next_observation=then)
     improved, _ = trpo_baseline.improve(state, seen, jax.random.key(3), algorithm.config)

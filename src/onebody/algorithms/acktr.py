@@ -3,14 +3,14 @@ https://arxiv.org/abs/1708.05144), for one task or the mean of all.
 
     1: initialise the policy and its value, and the Kronecker factors of their Fisher matrices
     2: for n_iterations                                                                    `step`
-    3:     real episodes, each of its own task                                             `trpo_baseline.collect`
+    3:     real episodes, each of its own task                                             `on_policy.collect`
     4:     generalised advantages, from the value as it is                                 `improve`
     5:     n_value times: factors of the value's matrix, as the mean of N(V(s), 1); a step
            of its natural gradient towards V(s) + Â                                        `fit_value`
     6:     factors of the policy's matrix; a step of its natural gradient up A log π(a|s)  `improve_policy`
     7:     η_max of the policy by 1.5 down if that moved it by more than twice the wanted
            KL, up if by less than half                                                     `adjusted`
-    8: a new ψ: stage 0 is the policy as it is; each stage lines 3-7 for ψ alone           `trpo_baseline.alone`
+    8: a new ψ: stage 0 is the policy as it is; each stage lines 3-7 for ψ alone           `OnPolicy.adapt`
 
 The policy does not see ψ: untrained (`--samples 0`) and adapted in stages it is the usual single-task baseline. Its
 standard deviation does not depend on the state, and its part of the matrix, 2 I, is known.
@@ -21,7 +21,6 @@ see the last observation, too, and the value the distribution of actions and the
 rewards; weights decay; the first steps are plain gradients. Damping is shared between factors (there on their product).
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -30,8 +29,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from onebody.algorithms.protocol import Adapted, Metrics
-from onebody.algorithms.trpo_baseline import alone, collect
+from onebody.algorithms.on_policy import OnPolicy
 from onebody.core import random
 from onebody.core.errors import at_least, at_most, positive
 from onebody.core.nets import MLP, Normalizer, renormalized
@@ -41,8 +39,6 @@ from onebody.learning import kfac
 from onebody.learning.actor_critic import ValueFunction
 from onebody.learning.kfac import Factors, KFACConfig
 from onebody.learning.policies import GaussianPolicy
-from onebody.tasks.family import TaskFamily
-from onebody.worlds.simulator import Simulator
 
 FACTOR, LEAST, MOST = 1.5, 1e-8, 1.0
 """by which η_max goes up or down, and its limits"""
@@ -156,7 +152,7 @@ def adjusted(rate: Float[Array, ""], kl: Float[Array, ""], wanted: float) -> Flo
 @partial(jax.jit, static_argnames=("config",))
 def improve(state: State, seen: Transitions, key: Key, config: Config) -> tuple[State, dict[str, Array]]:
     """Lines 4-7, of `[task, time, episode]` transitions."""
-    seen = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0).reshape(x.shape[1], -1, *x.shape[3:]), seen)
+    seen = seen.by_time
     statistics = state.policy.observation.update(seen.observation)
     policy, value = (renormalized(each, statistics) for each in (state.policy, state.value))
     state, (value_key, policy_key) = replace(state, policy=policy, value=value), jax.random.split(key)
@@ -176,13 +172,10 @@ def improve(state: State, seen: Transitions, key: Key, config: Config) -> tuple[
 
 
 @dataclass(frozen=True)
-class ACKTR:
+class ACKTR(OnPolicy):
     """Actor-critic by Kronecker-factored trust regions."""
 
-    family: TaskFamily
     config: Config
-    simulator: Simulator
-    task_is_known = False
 
     def init(self, key: Key) -> State:
         config, body = self.config, self.family.body
@@ -195,15 +188,5 @@ class ACKTR:
         factors = Factors.empty(policy.net), Factors.empty(value.net)
         return State(policy, value, factors, still, jnp.asarray(config.policy.rate, jnp.float32))
 
-    def step(self, state: State, key: Key) -> tuple[State, Metrics]:
-        task_key, key = jax.random.split(key)
-        return self._improved(state, self.family.space.sample(task_key, self.config.episodes), 1, key)
-
-    def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
-        return alone(lambda *own: self._improved(*own)[0], state, tasks, key, self.config.refine_episodes)
-
-    def _improved(self, state: State, tasks: Array, episodes: int, key: Key) -> tuple[State, Metrics]:
-        collect_key, improve_key = jax.random.split(key)
-        seen, metrics = collect(self.simulator, state.policy, tasks, episodes, collect_key)
-        state, found = improve(state, seen, improve_key, self.config)
-        return state, metrics | {name: float(x) for name, x in found.items()}
+    def _improve(self, state: State, seen: Transitions, key: Key) -> tuple[State, dict[str, Array]]:
+        return improve(state, seen, key, self.config)

@@ -14,9 +14,10 @@ from functools import partial
 import jax
 from jaxtyping import Array, Float
 
+from onebody.algorithms.on_policy import collect
 from onebody.algorithms.protocol import Adapted, Metrics
 from onebody.algorithms.trpo_baseline import Training as Config
-from onebody.algorithms.trpo_baseline import collect, improve
+from onebody.algorithms.trpo_baseline import improve
 from onebody.core.nets import Normalizer
 from onebody.core.types import Key
 from onebody.learning.actor_critic import Agent, new_agent

@@ -4,10 +4,10 @@ arXiv:1707.06347, Algorithm 1, for one task or for the mean of all.
 
     1: initialise the policy and its value
     2: for n_iterations                                                                          `step`
-    3:     real episodes, each of its own task                                    `trpo_baseline.collect`
+    3:     real episodes, each of its own task                                    `on_policy.collect`
     4:     generalised advantages Â (their Eq. 11), and V + Â, the value's target                `improve`
     5:     n_epochs times, for each minibatch: a step of Adam up L^CLIP - c₁ L^VF (their Eq. 9)  `loss`
-    6: a new ψ: stage 0 is the policy as it is; each stage lines 3-5 for ψ alone    `trpo_baseline.alone`
+    6: a new ψ: stage 0 is the policy as it is; each stage lines 3-5 for ψ alone    `OnPolicy.adapt`
 
 The policy does not see ψ: untrained (`--samples 0`) and adapted in stages it is the usual single-task baseline.
 
@@ -19,7 +19,6 @@ Differences from there: the horizon's end is no termination, so V goes on beyond
 for the first batch, when there was none, that changes no action and no value.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -30,8 +29,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PyTree
 
-from onebody.algorithms.protocol import Adapted, Metrics
-from onebody.algorithms.trpo_baseline import alone, collect
+from onebody.algorithms.on_policy import OnPolicy
 from onebody.core.errors import at_least, at_most, positive
 from onebody.core.nets import Normalizer, renormalized, trainable
 from onebody.core.returns import gae, return_so_far
@@ -39,8 +37,6 @@ from onebody.core.types import Key, Transitions
 from onebody.learning.actor_critic import ValueFunction
 from onebody.learning.policies import GaussianPolicy
 from onebody.learning.ppo import clipped_surrogate, minibatches, minimize
-from onebody.tasks.family import TaskFamily
-from onebody.worlds.simulator import Simulator
 
 
 @dataclass(frozen=True)
@@ -133,7 +129,7 @@ def improve(
     state: State, seen: Transitions, chosen: Int[Array, "step row"], config: Config
 ) -> tuple[State, dict[str, Array]]:
     """Lines 4-5, of `[task, time, episode]` transitions."""
-    seen = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0).reshape(x.shape[1], -1, *x.shape[3:]), seen)
+    seen = seen.by_time
     log_prob = state.policy.distribution(seen.observation).log_prob(seen.action)
     statistics = state.policy.observation.update(seen.observation)
     policy, value = (renormalized(each, statistics) for each in (state.policy, state.value))
@@ -148,13 +144,10 @@ def improve(
 
 
 @dataclass(frozen=True)
-class PPO:
+class PPO(OnPolicy):
     """Proximal policy optimisation."""
 
-    family: TaskFamily
     config: Config
-    simulator: Simulator
-    task_is_known = False
 
     def init(self, key: Key) -> State:
         policy_key, value_key = jax.random.split(key)
@@ -166,17 +159,6 @@ class PPO:
         optimizer = self.config.optimizer.init(eqx.filter(learned, trainable(learned)))
         return State(policy, value, optimizer, Normalizer(1))
 
-    def step(self, state: State, key: Key) -> tuple[State, Metrics]:
-        task_key, key = jax.random.split(key)
-        return self._improved(state, self.family.space.sample(task_key, self.config.episodes), 1, key)
-
-    def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
-        """Line 6."""
-        return alone(lambda *own: self._improved(*own)[0], state, tasks, key, self.config.refine_episodes)
-
-    def _improved(self, state: State, tasks: Array, episodes: int, key: Key) -> tuple[State, Metrics]:
-        collect_key, order_key = jax.random.split(key)
-        seen, metrics = collect(self.simulator, state.policy, tasks, episodes, collect_key)
-        chosen = minibatches(order_key, seen.reward.size, self.config.n_epochs, self.config.n_minibatches)
-        state, found = improve(state, seen, chosen, self.config)
-        return state, metrics | {name: float(value) for name, value in found.items()}
+    def _improve(self, state: State, seen: Transitions, key: Key) -> tuple[State, dict[str, Array]]:
+        chosen = minibatches(key, seen.reward.size, self.config.n_epochs, self.config.n_minibatches)
+        return improve(state, seen, chosen, self.config)

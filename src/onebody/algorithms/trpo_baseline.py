@@ -2,37 +2,30 @@
 
     1: initialise the policy and its value
     2: for n_iterations                                                                    `step`
-    3:     real episodes, each of its own task                                             `collect`
+    3:     real episodes, each of its own task                                             `on_policy.collect`
     4:     one step of TRPO along generalised advantages, from a value network that is then
            fitted to them, or from a linear baseline that is fitted first                  `improve`
-    5: a new ψ: stage 0 is the policy as it is; each stage lines 3-4 for ψ alone           `alone`
+    5: a new ψ: stage 0 is the policy as it is; each stage lines 3-4 for ψ alone           `OnPolicy.adapt`
 
 The policy does not see ψ: untrained (`--samples 0`) and adapted in stages it is the usual single-task baseline. The
 oracle (`oracle.py`) is the same with a policy that sees ψ.
 """
 
-import itertools
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
-from onebody.algorithms.protocol import Adapted, Metrics
+from onebody.algorithms.on_policy import OnPolicy
 from onebody.core.errors import at_least, at_most
 from onebody.core.nets import Normalizer
-from onebody.core.returns import first_episode_return
 from onebody.core.types import Key, Transitions
 from onebody.learning import actor_critic, linear_baseline, trpo
 from onebody.learning.actor_critic import Agent, ValueConfig, new_agent
-from onebody.learning.policies import Activation, GaussianPolicy, for_each, stacked
+from onebody.learning.policies import Activation, GaussianPolicy
 from onebody.learning.trpo import TRPOConfig
-from onebody.tasks.family import TaskFamily
-from onebody.worlds.rollout import rollout
-from onebody.worlds.simulator import Simulator
 
 
 @dataclass(frozen=True)
@@ -80,18 +73,10 @@ class Config(Training):
         at_least(1, self, "refine_episodes")
 
 
-def collect(
-    simulator: Simulator, policy: GaussianPolicy, tasks: Float[Array, "task feature"], episodes: int, key: Key
-) -> tuple[Transitions, Metrics]:
-    """Line 3."""
-    seen = rollout(simulator, for_each(policy, len(tasks)), tasks, key, episodes=episodes)
-    return seen, {"real/return": float(first_episode_return(seen.reward, seen.done).mean())}
-
-
 @partial(jax.jit, static_argnames=("config",))
 def improve(agent: Agent, seen: Transitions, key: Key, config: Training) -> tuple[Agent, dict[str, Array]]:
     """Line 4, of `[task, time, episode]` transitions whose observations are what the policy sees."""
-    seen = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0).reshape(x.shape[1], -1, *x.shape[3:]), seen)
+    seen = seen.by_time
     if config.normalize:
         agent = agent.renormalized(agent.policy.observation.update(seen.observation))
     if config.baseline == "linear":
@@ -102,46 +87,16 @@ def improve(agent: Agent, seen: Transitions, key: Key, config: Training) -> tupl
     return actor_critic.improve(agent, seen, key, config)
 
 
-def alone(
-    improved: Callable[[Any, Array, int, Key], Any],
-    state: Any,
-    tasks: Float[Array, "task feature"],
-    key: Key,
-    episodes: int,
-) -> Iterator[Adapted]:
-    """Line 5: each task goes on from the state by `improved(its state, [its ψ], episodes, key)`."""
-    states, keys = [state] * len(tasks), jax.random.split(key, len(tasks))
-    for stage in itertools.count():
-        yield Adapted(stacked(own.policy for own in states))
-        states = [
-            improved(own, task[None], episodes, jax.random.fold_in(k, stage))
-            for own, task, k in zip(states, tasks, keys, strict=True)
-        ]
-
-
 @dataclass(frozen=True)
-class TRPO:
+class TRPO(OnPolicy):
     """Trust region policy optimisation."""
 
-    family: TaskFamily
     config: Config
-    simulator: Simulator
-    task_is_known = False
 
     def init(self, key: Key) -> Agent:
         body = self.family.body
         policy = partial(GaussianPolicy, activation=self.config.activation)
         return new_agent(key, policy, Normalizer(body.observation_size), body.action_size, self.config)
 
-    def step(self, state: Agent, key: Key) -> tuple[Agent, Metrics]:
-        task_key, key = jax.random.split(key)
-        return self._improved(state, self.family.space.sample(task_key, self.config.episodes), 1, key)
-
-    def adapt(self, state: Agent, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
-        return alone(lambda *own: self._improved(*own)[0], state, tasks, key, self.config.refine_episodes)
-
-    def _improved(self, state: Agent, tasks: Array, episodes: int, key: Key) -> tuple[Agent, Metrics]:
-        collect_key, improve_key = jax.random.split(key)
-        seen, metrics = collect(self.simulator, state.policy, tasks, episodes, collect_key)
-        state, found = improve(state, seen, improve_key, self.config)
-        return state, metrics | {name: float(value) for name, value in found.items()}
+    def _improve(self, state: Agent, seen: Transitions, key: Key) -> tuple[Agent, dict[str, Array]]:
+        return improve(state, seen, key, self.config)

@@ -5,6 +5,8 @@ Axis order everywhere is `[task, time, episode, feature]`, as far as the axes oc
 
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import jaxtyping
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
@@ -32,3 +34,8 @@ class Transitions(NamedTuple):
     def done(self) -> Bool[Array, "*axes"]:
         """Where an episode ends, for either reason."""
         return self.terminated | self.truncated
+
+    @property
+    def by_time(self) -> "Transitions":
+        """Transitions `[task, time, episode]` as `[time, task · episode]`."""
+        return jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0).reshape(x.shape[1], -1, *x.shape[3:]), self)
