@@ -50,7 +50,7 @@ def test_states_after_the_end_of_an_episode_are_never_drawn():
     alive = np.arange(20)[:, None] <= np.arange(25)
     place = jnp.stack(jnp.meshgrid(jnp.arange(20.0), jnp.arange(25.0), indexing="ij"), axis=-1)
     zero = jnp.zeros((20, 25))
-    seen = Windows(place, place, zero, zero, jnp.asarray(alive, jnp.float32), zero)
+    seen = Windows(place, place, zero, zero, jnp.asarray(alive, jnp.float32), zero, zero)
     visited = practice.Visited.along(seen, jnp.arange(25.0)[:, None])
     drawn, tasks = (np.asarray(x).astype(int) for x in visited.draw(jax.random.key(0), 20_000))
     assert alive[drawn[:, 0], drawn[:, 1]].all() and (tasks[:, 0] == drawn[:, 1]).all()

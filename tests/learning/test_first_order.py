@@ -13,6 +13,8 @@ from onebody.learning.first_order import FirstOrderConfig, Windows, new_agent
 from onebody.learning.policies import ConditionedPolicy
 
 CONFIG = FirstOrderConfig(hidden=(16, 16), batch=32, window=4, entropy=0.01)
+SILENT = jnp.zeros((0, 32, 2))
+"""no noisy copies, so that the gradient does not see the end of an episode"""
 
 
 def model(observation, action):
@@ -46,7 +48,7 @@ def test_the_gradient_is_that_of_finite_differences():
     @jax.jit
     def objective(flat):
         policy = eqx.tree_at(lambda p: p.net, one.policy, eqx.combine(unflatten(flat), fixed))
-        windows = first_order.imagine(policy, model, judge, start, tasks, noise)
+        windows = first_order.imagine(policy, model, judge, start, tasks, noise, SILENT, CONFIG)
         return first_order.surrogate(windows, one.targets, tasks, CONFIG)
 
     exact = jnp.vdot(jax.grad(objective)(flat), direction)
@@ -58,7 +60,7 @@ def test_the_gradient_is_that_of_finite_differences():
 
 def test_the_objective_stops_at_the_end_of_an_episode():
     start, tasks = problem()
-    windows = first_order.imagine(agent().policy, model, judge, start, tasks, jnp.zeros((4, 32, 2)))
+    windows = first_order.imagine(agent().policy, model, judge, start, tasks, jnp.zeros((4, 32, 2)), SILENT, CONFIG)
     ended = np.asarray(windows.terminated).cumsum(0)
     alive = np.concatenate([np.ones((1, 32)), 1.0 - (ended > 0)])[:4]
     np.testing.assert_array_equal(windows.alive, alive)
@@ -77,6 +79,43 @@ def test_the_objective_stops_at_the_end_of_an_episode():
     np.testing.assert_allclose(found, np.mean(by_hand), rtol=1e-5)
 
 
+def test_noisy_copies_have_the_slope_of_the_probability_of_an_end():
+    """Terminal above 1: at a distance of one and of two deviations the slope is the normal density there."""
+    scale = jnp.array([0.2, 0.5])
+    noise = random.normal(jax.random.key(5), (20_000, 3, 2))
+    state = jnp.array([[0.8, 3.0], [0.6, -3.0], [1.2, 0.0]])
+
+    def end(state):
+        return first_order.end_probability(lambda state: state[:, 0] > 1.0, state, noise, scale)
+
+    np.testing.assert_array_equal(end(state), 0.0)
+    slope = jax.grad(lambda state: end(state).sum())(state)
+    density = np.exp(-0.5 * np.array([1.0, 4.0, 1.0])) / np.sqrt(2 * np.pi) / 0.2
+    np.testing.assert_allclose(slope[:, 0], density, atol=0.1)
+    np.testing.assert_allclose(slope[:, 1], 0.0, atol=0.05)
+
+
+def reached_on_a_cliff(draws):
+    """Steps, of 40, that a policy survives that has learned where reward rises up to a cliff at 1."""
+    config = FirstOrderConfig(hidden=(32, 32), batch=64, window=6, learning_rate=2e-3, end_draws=draws, end_noise=0.1)
+    towards = lambda observation, action: observation + 0.25 * action  # noqa: E731
+    over = lambda observation, action, following, tasks: (1.0 + 2.0 * following[:, 0], following[:, 0] > 1.0)  # noqa: E731
+    one = new_agent(jax.random.key(0), Normalizer(1), Normalizer(0), 1, config)
+
+    def step(one, key):
+        start = random.uniform(key, (64, 1), low=-1.0, high=0.95)
+        return first_order.update(one, towards, over, start, jnp.zeros((64, 0)), key, config)
+
+    one, _ = jax.jit(lambda one, keys: jax.lax.scan(step, one, keys))(one, jax.random.split(jax.random.key(1), 400))
+    start, still, silent = jnp.array([[-0.5], [0.5]]), jnp.full((40, 2, 1), 0.0), jnp.zeros((0, 2, 1))
+    return first_order.imagine(one.policy, towards, over, start, jnp.zeros((2, 0)), still, silent, config).alive.sum(0)
+
+
+def test_the_end_of_an_episode_is_avoided_where_the_gradient_sees_it():
+    np.testing.assert_array_equal(reached_on_a_cliff(draws=8), 40)
+    assert (reached_on_a_cliff(draws=0) < 10).all()
+
+
 def test_td_lambda_by_hand():
     """Values 10 everywhere; the second row ends in its second step."""
 
@@ -87,7 +126,9 @@ def test_td_lambda_by_hand():
     config = dataclasses.replace(CONFIG, window=3, discount=0.5, trace=0.5)
     zero = jnp.zeros((3, 2, 2))
     ends = jnp.array([[0.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
-    windows = Windows(zero, zero, jnp.array([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]), zero[..., 0], zero[..., 0], ends)
+    windows = Windows(
+        zero, zero, jnp.array([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]), zero[..., 0], zero[..., 0], ends, zero[..., 0]
+    )
     found = first_order.td_lambda(windows, Ten(), jnp.zeros((2, 2)), config)
     third = 3 + 0.5 * 10
     second = 2 + 0.5 * (0.5 * 10 + 0.5 * third)

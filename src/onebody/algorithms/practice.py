@@ -5,6 +5,7 @@ windows of the updates begin at states of these episodes, in their tasks; a shar
 the data, in tasks drawn afresh, which keeps the policy and its values from forgetting the rest of the world.
 """
 
+import dataclasses
 import functools
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ from onebody.learning.ensemble import Ensemble
 from onebody.learning.first_order import Agent, FirstOrderConfig, Windows
 from onebody.learning.policies import Policy
 from onebody.learning.replay import Replay
-from onebody.tasks.family import TaskFamily
+from onebody.tasks.family import TaskFamily, never
 from onebody.worlds.imagination import Imagination
 from onebody.worlds.rollout import rollout
 
@@ -70,6 +71,8 @@ def practise(
         tasks: those to practise; by default draws from p(ψ).
         rates: share of the learning rates of policy and values, an update each.
     """
+    if family.terminal is never:
+        config = dataclasses.replace(config, end_draws=0)
     n_start = round(config.from_start * config.batch)
     n_data = 0 if tasks is not None else min(round(config.from_data * config.batch), config.batch - n_start)
 
@@ -85,7 +88,9 @@ def practise(
         noise = random.normal(noise_key, (family.horizon, EPISODES, agent.policy.noise_size))
         member = model.random_member(member_key)
         begin = start(start_key, EPISODES)
-        return Visited.along(first_order.imagine(agent.policy, member, family.outcome, begin, task, noise), task)
+        quiet = jnp.zeros((0, *begin.shape))
+        seen = first_order.imagine(agent.policy, member, family.outcome, begin, task, noise, quiet, config)
+        return Visited.along(seen, task)
 
     def improve(agent: Agent, visited: Visited, key: Key, rate: Array) -> tuple[Agent, dict[str, Array]]:
         member_key, visit_key, start_key, data_key, task_key, update_key = jax.random.split(key, 6)

@@ -2,6 +2,7 @@
 
 windows of H imagined steps from many states, each with a task of its own          `imagine`
 J = Σ γ^t r_t + γ^H min(V̄₁, V̄₂)(s_H) + entropy, up to the end of an episode         `surrogate`
+∇P(end | s_t), by which J loses γ^t min(V̄₁, V̄₂)(s_t), from noisy copies of s_t       `end_probability`
 policy: one step of Adam along ∂J/∂θ; values: one step towards TD(λ) of the windows  `update`
 """
 
@@ -56,11 +57,16 @@ class FirstOrderConfig:
     """Largest global norm of the policy's gradient; a larger one is scaled down to it"""
     target_rate: float = 0.05
     """Share τ of the value networks' weights in those of their targets per update"""
+    end_draws: int = 8
+    """Noisy copies of each imagined state that tell the policy's gradient how near the state is to the end of the
+    episode, in families whose episodes may end early; 0: the gradient does not see the end"""
+    end_noise: float = 0.3
+    """Standard deviation of these copies' noise, in standard deviations of observations"""
 
     def __post_init__(self) -> None:
         at_least(1, self, "hidden", "batch", "window", "value_steps")
-        at_least(0, self, "discount", "trace", "entropy", "from_start", "from_data")
-        positive(self, "learning_rate", "value_rate", "clip_norm", "target_rate")
+        at_least(0, self, "discount", "trace", "entropy", "from_start", "from_data", "end_draws")
+        positive(self, "learning_rate", "value_rate", "clip_norm", "target_rate", "end_noise")
         at_most(1, self, "discount", "trace", "target_rate")
         if self.from_start + self.from_data > 1:
             raise OnebodyError("from_start and from_data are shares that must not be more than 1 together")
@@ -136,6 +142,29 @@ class Windows(NamedTuple):
     entropy: Float[Array, "time row"]
     alive: Float[Array, "time row"]
     terminated: Float[Array, "time row"]
+    end: Float[Array, "time row"]
+    """0, with the gradient of the probability that a noisy copy of the new state ends the episode"""
+
+
+def end_probability(
+    terminal: Callable[[Array], Array],
+    state: Float[Array, "row observation"],
+    noise: Float[Array, "draw row observation"],
+    scale: Float[Array, " observation"],
+) -> Float[Array, " row"]:
+    """0, with the gradient of p(s) = P(s + σ ε is terminal), ε ~ N(0, I), which has one although `terminal` is a step:
+    ∇p(s) = E[1(s + σ ε is terminal) ε] / σ (evolution strategies, Salimans et al. 2017). Without noise: 0 alone.
+
+    Args:
+        terminal: whether each row of states is terminal.
+        scale: σ.
+    """
+    if not len(noise):
+        return jnp.zeros(len(state))
+    fixed = jax.lax.stop_gradient(state)
+    ends = jax.vmap(terminal)(fixed + scale * noise).astype(jnp.float32) - terminal(fixed)  # less its value at ε = 0
+    slope = (ends[..., None] * noise).mean(0) / scale
+    return jnp.sum((state - fixed) * slope, -1)
 
 
 def imagine(
@@ -145,8 +174,11 @@ def imagine(
     start: Float[Array, "row observation"],
     tasks: Float[Array, "row feature"],
     noise: Float[Array, "time row action"],
+    end_noise: Float[Array, "draw row observation"],
+    config: FirstOrderConfig,
 ) -> Windows:
     """Windows from each start, for its own task."""
+    scale = config.end_noise * policy.observation.std
 
     def step(carry: tuple[Array, Array], noise: Array) -> tuple[tuple[Array, Array], Windows]:
         observation, alive = carry
@@ -154,8 +186,9 @@ def imagine(
         following = model(observation, action)
         reward, terminated = judge(observation, action, following, tasks)
         ended = terminated.astype(jnp.float32)
+        end = end_probability(lambda state: judge(observation, action, state, tasks)[1], following, end_noise, scale)
         following = jnp.where(ended[:, None] > 0, jax.lax.stop_gradient(following), following)
-        return (following, alive * (1 - ended)), Windows(observation, following, reward, entropy, alive, ended)
+        return (following, alive * (1 - ended)), Windows(observation, following, reward, entropy, alive, ended, end)
 
     return jax.lax.scan(step, (start, jnp.ones(len(start))), noise)[1]
 
@@ -166,12 +199,24 @@ def surrogate(
     tasks: Float[Array, "row feature"],
     config: FirstOrderConfig,
 ) -> Float[Array, ""]:
-    """J a window, in reward a step; its gradient goes through the windows' states, not into the values."""
+    """J per window, in reward per step. Its gradient goes through the windows' states, not into the values, and also
+    along that of the probability of an end, which costs the value of the state that it comes at."""
     time = config.discount ** jnp.arange(config.window)[:, None]
-    reward = (time * windows.alive * (windows.reward + config.entropy * windows.entropy)).sum(0)
+    worth = jax.lax.stop_gradient(config.discount * bootstraps(windows, targets, tasks))
+    steps = windows.reward + config.entropy * windows.entropy - windows.end * worth
     last = windows.alive[-1] * (1 - windows.terminated[-1])
     value = targets(windows.next_observation[-1], tasks).min(0)
-    return jnp.mean(reward + config.discount**config.window * last * value) / config.window
+    return (
+        jnp.mean((time * windows.alive * steps).sum(0) + config.discount**config.window * last * value) / config.window
+    )
+
+
+def bootstraps(
+    windows: Windows, targets: Callable[[Array, Array], Array], tasks: Float[Array, "row feature"]
+) -> Float[Array, "time row"]:
+    """The smaller target value of each new state."""
+    rows = jnp.broadcast_to(tasks, (*windows.reward.shape, tasks.shape[-1]))
+    return targets(windows.next_observation, rows).min(0)
 
 
 def td_lambda(
@@ -181,8 +226,7 @@ def td_lambda(
     config: FirstOrderConfig,
 ) -> Float[Array, "time row"]:
     """TD(λ) returns of the windows, with the smaller target value as the bootstrap."""
-    rows = jnp.broadcast_to(tasks, (*windows.reward.shape, tasks.shape[-1]))
-    bootstrap = targets(windows.next_observation, rows).min(0)
+    bootstrap = bootstraps(windows, targets, tasks)
 
     def step(carry: Array, row: tuple[Array, Array, Array]) -> tuple[Array, Array]:
         reward, terminated, value = row
@@ -211,10 +255,11 @@ def update(
     parameters, fixed = eqx.partition(agent.policy.net, trainable(agent.policy.net))
     noise_key, pick_key = jax.random.split(key)
     noise = random.normal(noise_key, (config.window, len(start), agent.policy.noise_size))
+    end_noise = random.normal(jax.random.fold_in(key, 2), (config.end_draws, *start.shape))
 
     def objective(parameters: PyTree) -> tuple[Array, Windows]:
         policy = eqx.tree_at(lambda p: p.net, agent.policy, eqx.combine(parameters, fixed))
-        windows = imagine(policy, model, judge, start, tasks, noise)
+        windows = imagine(policy, model, judge, start, tasks, noise, end_noise, config)
         return -surrogate(windows, agent.targets, tasks, config), windows
 
     (cost, windows), gradient = jax.value_and_grad(objective, has_aux=True)(parameters)
