@@ -164,9 +164,9 @@ def test_adapt_says_what_practice_did(practised, capsys):
         ("--reward mine.py:beyond", "reward reads what is not there"),
         ("--reward mine.py:short", "reward must take (observation, action, next_observation, task)"),
         ("--reward mine.py:right --task 0.5", "must be 2 finite number(s)"),
-        ("--reward mine.py:right --refine nan", "refine must be 0 or more seconds, and finite, not nan"),
-        ("--reward mine.py:right --refine 1 --stages 1", "give either stages, which take real samples, or refine"),
-        ("--task 0,0 --refine -1", "refine must be 0 or more seconds, and finite, not -1.0"),
+        ("--reward mine.py:right --refine nan", "--refine must be 0 or more seconds, and finite, not nan"),
+        ("--reward mine.py:right --refine 1 --stages 1", "give either --stages, which take real samples, or --refine"),
+        ("--task 0,0 --refine -1", "--refine must be 0 or more seconds, and finite, not -1.0"),
         ("--refine 1", "adapt needs a task, x (m), y (m), as in --task "),
     ],
 )

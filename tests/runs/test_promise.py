@@ -157,5 +157,5 @@ def test_what_cannot_be_refined_is_refused(runs):
     for seconds in (math.nan, math.inf, -1.0):
         with pytest.raises(OnebodyError, match="0 or more seconds, and finite"):
             onebody.adapt(runs["omni"], (0.5, 0.5), refine=seconds)
-    with pytest.raises(OnebodyError, match="give either stages"):
+    with pytest.raises(OnebodyError, match="give either --stages"):
         onebody.adapt(runs["omni"], (0.5, 0.5), refine=1.0, stages=1)

@@ -104,11 +104,11 @@ def adapt_many(
     if refine is None:
         refine = REWARD_SECONDS if reward is not None and not stages else 0.0
     if stages < 0:
-        raise OnebodyError(f"stages must be 0 or more, not {stages}")
+        raise OnebodyError(f"--stages must be 0 or more, not {stages}")
     if not 0 <= refine < math.inf:
-        raise OnebodyError(f"refine must be 0 or more seconds, and finite, not {refine}")
+        raise OnebodyError(f"--refine must be 0 or more seconds, and finite, not {refine}")
     if stages and refine:
-        raise OnebodyError("give either stages, which take real samples, or refine, which takes none, not both")
+        raise OnebodyError("give either --stages, which take real samples, or --refine, which takes none, not both")
     run = Path(run)
     record = folder.read_config(run)
     algorithm = folder.build(record, tested=True)
