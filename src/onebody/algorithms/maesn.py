@@ -70,6 +70,13 @@ class Config(Meta):
         at_least(0, self, "kl")
 
 
+class Rates(NamedTuple):
+    """Step sizes α of the inner step, for each feature of a latent."""
+
+    mean: Float[Array, " latent"]
+    log_std: Float[Array, " latent"]
+
+
 class State(eqx.Module):
     """Everything of a training."""
 
@@ -77,16 +84,9 @@ class State(eqx.Module):
     """of observation and z"""
     latents: Gaussian
     """of each training task"""
-    rates: "Rates"
+    rates: Rates
     tasks: Float[Array, "task feature"]
     """the training tasks"""
-
-
-class Rates(NamedTuple):
-    """Step sizes α of the inner step, for each feature of a latent."""
-
-    mean: Float[Array, " latent"]
-    log_std: Float[Array, " latent"]
 
 
 class Tried(NamedTuple):
