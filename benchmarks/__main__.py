@@ -19,7 +19,7 @@ from mujoco.batch import Batch
 from benchmarks import admrl, mb_mpo, off_policy, omni, pearl, physics_share
 from benchmarks.products import Shape, backward, best_seconds, forward
 from benchmarks.timing import report, seconds
-from onebody.algorithms import smt, stage
+from onebody.algorithms.slbo import slbo, smt
 from onebody.learning.actor_critic import Agent
 from onebody.runs import checkpoint
 from onebody.tasks import registry
@@ -29,7 +29,7 @@ from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
 
 FAMILY = registry.make("smt/cheetah-vel")
-PAPER = stage.StageConfig()
+PAPER = slbo.StageConfig()
 TASK = jnp.ones((1, 1))
 OBSERVATION, ACTION = FAMILY.body.observation_size, FAMILY.body.action_size
 POLICY = (OBSERVATION, *PAPER.hidden, ACTION)
@@ -61,7 +61,7 @@ def model_products() -> list[Shape]:
     return forward(batch, MODEL) * 2 + backward(batch, MODEL) + backward(batch, MODEL, inputs=True)
 
 
-def imagined_rollout(shared: stage.Shared, agents: Agent) -> None:
+def imagined_rollout(shared: slbo.Shared, agents: Agent) -> None:
     imagine = jax.jit(
         lambda model, policy, key: rollout(
             Imagination(FAMILY, model, shared.starts), policy, TASK, key, episodes=PAPER.imagined_episodes
@@ -73,9 +73,9 @@ def imagined_rollout(shared: stage.Shared, agents: Agent) -> None:
     report("imagination/20x200", products / taken, 0.7, "higher", detail)
 
 
-def virtual_training(shared: stage.Shared, agents: Agent) -> None:
+def virtual_training(shared: slbo.Shared, agents: Agent) -> None:
     def iteration() -> Agent:
-        return stage.virtual_training(shared, agents, TASK, 1, jax.random.key(0), FAMILY, PAPER)[1]
+        return slbo.virtual_training(shared, agents, TASK, 1, jax.random.key(0), FAMILY, PAPER)[1]
 
     taken = seconds({"iteration": iteration}, 3)["iteration"]
     inner = (rollout_products() + policy_products() + value_products()) * PAPER.n_policy
@@ -182,10 +182,10 @@ def time_per_task(tasks: int = 24) -> None:
 
 def main() -> None:
     memory_of_a_paper_run()  # first: later children are larger
-    shared = stage.new_shared(Simulator(FAMILY), PAPER, 10, jax.random.key(0))
-    agents = stage.new_agents(jax.random.key(1), 1, shared.model.observation, ACTION, PAPER)
+    shared = slbo.new_shared(Simulator(FAMILY), PAPER, 10, jax.random.key(0))
+    agents = slbo.new_agents(jax.random.key(1), 1, shared.model.observation, ACTION, PAPER)
     seen = rollout(Simulator(FAMILY), agents.policy, TASK, jax.random.key(2), episodes=PAPER.real_episodes)
-    shared, agents, _ = stage.learn_from(shared, agents, seen)
+    shared, agents, _ = slbo.learn_from(shared, agents, seen)
     imagined_rollout(shared, agents)
     virtual_training(shared, agents)
     omni.main()

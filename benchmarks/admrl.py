@@ -5,8 +5,8 @@ import dataclasses
 import jax
 
 from benchmarks.timing import report, seconds
-from onebody.algorithms import admrl, stage
-from onebody.runs import presets
+from onebody.algorithms import presets
+from onebody.algorithms.slbo import admrl, slbo
 from onebody.tasks import registry
 from onebody.worlds.imagination import Imagination
 from onebody.worlds.rollout import rollout
@@ -18,26 +18,26 @@ INNER = 2
 
 def main() -> None:
     family, config = registry.make("admrl/hopper-2d"), presets.preset("admrl", "paper")
-    slbo = config.smt.slbo
+    stage = config.smt.slbo
     algorithm = admrl.AdMRL(
         family, dataclasses.replace(config, smt=dataclasses.replace(config.smt, n_tasks=1)), Simulator(family)
     )
     state = algorithm.init(jax.random.key(0))
-    agents = stage.new_agents(jax.random.key(1), 1, state.shared.model.observation, family.body.action_size, slbo)
-    seen = rollout(algorithm.simulator, agents.policy, state.task, jax.random.key(2), episodes=slbo.real_episodes)
-    shared, agents, _ = stage.learn_from(state.shared, agents, seen)
+    agents = slbo.new_agents(jax.random.key(1), 1, state.shared.model.observation, family.body.action_size, stage)
+    seen = rollout(algorithm.simulator, agents.policy, state.task, jax.random.key(2), episodes=stage.real_episodes)
+    shared, agents, _ = slbo.learn_from(state.shared, agents, seen)
     world, key = Imagination(family, shared.model, shared.starts), jax.random.key(3)
     config = dataclasses.replace(config, implicit=dataclasses.replace(config.implicit, tolerance=1e-30))
 
     def ascend() -> object:
         """With all iterations of conjugate gradient; without the real episodes, which are samples, not compute."""
         found = admrl._gradient(world, state.task, agents, seen, seen, key, config)
-        return found, stage.learn_from(shared, agents, seen)
+        return found, slbo.learn_from(shared, agents, seen)
 
     def practise() -> object:
-        return stage.virtual_training(shared, agents, state.task, INNER, key, family, slbo)[1]
+        return slbo.virtual_training(shared, agents, state.task, INNER, key, family, stage)[1]
 
     taken = seconds({"ascend": ascend, "practise": practise}, 3)
-    whole = taken["practise"] / INNER * slbo.n_inner
-    detail = f"{taken['ascend']:.2f} s beside {whole:.1f} s, {slbo.n_inner} times an iteration of virtual training"
+    whole = taken["practise"] / INNER * stage.n_inner
+    detail = f"{taken['ascend']:.2f} s beside {whole:.1f} s, {stage.n_inner} times an iteration of virtual training"
     report("admrl/step", taken["ascend"] / whole, 0.25, "lower", detail)

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 
 from benchmarks.products import Shape, backward, best_seconds, forward
 from benchmarks.timing import report, seconds
-from onebody.algorithms import mb_mpc, mb_mpo
-from onebody.algorithms.maml import CURVATURE
-from onebody.algorithms.models import collect, fit
+from onebody.algorithms import presets
+from onebody.algorithms.maml.maml import CURVATURE
+from onebody.algorithms.mb_mpo import mb_mpc, mb_mpo
+from onebody.algorithms.mb_mpo.models import collect, fit
 from onebody.learning.policies import for_each
-from onebody.runs import presets
 from onebody.tasks import registry
 from onebody.worlds.simulator import Simulator
 

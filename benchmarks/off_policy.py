@@ -9,9 +9,10 @@ import jax
 
 from benchmarks.products import Shape, backward, best_seconds, forward, through
 from benchmarks.timing import report, seconds
-from onebody.algorithms import ddpg, sac_baseline
+from onebody.algorithms import presets
+from onebody.algorithms.model_free import ddpg
+from onebody.algorithms.model_free import sac as sac_baseline
 from onebody.core import random
-from onebody.runs import presets
 from onebody.tasks import registry
 from onebody.worlds.simulator import Simulator
 

@@ -10,10 +10,11 @@ import numpy as np
 
 from benchmarks.products import Shape, backward, best_seconds, forward, through
 from benchmarks.timing import report, seconds
-from onebody.algorithms import omni, practice
-from onebody.algorithms.practice import EPISODES, REFRESH
+from onebody.algorithms import presets
+from onebody.algorithms.omni import omni, practice
+from onebody.algorithms.omni.practice import EPISODES, REFRESH
 from onebody.core.types import Key
-from onebody.runs import policy_file, presets
+from onebody.runs import policy_file
 from onebody.tasks import registry
 from onebody.worlds.simulator import Simulator
 

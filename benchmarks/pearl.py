@@ -11,9 +11,9 @@ import jax.numpy as jnp
 
 from benchmarks.products import Shape, backward, best_seconds, forward, through
 from benchmarks.timing import report, seconds
-from onebody.algorithms import pearl
+from onebody.algorithms import presets
+from onebody.algorithms.context import pearl
 from onebody.core import random
-from onebody.runs import presets
 from onebody.tasks import registry
 from onebody.worlds.simulator import Simulator
 
@@ -66,7 +66,7 @@ def gradient_step() -> None:
 def memory() -> None:
     """A process that holds the replay of a whole training, fills an iteration's rows in, and learns."""
     code = (
-        "import jax; from benchmarks import pearl; from onebody.algorithms.pearl import improve, _visited; "
+        "import jax; from benchmarks import pearl; from onebody.algorithms.context.pearl import improve, _visited; "
         f"a, s = pearl.full({PAPER.n_iterations}); "
         "rows, _ = a._visit(s.learner.nets, s.tasks[:5], jax.random.key(0)); "
         "r = _visited(s.replay, jax.numpy.arange(5), rows); "

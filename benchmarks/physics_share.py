@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from benchmarks.timing import report
-from onebody.runs import presets
+from onebody.algorithms import presets
 from onebody.tasks import registry
 from onebody.worlds.simulator import Simulator
 

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from onebody.algorithms import maml, mb_mpo
+from onebody.algorithms.maml import maml
+from onebody.algorithms.mb_mpo import mb_mpo
 from onebody.learning.policies import for_each
 from onebody.runs import folder
 

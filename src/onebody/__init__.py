@@ -8,13 +8,13 @@ import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from onebody.algorithms.presets import preset
     from onebody.core.errors import OnebodyError
     from onebody.runs.adapt import adapt
     from onebody.runs.compare import compare
     from onebody.runs.evaluate import MetaTest, evaluate
     from onebody.runs.loop import resume, train
     from onebody.runs.policy_file import load as load_policy
-    from onebody.runs.presets import preset
     from onebody.tasks.body import ClosedFormBody, Feature, MujocoBody, Normal, Start, Uniform
     from onebody.tasks.family import TaskFamily
     from onebody.tasks.registry import make
@@ -44,7 +44,7 @@ _PUBLIC = {
     "gym": ("onebody.worlds.gym", ""),
     "load_policy": ("onebody.runs.policy_file", "load"),
     "make": ("onebody.tasks.registry", "make"),
-    "preset": ("onebody.runs.presets", "preset"),
+    "preset": ("onebody.algorithms.presets", "preset"),
     "register": ("onebody.worlds.custom", "register"),
     "resume": ("onebody.runs.loop", "resume"),
     "train": ("onebody.runs.loop", "train"),

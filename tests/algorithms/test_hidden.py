@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from onebody.algorithms import presets
 from onebody.core.errors import OnebodyError
-from onebody.runs import presets
 from onebody.tasks import registry
 from onebody.tasks.body import MujocoBody
 from onebody.tasks.family import TaskFamily

@@ -10,10 +10,11 @@ import pytest
 from commandline import SMOKE, refusal
 
 import onebody
+from onebody.algorithms import presets
 from onebody.cli import commands, main
 from onebody.core.errors import OnebodyError
 from onebody.reports import video
-from onebody.runs import compare, evaluate, log, presets
+from onebody.runs import compare, evaluate, log
 
 PAGE = (Path(__file__).parents[2] / "docs/json.md").read_text()
 

@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-from onebody.runs import presets
+from onebody.algorithms import presets
 
 
 def kinds(config):
@@ -29,7 +29,7 @@ def documented(kind):
             yield line.target.id, " ".join(text.split())
 
 
-@pytest.mark.parametrize("algorithm", presets.ALGORITHMS)
+@pytest.mark.parametrize("algorithm", presets.names())
 def test_each_option_is_a_phrase_of_its_own(algorithm):
     plain = set()
     for kind in kinds(presets.preset(algorithm, "paper")):

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 import onebody
-from onebody.algorithms import smt
+from onebody.algorithms import presets
+from onebody.algorithms.mb_mpo.validated import ValidatedConfig
+from onebody.algorithms.slbo import smt
 from onebody.cli import commands, options
 from onebody.core.errors import NotFinite, OnebodyError
 from onebody.learning.trpo import TRPOConfig
-from onebody.learning.validated import ValidatedConfig
-from onebody.runs import evaluate, folder, log, loop, presets
+from onebody.runs import configs, evaluate, folder, log, loop
 
 
 def test_samples_end_training_at_the_first_iteration_that_reaches_them(tmp_path, capsys):
@@ -99,7 +100,7 @@ def record_of(name, family, file=None, preset="smoke", **change):
     record |= {
         "family_version": 1,
         "evaluate_every": 2,
-        "config": presets.to_json(config),
+        "config": configs.to_json(config),
         "versions": {"onebody": "0"},
     }
     return record, config
@@ -245,8 +246,8 @@ def test_evaluate_writes_the_meta_test(tmp_path):
 def test_configurations_survive_json():
     config = presets.preset("smt", "laptop")
     there = json.loads(json.dumps(dataclasses.asdict(config)))
-    assert presets.from_json(smt.Config, there) == config
-    assert hash(presets.from_json(smt.Config, there)) == hash(config)
+    assert configs.from_json(smt.Config, there) == config
+    assert hash(configs.from_json(smt.Config, there)) == hash(config)
 
 
 def test_a_kill_while_the_configuration_is_written_does_not_lock_the_folder(tmp_path):
@@ -287,7 +288,7 @@ def test_a_task_of_the_family_that_is_trained_on_may_lie_outside_the_one_that_is
 
 def test_a_run_that_was_begun_with_fewer_settings_is_not_resumed(tmp_path, monkeypatch):
     """Their defaults would make it another algorithm in silence."""
-    whole = presets.to_json
+    whole = configs.to_json
     monkeypatch.setattr(presets, "to_json", lambda config: {k: v for k, v in whole(config).items() if k != "deviation"})
     run = loop.train("random-search", "point/goal", preset="smoke", samples=1, out=tmp_path / "run", quiet=True)
     loop.resume(run, quiet=True)

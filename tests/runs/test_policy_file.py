@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import onebody
+from onebody.algorithms.context.recurrent import Memory, RecurrentNet, RecurrentPolicy
 from onebody.core.errors import OnebodyError
 from onebody.core.nets import MLP, Normalizer, fan_in, normed_tanh
 from onebody.learning.policies import ConditionedPolicy, DeterministicPolicy, GaussianPolicy
-from onebody.learning.recurrent import Memory, RecurrentNet, RecurrentPolicy
 from onebody.runs import policy_file
 from onebody.tasks import registry
 from onebody.worlds.rollout import rollout

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import pytest
 
 import onebody
-from onebody.algorithms import omni
+from onebody.algorithms import presets
+from onebody.algorithms.omni import omni
 from onebody.core.errors import OnebodyError
-from onebody.runs import adapt, evaluate, loop, presets
+from onebody.runs import adapt, evaluate, loop
 
 
 @pytest.fixture(scope="module")

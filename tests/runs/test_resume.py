@@ -9,8 +9,9 @@ import time
 
 import pytest
 
+from onebody.algorithms import presets
 from onebody.core.errors import Stopped
-from onebody.runs import checkpoint, log, loop, presets
+from onebody.runs import checkpoint, log, loop
 
 COMMAND = """
 import onebody

@@ -13,8 +13,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from onebody.algorithms import omni, practice
-from onebody.learning import ensemble, first_order
+from onebody.algorithms.omni import omni, practice
+from onebody.learning import ensemble
+from onebody.algorithms.omni import first_order
 from onebody.runs import evaluate, folder
 
 UPDATES, SCRATCH, TASKS = 1000, 3000, 8

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from onebody.algorithms import omni
+from onebody.algorithms.omni import omni
 from onebody.core.nets import Normalizer, trainable
 from onebody.core.returns import gae
 from onebody.learning import trpo

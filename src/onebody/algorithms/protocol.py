@@ -1,6 +1,7 @@
 """What every algorithm is: three functions and a state (Landolfi, Thomas, Ma 2019, §2.2)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from jaxtyping import Array, Float
@@ -76,3 +77,22 @@ class Refining(Algorithm[Any], Protocol):
     def refine(self, state: Any, task: Float[Array, " feature"], key: Key) -> Iterator[Adapted]:
         """Better and better policies for the task, without a real sample and without end."""
         ...
+
+
+@dataclass(frozen=True)
+class AlgorithmSpec:
+    """An algorithm as it is listed by name: its class, its presets, and what they change for single families.
+
+    Another package adds an algorithm by an entry point of the group `onebody.algorithms` that names its spec.
+    """
+
+    algorithm: type[Any]
+    """an `Algorithm`, built as `algorithm(family, config, simulator)`"""
+    presets: Mapping[str, Any]
+    """configurations by the name of their preset; `laptop` is the default of the command line"""
+    family_settings: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
+    """fields of the configuration that differ, by preset and family id; `laptop` has those of `released`, too"""
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    """fields of the configuration that the algorithm's name stands for, and that no user may change"""
+    general: str = ""
+    """name of the algorithm that takes other values of them"""

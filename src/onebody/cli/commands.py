@@ -36,15 +36,20 @@ class List:
     """print JSON"""
 
     def __call__(self) -> None:
-        from onebody.runs.presets import ALGORITHMS
+        from onebody.algorithms import presets
         from onebody.tasks import registry
 
         found: dict[str, list[dict[str, Any]]] = {}
         if self.algorithms or not self.families:
-            found["algorithms"] = [
-                {"id": name, "task_is_known": kind.task_is_known, "source": _source(kind)}
-                for name, kind in ALGORITHMS.items()
-            ]
+            found["algorithms"] = []
+            for name in presets.names():
+                try:
+                    kind = presets.algorithm(name)
+                except OnebodyError as error:  # of another package; the others are listed
+                    print(f"onebody: {error}", file=sys.stderr)
+                else:
+                    row = {"id": name, "task_is_known": kind.task_is_known, "source": _source(kind)}
+                    found["algorithms"].append(row)
         if self.families or not self.algorithms:
             aliases = registry.aliases()
             found["families"] = [
@@ -123,7 +128,7 @@ def with_config(arguments: Sequence[str]) -> type[Train]:
     if all(argument.startswith("-") for argument in arguments):
         return Train  # --help, or too few arguments
 
-    from onebody.runs import presets
+    from onebody.algorithms import presets
     from onebody.tasks import registry
 
     flags = ("--json", "--quiet", "--help")
@@ -132,7 +137,7 @@ def with_config(arguments: Sequence[str]) -> type[Train]:
         for before, argument in itertools.pairwise(["", *arguments])
         if before in flags or "=" in before or not before.startswith("--")
     ]
-    name = next((argument for argument in typed if argument in presets.ALGORITHMS), None)
+    name = next((argument for argument in typed if argument in presets.names()), None)
     if name is None:  # says which of the arguments is the algorithm, or what else is wrong
         general = list(itertools.takewhile(lambda argument: not argument.startswith("--config"), arguments))
         name = options.parse(Train, "train", general).algorithm
@@ -329,7 +334,8 @@ def _source(kind: type) -> str:
 
 def _print_trained(run: Path, json: bool) -> None:
     if not json:
-        from onebody.runs import folder, presets
+        from onebody.algorithms import presets
+        from onebody.runs import folder
 
         record = folder.read_config(run)
         task = " --task …" if folder.family_of(record).space.size else ""

@@ -1,7 +1,7 @@
 """The parts of soft actor-critic (Haarnoja et al. 2018) that its forms share: networks and policy.
 
-`algorithms/pearl.py` has the first form (a value function, a scaled reward in place of a temperature),
-`algorithms/sac_baseline.py` the second (a temperature that is learned).
+`context/pearl.py` has the first form (a value function, a scaled reward in place of a temperature),
+`model_free/sac.py` the second (a temperature that is learned).
 """
 
 from typing import Any

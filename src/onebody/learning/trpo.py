@@ -43,6 +43,10 @@ class TRPOConfig:
         positive(self, "max_kl", "shrink")
 
 
+RLLAB_STEP = TRPOConfig(entropy=0.0, damping=1e-5, backtracks=15, shrink=0.8)
+"""rllab's settings, those of the experiments of MAML, MAESN and MB-MPO"""
+
+
 def surrogate(
     new: Gaussian, old: Gaussian, action: Float[Array, "*axes action"], advantage: Float[Array, "*axes"], entropy: float
 ) -> Float[Array, ""]:

@@ -7,11 +7,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from onebody.algorithms.presets import preset
 from onebody.core.errors import OnebodyError, did_you_mean
 from onebody.reports import charts, page, video
 from onebody.runs import adapt, evaluate, folder, log, loop
 from onebody.runs.adapt import AdaptedPolicy
-from onebody.runs.presets import preset
 from onebody.tasks import registry
 from onebody.tasks.family import TaskFamily
 

@@ -14,8 +14,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from onebody.algorithms import presets
 from onebody.core.errors import NotFinite, OnebodyError
-from onebody.runs import evaluate, folder, loop, presets, statistics
+from onebody.runs import evaluate, folder, loop, statistics
 from onebody.runs.evaluate import MetaTest
 from onebody.tasks import registry
 from onebody.worlds.simulator import Simulator

@@ -15,9 +15,10 @@ from typing import Any
 
 import jax
 
+from onebody.algorithms import presets
 from onebody.algorithms.protocol import Algorithm
 from onebody.core.errors import OnebodyError
-from onebody.runs import checkpoint, log, presets
+from onebody.runs import checkpoint, configs, log
 from onebody.tasks import registry
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.simulator import Simulator
@@ -146,7 +147,7 @@ def build(record: dict[str, Any], *, tested: bool = False) -> Algorithm[Any]:
     kind, family = presets.algorithm(record["algorithm"]), family_of(record)
     family = family.tested if tested else family
     try:
-        config = presets.from_json(typing.get_type_hints(kind)["config"], record["config"])
+        config = configs.from_json(typing.get_type_hints(kind)["config"], record["config"])
     except (KeyError, TypeError) as error:
         written = record["versions"]["onebody"]
         raise OnebodyError(f"the configuration was written by onebody {written}, with other fields: {error}") from error
@@ -156,7 +157,7 @@ def build(record: dict[str, Any], *, tested: bool = False) -> Algorithm[Any]:
 
 def check_fields(record: dict[str, Any], algorithm: Algorithm[Any]) -> None:
     """Raises OnebodyError where a run's settings are not all that the algorithm has: it would go on as another one."""
-    if _names(presets.to_json(algorithm.config)) != _names(record["config"]):
+    if _names(configs.to_json(algorithm.config)) != _names(record["config"]):
         raise OnebodyError(
             f"the run was begun by onebody {record['versions']['onebody']} as it was then, with fewer settings: go on "
             "with that one, or train again"
@@ -208,7 +209,7 @@ def command(record: dict[str, Any]) -> str:
     words += ["--samples", record["samples"]] if record["samples"] is not None else []
     words += ["--evaluate-every", record["evaluate_every"]] if record["evaluate_every"] else []
     try:
-        preset = presets.to_json(presets.preset(record["algorithm"], record["preset"], family_of(record)))
+        preset = configs.to_json(presets.preset(record["algorithm"], record["preset"], family_of(record)))
     except OnebodyError:
         preset = {}
     if of_today := _names(preset) == _names(record["config"]):

@@ -15,10 +15,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from onebody.algorithms import presets
 from onebody.algorithms.protocol import Algorithm, Metrics
 from onebody.core.errors import NotFinite, OnebodyError, Stopped
 from onebody.core.types import Key
-from onebody.runs import checkpoint, evaluate, folder, log, presets, watch
+from onebody.runs import checkpoint, configs, evaluate, folder, log, watch
 from onebody.tasks import registry
 from onebody.tasks.family import TaskFamily
 
@@ -78,7 +79,7 @@ def train(
         "family_file": registry.file_of(made),
         "seed": seed,
         "preset": preset,
-        "config": presets.to_json(config),
+        "config": configs.to_json(config),
         "samples": samples,
         "evaluate_every": evaluate_every,
         "versions": folder.versions(),

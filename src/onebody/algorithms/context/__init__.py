@@ -1,0 +1,1 @@
+"""Meta-learning of what past transitions tell about a hidden task: PEARL, RL²."""

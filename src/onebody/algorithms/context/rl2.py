@@ -1,0 +1,201 @@
+"""RL²: a recurrent policy that learns a task as it acts (Duan, Schulman, Chen, Bartlett, Sutskever, Abbeel 2016).
+
+arXiv:1611.02779, with PPO as the slow learner, as PEARL compares with it.
+
+    1: initialise a recurrent policy, which sees an observation with the last action, reward and end of episode
+    2: for n_iterations                                                                            `step`
+    3:     draw a meta-batch of tasks ψ_i from p(ψ)
+    4:     a trial of each: trial_episodes slots with one memory, which is fresh at first          `_slot`
+    5:     generalised advantages, from a linear baseline fitted to each trial                     `advantages`
+    6:     n_epochs times, for each minibatch of trials: a step of Adam up L^CLIP (PPO's Eq. 7)    `loss`
+    7: a new ψ: stage 0 is the policy with a fresh memory; each stage one slot more                `adapt`
+
+The task is hidden: the policy sees ψ through rewards, and through the dynamics where they vary. A slot is a horizon of
+steps: an episode that ends early is followed by another, and the policy is told of the slot's end as of an episode's.
+
+Differences: the paper's policy is larger, with weight normalisation, its slow learner TRPO with a recurrent baseline.
+In the code of PEARL's comparison the recurrent layer is an LSTM, and gradients go back 100 steps, here through
+the whole trial.
+"""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PyTree
+
+from onebody.algorithms.context.recurrent import Memory, RecurrentNet, RecurrentPolicy
+from onebody.algorithms.protocol import Adapted, AlgorithmSpec, Metrics
+from onebody.core.errors import at_least, at_most, positive
+from onebody.core.nets import renormalized, trainable
+from onebody.core.returns import first_episode_return
+from onebody.core.types import Key, Transitions
+from onebody.learning import linear_baseline
+from onebody.learning.policies import for_each
+from onebody.learning.ppo import clipped_surrogate, minibatches, minimize
+from onebody.tasks.family import TaskFamily
+from onebody.worlds.check import check_hidden
+from onebody.worlds.rollout import continued
+from onebody.worlds.simulator import Simulator
+
+
+@dataclass(frozen=True)
+class Config:
+    """The runs that PEARL compares with (Rakelly et al. 2019)."""
+
+    n_iterations: int = 1000
+    """Iterations of training"""
+    meta_batch: int = 100
+    """Number of tasks per iteration, with one trial each"""
+    trial_episodes: int = 2
+    """Slots per trial: horizons of environment steps, each at least one episode"""
+    across_episodes: bool = False
+    """Let returns go on over the ends of a trial's episodes, as in the paper, so that exploring in one episode is worth
+    what it earns in later ones; else they end with the episode, as in the code of PEARL's comparison"""
+    units: int = 64
+    """Units of the policy's gated recurrent layer (GRU)"""
+    normalize: bool = False
+    """Normalise observations by their running mean and standard deviation"""
+    n_epochs: int = 5
+    """Passes over the trials of an iteration"""
+    n_minibatches: int = 1
+    """Minibatches of trials per pass, each for one step of Adam"""
+    clip: float = 0.2
+    """Clip range ε of the likelihood ratio"""
+    learning_rate: float = 1e-3
+    """Adam's learning rate"""
+    discount: float = 0.99
+    """Discount factor γ"""
+    trace: float = 1.0
+    """Trace decay λ of the generalised advantages"""
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "n_iterations", "meta_batch", "trial_episodes", "units", "n_epochs", "n_minibatches")
+        at_least(0, self, "discount", "trace")
+        at_most(1, self, "discount", "trace")
+        positive(self, "clip", "learning_rate")
+
+
+class State(eqx.Module):
+    """What learns, and what its optimiser remembers."""
+
+    net: RecurrentNet
+    optimizer: PyTree
+
+
+class Trials(NamedTuple):
+    """Whole trials, with log-probabilities from when they were collected."""
+
+    inputs: Float[Array, "trial time in"]
+    action: Float[Array, "trial time action"]
+    log_prob: Float[Array, "trial time"]
+    advantage: Float[Array, "trial time"]
+
+
+def concatenated(slots: PyTree) -> PyTree:
+    """The slots of each trial one after the other: `[trial, time, slot, ...]` as `[trial, slot · time, ...]`."""
+    return jax.tree.map(lambda x: jnp.swapaxes(x, 1, 2).reshape(len(x), -1, *x.shape[3:]), slots)
+
+
+def inputs_of(net: RecurrentNet, taken: Transitions) -> Float[Array, "trial time in"]:
+    """What the network saw in whole trials `[trial, time]`: nothing had happened before the first step."""
+    before = lambda x: jnp.pad(x[:, :-1], [(0, 0), (1, 0), *[(0, 0)] * (x.ndim - 2)])  # noqa: E731
+    return net.seen(taken.observation, before(taken.action), before(taken.reward), before(taken.done))
+
+
+def advantages(slots: Transitions, config: Config) -> Float[Array, "trial time"]:
+    """Line 5, of `[trial, time, slot]` transitions: of mean 0 and deviation 1 in each trial."""
+    if config.across_episodes:
+        never = jnp.zeros_like(slots.terminated)
+        slots = slots._replace(terminated=never, truncated=never.at[:, -1, -1].set(True))
+        slots = jax.tree.map(lambda x: x[:, :, None], concatenated(slots))
+    one = partial(linear_baseline.advantages, discount=config.discount, trace=config.trace)
+    return concatenated(jax.vmap(one)(slots))
+
+
+def log_prob(net: RecurrentNet, inputs: Array, action: Array) -> Float[Array, "trial time"]:
+    """Of the actions of whole trials."""
+    return net.trial(jnp.swapaxes(inputs, 0, 1)).log_prob(jnp.swapaxes(action, 0, 1)).T
+
+
+def loss(net: RecurrentNet, trials: Trials, clip: float) -> tuple[Array, dict[str, Array]]:
+    """-L^CLIP."""
+    log_ratio = log_prob(net, trials.inputs, trials.action) - trials.log_prob
+    surrogate = clipped_surrogate(jnp.exp(log_ratio), trials.advantage, clip)
+    return -surrogate, {"policy/kl": (jnp.expm1(log_ratio) - log_ratio).mean(), "policy/gain": surrogate}
+
+
+@partial(jax.jit, static_argnames=("config",))
+def improve(
+    state: State, slots: Transitions, chosen: Int[Array, "step trial"], config: Config
+) -> tuple[State, dict[str, Array]]:
+    """Lines 5-6, of `[trial, time, slot]` transitions."""
+    net, taken = state.net, concatenated(slots)
+    old = log_prob(net, inputs_of(net, taken), taken.action)
+    if config.normalize:
+        net = renormalized(net, net.observation.update(taken.observation), lambda net: net.inputs)
+    trials = Trials(inputs_of(net, taken), taken.action, old, advantages(slots, config))
+    adam, objective = optax.adam(config.learning_rate), partial(loss, clip=config.clip)
+    net, optimizer, metrics = minimize(objective, net, state.optimizer, trials, chosen, adam)
+    return State(net, optimizer), metrics
+
+
+@dataclass(frozen=True)
+class RL2:
+    """Fast reinforcement learning via slow reinforcement learning."""
+
+    family: TaskFamily
+    config: Config
+    simulator: Simulator
+    task_is_known = False
+
+    def init(self, key: Key) -> State:
+        check_hidden(self.family)
+        body = self.family.body
+        net = RecurrentNet(key, body.observation_size, body.action_size, self.config.units)
+        return State(net, optax.adam(self.config.learning_rate).init(eqx.filter(net, trainable(net))))
+
+    def step(self, state: State, key: Key) -> tuple[State, Metrics]:
+        task_key, order_key, *keys = jax.random.split(key, self.config.trial_episodes + 2)
+        tasks = self.family.space.sample(task_key, self.config.meta_batch)
+        memory, slots = self._fresh(len(tasks)), []
+        for k in keys:
+            slot, memory = self._slot(state.net, memory, tasks, k)
+            slots.append(slot)
+        taken = jax.tree.map(lambda *x: jnp.concatenate(x, axis=2), *slots)
+        chosen = minibatches(order_key, len(tasks), self.config.n_epochs, self.config.n_minibatches)
+        state, found = improve(state, taken, chosen, self.config)
+        returns = first_episode_return(taken.reward, taken.done).mean(axis=0)
+        metrics = {"real/return": float(returns[0]), "real/adapted_return": float(returns[-1])}
+        return state, metrics | {name: float(value) for name, value in found.items()}
+
+    def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
+        """Line 7; the slots have sampled actions, as in training."""
+        memory, nets = self._fresh(len(tasks)), for_each(state.net, len(tasks))
+        for stage in itertools.count():
+            yield Adapted(RecurrentPolicy(nets, jax.tree.map(lambda x: x[:, 0], memory)))
+            _, memory = self._slot(state.net, memory, tasks, jax.random.fold_in(key, stage))
+
+    def _fresh(self, tasks: int) -> Memory:
+        return Memory.fresh((tasks, 1), self.config.units, self.family.body.action_size)
+
+    def _slot(self, net: RecurrentNet, memory: Memory, tasks: Array, key: Key) -> tuple[Transitions, Memory]:
+        """One slot of each task `[task, time, 1]` from the memory that the one before left, and what it leaves."""
+        policy = RecurrentPolicy(net, Memory.fresh((), self.config.units, self.family.body.action_size))
+        return continued(self.simulator, policy, memory, tasks, key, episodes=1, shared=True)
+
+
+SPEC = AlgorithmSpec(
+    RL2,
+    presets={
+        "paper": Config(),
+        "laptop": Config(n_iterations=100, normalize=True, n_minibatches=10, trace=0.95),
+        "smoke": Config(n_iterations=2, meta_batch=4, units=16, n_epochs=2),
+    },
+)

@@ -1,0 +1,1 @@
+"""Meta-learning by gradients through a policy gradient step: MAML, ProMP, MAESN."""

@@ -1,0 +1,109 @@
+"""Algorithms and their presets by name: ours, and those of installed packages with an entry point for them.
+
+Presets: `paper` (as published, or as in the code released with the paper; docs/presets.md lists what differs),
+`released` (later code of the paper's authors, where it differs), `laptop` (two cores, minutes), `smoke` (seconds).
+"""
+
+import dataclasses
+import importlib
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from onebody.algorithms.protocol import AlgorithmSpec
+from onebody.core.errors import OnebodyError, did_you_mean
+from onebody.tasks import registry
+from onebody.tasks.family import TaskFamily
+
+GROUP = "onebody.algorithms"
+"""entry points by which a package adds algorithms: `name = "package.module:SPEC"`, an AlgorithmSpec"""
+
+_BUILT_IN = {
+    "omni": "omni.omni:SPEC",
+    "smt": "slbo.smt:SPEC",
+    "slbo": "slbo.slbo:SPEC",
+    "smt-active": "slbo.active_smt:SPEC",
+    "admrl": "slbo.admrl:SPEC",
+    "mb-unif": "slbo.admrl:MB_UNIF",
+    "mb-gauss": "slbo.admrl:MB_GAUSS",
+    "pearl": "context.pearl:SPEC",
+    "maesn": "maml.maesn:SPEC",
+    "maml": "maml.maml:SPEC",
+    "promp": "maml.promp:SPEC",
+    "rl2": "context.rl2:SPEC",
+    "mb-mpo": "mb_mpo.mb_mpo:SPEC",
+    "me-trpo": "mb_mpo.me_trpo:SPEC",
+    "mb-mpc": "mb_mpo.mb_mpc:SPEC",
+    "oracle": "model_free.oracle:SPEC",
+    "trpo": "model_free.trpo:SPEC",
+    "acktr": "model_free.acktr:SPEC",
+    "ppo": "model_free.ppo:SPEC",
+    "sac": "model_free.sac:SPEC",
+    "ddpg": "model_free.ddpg:SPEC",
+    "random-search": "model_free.random_search:SPEC",
+}
+
+
+@cache
+def _added() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP) if point.name not in _BUILT_IN}
+
+
+def names() -> list[str]:
+    """Names of all algorithms: ours, then those of installed packages."""
+    return [*_BUILT_IN, *_added()]
+
+
+def spec(name: str) -> AlgorithmSpec:
+    """An algorithm's class and presets.
+
+    Raises:
+        OnebodyError: there is none of this name, and the nearest ones are named; or another package's cannot be loaded.
+    """
+    if name in _BUILT_IN:
+        module, variable = _BUILT_IN[name].split(":")
+        return getattr(importlib.import_module(f"onebody.algorithms.{module}"), variable)
+    if name not in _added():
+        raise OnebodyError(f"no algorithm {name!r}{did_you_mean(name, names())}")
+    point = _added()[name]
+    try:
+        found = point.load()
+    except Exception as error:
+        raise OnebodyError(f"algorithm {name!r} cannot be loaded from {point.value}: {error}") from error
+    if not isinstance(found, AlgorithmSpec):
+        raise OnebodyError(f"algorithm {name!r}: {point.value} must be an AlgorithmSpec, not {type(found).__name__}")
+    return found
+
+
+def algorithm(name: str) -> type[Any]:
+    """The class of an algorithm; errors as of `spec`."""
+    return spec(name).algorithm
+
+
+def check(name: str, config: Any) -> None:
+    """Raises OnebodyError where settings deny what the name of the algorithm stands for."""
+    found = spec(name)
+    for field, value in found.fixed.items():
+        if (given := getattr(config, field)) != value:
+            free = next(
+                other for other in names() if spec(other).algorithm is found.algorithm and not spec(other).fixed
+            )
+            raise OnebodyError(f"{name} has {field} {value}, not {given}: use {free} --config.{field} {given}")
+
+
+def preset(name: str, preset: str, family: str | TaskFamily = "") -> Any:
+    """The `Config` of an algorithm under a preset, with a family's own settings where there are such.
+
+    Raises:
+        OnebodyError: no such algorithm, preset or family; names the nearest ones.
+    """
+    found = spec(name)
+    if preset not in found.presets:
+        raise OnebodyError(f"no preset {preset!r} of {name}{did_you_mean(preset, list(found.presets))}")
+    if isinstance(family, TaskFamily):
+        family = family.id
+    made = registry.make(family).id if family else ""
+    own: dict[str, Any] = {}
+    for kind in ("released", "laptop") if preset == "laptop" else (preset,):
+        own |= found.family_settings.get((kind, made), {})
+    return dataclasses.replace(found.presets[preset], **own)

@@ -1,0 +1,336 @@
+"""SLBO: stochastic lower bound optimisation (Luo, Xu, Li, Tian, Darrell, Ma 2019), Algorithm 2, for one task.
+
+    1: for n_outer stages                                                               `step`
+    2:     collect real samples with exploration noise, D ← D ∪ them                    `stage`
+    3:     for n_inner iterations                                                       `virtual_training`
+    4:         n_model steps of Adam on the model over D                                `fit_model`
+    5:         n_policy steps of TRPO in the model                                          `practise`
+
+Model, policy, value and their optimisers go on from stage to stage.
+
+Differences from the released code: twenty episodes are taken at once instead of one after the other, and the noise
+starts at zero in each; actions are clipped to [-1, 1] by both worlds, so that real and imagined control costs agree;
+the entropy bonus is the exact integral and is not switched off; new statistics of observations leave what policy and
+value do as it is (there, new data change it).
+"""
+
+import functools
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from onebody.algorithms.protocol import ADAPTATION_STAGES, Adapted, AlgorithmSpec, Metrics
+from onebody.core.errors import OnebodyError, at_least, at_most
+from onebody.core.nets import Normalizer, trainable
+from onebody.core.returns import first_episode_return
+from onebody.core.types import Key, Transitions
+from onebody.learning import dynamics
+from onebody.learning.actor_critic import Agent, ValueConfig, improve, new_agent
+from onebody.learning.dynamics import Dynamics, DynamicsConfig
+from onebody.learning.policies import Exploring, GaussianPolicy
+from onebody.learning.replay import Replay
+from onebody.learning.trpo import TRPOConfig
+from onebody.tasks.family import TaskFamily
+from onebody.worlds.imagination import Imagination
+from onebody.worlds.rollout import rollout
+from onebody.worlds.simulator import Simulator
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """SLBO, Appendix F. Lengths of episodes are the family's horizon."""
+
+    n_inner: int = 20
+    """Iterations of virtual training per stage, each of model and policy"""
+    n_model: int = 100
+    """Gradient steps of the model per iteration of virtual training"""
+    n_policy: int = 40
+    """TRPO steps per iteration of virtual training"""
+    real_episodes: int = 20
+    """Real episodes collected per stage"""
+    imagined_episodes: int = 20
+    """Imagined episodes per TRPO step"""
+    hidden: tuple[int, ...] = (32, 32)
+    """Units of each hidden layer of the policy"""
+    discount: float = 0.99
+    """Discount factor γ"""
+    trace: float = 0.95
+    """Trace decay λ of the generalised advantages"""
+    model: DynamicsConfig = field(default_factory=DynamicsConfig)
+    """Settings of the dynamics model"""
+    value: ValueConfig = field(default_factory=ValueConfig)
+    """Settings of the value network"""
+    trpo: TRPOConfig = field(default_factory=functools.partial(TRPOConfig, slack=1.5))
+    """Settings of each TRPO step"""
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "n_inner", "n_model", "n_policy", "real_episodes", "imagined_episodes", "hidden")
+        at_least(0, self, "discount", "trace")
+        at_most(1, self, "discount", "trace")
+
+
+@dataclass(frozen=True)
+class Config:
+    """SLBO, Appendix F."""
+
+    n_outer: int = 100
+    """Stages of training, each with new real episodes (n_outer of SLBO's Algorithm 2)"""
+    task: tuple[float, ...] | None = None
+    """Task ψ to train on; None: a draw from p(ψ)"""
+    stage: StageConfig = field(default_factory=StageConfig)
+    """Settings of each stage of SLBO"""
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "n_outer")
+
+    @property
+    def n_iterations(self) -> int:
+        """calls of `step` in a whole training"""
+        return self.n_outer
+
+
+class Shared(eqx.Module):
+    """What all tasks share (φ): the model of the body and the data it is fitted to."""
+
+    model: Dynamics
+    optimizer: PyTree
+    data: Replay
+    starts: Float[Array, "start observation"]
+
+
+def new_shared(simulator: Simulator, config: StageConfig, stages: int, key: Key) -> Shared:
+    """An untrained model and an empty buffer with room for `stages` stages of training.
+
+    Raises:
+        OnebodyError: the windows of the model's loss are longer than an episode.
+    """
+    family = simulator.family
+    if config.model.window > family.horizon:
+        raise OnebodyError(f"model window {config.model.window} is longer than an episode of {family.id}")
+    model_key, start_key = jax.random.split(key)
+    capacity = (stages + ADAPTATION_STAGES) * config.real_episodes * family.horizon
+    data = Replay.empty(capacity, family.body.observation_size, family.body.action_size)
+    return Shared(*new_model(model_key, family, config), data, simulator.starts(start_key))
+
+
+def new_model(key: Key, family: TaskFamily, config: StageConfig) -> tuple[Dynamics, PyTree]:
+    """An untrained model, and the state of its optimiser."""
+    model = Dynamics(key, family.body.observation_size, family.body.action_size, config.model)
+    return model, dynamics.optimizer(config.model).init(eqx.filter(model, trainable(model)))
+
+
+@functools.partial(jax.jit, static_argnames=("n", "action_size", "config"))
+def new_agents(key: Key, n: int, observation: Normalizer, action_size: int, config: StageConfig) -> Agent:
+    """n random policies and value functions, stacked along a leading axis of tasks."""
+    one = functools.partial(
+        new_agent, kind=GaussianPolicy, observation=observation, action_size=action_size, config=config
+    )
+    return jax.vmap(one)(jax.random.split(key, n))
+
+
+@functools.partial(jax.jit, static_argnames="config")
+def fit_model(shared: Shared, key: Key, config: StageConfig) -> tuple[Dynamics, PyTree, Array]:
+    """Line 4."""
+    return dynamics.fit(shared.model, shared.optimizer, shared.data, key, config.n_model, config.model)
+
+
+@functools.partial(jax.jit, static_argnames=("family", "config"))
+def practise(
+    agents: Agent,
+    model: Dynamics,
+    starts: Float[Array, "start observation"],
+    tasks: Float[Array, "task feature"],
+    key: Key,
+    family: TaskFamily,
+    config: StageConfig,
+) -> tuple[Agent, dict[str, Array]]:
+    """Line 5: TRPO of every agent on its own task, in one imagined world."""
+    world = Imagination(family, model, starts)
+
+    def improve_all(agents: Agent, key: Key) -> tuple[Agent, dict[str, Array]]:
+        rollout_key, value_key = jax.random.split(key)
+        seen = rollout(world, agents.policy, tasks, rollout_key, episodes=config.imagined_episodes)
+        # one after the other: products of small matrices are slower in a batch on a CPU
+        each = agents, seen, jax.random.split(value_key, len(tasks))
+        agents, metrics = jax.lax.map(lambda task: improve(task[0], task[1], task[2], config), each)
+        metrics["imagined/return"] = first_episode_return(seen.reward, seen.done).mean()
+        return agents, metrics
+
+    agents, metrics = jax.lax.scan(improve_all, agents, jax.random.split(key, config.n_policy))
+    return agents, jax.tree.map(lambda x: x[-1].mean(), metrics)
+
+
+def virtual_training(
+    shared: Shared, agents: Agent, tasks: Array, iterations: int, key: Key, family: TaskFamily, config: StageConfig
+) -> tuple[Shared, Agent, Metrics]:
+    """Lines 3-5: no real sample. All tasks practise in the same model."""
+    metrics: dict[str, Array] = {}
+    for iteration_key in jax.random.split(key, iterations):
+        model_key, policy_key = jax.random.split(iteration_key)
+        model, optimizer, loss = fit_model(shared, model_key, config)
+        shared = Shared(model, optimizer, shared.data, shared.starts)
+        agents, metrics = practise(agents, model, shared.starts, tasks, policy_key, family, config)
+        metrics["model/loss"] = loss
+    return shared, agents, {name: float(value) for name, value in metrics.items()}
+
+
+@jax.jit
+def learn_from(shared: Shared, agents: Agent, seen: Transitions) -> tuple[Shared, Agent, Array]:
+    """Add real transitions to the data and to all normalisers; also the model's error on them before it is fitted."""
+    difference = seen.next_observation - seen.observation
+    predicted = shared.model(seen.observation, seen.action) - seen.observation
+    error = dynamics.error(shared.model, predicted, difference).mean()
+    model = dynamics.renormalize(shared.model, seen)
+    n = agents.policy.log_std.shape[0]
+    stacked = jax.tree.map(lambda x: jnp.broadcast_to(x, (n, *x.shape)), model.observation)
+    data = shared.data.add(seen)
+    return Shared(model, shared.optimizer, data, shared.starts), agents.renormalized(stacked), error
+
+
+def stage(
+    shared: Shared,
+    agents: Agent,
+    tasks: Array,
+    key: Key,
+    simulator: Simulator,
+    config: StageConfig,
+    seen: Transitions | None = None,
+) -> tuple[Shared, Agent, Transitions, Metrics]:
+    """Lines 2-5: real samples of one task, then virtual training.
+
+    Args:
+        seen: real samples to learn from; by default they are collected here, with exploration noise.
+
+    Returns:
+        What was learned, the samples, and metrics.
+    """
+    collect_key, training_key = jax.random.split(key)
+    if seen is None:
+        explorers = Exploring(agents.policy, jnp.ones(len(tasks)))
+        seen = rollout(simulator, explorers, tasks, collect_key, episodes=config.real_episodes)
+    shared, agents, error = learn_from(shared, agents, seen)
+    family = simulator.family
+    shared, agents, metrics = virtual_training(shared, agents, tasks, config.n_inner, training_key, family, config)
+    real = first_episode_return(seen.reward, seen.done).mean()
+    return shared, agents, seen, {"real/return": float(real), "model/validation_error": float(error), **metrics}
+
+
+class State(eqx.Module):
+    """Everything of the one task."""
+
+    task: Float[Array, "1 feature"]
+    shared: Shared
+    agents: Agent
+
+
+@dataclass(frozen=True)
+class SLBO:
+    """Single-task SLBO. Adaptation goes on from what its one task has taught.
+
+    An untrained SLBO (`--samples 0`) adapts from nothing: single-task SLBO for each test task.
+    """
+
+    family: TaskFamily
+    config: Config
+    simulator: Simulator
+    task_is_known = True
+
+    def init(self, key: Key) -> State:
+        task_key, shared_key, agent_key = jax.random.split(key, 3)
+        task = self.family.given_or_drawn(self.config.task, task_key)
+        shared = new_shared(self.simulator, self.config.stage, self.config.n_outer, shared_key)
+        action_size = self.family.body.action_size
+        agents = new_agents(agent_key, 1, shared.model.observation, action_size, self.config.stage)
+        return State(task, shared, agents)
+
+    def step(self, state: State, key: Key) -> tuple[State, Metrics]:
+        done = stage(state.shared, state.agents, state.task, key, self.simulator, self.config.stage)
+        shared, agents, _, metrics = done
+        return State(state.task, shared, agents), metrics
+
+    def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
+        agents = jax.tree.map(lambda x: jnp.repeat(x, len(tasks), axis=0), state.agents)
+        return adaptation(state.shared, agents, tasks, key, self.simulator, self.config.stage)
+
+
+class _Learner(NamedTuple):
+    """What adaptation keeps of one task: its own model and agent, and the samples beside those of training."""
+
+    task: Float[Array, "1 feature"]
+    shared: Shared
+    agents: Agent
+    seen: tuple[Transitions, ...] = ()
+
+
+def adaptation(
+    shared: Shared, agents: Agent, tasks: Array, key: Key, simulator: Simulator, config: StageConfig
+) -> Iterator[Adapted]:
+    """Stage 0 with the given agents, then stages of SLBO, each task on its own copy of φ and with its own samples."""
+    split = [jax.tree.map(lambda x, i=i: x[i : i + 1], (tasks, agents)) for i in range(len(tasks))]
+    learners = [_Learner(task, shared, agent) for task, agent in split]
+    for i in itertools.count():
+        predict_key, learn_key = jax.random.split(jax.random.fold_in(key, i))
+        if i > 0:
+            keys = jax.random.split(learn_key, len(tasks))
+            learners = [_learn(each, shared.data, k, simulator, config) for each, k in zip(learners, keys, strict=True)]
+        policies_now = jax.tree.map(lambda *x: jnp.concatenate(x), *(each.agents.policy for each in learners))
+        predicted = [_predict(each, predict_key, simulator.family, config) for each in learners]
+        yield Adapted(policies_now, jnp.concatenate(predicted))
+
+
+def _learn(learner: _Learner, data: Replay, key: Key, simulator: Simulator, config: StageConfig) -> _Learner:
+    """One stage of one task, on the data of training and its own."""
+    data_and_own = functools.reduce(Replay.add, learner.seen, data)
+    shared = eqx.tree_at(lambda s: s.data, learner.shared, data_and_own)
+    shared, agents, seen, _ = stage(shared, learner.agents, learner.task, key, simulator, config)
+    forgotten = eqx.tree_at(lambda s: s.data, shared, data)  # so that a task costs the memory of its own samples only
+    return _Learner(learner.task, forgotten, agents, (*learner.seen, seen))
+
+
+def _predict(learner: _Learner, key: Key, family: TaskFamily, config: StageConfig) -> Float[Array, "1"]:
+    """Mean imagined return of its deterministic policy."""
+    world = Imagination(family, learner.shared.model, learner.shared.starts)
+    return imagined_return(world, learner.agents.policy, learner.task, key, config.imagined_episodes)
+
+
+@functools.partial(jax.jit, static_argnames="episodes")
+def imagined_return(
+    world: Imagination, policy: GaussianPolicy, task: Array, key: Key, episodes: int
+) -> Float[Array, "1"]:
+    seen = rollout(world, policy, task, key, episodes=episodes, deterministic=True)
+    return first_episode_return(seen.reward, seen.done).mean(axis=1)
+
+
+LAPTOP_STAGE = StageConfig(
+    n_inner=10,
+    n_model=200,
+    n_policy=30,
+    model=DynamicsConfig(hidden=(256, 256)),
+    value=ValueConfig(epochs=3, learning_rate=2e-3),
+    trpo=TRPOConfig(cg_iterations=6),
+)
+SMOKE_STAGE = StageConfig(
+    n_inner=2,
+    n_model=20,
+    n_policy=4,
+    real_episodes=4,
+    imagined_episodes=8,
+    model=DynamicsConfig(hidden=(32, 32), batch=32),
+    value=ValueConfig(hidden=(16, 16), batch=64, epochs=2),
+    trpo=TRPOConfig(),
+)
+
+SPEC = AlgorithmSpec(
+    SLBO,
+    presets={
+        "paper": Config(stage=StageConfig(real_episodes=50)),
+        "laptop": Config(n_outer=10, stage=LAPTOP_STAGE),
+        "smoke": Config(n_outer=2, stage=SMOKE_STAGE),
+    },
+)

@@ -1,0 +1,284 @@
+"""PEARL: the posterior, the losses' scales, what is drawn where, adaptation, and that it learns."""
+
+import dataclasses
+import itertools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from onebody.algorithms import presets
+from onebody.algorithms.context import pearl
+from onebody.core import random
+from onebody.core.errors import OnebodyError
+from onebody.core.gaussian import Gaussian, standard
+from onebody.learning.sac import LatentPolicy, network
+from onebody.runs import evaluate, policy_file
+from onebody.tasks import registry
+from onebody.worlds.simulator import Simulator
+
+SMOKE = presets.preset("pearl", "smoke")
+POINT = registry.make("pearl/point")
+SPARSE = registry.make("pearl/sparse-point")
+
+
+def new(family=POINT, config=SMOKE):
+    algorithm = pearl.PEARL(family, config, Simulator(family))
+    return algorithm, algorithm.init(jax.random.key(0))
+
+
+@pytest.fixture(scope="module")
+def trained():
+    algorithm, state = new()
+    return algorithm, algorithm.step(state, jax.random.key(1))[0]
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return network(jax.random.key(0), (5, 16, 4), last=1.0)
+
+
+def test_the_posterior_is_the_product_of_the_transitions_gaussians(encoder):
+    context = random.normal(jax.random.key(1), (1, 3, 5))
+    mean, raw = jnp.split(encoder(context[0]), 2, axis=-1)
+    variance = jnp.log1p(jnp.exp(raw))
+    # two at a time: the product of N(m, v) and N(n, w) is N((m w + n v) / (v + w), v w / (v + w))
+    m, v = mean[0], variance[0]
+    for n, w in zip(mean[1:], variance[1:], strict=True):
+        m, v = (m * w + n * v) / (v + w), v * w / (v + w)
+    found = pearl.posterior(encoder, context)
+    np.testing.assert_allclose(found.mean[0], m, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(jnp.exp(2 * found.log_std[0]), v, rtol=1e-4)
+
+
+def test_the_posterior_does_not_see_the_order_and_narrows_with_context(encoder):
+    context = random.normal(jax.random.key(1), (2, 40, 5))
+    whole, turned = pearl.posterior(encoder, context), pearl.posterior(encoder, context[:, ::-1])
+    np.testing.assert_allclose(whole.mean, turned.mean, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(whole.log_std, turned.log_std, rtol=1e-5)
+    deviations = [float(pearl.posterior(encoder, context[:, :n]).log_std.max()) for n in (1, 5, 20, 40)]
+    assert deviations == sorted(deviations, reverse=True) and deviations[0] - deviations[-1] > 1.0
+
+
+def test_the_kl_is_summed_over_tasks_and_the_critics_loss_is_a_mean(monkeypatch):
+    """Of the same tasks twice, the KL's part of the loss is twice as large and the critics' part the same."""
+    seen = {}
+
+    graded = eqx.filter_value_and_grad
+
+    def observe(loss, has_aux):
+        def run(nets):
+            found = graded(loss, has_aux=has_aux)(nets)
+            seen.setdefault("losses", []).append(float(found[0][0]))
+            return found
+
+        return run
+
+    monkeypatch.setattr(eqx, "filter_value_and_grad", observe)
+    algorithm, state = new()
+    replay = algorithm.init(jax.random.key(0)).replay
+    replay = pearl._filled(replay, algorithm._begin(state, jax.random.key(2)))
+    one = jnp.zeros(1, jnp.int32)
+
+    def losses(meta_batch, kl):
+        """Every task of the meta-batch is the same, and so are its rows."""
+        config = dataclasses.replace(SMOKE, meta_batch=meta_batch, kl=kl, batch=1, context_rows=1)
+        same = lambda rows: jax.tree.map(lambda x: jnp.repeat(x[:1, :1], meta_batch, 0), rows)  # noqa: E731
+        row = same(replay.draw(jax.random.key(3), one, 1))
+
+        class Same(type(replay)):
+            def draw(self, key, tasks, batch):
+                return row
+
+            def draw_recent(self, key, tasks, batch):
+                return row
+
+        fixed = Same(**{f.name: getattr(replay, f.name) for f in dataclasses.fields(replay)})
+        quiet = jax.tree.map(lambda x: x, state.learner)
+        seen.clear()
+        monkeypatch.setattr(jax.random, "normal", lambda key, shape: jnp.zeros(shape))
+        pearl.update(quiet, fixed, jax.random.key(4), config, False)
+        return seen["losses"][0]
+
+    critics, doubled = losses(1, 0.0), losses(2, 0.0)
+    assert doubled == pytest.approx(critics, rel=1e-5)
+    kl_one, kl_two = losses(1, 1.0) - critics, losses(2, 1.0) - critics
+    assert kl_one > 0.1 and kl_two == pytest.approx(2 * kl_one, rel=1e-4)
+
+
+def test_critics_learn_scaled_rewards_and_the_policy_keeps_its_latent():
+    config = dataclasses.replace(SMOKE, n_gradient=400, discount=0.0, reward_scale=7.0, learning_rate=3e-3, batch=64)
+    algorithm, state = new(config=config)
+    state = algorithm.step(state, jax.random.key(1))[0]
+    tasks = jnp.arange(4)
+    rows = state.replay.draw(jax.random.key(5), tasks, 64)
+    belief = pearl.posterior(
+        state.learner.nets.encoder, pearl.context(state.replay.draw_recent(jax.random.key(6), tasks, 8), False)
+    )
+    z = jnp.repeat(belief.mean[:, None], 64, axis=1)
+    found = pearl.value(state.learner.nets.critics[0], rows.observation, rows.action, z)
+    assert float(found.mean()) == pytest.approx(7.0 * float(rows.reward.mean()), rel=0.2)
+    np.testing.assert_array_equal(state.learner.nets.actor.latent, jnp.zeros(config.latent))
+
+
+def test_training_uses_dense_rewards_and_context_the_sparse_ones():
+    config = dataclasses.replace(SMOKE, n_gradient=1, posterior_episodes=0)
+    algorithm, state = new(SPARSE, config)
+    state = algorithm.step(state, jax.random.key(1))[0]
+    rows, n = state.replay.rows, SMOKE.n_tasks * SMOKE.initial_episodes * 20
+    assert (rows.reward[:n] < 0).all()
+    outside = rows.signal[:n] == 0
+    assert outside.any() and (rows.signal[:n] >= 0).all()
+    np.testing.assert_allclose(rows.signal[:n][~outside], 1 + rows.reward[:n][~outside], atol=1e-5)
+
+
+@pytest.mark.parametrize("dense", [True, False])
+def test_a_dense_context_is_that_of_collection_alone(monkeypatch, dense):
+    config, seen, original = dataclasses.replace(SMOKE, dense_context=dense, n_gradient=1), [], pearl._posterior
+    monkeypatch.setattr(pearl, "_posterior", lambda encoder, rows: (seen.append(rows), original(encoder, rows))[1])
+    algorithm, state = new(SPARSE, config)
+    state = algorithm.step(state, jax.random.key(1))[0]
+    assert len(seen) == SMOKE.extra_episodes - 1 + SMOKE.posterior_episodes - 1
+    assert all(((rows[..., -1] < 0) == dense).all() for rows in seen)
+    assert (state.replay.rows.signal >= 0).all()
+
+
+def test_samples_are_counted_by_the_simulator_alone(trained):
+    algorithm, state = trained
+    first = SMOKE.n_tasks * SMOKE.initial_episodes * POINT.horizon
+    visits = SMOKE.visited * (SMOKE.prior_episodes + SMOKE.posterior_episodes + SMOKE.extra_episodes) * POINT.horizon
+    assert algorithm.simulator.samples == first + visits and state.replay.n == SMOKE.visited
+
+
+def test_adaptation_explores_from_the_prior_then_infers_from_all_it_saw(trained):
+    algorithm, state = trained
+    tasks = POINT.space.held_out(6)
+    stages, used = zip(*evaluate.stages_of(algorithm, state, tasks, 3, seed=7), strict=True)
+    assert used == (0, 20, 40, 60)
+    np.testing.assert_array_equal(stages[0].belief.mean, jnp.zeros((6, SMOKE.latent)))
+    np.testing.assert_array_equal(stages[0].belief.log_std, jnp.zeros((6, SMOKE.latent)))
+    narrower = [float(each.belief.log_std.mean()) for each in stages]
+    assert narrower == sorted(narrower, reverse=True)
+    *_, (again, _) = evaluate.stages_of(algorithm, state, tasks[:2], 1, seed=7)
+    np.testing.assert_allclose(again.belief.mean, stages[1].belief.mean[:2], atol=1e-5)
+
+
+def test_the_belief_of_a_stage_is_the_posterior_of_all_transitions_so_far(trained, monkeypatch):
+    algorithm, state = trained
+    contexts, original = [], pearl._posterior
+    monkeypatch.setattr(
+        pearl, "_posterior", lambda encoder, context: (contexts.append(context), original(encoder, context))[1]
+    )
+    stages = list(itertools.islice(algorithm.adapt(state, POINT.space.held_out(3), jax.random.key(7)), 5))
+    for i, stage in enumerate(stages[1:], 1):
+        wanted = pearl.posterior(state.learner.nets.encoder, jnp.concatenate(contexts[:i], axis=1))
+        np.testing.assert_allclose(stage.belief.mean, wanted.mean, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(stage.belief.log_std, wanted.log_std, atol=1e-5)
+
+
+def test_stages_after_the_first_compile_nothing(trained, caplog):
+    algorithm, state = trained
+    stages = algorithm.adapt(state, POINT.space.held_out(5), jax.random.key(7))
+    with jax.log_compiles():
+        next(stages), next(stages)
+        assert "Compiling" in caplog.text
+        caplog.clear()
+        next(stages), next(stages), next(stages)
+    assert "Compiling" not in caplog.text
+
+
+def test_a_task_adapts_from_its_own_rewards_alone(trained):
+    """The first of two tasks ends with the same belief whatever the second is."""
+    algorithm, state = trained
+
+    def belief(other):
+        tasks = jnp.array([[0.5, 0.5], other])
+        *_, last = itertools.islice(algorithm.adapt(state, tasks, jax.random.key(7)), 3)
+        return last.belief
+
+    one, two = belief([-0.5, -0.5]), belief([0.9, -0.9])
+    np.testing.assert_allclose(one.mean[0], two.mean[0], atol=1e-5)
+    assert float(jnp.abs(one.mean[1] - two.mean[1]).max()) > 1e-4
+
+
+def test_the_latent_is_part_of_the_saved_policy(tmp_path):
+    policy = LatentPolicy(jax.random.key(0), 4, 3, 2, (16, 16))
+    stacked = pearl._with(policy, random.normal(jax.random.key(1), (1, 3)))
+    observation = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+    act = policy_file.load(policy_file.save(stacked, np.zeros(1, np.float32), tmp_path / "policy.npz"))
+    one = jax.tree.map(lambda x: x[0], stacked)
+    wanted, _ = one(jnp.asarray(observation), jnp.zeros(1), (), jnp.zeros((5, 2)))
+    np.testing.assert_allclose(act(observation), wanted, atol=1e-6)
+    other = jax.tree.map(lambda x: x, eqx.tree_at(lambda p: p.latent, one, one.latent + 1))
+    assert float(jnp.abs(other(jnp.asarray(observation), jnp.zeros(1), (), jnp.zeros((5, 2)))[0] - wanted).max()) > 1e-6
+
+
+@pytest.mark.parametrize(
+    ("family", "change", "message"),
+    [
+        ("mbmpo/point", {}, "PEARL tells tasks apart, and would train on 1 of mbmpo/point"),
+        ("pearl/cheetah-vel", {"n_tasks": 1}, "would train on 1 of pearl/cheetah-vel: use sac"),
+        ("pearl/point", {"context_rows": 81}, "a context of 81 transitions is longer than the 80 that a visit"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_a_sample(family, change, message):
+    config = dataclasses.replace(SMOKE, **change)
+    with pytest.raises(OnebodyError, match=message):
+        new(registry.make(family), config)
+
+
+def test_it_trains_on_so_many_of_a_fixed_set():
+    for family, n, trained in (("pearl/cheetah-vel", 3, 3), ("pearl/cheetah-dir", 100, 2), ("point/goal", 5, 5)):
+        made = registry.make(family)
+        _, state = new(made, dataclasses.replace(SMOKE, n_tasks=n))
+        assert len(state.tasks) == trained
+        if n == 3:
+            np.testing.assert_allclose(state.tasks, made.space.train[:3])
+
+
+def test_half_precision_is_that_of_each_network():
+    algorithm, state = new(config=dataclasses.replace(SMOKE, precision="bfloat16", meta_batch=4, batch=16))
+    replay = pearl._filled(state.replay, algorithm._begin(state, jax.random.key(2)))
+    nets = state.learner.nets
+    assert all(net.half for net in (nets.encoder, nets.actor.net, *nets.critics, nets.value, nets.target))
+    step = jax.make_jaxpr(lambda key: pearl.update(state.learner, replay, key, algorithm.config, False)[1])
+    assert "bf16" in str(step(jax.random.key(3)))
+
+
+@pytest.mark.parametrize("preset", ["paper", "released", "laptop"])
+def test_published_settings_begin_on_every_family_of_theirs(preset):
+    for family in (
+        "pearl/cheetah-vel",
+        "pearl/cheetah-dir",
+        "pearl/point",
+        "pearl/sparse-point",
+        "pearl/walker-params",
+    ):
+        config = dataclasses.replace(presets.preset("pearl", preset, family), n_iterations=1, hidden=(4,), encoder=(4,))
+        new(registry.make(family), config)
+    sparse = presets.preset("pearl", preset, "pearl/sparse-point")
+    assert (sparse.posterior_episodes, sparse.discount, sparse.exploration_episodes) == (45, 0.9, 5)
+
+
+def test_it_learns_to_tell_goals_apart():
+    """Dense rewards, goals in a square: what it infers makes it much better than the prior."""
+    config = presets.preset("pearl", "laptop", "pearl/point")
+    quick = {"n_iterations": 8, "n_gradient": 250, "hidden": (64, 64), "encoder": (64, 64), "batch": 64}
+    config = dataclasses.replace(config, **quick, learning_rate=1e-3, discount=0.8, reward_scale=20.0)
+    algorithm, state = new(config=config)
+    for i in range(config.n_iterations):
+        state, _ = algorithm.step(state, jax.random.key(i))
+    tasks = POINT.space.held_out(20)
+    reached = [
+        float(evaluate.real_return(POINT, each.policies, tasks).mean())
+        for each in itertools.islice(algorithm.adapt(state, tasks, jax.random.key(9)), 4)
+    ]
+    assert reached[3] > -13.5 and reached[3] > reached[0] + 2.5, reached
+
+
+def test_kl_of_a_gaussian_to_the_prior():
+    belief = Gaussian(jnp.array([[1.0, 0.0]]), jnp.log(jnp.array([[1.0, 2.0]])))
+    wanted = 0.5 * 1.0 + 0.5 * (4.0 - 1.0 - np.log(4.0))
+    assert float(belief.kl(standard(1, 2))[0]) == pytest.approx(wanted, rel=1e-5)

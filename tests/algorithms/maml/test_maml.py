@@ -1,0 +1,277 @@
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+
+from onebody.algorithms import presets
+from onebody.algorithms.maml import maml, promp
+from onebody.algorithms.model_free import on_policy, oracle
+from onebody.algorithms.model_free import trpo as trpo_baseline
+from onebody.core import random
+from onebody.core.gaussian import Gaussian
+from onebody.core.nets import Normalizer
+from onebody.learning import linear_baseline, trpo
+from onebody.learning.actor_critic import ValueConfig
+from onebody.learning.policies import GaussianPolicy, for_each, with_task
+from onebody.runs import evaluate, policy_file
+from onebody.tasks import registry
+from onebody.worlds.simulator import Simulator
+
+FAMILY = registry.make("point/goal")
+
+
+def seen(key, tasks=3, rows=40):
+    keys = jax.random.split(key, 4)
+    observation, action = random.normal(keys[0], (tasks, rows, 2)), random.normal(keys[1], (tasks, rows, 2))
+    taken = Gaussian(0.3 * random.normal(keys[2], (tasks, rows, 2)), jnp.zeros((tasks, 2)))
+    return maml.Seen(observation, action, random.normal(keys[3], (tasks, rows)), taken)
+
+
+@pytest.fixture
+def problem():
+    """The outer objective of a small policy, as a function of its flat parameters."""
+    policy = GaussianPolicy(jax.random.key(0), (8,), Normalizer(2), 2)
+    before, after = (seen(jax.random.key(1)), seen(jax.random.key(3))), seen(jax.random.key(2))
+    flat, unravel = ravel_pytree((policy.net, policy.log_std))
+
+    def objective(flat, loss, steps, second_order=True):
+        moved = eqx.tree_at(lambda p: (p.net, p.log_std), policy, unravel(flat))
+        now = maml.adapted_distribution(moved, before[:steps], after, 0.3, loss, second_order)
+        return jnp.mean(now.log_prob(after.action) * after.advantage)
+
+    return objective, flat
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+@pytest.mark.parametrize("loss", [maml.likelihood, promp.ratio])
+def test_the_meta_gradient_is_that_of_finite_differences(problem, loss, steps):
+    objective, flat = problem
+    exact, plain = (jax.grad(objective)(flat, loss, steps, second) for second in (True, False))
+    direction = exact - plain  # where the second order matters most
+    direction = direction / jnp.linalg.norm(direction)
+    with jax.enable_x64(True):
+        wide = flat.astype(jnp.float64)
+        up, down = (objective(wide + s * 1e-3 * direction.astype(jnp.float64), loss, steps) for s in (1, -1))
+        numeric = float(up - down) / 2e-3
+    np.testing.assert_allclose(exact @ direction, numeric, rtol=1e-2, atol=1e-4)
+    assert abs(float(plain @ direction) - numeric) > 0.05 * abs(numeric)
+
+
+def test_the_two_inner_losses_agree_in_their_gradient_alone(problem):
+    """At the policy that took the actions the ratio's gradient is the likelihood's; their second derivatives differ."""
+    policy = GaussianPolicy(jax.random.key(0), (8,), Normalizer(2), 2)
+    batch = jax.tree.map(lambda x: x[0], seen(jax.random.key(1)))
+    batch = batch._replace(taken=policy.distribution(batch.observation))
+
+    def one(mean, loss):
+        return loss(Gaussian(mean, batch.taken.log_std), batch)
+
+    first, second = (jax.grad(one)(batch.taken.mean, loss) for loss in (maml.likelihood, promp.ratio))
+    np.testing.assert_allclose(first, second, atol=1e-6)
+
+    def curvature(loss):
+        return jax.jvp(lambda mean: jax.grad(one)(mean, loss), (batch.taken.mean,), (first,))[1]
+
+    assert jnp.abs(curvature(maml.likelihood) - curvature(promp.ratio)).max() > 1e-6
+
+
+def test_scaled_actions_are_learned_as_those_that_are_not():
+    """The same network, its actions a tenth as large (ProMP's environments): the same inner step."""
+    plain, scaled = (GaussianPolicy(jax.random.key(0), (8,), Normalizer(2), 2, action_scale=x) for x in (1.0, 0.1))
+    batch = jax.tree.map(lambda x: x[0], seen(jax.random.key(1)))
+    taken = scaled.distribution(batch.observation)
+    np.testing.assert_allclose(jnp.exp(taken.log_std), 0.1, rtol=1e-5)
+    np.testing.assert_allclose(taken.mean, 0.1 * plain.distribution(batch.observation).mean, atol=1e-7)
+    for loss in (maml.likelihood, promp.ratio):
+        both = [
+            maml.inner_step(
+                policy, batch._replace(action=action, taken=policy.distribution(batch.observation)), 0.3, loss
+            )
+            for policy, action in ((plain, batch.action), (scaled, 0.1 * batch.action))
+        ]
+        assert abs(both[0].net.weights[0] - plain.net.weights[0]).max() > 1e-4
+        np.testing.assert_allclose(both[0].net.weights[0], both[1].net.weights[0], atol=1e-5)
+        np.testing.assert_allclose(both[0].log_std, both[1].log_std, atol=1e-5)
+
+
+def test_a_batch_of_tasks_is_a_loop_of_tasks():
+    policy = GaussianPolicy(jax.random.key(0), (8,), Normalizer(2), 2)
+    batch = seen(jax.random.key(1))
+    together = maml.inner_step_each(for_each(policy, len(batch.observation)), batch, 0.3, maml.likelihood)
+    for i in range(3):
+        alone = maml.inner_step(policy, jax.tree.map(lambda x, i=i: x[i], batch), 0.3, maml.likelihood)
+        np.testing.assert_allclose(together.net.weights[0][i], alone.net.weights[0], atol=1e-6)
+        np.testing.assert_allclose(together.log_std[i], alone.log_std, atol=1e-6)
+
+
+def test_each_inner_step_has_episodes_of_the_policy_before_it():
+    config = dataclasses.replace(presets.preset("maml", "smoke"), inner_steps=2, inner_rate=0.2)
+    simulator = Simulator(FAMILY)
+    policy = maml.new_policy(FAMILY, jax.random.key(0), config)
+    before, after, metrics = maml.meta_batch(simulator, policy, jax.random.key(1), config, maml.likelihood)
+    assert simulator.samples == 3 * config.meta_batch * config.episodes * FAMILY.horizon
+    for i, found in enumerate([*before, after]):
+        wanted = maml.adapted_distribution(policy, before[:i], found, 0.2, maml.likelihood)
+        np.testing.assert_allclose(found.taken.mean, wanted.mean, atol=1e-5)
+    moved = jnp.abs(policy.distribution(after.observation).mean - after.taken.mean).max()
+    assert len(before) == 2 and moved > 1e-3 and set(metrics) == {"real/return", "real/adapted_return"}
+
+
+def test_promps_inner_kl_is_the_mean_over_the_policies_before_each_inner_step():
+    config = dataclasses.replace(presets.preset("promp", "smoke"), inner_steps=2, inner_rate=0.2)
+    policy, other = (GaussianPolicy(jax.random.key(i), (8,), Normalizer(2), 2) for i in (0, 1))
+    first, second, after = (seen(jax.random.key(i)) for i in range(3))
+    first = first._replace(taken=Gaussian(policy.distribution(first.observation).mean, jnp.zeros((3, 2))))
+    adapted = maml.inner_step_each(for_each(policy, 3), first, 0.2, promp.ratio)
+    second = second._replace(taken=jax.vmap(lambda p, x: p.distribution(x))(adapted, second.observation))
+    apart = lambda policy: promp.outer_loss(policy, (first, second), after, config)[1]["policy/inner_kl"]  # noqa: E731
+    assert abs(float(apart(policy))) < 1e-5
+    at_first = first.taken.mean - other.distribution(first.observation).mean
+    moved = maml.inner_step_each(for_each(other, 3), first, 0.2, promp.ratio)
+    now = jax.vmap(lambda p, x: p.distribution(x))(moved, second.observation)
+    kls = [0.5 * (at_first**2).sum(-1).mean()]
+    old, new = (Gaussian(x.mean, x.log_std[:, None]) for x in (second.taken, now))
+    kls.append(old.kl(new).mean())
+    np.testing.assert_allclose(apart(other), np.mean(kls), rtol=1e-4)
+
+
+def train(kind, config):
+    algorithm = kind(FAMILY, config, Simulator(FAMILY))
+    state = algorithm.init(jax.random.key(0))
+    for i in range(algorithm.config.n_iterations):
+        state, metrics = algorithm.step(state, jax.random.key(i + 1))
+    assert np.isfinite(list(metrics.values())).all()
+    return algorithm, state
+
+
+def reached(algorithm, state, stages, n=20):
+    tasks = FAMILY.space.held_out(n)
+    found, used = zip(*evaluate.stages_of(algorithm, state, tasks, stages, seed=0), strict=True)
+    return [float(evaluate.real_return(FAMILY, a.policies, tasks).mean()) for a in found], list(used)
+
+
+@pytest.mark.parametrize(
+    ("kind", "config"),
+    [
+        (maml.MAML, maml.Config(n_iterations=15, meta_batch=20, inner_rate=0.5, hidden=(32, 32))),
+        (promp.ProMP, promp.Config(30, meta_batch=20, inner_rate=0.5, hidden=(32, 32), learning_rate=5e-3)),
+    ],
+)
+def test_one_step_adapts_to_unseen_goals(kind, config):
+    """Standing still has -16.4 over these goals, going straight there -2.6."""
+    algorithm, state = train(kind, config)
+    (before, after), samples = reached(algorithm, state, 1)
+    assert samples == [0, config.episodes * FAMILY.horizon]
+    assert before < -12 and after > -8.5
+    untrained, _ = reached(algorithm, algorithm.init(jax.random.key(0)), 1)
+    assert untrained[1] < after - 2
+
+
+def test_two_inner_steps_adapt_to_unseen_goals():
+    """Standing still has -16.4 over these goals, going straight there -2.6; untrained, two steps come to -12.9."""
+    config = maml.Config(10, meta_batch=10, episodes=10, inner_rate=0.3, inner_steps=2, hidden=(16, 16))
+    algorithm, state = train(maml.MAML, config)
+    (before, once, twice), _ = reached(algorithm, state, 2)
+    assert before < -12 and once > before + 3 and once + 1 < twice > -10, (before, once, twice)
+
+
+@pytest.mark.parametrize(("inner_steps", "rates"), [(1, (0.2, 0.1)), (2, (0.2, 0.2, 0.1))])
+def test_stages_beyond_those_of_training_take_half_a_step(inner_steps, rates):
+    config = dataclasses.replace(presets.preset("maml", "smoke"), inner_rate=0.2, inner_steps=inner_steps)
+    algorithm = maml.MAML(FAMILY, config, Simulator(FAMILY))
+    state, tasks, key = algorithm.init(jax.random.key(0)), FAMILY.space.held_out(2), jax.random.key(0)
+    stages = [a for _, a in zip(range(len(rates) + 1), algorithm.adapt(state, tasks, key))]
+    for i, rate in enumerate(rates):
+        policies, own = stages[i].policies, jax.random.fold_in(key, i)
+        batch, _ = maml.explore(algorithm.simulator, policies, tasks, own, config, config.episodes)
+        wanted = maml.inner_step_each(policies, batch, rate, maml.likelihood)
+        np.testing.assert_allclose(wanted.net.weights[0], stages[i + 1].policies.net.weights[0], atol=1e-6)
+
+
+def best_return(tasks, starts):
+    """Both axes at full speed until there: the optimum, since rewards fall with the distance on each axis."""
+    total = 0.0
+    for task, start in zip(tasks, starts, strict=True):
+        place = np.array(start)
+        for _ in range(FAMILY.horizon):
+            place = place + np.clip(task - place, -0.1, 0.1)
+            total -= np.linalg.norm(place - task)
+    return total / len(tasks)
+
+
+def test_the_oracle_reaches_the_optimum_of_the_point():
+    config = trpo_baseline.Config(n_iterations=100, hidden=(32, 32), value=ValueConfig(batch=256, learning_rate=3e-3))
+    algorithm, state = train(oracle.Oracle, config)
+    (found,), samples = reached(algorithm, state, 0)
+    tasks = np.asarray(FAMILY.space.held_out(20))
+    best = best_return(tasks, np.zeros_like(tasks))
+    assert -3.2 < best < -2.2 and samples == [0]
+    assert found > 1.1 * best
+
+
+@pytest.fixture(scope="module")
+def published():
+    """Training of the oracle as MAML's authors published it, cut short."""
+    return train(oracle.Oracle, dataclasses.replace(presets.preset("oracle", "published"), n_iterations=30))
+
+
+def test_the_published_oracle_learns_the_point(published):
+    """Standing still has -16.4, the optimum -2.5."""
+    (found,), samples = reached(*published, 0)
+    assert found > -3.5 and samples == [0]
+
+
+def test_the_published_oracle_has_its_network_and_raw_observations(published):
+    _, state = published
+    assert [weight.shape for weight in state.policy.net.weights] == [(4, 100), (100, 100), (100, 2)]
+    for seen in (jnp.array([[0.3, -0.2, 0.5, 0.1]]), jnp.array([[30.0, -20.0, 5.0, 1.0]])):  # no statistics, no tanh
+        x = seen
+        for weight, bias in zip(state.policy.net.weights[:2], state.policy.net.biases[:2], strict=True):
+            x = jnp.maximum(x @ weight + bias, 0)
+        wanted = x @ state.policy.net.weights[2] + state.policy.net.biases[2]
+        np.testing.assert_allclose(state.policy.distribution(seen).mean, wanted, rtol=1e-4)
+
+
+def test_a_step_of_the_published_oracle_takes_advantages_of_the_linear_baseline_without_decay(published):
+    algorithm, state = published
+    tasks = FAMILY.space.sample(jax.random.key(1), algorithm.config.episodes)
+    seen, _ = on_policy.collect(algorithm.simulator, state.policy, tasks, 1, jax.random.key(2))
+    now, then = (with_task(x, tasks[:, None, None]) for x in (seen.observation, seen.next_observation))
+    seen = seen._replace(observation=now, next_observation=then)
+    improved, _ = trpo_baseline.improve(state, seen, jax.random.key(3), algorithm.config)
+    rows = jax.tree.map(lambda x: jnp.swapaxes(x[:, :, 0], 0, 1), seen)  # [time, episode]
+    advantage = linear_baseline.advantages(rows, 0.99, 1.0)
+    flat = (x.reshape(-1, *x.shape[2:]) for x in (rows.observation, rows.action, advantage))
+    wanted, _ = trpo.update(state.policy, *flat, algorithm.config.trpo)
+    before, found, wanted = (policy.net.weights[1] for policy in (state.policy, improved.policy, wanted))
+    assert jnp.linalg.norm(found - wanted) < 0.02 * jnp.linalg.norm(wanted - before)
+
+
+def test_trpo_learns_a_task_in_stages():
+    config = trpo_baseline.Config(1, episodes=2, refine_episodes=40, hidden=(16, 16))
+    algorithm = trpo_baseline.TRPO(FAMILY, config, Simulator(FAMILY))
+    returns, samples = reached(algorithm, algorithm.init(jax.random.key(0)), 8, n=2)
+    assert returns[-1] > returns[0] + 3
+    assert samples == [i * 40 * FAMILY.horizon for i in range(9)]
+
+
+@pytest.mark.parametrize("preset", ["smoke", "published"])
+def test_a_saved_oracle_acts_as_it_does(tmp_path, preset, published):
+    algorithm, state = published if preset == "published" else train(oracle.Oracle, presets.preset("oracle", preset))
+    tasks = FAMILY.space.held_out(2)
+    policies = next(algorithm.adapt(state, tasks, jax.random.key(0))).policies
+    act = policy_file.load(policy_file.save(policies, tasks[0], tmp_path / "policy.npz"))
+    observation = np.random.default_rng(0).normal(size=(5, 2)).astype(np.float32)
+    own = state.policy(jnp.asarray(observation), tasks[0], (), jnp.zeros((5, 2)))[0]
+    np.testing.assert_allclose(act(observation), np.clip(own, -1, 1), atol=1e-5)
+
+
+def test_some_rows_are_of_all_episodes_and_times():
+    rows = jnp.arange(400.0)[None]  # [time, episode], flat: 20 x 20
+    seen = maml.Seen(rows[..., None], rows[..., None], rows, Gaussian(rows[..., None], jnp.zeros((1, 1))))
+    chosen = np.asarray(seen.some(20).advantage[0]).astype(int)
+    assert len(set(chosen)) == 20 and len(set(chosen % 20)) > 8 and len(set(chosen // 20)) > 8

@@ -1,0 +1,154 @@
+"""K-FAC beside exact natural gradients, its factors by hand, and the trust region of its steps."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+
+from onebody.algorithms.model_free import kfac
+from onebody.algorithms.model_free.kfac import Factors, KFACConfig
+from onebody.core import random
+from onebody.core.errors import OnebodyError
+from onebody.core.nets import MLP, Normalizer, fan_in
+from onebody.learning import trpo
+from onebody.learning.policies import GaussianPolicy
+
+CONFIG = KFACConfig(rate=1e6, radius=1e-3, damping=0.0, decay=0.95, momentum=0.0)
+WHERE = lambda policy: (policy.net, policy.log_std)  # noqa: E731
+
+
+def problem(hidden=(), rows=20_000):
+    """A Gaussian policy with unlike deviations, correlated observations, and rewarded actions of its own."""
+    keys = jax.random.split(jax.random.key(0), 5)
+    policy = GaussianPolicy(keys[0], hidden, Normalizer(3), 2)
+    policy = eqx.tree_at(lambda p: p.log_std, policy, jnp.array([-1.0, 0.5]))
+    policy = jax.tree.map(lambda x: x + 0.3 if x.shape[-1:] == (2,) and x.ndim == 2 else x, policy)
+    observation = random.normal(keys[1], (rows, 3)) @ random.normal(keys[2], (3, 3)) + jnp.array([1.0, 0, -2])
+    distribution = policy.distribution(observation)
+    action = distribution.sample(random.normal(keys[3], (rows, 2)))
+    advantage = jnp.sin(observation[:, 0]) * action[:, 0] - (action[:, 1] - observation[:, 1]) ** 2
+    slope = random.normal(keys[4], (rows, 2)) * jnp.exp(-policy.log_std)
+    return policy, observation, action, advantage, slope
+
+
+def fisher(policy, observation):
+    at, unravel = ravel_pytree(WHERE(policy))
+    product = trpo.fisher_product(lambda p: eqx.tree_at(WHERE, policy, unravel(p)).distribution(observation), at)
+    return jax.vmap(product)(jnp.eye(len(at)))
+
+
+def descent(policy, observation, action, advantage):
+    """The gradient of -A log π."""
+
+    def loss(parameters):
+        log_prob = eqx.tree_at(WHERE, policy, parameters).distribution(observation).log_prob(action)
+        return -jnp.mean(advantage * log_prob)
+
+    return jax.grad(loss)(WHERE(policy))
+
+
+def direction(gradient, policy, observation, slope, damping):
+    factors = Factors.empty(policy.net).updated(policy.net, observation, slope, 0.95)
+    return kfac.natural(gradient[0], factors, damping), gradient[1] / 2
+
+
+def flat(tree):
+    return ravel_pytree(tree)[0]
+
+
+def cosine(a, b):
+    return float(a @ b / jnp.linalg.norm(a) / jnp.linalg.norm(b))
+
+
+def test_the_step_of_a_linear_gaussian_policy_is_the_exact_natural_gradient():
+    policy, observation, action, advantage, slope = problem()
+    gradient = descent(policy, observation, action, advantage)
+    found = flat(direction(gradient, policy, observation, slope, 1e-8))
+    wanted = jnp.linalg.solve(fisher(policy, observation), flat(gradient))
+    assert cosine(found, wanted) > 0.99 > 0.9 > cosine(flat(gradient), wanted)
+    assert float(jnp.linalg.norm(found)) == pytest.approx(float(jnp.linalg.norm(wanted)), rel=0.1)
+
+
+def test_with_hidden_layers_a_step_gains_more_for_its_divergence_than_one_along_the_gradient():
+    """What the exact natural gradient gains is 1."""
+    policy, observation, action, advantage, slope = problem((5,))
+    gradient = descent(policy, observation, action, advantage)
+    matrix, slopes = fisher(policy, observation), flat(gradient)
+    best = slopes @ jnp.linalg.solve(matrix + 1e-4 * jnp.eye(len(slopes)), slopes)
+
+    def gain(step):
+        return float(slopes @ step / jnp.sqrt(step @ matrix @ step * best))
+
+    found = gain(flat(direction(gradient, policy, observation, slope, 1e-4)))
+    assert 1.01 > found > 0.85 > 0.7 > gain(slopes), (found, gain(slopes))
+
+
+def test_with_identities_for_factors_it_is_the_gradient():
+    gradient = MLP(jax.random.key(0), (3, 4, 2), jnp.tanh, [fan_in(1.0)] * 2)
+    gradient = eqx.tree_at(lambda n: n.biases, gradient, [jnp.arange(4.0), jnp.arange(2.0)])
+    identities = Factors([jnp.eye(4), jnp.eye(5)], [jnp.eye(4), jnp.eye(2)], jnp.ones(()))
+    for damping, share in ((0.0, 1.0), (4.0, 1 / 9)):  # (1 + √4)²
+        found = kfac.natural(gradient, identities, damping)
+        for x, y in zip(jax.tree.leaves(found), jax.tree.leaves(gradient), strict=True):
+            np.testing.assert_allclose(x, share * y, rtol=1e-5, atol=1e-6)
+
+
+def test_damping_is_shared_in_proportion_to_the_factors():
+    gradient = MLP(jax.random.key(0), (1, 1), jnp.tanh, [fan_in(1.0)])
+    factors = Factors([jnp.diag(jnp.array([8.0, 8.0]))], [jnp.array([[2.0]])], jnp.ones(()))  # π = 2
+    found = kfac.natural(gradient, factors, 9.0)
+    assert float(found.weights[0][0, 0]) == pytest.approx(float(gradient.weights[0][0, 0]) / (8 + 2 * 3) / (2 + 3 / 2))
+
+
+def test_factors_are_of_the_layers_inputs_and_of_the_derivatives_by_their_outputs():
+    net = MLP(jax.random.key(0), (3, 4, 2), jnp.tanh, [fan_in(1.0)] * 2)
+    x, slope = random.normal(jax.random.key(1), (7, 3)), random.normal(jax.random.key(2), (7, 2))
+    factors = Factors.empty(net).updated(net, x, slope, 0.9)
+    hidden = jnp.tanh(x @ net.weights[0])
+    back = (slope @ net.weights[1].T) * (1 - hidden**2)
+    ones = jnp.ones((7, 1))
+    wanted = [jnp.concatenate([rows, ones], axis=1) for rows in (x, hidden)] + [back, slope]
+    for found, rows in zip(factors.inputs + factors.outputs, wanted, strict=True):
+        np.testing.assert_allclose(found, rows.T @ rows / 7, rtol=1e-4, atol=1e-5)
+
+
+def test_factors_are_a_plain_mean_at_first_and_then_a_running_one():
+    net = MLP(jax.random.key(0), (1, 1), jnp.tanh, [fan_in(1.0)])
+    factors, means = Factors.empty(net), []
+    for value in (1.0, 2.0, 3.0, 4.0):
+        factors = factors.updated(net, jnp.full((5, 1), value), jnp.full((5, 1), 2 * value), 0.6)
+        means.append((float(factors.inputs[0][0, 0]), float(factors.outputs[0][0, 0])))
+    squares = [1.0, 2.5, 0.6 * 2.5 + 0.4 * 9, 0.6 * (0.6 * 2.5 + 0.4 * 9) + 0.4 * 16]
+    np.testing.assert_allclose(means, [(s, 4 * s) for s in squares], rtol=1e-5)
+
+
+def test_a_step_goes_to_the_edge_of_the_trust_region_and_no_farther_than_its_rate():
+    policy, observation, action, advantage, slope = problem()
+    gradient = descent(policy, observation, action, advantage)
+    found = direction(gradient, policy, observation, slope, 0.0)
+    still = jax.tree.map(jnp.zeros_like, found)
+    moved, _ = kfac.step(WHERE(policy), gradient, found, still, 1e6, CONFIG)
+    old, new = (each.distribution(observation) for each in (policy, eqx.tree_at(WHERE, policy, moved)))
+    assert float(old.kl(new).mean()) == pytest.approx(CONFIG.radius, rel=0.1)
+    assert float((advantage * new.log_prob(action)).mean()) > float((advantage * old.log_prob(action)).mean())
+    short, _ = kfac.step(WHERE(policy), gradient, found, still, 1e-3, CONFIG)
+    np.testing.assert_allclose(short[1], policy.log_std - 1e-3 * found[1], rtol=1e-5)
+
+
+def test_steps_are_averaged():
+    config = KFACConfig(rate=0.5, radius=1e9, damping=0.0, decay=0.9, momentum=0.75)
+    x, one = jnp.zeros(()), jnp.ones(())
+    x, velocity = kfac.step(x, one, one, x, 0.5, config)  # v = 0.25 · 0.5
+    assert (float(x), float(velocity)) == pytest.approx((-0.125, 0.125))
+    x, velocity = kfac.step(x, one, -one, velocity, 0.5, config)  # the quadratic model has no more say
+    assert float(velocity) == pytest.approx(0.75 * 0.125 - 0.125)
+
+
+@pytest.mark.parametrize(
+    "change", [{"rate": 0.0}, {"radius": -1.0}, {"damping": -1.0}, {"momentum": 1.0}, {"decay": 1.5}]
+)
+def test_settings_that_cannot_be_are_refused(change):
+    with pytest.raises(OnebodyError, match=next(iter(change))):
+        KFACConfig(**({"rate": 1.0, "radius": 1.0, "damping": 1.0, "decay": 0.9} | change))

@@ -1,0 +1,238 @@
+import dataclasses
+import itertools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from onebody.algorithms import presets
+from onebody.algorithms.omni import first_order, omni
+from onebody.algorithms.omni.first_order import FirstOrderConfig
+from onebody.core import random
+from onebody.core.errors import OnebodyError
+from onebody.learning.ensemble import EnsembleConfig
+from onebody.runs import evaluate
+from onebody.tasks import registry
+from onebody.worlds.simulator import Simulator
+
+FAMILY = registry.make("point/goal")
+SMOKE = presets.preset("omni", "smoke")
+LEARNER = omni.Config(
+    n_iterations=3,
+    real_episodes=10,
+    n_model=150,
+    n_updates=150,
+    model=EnsembleConfig(members=3, hidden=(64, 64), batch=64),
+    policy=FirstOrderConfig(hidden=(64, 64), batch=64, window=8, learning_rate=1e-3),
+)
+
+
+def make(config=SMOKE, family=FAMILY):
+    return omni.OMNI(family, config, Simulator(family))
+
+
+def train(algorithm, seed=0):
+    state = algorithm.init(jax.random.key(seed))
+    metrics = {}
+    for i in range(algorithm.config.n_iterations):
+        state, metrics = algorithm.step(state, jax.random.key(seed * 1000 + i + 1))
+    return state, metrics
+
+
+@pytest.fixture(scope="module")
+def learned():
+    algorithm = make(LEARNER)
+    return algorithm, train(algorithm)[0]
+
+
+def test_one_policy_goes_to_every_goal_without_a_sample_of_it(learned):
+    """Floors: standing still has -16.4 over these goals, going straight there -2.6; SMT's test asks for -7."""
+    algorithm, state = learned
+    assert algorithm.simulator.samples == 3 * 10 * FAMILY.horizon
+    tasks = FAMILY.space.held_out(10)
+    adapted = next(algorithm.adapt(state, tasks, jax.random.key(0)))
+    untrained = next(algorithm.adapt(algorithm.init(jax.random.key(0)), tasks, jax.random.key(0)))
+    reached = evaluate.real_return(FAMILY, adapted.policies, tasks).mean()
+    assert evaluate.real_return(FAMILY, untrained.policies, tasks).mean() < -11
+    assert reached > -4.0
+    assert algorithm.simulator.samples == 3 * 10 * FAMILY.horizon
+    np.testing.assert_allclose(adapted.predicted_return.mean(), reached, atol=1.0)
+
+
+def test_each_episode_has_a_task_of_its_own():
+    algorithm = make()
+    state, metrics = algorithm.step(algorithm.init(jax.random.key(0)), jax.random.key(1))
+    assert int(state.data.size) == SMOKE.real_episodes * FAMILY.horizon
+    assert set(metrics) >= {"real/return", "imagined/objective", "model/loss", "model/validation_error"}
+    assert np.isfinite(list(metrics.values())).all()
+
+
+def test_half_of_the_episodes_are_of_the_deterministic_policy_that_is_promised():
+    """Their actions are the policy's means; only their errors of prediction are remembered."""
+    algorithm = make()
+    state = algorithm.init(jax.random.key(0))
+    tasks = FAMILY.space.sample(jax.random.key(3), 4)
+    after, metrics = algorithm._collect(state, tasks, jax.random.key(1))
+    rows = after.data.observation[: 4 * FAMILY.horizon].reshape(4, FAMILY.horizon, -1)
+    actions = after.data.action[: 4 * FAMILY.horizon].reshape(4, FAMILY.horizon, -1)
+    means = jnp.tanh(state.agent.policy.distribution(rows, tasks[:, None]).mean)
+    away = np.abs(actions - means).max(axis=(1, 2))
+    np.testing.assert_allclose(away[[0, 2]], 0, atol=1e-5)
+    assert (away[[1, 3]] > 0.3).all()
+    assert (after.errors[:-2] == 0).all() and (after.errors[-2:] != 0).all() and len(after.errors) == 8
+    own = np.asarray(after.errors[-2:]).mean()
+    missed = metrics["real/deterministic_return"] - metrics["imagined/deterministic_return"]
+    np.testing.assert_allclose(own, missed, atol=1e-4)
+
+
+def test_the_deterministic_share_counts_episodes_and_leaves_one_at_least():
+    share = lambda x, n: dataclasses.replace(SMOKE, deterministic_share=x).deterministic(n).sum()  # noqa: E731
+    assert [share(x, 10) for x in (0.2, 0.5, 0.7, 1.0)] == [2, 5, 7, 10]
+    assert share(0.29, 100) == 29 and share(0.58, 50) == 29 and share(0.1, 1) == share(0.1, 4) == 1
+    for wrong in (0.0, -1.0, 1.5):
+        with pytest.raises(OnebodyError, match="deterministic-share"):
+            dataclasses.replace(SMOKE, deterministic_share=wrong)
+
+
+def test_new_statistics_change_neither_actions_nor_values():
+    algorithm = make()
+    state, _ = algorithm.step(algorithm.init(jax.random.key(0)), jax.random.key(1))
+    agent, tasks = state.agent, FAMILY.space.sample(jax.random.key(2), 30)
+    noise = random.normal(jax.random.key(3), (30, FAMILY.body.observation_size))
+    observation = agent.policy.observation.inverse(0.5 + 1.5 * noise)
+    moved = agent.policy.observation.update(observation)
+    renewed = first_order.renormalize(agent, moved)
+    np.testing.assert_array_equal(renewed.policy.observation.mean, moved.mean)
+    for old, new in ((agent.values, renewed.values), (agent.targets, renewed.targets)):
+        np.testing.assert_allclose(old(observation, tasks), new(observation, tasks), rtol=1e-4, atol=1e-4)
+    old, new = (each.policy.distribution(observation, tasks) for each in (agent, renewed))
+    np.testing.assert_allclose(old.mean, new.mean, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(old.log_std, new.log_std, rtol=1e-4, atol=1e-4)
+
+
+def test_samples_of_adaptation_do_not_push_out_those_of_training():
+    algorithm = make()
+    state, _ = train(algorithm)
+    learner = algorithm._stage(state, FAMILY.space.held_out(1), jax.random.key(0))
+    n = int(state.data.size)
+    assert int(learner.data.size) == n + SMOKE.refine_episodes * FAMILY.horizon
+    np.testing.assert_array_equal(learner.data.observation[:n], state.data.observation[:n])
+
+
+def test_terminations_are_imagined_too():
+    """The hopper falls: windows end, and every number stays finite."""
+    family = registry.make("mbmpo/hopper")
+    algorithm = make(dataclasses.replace(SMOKE, n_iterations=2), family)
+    state, metrics = train(algorithm)
+    assert np.isfinite(list(metrics.values())).all()
+    adapted = next(algorithm.adapt(state, family.space.held_out(40), jax.random.key(0)))
+    assert adapted.predicted_return.shape == (1,)
+
+
+def test_refinement_and_stages_go_on_from_the_conditioned_policy():
+    """Neither touches the state; a stage costs samples, a refinement none."""
+    algorithm = make()
+    state, _ = train(algorithm)
+    before, samples = jax.tree.leaves(state), algorithm.simulator.samples
+    task = FAMILY.space.held_out(2)
+    first, second = (a for _, a in zip(range(2), algorithm.refine(state, task[0], jax.random.key(0))))
+    assert algorithm.simulator.samples == samples
+    assert (first.policies.net.weights[0] != second.policies.net.weights[0]).any()
+    stages, used = zip(*evaluate.stages_of(algorithm, state, task, 2, seed=0), strict=True)
+    assert used == tuple(n * SMOKE.refine_episodes * FAMILY.horizon for n in range(3))
+    assert stages[2].predicted_interval.shape == (2, 2) and stages[2].policies.net.biases[0].shape[0] == 2
+    for old, new in zip(before, jax.tree.leaves(state), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_a_refined_policy_is_the_best_predicted_so_far(monkeypatch):
+    """Practice that helps, harms, helps and harms; the policies' first weight says which they are."""
+    algorithm, returns, practised = make(), iter([1.0, 3.0, 2.0, 4.0, 0.0]), itertools.count(1.0)
+    first_weight = lambda policy: policy.net.weights[0].ravel()[0]  # noqa: E731
+    promise = omni.OMNI._promise
+
+    def practise(self, state, *_):
+        number, where = next(practised), lambda s: s.agent.policy.net.weights[0]
+        return eqx.tree_at(where, state, jnp.full_like(where(state), number)), {}
+
+    def told(self, *arguments):
+        return promise(self, *arguments)._replace(predicted_return=jnp.array([next(returns)]))
+
+    monkeypatch.setattr(omni.OMNI, "_practise", practise)
+    monkeypatch.setattr(omni.OMNI, "_promise", told)
+    refined = algorithm.refine(algorithm.init(jax.random.key(0)), jnp.array([0.9, -0.9]), jax.random.key(0))
+    found = [adapted for _, adapted in zip(range(5), refined)]
+    assert [float(each.predicted_return[0]) for each in found] == [1.0, 3.0, 3.0, 4.0, 4.0]
+    assert [float(first_weight(each.policies)) for each in found[1:]] == [1.0, 1.0, 3.0, 3.0]
+
+
+@pytest.mark.parametrize("collect", ["disagreement", "worst"])
+def test_tasks_to_collect_can_be_chosen(collect):
+    """Of five times as many draws, those where the members disagree most, or those of the lowest predicted returns."""
+    algorithm = make(dataclasses.replace(SMOKE, collect=collect))
+    state, _ = algorithm.step(algorithm.init(jax.random.key(0)), jax.random.key(1))
+    chosen = algorithm._tasks(state, jax.random.key(2))
+    task_key, predict_key, _ = jax.random.split(jax.random.key(2), 3)
+    drawn = FAMILY.space.sample(task_key, omni.CANDIDATES * SMOKE.real_episodes)
+    expected, novelty = algorithm._expected(state, drawn, predict_key)
+    wanted = np.asarray({"disagreement": novelty, "worst": -expected}[collect])
+    taken = np.array([task in chosen.tolist() for task in drawn.tolist()])
+    assert taken.sum() == len(chosen) == SMOKE.real_episodes
+    assert wanted[taken].min() >= wanted[~taken].max()
+
+
+def test_tasks_go_up_the_gap_inside_the_models(monkeypatch):
+    """A gap that is known: what practice adds at ψ is ψ₁. The widest of the draws go further up, and stay inside."""
+    algorithm = make(dataclasses.replace(SMOKE, collect="gap"))
+    state, _ = algorithm.step(algorithm.init(jax.random.key(0)), jax.random.key(1))
+    before = algorithm.simulator.samples
+
+    def expected(self, agent, tasks, key):
+        return jnp.where(agent is state, 0.0, tasks[:, 0]), None
+
+    monkeypatch.setattr(omni.OMNI, "_expected", expected)
+    chosen = np.sort(algorithm._tasks(state, jax.random.key(2))[:, 0])
+    drawn = FAMILY.space.sample(jax.random.split(jax.random.key(2), 3)[0], omni.CANDIDATES * SMOKE.real_episodes)
+    widest = np.sort(drawn[:, 0])[-SMOKE.real_episodes :]
+    assert len(chosen) == SMOKE.real_episodes and (chosen >= widest - 1e-6).all() and chosen.mean() > widest.mean()
+    assert chosen.max() <= FAMILY.space.high[0] and algorithm.simulator.samples == before
+
+
+def test_a_task_does_not_depend_on_the_tasks_beside_it():
+    algorithm = make()
+    state, _ = train(algorithm)
+    tasks = FAMILY.space.held_out(3)
+    alone, together = (
+        [a for _, a in zip(range(2), algorithm.adapt(state, tasks[:n], jax.random.key(0)))][1] for n in (1, 3)
+    )
+    np.testing.assert_allclose(alone.policies.net.weights[0][0], together.policies.net.weights[0][0], atol=1e-6)
+
+
+def test_an_interval_takes_in_the_members_and_past_errors():
+    """Members at 8 and 12: 2 deviations are 4; of errors from -10 to 0 the 5% quantile is -9.5."""
+    returns, errors = jnp.array([[8.0, 10.0], [12.0, 10.0]]), jnp.linspace(-10.0, 0.0, 41)
+    found = omni._interval(returns, errors)
+    np.testing.assert_allclose(found, [[10 - np.hypot(9.5, 4), 14], [0.5, 10]], atol=1e-4)
+    np.testing.assert_allclose(omni._interval(returns, jnp.zeros(4)), [[6, 14], [10, 10]], atol=1e-4)
+
+
+def test_past_errors_are_remembered_until_the_reward_is_another():
+    algorithm = make()
+    state, metrics = train(algorithm)
+    newest = state.errors[-SMOKE.real_episodes // 2 :]
+    missed = metrics["real/deterministic_return"] - metrics["imagined/deterministic_return"]
+    np.testing.assert_allclose(newest.mean(), missed, atol=1e-3)
+    asked, forgotten = algorithm.rewarded(state, FAMILY)
+    assert (newest != 0).all() and (forgotten.errors == 0).all() and asked.simulator.samples == 0
+
+
+def test_the_promise_is_kept_and_warns_of_the_unknown(learned):
+    algorithm, state = learned
+    tasks = jnp.concatenate([FAMILY.space.held_out(9), jnp.array([[30.0, 30.0]])])
+    adapted = next(algorithm.adapt(state, tasks, jax.random.key(0)))
+    low, high = adapted.predicted_interval.T
+    reached = evaluate.real_return(FAMILY, adapted.policies, tasks).mean(1)
+    assert ((low <= reached) & (reached <= high))[:9].sum() >= 8
+    assert float(jnp.median(adapted.novelty[:9])) < 2.0 < float(adapted.novelty[9])

@@ -1,0 +1,331 @@
+"""Derivatives of the return in policy and task, beside the exact ones of a linear system with a Gaussian policy.
+
+s' = s + g a, reward -(s' - ψ₁)² - ψ₂ a², five steps, π(a | s) = N(k s + b, e^{2l}): the return is a polynomial of the
+first two moments of s, which are known. g is 0.3 in the real world, and 0.2 in a model that is wrong.
+"""
+
+import dataclasses
+import functools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+
+from onebody.algorithms.slbo import implicit
+from onebody.algorithms.slbo.implicit import ImplicitConfig
+from onebody.core import random
+from onebody.core.nets import Normalizer
+from onebody.core.returns import gae
+from onebody.core.types import Transitions
+from onebody.learning.actor_critic import ValueFunction
+from onebody.learning.policies import GaussianPolicy, for_each
+from onebody.tasks import registry
+from onebody.tasks.body import ClosedFormBody
+from onebody.tasks.family import TaskFamily
+from onebody.tasks.space import Box
+from onebody.worlds.rollout import rollout
+from onebody.worlds.simulator import Simulator
+
+REAL, MODEL = 0.3, 0.2
+TIME, LOG_STD, PSI = 5, -0.5, jnp.array([0.7, 0.1])
+THETA = jnp.array([-0.4, 0.3])
+"""k and b, the order of `implicit.flat`"""
+CONFIG = ImplicitConfig(discount=0.9, trace=1.0, damping=1e-6, tolerance=1e-4)
+
+
+def quadratic(observation, action, following, task):
+    return -((following[0] - task[0]) ** 2) - task[1] * action[0] ** 2
+
+
+FAMILY = TaskFamily(
+    id="test/linear",
+    body=ClosedFormBody(
+        name="line", dynamics=lambda s, a: s + REAL * a, labels=("x (m)",), action_size=1, dt=0.1,
+        start=lambda rng, n: 0.2 + 0.5 * rng.standard_normal((n, 1)),
+    ),
+    space=Box((-2.0, 0.0), (2.0, 1.0)),
+    reward=quadratic,
+    horizon=TIME,
+    source="ours",
+    reward_text="-(x - ψ₁)² - ψ₂ a²",
+)  # fmt: skip
+
+
+@functools.partial(jax.jit, static_argnames=("gain", "discount"))
+def exact(theta, psi, gain=REAL, discount=CONFIG.discount):
+    """Discounted return a step from s ~ N(0.2, 0.5²), of one θ or of one for each step."""
+    variance = jnp.exp(2 * LOG_STD)
+
+    def step(carry, theta):
+        mean, var, factor = carry
+        action, spread = theta[0] * mean + theta[1], theta[0] ** 2 * var + variance
+        mean, var = mean + gain * action, var + 2 * gain * theta[0] * var + gain**2 * spread
+        reward = -((mean - psi[0]) ** 2 + var) - psi[1] * (action**2 + spread)
+        return (mean, var, factor * discount), factor * reward
+
+    return jax.lax.scan(step, (0.2, 0.25, 1.0), jnp.broadcast_to(theta, (TIME, 2)))[1].mean()
+
+
+EACH = jnp.broadcast_to(THETA, (TIME, 2))
+LATER = CONFIG.discount ** jnp.maximum(jnp.arange(TIME)[:, None], jnp.arange(TIME))
+"""γ^t of the later of two steps: derivatives in the policy of a step are divided by it, so that all weigh alike"""
+
+
+def policy_of(theta):
+    policy = GaussianPolicy(jax.random.key(0), (), Normalizer(1), 1)
+    where = lambda p: (p.net.weights[0], p.net.biases[0], p.log_std)  # noqa: E731
+    return eqx.tree_at(where, policy, (theta[:1].reshape(1, 1), theta[1:2], jnp.full(1, LOG_STD)))
+
+
+def episodes(policy, gain, n, seed):
+    """Actions are not clipped here, so that moments stay exact; the family's reward sees deviations below 1."""
+    start_key, noise_key = jax.random.split(jax.random.key(seed))
+
+    def step(s, noise):
+        a = policy.distribution(s).sample(noise)
+        return s + gain * a, (s, a, s + gain * a)
+
+    s0 = 0.2 + 0.5 * random.normal(start_key, (n, 1))
+    _, (s, a, following) = jax.lax.scan(step, s0, random.normal(noise_key, (TIME, n, 1)))
+    never = jnp.zeros((TIME, n), bool)
+    return Transitions(s, a, jnp.zeros((TIME, n)), following, never.at[-1].set(True), never)
+
+
+@pytest.fixture(autouse=True)
+def _unclipped(monkeypatch):
+    """The closed forms know no bound of actions."""
+
+    def outcome(self, observation, action, following, tasks):
+        reward = jax.vmap(jax.vmap(quadratic, (0, 0, 0, None)), (0, 0, 0, None))
+        return reward(observation, action, following, tasks), None
+
+    monkeypatch.setattr(TaskFamily, "outcome", outcome)
+
+
+def test_rewards_of_the_task_that_was_asked_for_are_the_worlds(monkeypatch):
+    monkeypatch.undo()
+    family = registry.make("admrl/hopper-2d")
+    tasks, key = family.space.held_out(1), jax.random.key(0)
+    policy = GaussianPolicy(key, (), Normalizer(family.body.observation_size), family.body.action_size)
+    seen = rollout(Simulator(family), for_each(policy, 1), tasks, key, episodes=3, steps=20)
+    own = jax.tree.map(lambda x: x[0], seen)
+    np.testing.assert_allclose(implicit.rewards(family, own, tasks[0]), own.reward, rtol=1e-5)
+
+
+def value_of(seed):
+    """Any V leaves the means of derivatives as they are, where λ is 1; a V of nought where seed is None."""
+    value = ValueFunction(jax.random.key(seed or 0), (4,), Normalizer(1))
+    return value if seed else eqx.tree_at(lambda v: v.net.weights[-1], value, jnp.zeros((4, 1)))
+
+
+def test_what_follows_an_episode_that_ends_early_does_not_count():
+    """η has one episode a slot: a policy that falls does not count for more because it begins anew."""
+    policy = policy_of(THETA)
+    seen = episodes(policy, REAL, 6, 3)
+    early = jnp.zeros((TIME, 6), bool).at[1, :3].set(True)
+    seen = seen._replace(terminated=early, truncated=seen.truncated)
+    reward = np.array(implicit.rewards(FAMILY, seen, PSI))
+    by_hand = [
+        sum(CONFIG.discount**t * reward[t, slot] for t in range(2 if slot < 3 else TIME)) / TIME for slot in range(6)
+    ]
+    assert float(implicit.discounted(PSI, FAMILY, seen, CONFIG.discount)) == pytest.approx(np.mean(by_hand), rel=1e-5)
+    later = (jnp.arange(TIME)[:, None] > 1) & (jnp.arange(6) < 3)
+    other = seen._replace(next_observation=jnp.where(later[..., None], 9.0, seen.next_observation))
+    for derivative in (jax.grad, jax.hessian):
+        found = [
+            derivative(implicit.surrogate)(implicit.flat(policy), PSI, policy, value_of(1), FAMILY, rows, CONFIG)
+            for rows in (seen, other)
+        ]
+        np.testing.assert_allclose(*found, rtol=1e-4, atol=1e-5)
+
+
+def cosine(a, b):
+    a, b = np.ravel(a), np.ravel(b)
+    return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+
+
+@pytest.fixture(scope="module")
+def many():
+    return episodes(policy_of(THETA), REAL, 100_000, 1)
+
+
+def slope(theta, psi, seen, value):
+    return jax.grad(implicit.surrogate)(theta, psi, policy_of(THETA), value, FAMILY, seen, CONFIG)
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+def test_the_gradient_in_the_policy(many, seed):
+    found = slope(THETA, PSI, many, value_of(seed))
+    true = jnp.einsum("ti,t->i", jax.grad(exact)(EACH, PSI), 1 / jnp.diag(LATER))
+    np.testing.assert_allclose(found, true, rtol=0.03, atol=0.01)
+
+
+def test_the_hessian_in_the_policy_with_its_cross_terms_in_time(many):
+    found = jax.jit(jax.jacfwd(slope))(THETA, PSI, many, value_of(3))
+    true = jnp.einsum("tiuj,tu->ij", jax.hessian(exact)(EACH, PSI), 1 / LATER)
+    np.testing.assert_allclose(found, found.T, atol=1e-3)
+    assert cosine(found, true) > 0.99
+    np.testing.assert_allclose(found, true, atol=0.06)
+
+
+def test_the_mixed_derivative_in_policy_and_task(many):
+    found = jax.jit(jax.jacfwd(slope, argnums=1))(THETA, PSI, many, value_of(3))
+    true = jnp.einsum("tij,t->ij", jax.jacfwd(jax.grad(exact), argnums=1)(EACH, PSI), 1 / jnp.diag(LATER))
+    np.testing.assert_allclose(found, true, rtol=0.03, atol=0.01)
+
+
+def test_the_derivative_of_the_return_in_the_task(many):
+    found = jax.value_and_grad(implicit.discounted)(PSI, FAMILY, many, CONFIG.discount)
+    true = jax.value_and_grad(exact, argnums=1)(THETA, PSI)
+    np.testing.assert_allclose(found[0], true[0], rtol=0.01)
+    np.testing.assert_allclose(found[1], true[1], rtol=0.01)
+
+
+def test_conjugate_gradient_keeps_its_best_iterate():
+    matrix = jnp.array([[4.0, 1.0, 0.0], [1.0, 3.0, 0.5], [0.0, 0.5, 2.0]])
+    target = jnp.array([1.0, -2.0, 0.5])
+    x, left = implicit.least_residual(lambda v: matrix @ v, target, CONFIG)
+    np.testing.assert_allclose(matrix @ x, target, atol=1e-3)
+    assert float(left) < 1e-3
+    _, few = implicit.least_residual(lambda v: matrix @ v, target, dataclasses.replace(CONFIG, iterations=1))
+    assert 0.01 < float(few) < 1.0
+
+
+INDEFINITE = jnp.diag(jnp.array([1.0, -1.0, 2.0]))
+
+
+@pytest.mark.parametrize(
+    ("matrix", "target"),
+    [(INDEFINITE, 1.0), (jnp.full((3, 3), jnp.nan), 1.0), (jnp.eye(3), jnp.nan), (jnp.eye(3), jnp.inf)],
+)
+def test_conjugate_gradient_that_diverges_says_so(matrix, target):
+    x, left = implicit.least_residual(lambda v: matrix @ v, jnp.array([1.0, target, 0.0]), CONFIG)
+    assert np.isfinite(x).all() and float(left) == pytest.approx(1.0)
+
+
+def test_nothing_to_solve_is_solved():
+    x, left = implicit.least_residual(lambda v: v, jnp.zeros(3), CONFIG)
+    assert (x == 0).all() and left == 0
+
+
+def test_the_response_solves_the_damped_normal_equations():
+    """With H and J formed, λ below 1, and episodes that are cut off."""
+    config = dataclasses.replace(CONFIG, trace=0.5, damping=0.1, tolerance=1e-5)
+    seen = episodes(policy_of(THETA), MODEL, 400, 3)
+    seen = seen._replace(terminated=seen.truncated, truncated=seen.terminated)
+
+    def own_slope(theta, psi):
+        return jax.grad(implicit.surrogate)(theta, psi, policy_of(THETA), value_of(3), FAMILY, seen, config)
+
+    hessian, cross = jax.jacfwd(own_slope)(THETA, PSI), jax.jacfwd(own_slope, argnums=1)(THETA, PSI)
+    found = implicit.response(policy_of(THETA), value_of(3), PSI, FAMILY, seen, config)
+    wanted = jnp.linalg.solve(hessian @ hessian / 2 + 0.1 * jnp.eye(2), -hessian @ cross / 2)
+    np.testing.assert_allclose(found.jacobian, wanted, rtol=1e-3)
+
+
+def test_cross_terms_fade_with_each_step_between_two():
+    """The Hessian beside a loop over pairs of steps, for one episode."""
+    config = dataclasses.replace(CONFIG, trace=0.5)
+    seen, value = episodes(policy_of(THETA), REAL, 1, 8), value_of(None)
+    rewarded = seen._replace(reward=implicit.rewards(FAMILY, seen, PSI))
+    zero = jnp.zeros_like(rewarded.reward)
+    advantage = gae(rewarded, zero, zero, config.discount, config.trace)[:, 0]
+
+    def log_prob(theta, t):
+        return policy_of(theta).distribution(seen.observation[t]).log_prob(seen.action[t])[0]
+
+    wanted = jnp.zeros((2, 2))
+    slopes = [jax.grad(log_prob)(THETA, t) for t in range(TIME)]
+    for t in range(TIME):
+        before = sum((0.5 ** (t - j) * slopes[j] for j in range(t)), jnp.zeros(2))
+        outer = jnp.outer(slopes[t], slopes[t]) + jnp.outer(slopes[t], before) + jnp.outer(before, slopes[t])
+        wanted += advantage[t] * (outer + jax.hessian(log_prob)(THETA, t)) / TIME
+    found = jax.hessian(implicit.surrogate)(THETA, PSI, policy_of(THETA), value, FAMILY, seen, config)
+    np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4)
+
+
+def undiscounted(theta, psi, gain=REAL):
+    return exact(theta, psi, gain, 1.0)
+
+
+@functools.partial(jax.jit, static_argnames="gain")
+def best_in(gain, psi):
+    """The exact optimum of k and b, the deviation as it is."""
+    ascend = lambda _, theta: theta + 0.5 * jax.grad(undiscounted)(theta, psi, gain)  # noqa: E731
+    return jax.lax.fori_loop(0, 3000, ascend, THETA)
+
+
+def by_differences(function, psi, step=1e-2):
+    """The derivative of an exact function of ψ, features last."""
+    return jnp.stack([(function(psi + d) - function(psi - d)) / (2 * step) for d in step * jnp.eye(2)], axis=-1)
+
+
+@pytest.mark.parametrize("psi", [(0.7, 0.1), (-0.4, 0.1)])
+def test_the_response_and_the_gradient_of_the_gap_are_the_exact_ones(psi):
+    psi, config = jnp.array(psi), dataclasses.replace(CONFIG, discount=1.0)
+    theta, moved = best_in(MODEL, psi), by_differences(functools.partial(best_in, MODEL), psi)
+    warm, best = policy_of(theta), policy_of(best_in(REAL, psi))
+    imagined = episodes(warm, MODEL, 100_000, 4)
+    found = jax.jit(implicit.response, static_argnums=(3, 5))(warm, value_of(3), psi, FAMILY, imagined, config)
+    assert float(found.residual) < 0.01
+    for feature in range(2):
+        assert cosine(found.jacobian[:, feature], moved[:, feature]) > 0.95
+
+    gap = lambda p: undiscounted(best_in(REAL, p), p) - undiscounted(best_in(MODEL, p), p)  # noqa: E731
+    true = by_differences(gap, psi)
+    real = episodes(warm, REAL, 100_000, 5), episodes(best, REAL, 100_000, 5)
+    direct, indirect = implicit.gap_gradient(psi, warm, value_of(3), found.jacobian, FAMILY, *real, config)
+    assert cosine(direct + indirect, true) > 0.95
+    np.testing.assert_allclose(direct + indirect, true, rtol=0.25, atol=0.02)
+    assert abs(float(indirect[0])) > 0.02
+    assert cosine(direct, true) < 0  # without the indirect term the task would go the other way
+
+
+def test_on_the_point_robot_the_gradient_of_the_gap_is_that_of_finite_differences(monkeypatch):
+    """Eight steps towards a goal, a linear policy, a model that pushes askew; both optima are found by pathwise
+    gradients with the same noise in all of them."""
+    monkeypatch.undo()
+    family, config = registry.make("point/goal"), dataclasses.replace(CONFIG, discount=1.0)
+    start = GaussianPolicy(jax.random.key(0), (), Normalizer(2), 2)
+    start = eqx.tree_at(lambda p: p.log_std, start, jnp.full(2, -2.0))
+    push = {"real": 0.1 * jnp.eye(2), "model": jnp.array([[0.06, 0.03], [-0.02, 0.05]])}
+
+    def with_parameters(theta):
+        return eqx.tree_at(lambda p: p.net, start, ravel_pytree(start.net)[1](theta))
+
+    def act(theta, world, n):
+        policy = with_parameters(theta)
+
+        def step(s, noise):
+            a = policy.distribution(s).sample(noise)
+            return s + a @ push[world].T, (s, a, s + a @ push[world].T)
+
+        noise = random.normal(jax.random.key(6), (8, n, 2))
+        _, (s, a, following) = jax.lax.scan(step, 0.3 * random.normal(jax.random.key(7), (n, 2)), noise)
+        never = jnp.zeros((8, n), bool)
+        return Transitions(s, a, jnp.zeros((8, n)), following, never.at[-1].set(True), never)
+
+    def eta(theta, psi, world, n=2000):
+        return implicit.discounted(psi, family, act(theta, world, n), 1.0)
+
+    @functools.partial(jax.jit, static_argnames="world")
+    def best(psi, world):
+        ascend = lambda _, theta: theta + 1.0 * jax.grad(eta)(theta, psi, world)  # noqa: E731
+        return jax.lax.fori_loop(0, 400, ascend, implicit.flat(start))
+
+    psi, step = jnp.array([0.25, -0.15]), 0.02
+    theta = best(psi, "model")
+    gap = lambda p: eta(best(p, "real"), p, "real") - eta(best(p, "model"), p, "real")  # noqa: E731
+    true = jnp.stack([(gap(psi + d) - gap(psi - d)) / (2 * step) for d in step * jnp.eye(2)])
+    warm = with_parameters(theta)
+    value = ValueFunction(jax.random.key(3), (4,), Normalizer(2))
+    found = jax.jit(implicit.response, static_argnums=(3, 5))(
+        warm, value, psi, family, act(theta, "model", 100_000), config
+    )
+    real = act(theta, "real", 100_000), act(best(psi, "real"), "real", 100_000)
+    direct, indirect = implicit.gap_gradient(psi, warm, value, found.jacobian, family, *real, config)
+    assert cosine(direct + indirect, true) > 0.95
+    assert cosine(direct, true) < 0.9

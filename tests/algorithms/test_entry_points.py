@@ -1,0 +1,105 @@
+"""An algorithm of another package is listed, trained, evaluated and resumed like one of ours."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from onebody.algorithms import presets
+from onebody.core.errors import OnebodyError
+
+ALGORITHM = '''
+"""Nothing: a policy that never learns, for tests."""
+from dataclasses import dataclass
+from itertools import repeat
+from onebody.algorithms.protocol import Adapted, AlgorithmSpec
+from onebody.core.nets import Normalizer
+from onebody.core.returns import first_episode_return
+from onebody.learning.policies import GaussianPolicy, for_each
+from onebody.worlds.rollout import rollout
+
+@dataclass(frozen=True)
+class Config:
+    n_iterations: int = 2
+    """Iterations of training"""
+    hidden: tuple[int, ...] = ()
+    """Units of each hidden layer of the policy"""
+
+@dataclass(frozen=True)
+class Nothing:
+    family: object
+    config: Config
+    simulator: object
+    task_is_known = False
+
+    def init(self, key):
+        body = self.family.body
+        return GaussianPolicy(key, self.config.hidden, Normalizer(body.observation_size), body.action_size)
+
+    def step(self, state, key):
+        tasks = self.family.space.sample(key, 2)
+        seen = rollout(self.simulator, for_each(state, 2), tasks, key, episodes=1)
+        return state, {"real/return": float(first_episode_return(seen.reward, seen.done).mean())}
+
+    def adapt(self, state, tasks, key):
+        return repeat(Adapted(for_each(state, len(tasks))))
+
+SPEC = AlgorithmSpec(Nothing, {"laptop": Config()}, {("laptop", "point/goal"): {"n_iterations": 3}})
+'''
+
+
+@pytest.fixture
+def installed(tmp_path):
+    """A folder with a package and its entry points, as pip leaves them."""
+    (tmp_path / "nothing_algorithm.py").write_text(ALGORITHM)
+    facts = tmp_path / "nothing_algorithm-1.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: nothing-algorithm\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_text(
+        "[onebody.algorithms]\n"
+        "nothing = nothing_algorithm:SPEC\n"
+        "missing = nowhere:SPEC\n"
+        "wrong = nothing_algorithm:Config\n"
+    )
+    return tmp_path
+
+
+def test_the_command_line_takes_it(installed, tmp_path):
+    path = os.pathsep.join(filter(None, [str(installed), os.environ.get("PYTHONPATH")]))
+
+    def onebody(*arguments):
+        command = [sys.executable, "-m", "onebody", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path})
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert "nothing" in [row["id"] for row in json.loads(onebody("list", "--algorithms", "--json"))["algorithms"]]
+    run = str(tmp_path / "run")
+    onebody("train", "nothing", "point", "--out", run, "--config.hidden", "4", "--quiet")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (config["algorithm"], config["config"]) == ("nothing", {"n_iterations": 3, "hidden": [4]})
+    found = json.loads(onebody("evaluate", run, "--tasks", "2", "--stages", "1", "--json"))
+    assert [len(stage["returns"]) for stage in found["stages"]] == [2, 2]
+
+
+@pytest.fixture
+def added(installed, monkeypatch):
+    monkeypatch.syspath_prepend(str(installed))
+    presets._added.cache_clear()
+    yield
+    presets._added.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("missing", "'missing' cannot be loaded from nowhere:SPEC: No module named 'nowhere'"),
+        ("wrong", "nothing_algorithm:Config must be an AlgorithmSpec, not type"),
+        ("nothin", "no algorithm 'nothin'.*nothing"),
+    ],
+)
+def test_one_that_cannot_be_loaded_is_named(added, name, message):
+    with pytest.raises(OnebodyError, match=message):
+        presets.spec(name)
