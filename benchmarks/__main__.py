@@ -20,7 +20,7 @@ from benchmarks import admrl, mb_mpo, off_policy, omni, pearl, physics_share
 from benchmarks.products import Shape, backward, best_seconds, forward
 from benchmarks.timing import report, seconds
 from onebody.algorithms.slbo import slbo, smt
-from onebody.learning.actor_critic import Agent
+from onebody.learning.actor_critic import ActorCritic
 from onebody.runs import checkpoint
 from onebody.tasks import registry
 from onebody.tasks.family import never
@@ -61,20 +61,20 @@ def model_products() -> list[Shape]:
     return forward(batch, MODEL) * 2 + backward(batch, MODEL) + backward(batch, MODEL, inputs=True)
 
 
-def imagined_rollout(shared: slbo.Shared, agents: Agent) -> None:
+def imagined_rollout(shared: slbo.Shared, agents: ActorCritic) -> None:
     imagine = jax.jit(
         lambda model, policy, key: rollout(
             Imagination(FAMILY, model, shared.starts), policy, TASK, key, episodes=PAPER.imagined_episodes
         )
     )
-    taken = seconds({"rollout": lambda: imagine(shared.model, agents.policy, jax.random.key(0))}, 15)["rollout"]
+    taken = seconds({"rollout": lambda: imagine(shared.model.module, agents.policy, jax.random.key(0))}, 15)["rollout"]
     products = best_seconds(rollout_products())
     detail = f"{ROWS / taken:,.0f} transitions/s; matrix products {products * 1e3:.1f} ms of {taken * 1e3:.1f} ms"
     report("imagination/20x200", products / taken, 0.7, "higher", detail)
 
 
-def virtual_training(shared: slbo.Shared, agents: Agent) -> None:
-    def iteration() -> Agent:
+def virtual_training(shared: slbo.Shared, agents: ActorCritic) -> None:
+    def iteration() -> ActorCritic:
         return slbo.virtual_training(shared, agents, TASK, 1, jax.random.key(0), FAMILY, PAPER)[1]
 
     taken = seconds({"iteration": iteration}, 3)["iteration"]
@@ -183,9 +183,9 @@ def time_per_task(tasks: int = 24) -> None:
 def main() -> None:
     memory_of_a_paper_run()  # first: later children are larger
     shared = slbo.new_shared(Simulator(FAMILY), PAPER, 10, jax.random.key(0))
-    agents = slbo.new_agents(jax.random.key(1), 1, shared.model.observation, ACTION, PAPER)
-    seen = rollout(Simulator(FAMILY), agents.policy, TASK, jax.random.key(2), episodes=PAPER.real_episodes)
-    shared, agents, _ = slbo.learn_from(shared, agents, seen)
+    agents = slbo.new_agents(jax.random.key(1), 1, shared.model.module.observation, ACTION, PAPER)
+    transitions = rollout(Simulator(FAMILY), agents.policy, TASK, jax.random.key(2), episodes=PAPER.real_episodes)
+    shared, agents, _ = slbo.add_data(shared, agents, transitions)
     imagined_rollout(shared, agents)
     virtual_training(shared, agents)
     omni.main()

@@ -40,7 +40,7 @@ def meta_step(single: mb_mpo.State, half: mb_mpo.State) -> None:
     """With models in single and in half precision, beside products in single precision."""
 
     def step(state: mb_mpo.State) -> Any:
-        return mb_mpo.improve(state, jax.random.key(0), FAMILY, PAPER)[0].policy
+        return mb_mpo.meta_steps(state, jax.random.key(0), FAMILY, PAPER)[0].policy
 
     taken = seconds({"mb-mpo/meta-step": lambda: step(single), "mb-mpo/meta-step-bfloat16": lambda: step(half)}, 3)
     alone = best_seconds(products())

@@ -11,8 +11,8 @@ import numpy as np
 from benchmarks.products import Shape, backward, best_seconds, forward, through
 from benchmarks.timing import report, seconds
 from onebody.algorithms import presets
-from onebody.algorithms.omni import omni, practice
-from onebody.algorithms.omni.practice import EPISODES, REFRESH
+from onebody.algorithms.omni import omni, policy_optimization
+from onebody.algorithms.omni.policy_optimization import EPISODES, REFRESH
 from onebody.core.types import Key
 from onebody.runs import policy_file
 from onebody.tasks import registry
@@ -46,19 +46,19 @@ def update_products() -> list[Shape]:
 
 
 def fit(state: omni.State, key: Key, steps: int) -> Any:
-    return omni._fit(state, key, steps, CONFIG.model)
+    return omni.fit_model(state, key, steps, CONFIG.model)
 
 
-def practise(state: omni.State, key: Key, updates: int) -> Any:
+def optimize(state: omni.State, key: Key, updates: int) -> Any:
     rates = jnp.ones(updates)
-    world = state.model, state.starts, state.data
-    return practice.practise(state.agent, *world, None, rates, key, FAMILY, CONFIG.policy)
+    world = state.model.module, state.starts, state.data
+    return policy_optimization.optimize(state.agent, *world, None, rates, key, FAMILY, CONFIG.policy)
 
 
 def learning(state: omni.State) -> None:
     """Each part beside its matrix products."""
     key = jax.random.key(0)
-    parts = {"ensemble-fit": (fit, fit_products()), "policy-update": (practise, update_products())}
+    parts = {"ensemble-fit": (fit, fit_products()), "policy-update": (optimize, update_products())}
     for name, (part, shapes) in parts.items():
         taken = seconds({name: lambda part=part: part(state, key, STEPS)}, 5)[name] / STEPS
         products = best_seconds(shapes)
@@ -72,7 +72,7 @@ def four_seeds(state: omni.State) -> None:
     four = jax.tree.map(lambda x: jnp.stack([x] * 4), state)
 
     def learn(state: omni.State, key: Key) -> Any:
-        return practise(fit(state, key, STEPS * 4 // 5)[0], key, STEPS)
+        return optimize(fit(state, key, STEPS * 4 // 5)[0], key, STEPS)
 
     together = jax.jit(jax.vmap(learn))
     taken = seconds({"one": lambda: learn(state, keys[0]), "four": lambda: together(four, keys)}, 3)
@@ -82,7 +82,7 @@ def four_seeds(state: omni.State) -> None:
 
 def new_policy(state: omni.State) -> None:
     """From ψ to what acts, without a prediction of its return; then an action of the saved policy with NumPy alone."""
-    policies = jax.tree.map(lambda x: x[None], state.agent.policy)
+    policies = jax.tree.map(lambda x: x[None], state.agent.policy.module)
     tasks = iter(np.random.default_rng(0).uniform(0, 2, (1000, 1)).astype(np.float32))
     observation = np.zeros(OBSERVATION, np.float32)
     with tempfile.TemporaryDirectory() as folder:

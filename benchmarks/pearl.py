@@ -51,11 +51,11 @@ def gradient_step() -> None:
     """Beside its matrix products alone, which are in single precision."""
     single, half = (full(5, precision) for precision in ("float32", "bfloat16"))
 
-    def improve(made: tuple[pearl.PEARL, pearl.State]) -> object:
+    def learn(made: tuple[pearl.PEARL, pearl.State]) -> object:
         algorithm, state = made
-        return pearl.improve(state.learner, state.replay, jax.random.key(0), algorithm.config, False)[0]
+        return pearl.gradient_steps(state.learner, state.replay, jax.random.key(0), algorithm.config, False)[0]
 
-    taken = seconds({"single": lambda: improve(single), "half": lambda: improve(half)}, 5)
+    taken = seconds({"single": lambda: learn(single), "half": lambda: learn(half)}, 5)
     alone = best_seconds(products())
     for name, precision in (("pearl/gradient-step", "single"), ("pearl/gradient-step-bfloat16", "half")):
         each = taken[precision] / STEPS
@@ -66,11 +66,12 @@ def gradient_step() -> None:
 def memory() -> None:
     """A process that holds the replay of a whole training, fills an iteration's rows in, and learns."""
     code = (
-        "import jax; from benchmarks import pearl; from onebody.algorithms.context.pearl import improve, _visited; "
+        "import jax; from benchmarks import pearl; "
+        "from onebody.algorithms.context.pearl import gradient_steps, _visited; "
         f"a, s = pearl.full({PAPER.n_iterations}); "
-        "rows, _ = a._visit(s.learner.nets, s.tasks[:5], jax.random.key(0)); "
+        "rows, _ = a._visit(s.learner, s.tasks[:5], jax.random.key(0)); "
         "r = _visited(s.replay, jax.numpy.arange(5), rows); "
-        "jax.block_until_ready(improve(s.learner, r, jax.random.key(0), a.config, False))"
+        "jax.block_until_ready(gradient_steps(s.learner, r, jax.random.key(0), a.config, False))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     gibibytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20

@@ -29,7 +29,7 @@ TELLS = TaskFamily(
     "test/slider",
     SLIDER,
     Box((-1.0,), (1.0,)),
-    lambda observation, action, following, task: -jnp.abs(following[0] - task[0]),
+    lambda observation, action, next_observation, task: -jnp.abs(next_observation[0] - task[0]),
     horizon=4,
     physics=lambda task: {"site_pos": np.array([[task[0], 0.0, 0.0]])},
 )

@@ -61,9 +61,9 @@ def test_a_setting_that_is_true_or_false_has_both_options_at_its_help(capsys):
     """So that the help, of what the setting does when true, reads right whatever the preset has."""
     typed = ["me-trpo", "point/goal", "--preset", "smoke"]
     shown = help_of(capsys, "train", *typed, "--help")
-    assert "--config.validated, --config.no-validated" in shown and "--no-json" not in shown
-    for option, value in (("--config.validated", True), ("--config.no-validated", False)):
-        assert options.parse(commands.with_config(typed), "train", [*typed, option]).config.validated is value
+    assert "--config.policy-validation, --config.no-policy-validation" in shown and "--no-json" not in shown
+    for option, value in (("--config.policy-validation", True), ("--config.no-policy-validation", False)):
+        assert options.parse(commands.with_config(typed), "train", [*typed, option]).config.policy_validation is value
     assert "no option --no-json of train" in refusal(capsys, "train", *typed, "--no-json")
 
 

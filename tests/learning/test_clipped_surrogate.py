@@ -1,13 +1,13 @@
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from onebody.core.nets import Normalizer, trainable
+from onebody.core.nets import Normalizer
 from onebody.learning.policies import GaussianPolicy
 from onebody.learning.ppo import clipped_surrogate, minibatches, minimize
+from onebody.learning.train_state import TrainState
 
 RATIO, ADVANTAGE = jnp.array([0.5, 1.5, 0.5, 1.5]), jnp.array([1.0, 2.0, -1.0, -2.0])
 
@@ -43,8 +43,9 @@ def test_a_step_goes_down_the_loss_of_its_own_rows():
     """Plain gradient steps on ½ (x - row)², a row a step: x moves halfway to each."""
     rows, chosen = jnp.array([8.0, 4.0, -100.0]), jnp.array([[0], [1]])
     loss = lambda x, row: (0.5 * ((x - row) ** 2).sum(), {"at": x})  # noqa: E731
-    found, _, metrics = minimize(loss, jnp.array(0.0), optax.sgd(0.5).init(0.0), rows, chosen, optax.sgd(0.5))
-    assert float(found) == 4.0 and float(metrics["at"]) == 4.0  # of the last step, before it: (0 + 8) / 2
+    sgd = optax.sgd(0.5)
+    found, metrics = minimize(TrainState.create(jnp.array(0.0), sgd), loss, rows, chosen, sgd)
+    assert float(found.module) == 4.0 and float(metrics["at"]) == 4.0  # of the last step, before it: (0 + 8) / 2
 
 
 def test_statistics_are_not_learned():
@@ -52,8 +53,7 @@ def test_statistics_are_not_learned():
     rows = jnp.ones((4, 2))
     adam = optax.adam(0.1)
     loss = lambda policy, rows: (policy.distribution(rows).mean.sum(), {})  # noqa: E731
-    state = adam.init(eqx.filter(policy, trainable(policy)))
-    moved, _, _ = minimize(loss, policy, state, rows, jnp.zeros((2, 4), int), adam)
+    moved = minimize(TrainState.create(policy, adam), loss, rows, jnp.zeros((2, 4), int), adam)[0].module
     assert (moved.net.weights[0] != policy.net.weights[0]).any()
     for now, then in zip(jax.tree.leaves(moved.observation), jax.tree.leaves(policy.observation), strict=True):
         np.testing.assert_array_equal(now, then)

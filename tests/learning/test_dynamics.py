@@ -4,11 +4,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from onebody.core import random
-from onebody.core.nets import Normalizer, trainable
+from onebody.core.nets import Normalizer
 from onebody.core.types import Transitions
 from onebody.learning import dynamics
-from onebody.learning.dynamics import Dynamics, DynamicsConfig, renormalize
+from onebody.learning.dynamics import DynamicsConfig, new_dynamics, renormalize
 from onebody.learning.replay import Replay
+from onebody.learning.train_state import TrainState
 
 
 def linear_transitions(n=400):
@@ -21,15 +22,15 @@ def linear_transitions(n=400):
 
 def test_untrained_model_predicts_the_mean_difference():
     seen = linear_transitions()
-    model = renormalize(Dynamics(jax.random.key(0), 2, 1, DynamicsConfig(hidden=(8,))), seen)
+    model = renormalize(new_dynamics(jax.random.key(0), 2, 1, DynamicsConfig(hidden=(8,))), seen)
     mean = (seen.next_observation - seen.observation).mean((0, 1, 2))
     x = jnp.array([[0.3, -0.2]])
-    np.testing.assert_allclose(model(x, jnp.zeros((1, 1))), x + mean, atol=1e-4)
+    np.testing.assert_allclose(model.predict(x, jnp.zeros((1, 1))), x + mean, atol=1e-4)
 
 
 def test_loss_by_hand():
     """Two steps of a model that predicts no change; unit scale; a window that an end of episode runs through."""
-    model = Dynamics(jax.random.key(0), 2, 1, DynamicsConfig(hidden=()))
+    model = new_dynamics(jax.random.key(0), 2, 1, DynamicsConfig(hidden=()))
     model = jax.tree.map(jnp.zeros_like, model)
     ones = jnp.ones(2)
     model = eqx.tree_at(lambda m: (m.observation.std, m.difference.std), model, (ones, ones))
@@ -44,7 +45,7 @@ def test_loss_by_hand():
 def test_loss_follows_the_models_own_prediction_and_restarts_after_an_end():
     """A model that doubles: from 1 it goes to 2, then (its own prediction) to 4; after an end from the true state."""
     config = DynamicsConfig(hidden=())
-    model = Dynamics(jax.random.key(0), 1, 1, config)
+    model = new_dynamics(jax.random.key(0), 1, 1, config)
     model = eqx.tree_at(lambda m: m.net.weights[0], model, jnp.array([[1.0], [0.0]]))
     observations, next_observations = jnp.array([[[1.0]], [[10.0]]]), jnp.array([[[2.0]], [[20.0]]])
     for end, expected in [(False, 8.0), (True, 0.0)]:  # increment 2 against 10; increment 10 against 10
@@ -54,15 +55,15 @@ def test_loss_follows_the_models_own_prediction_and_restarts_after_an_end():
 
 def test_fit_learns_a_linear_system_and_leaves_normalizers_alone():
     seen, config = linear_transitions(), DynamicsConfig(hidden=(32,), window=1, learning_rate=3e-3)
-    model = renormalize(Dynamics(jax.random.key(0), 2, 1, config), seen)
+    model = renormalize(new_dynamics(jax.random.key(0), 2, 1, config), seen)
     data = Replay.empty(400, 2, 1).add(seen)
-    state = dynamics.optimizer(config).init(eqx.filter(model, trainable(model)))
+    state = TrainState.create(model, dynamics.optimizer(config))
 
     def error(model):
-        predicted = model(seen.observation, seen.action) - seen.observation
+        predicted = model.predict(seen.observation, seen.action) - seen.observation
         return float(dynamics.error(model, predicted, seen.next_observation - seen.observation).mean())
 
-    fitted, _, _ = jax.jit(dynamics.fit, static_argnums=(4, 5))(model, state, data, jax.random.key(1), 600, config)
+    fitted = jax.jit(dynamics.fit, static_argnums=(3, 4))(state, data, jax.random.key(1), 600, config)[0].module
     assert error(fitted) < 0.1 < error(model)
     np.testing.assert_array_equal(fitted.observation.mean, model.observation.mean)
 
@@ -73,7 +74,7 @@ def test_a_feature_that_only_last_observations_move_has_half_the_deviation_of_it
     padded = [jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, 1))) for x in (seen.observation, seen.next_observation)]
     moved = padded[1].at[0, 7, 0, 2].set(8.0).at[0, 300, 0, 2].set(-8.0)
     seen = seen._replace(observation=padded[0], next_observation=moved)
-    model = renormalize(Dynamics(jax.random.key(0), 3, 1, DynamicsConfig(hidden=(8,))), seen)
+    model = renormalize(new_dynamics(jax.random.key(0), 3, 1, DynamicsConfig(hidden=(8,))), seen)
     np.testing.assert_allclose(model.difference.std[2], 8 * np.sqrt(2 / 400), rtol=1e-4)
     np.testing.assert_allclose(model.observation.std[2], model.difference.std[2] / 2)
     plain = Normalizer(3).update(seen.observation)
@@ -82,8 +83,8 @@ def test_a_feature_that_only_last_observations_move_has_half_the_deviation_of_it
 
 def test_predictions_stay_within_a_hundred_deviations_and_actions_are_clipped():
     seen = linear_transitions()
-    model = renormalize(Dynamics(jax.random.key(0), 2, 1, DynamicsConfig(hidden=())), seen)
+    model = renormalize(new_dynamics(jax.random.key(0), 2, 1, DynamicsConfig(hidden=())), seen)
     model = eqx.tree_at(lambda m: m.net.weights[0], model, jnp.full((3, 2), 1e6))
-    far = model(jnp.ones((1, 2)), jnp.ones((1, 1)))
+    far = model.predict(jnp.ones((1, 2)), jnp.ones((1, 1)))
     np.testing.assert_allclose(model.observation(far), 100.0, rtol=1e-4)
-    np.testing.assert_array_equal(far, model(jnp.ones((1, 2)), jnp.full((1, 1), 9.0)))
+    np.testing.assert_array_equal(far, model.predict(jnp.ones((1, 2)), jnp.full((1, 1), 9.0)))

@@ -8,12 +8,13 @@ import pytest
 
 from onebody.core import random
 from onebody.core.errors import OnebodyError
-from onebody.core.nets import trainable
+from onebody.core.nets import Normalizer
 from onebody.core.types import Transitions
 from onebody.learning import ensemble
-from onebody.learning.dynamics import renormalize
+from onebody.learning.dynamics import network_inputs, renormalize
 from onebody.learning.ensemble import Ensemble, EnsembleConfig
 from onebody.learning.replay import Replay
+from onebody.learning.train_state import TrainState
 
 CONFIG = EnsembleConfig(members=3, hidden=(64, 64), batch=128)
 MATRIX = jnp.array([[0.2, -0.1], [0.05, -0.3], [0.4, 0.1]])
@@ -32,13 +33,13 @@ def transitions(key, n, noise=0.0, scale=1.0):
 
 def fitted(seen, steps=600, config=CONFIG, size=2):
     model = renormalize(Ensemble(jax.random.key(0), size, 1, config), seen)
-    state = ensemble.optimizer(config).init(eqx.filter(model.nets, trainable(model.nets)))
+    state = TrainState.create(model, ensemble.optimizer(config))
     data = Replay.empty(4096, size, 1).add(seen)
-    return jax.jit(ensemble.fit, static_argnums=(4, 5))(model, state, data, jax.random.key(1), steps, config)
+    return jax.jit(ensemble.fit, static_argnums=(3, 4))(state, data, jax.random.key(1), steps, config)[0].module
 
 
 def test_it_learns_a_linear_body_and_knows_what_it_does_not_know():
-    model, _, _ = fitted(transitions(jax.random.key(0), 4000))
+    model = fitted(transitions(jax.random.key(0), 4000))
     test = transitions(jax.random.key(5), 500)
     error = (model.predict(test.observation, test.action) - test.next_observation) / model.difference.std
     assert float(jnp.sqrt(jnp.mean(error**2))) < 0.05
@@ -56,7 +57,7 @@ def dead_column(seen, moved):
 @pytest.mark.parametrize("moved", [0, 2])
 def test_a_feature_that_hardly_varies_does_not_leave_the_data(moved):
     """In no imagined step, nor after several; the others grow without bound in this body."""
-    model, _, _ = fitted(dead_column(transitions(jax.random.key(0), 4000), moved), size=3)
+    model = fitted(dead_column(transitions(jax.random.key(0), 4000), moved), size=3)
     state = jnp.zeros((50, 3))
     for key in jax.random.split(jax.random.key(2), 10):
         state = model.predict(state, random.uniform(key, (50, 1), low=-1.0)).mean(0)
@@ -70,10 +71,10 @@ def test_a_feature_that_hardly_varies_does_not_leave_the_data(moved):
 
 
 def test_the_noise_of_the_body_is_learned():
-    model, _, _ = fitted(transitions(jax.random.key(0), 4000, noise=0.2))
+    model = fitted(transitions(jax.random.key(0), 4000, noise=0.2))
     test = transitions(jax.random.key(5), 500)
-    predict = lambda net: ensemble._distribution(net, model.observation(test.observation), test.action)  # noqa: E731
-    deviation = jnp.exp(jax.vmap(predict)(model.nets).log_std) * model.difference.std
+    inputs = network_inputs(model.observation, test.observation, test.action)
+    deviation = jnp.exp(jax.vmap(lambda net: net(inputs))(model.nets).log_std) * model.difference.std
     np.testing.assert_allclose(deviation.mean((0, 1, 2, 3)), 0.2, rtol=0.15)
 
 
@@ -83,7 +84,7 @@ def test_a_member_is_its_row_of_the_prediction():
     together = model.predict(test.observation, test.action)
     assert together.shape == (3, 1, 7, 1, 2) and model.size == 3
     for i in range(3):
-        np.testing.assert_allclose(model.member(i)(test.observation, test.action), together[i], atol=1e-6)
+        np.testing.assert_allclose(model.member(i).predict(test.observation, test.action), together[i], atol=1e-6)
     assert float(jnp.abs(together[0] - together[1]).max()) > 1e-4
     by_hand = jnp.sqrt(jnp.mean((together.std(0) / model.difference.std) ** 2, axis=-1))
     np.testing.assert_allclose(model.disagreement(test.observation, test.action), by_hand, rtol=1e-5)
@@ -97,8 +98,8 @@ def test_members_do_not_learn_from_each_other():
     data = Replay.empty(4096, 2, 1).add(seen)
     found = []
     for each in (model, eqx.tree_at(lambda m: m.nets, model, others)):
-        state = ensemble.optimizer(CONFIG).init(eqx.filter(each.nets, trainable(each.nets)))
-        found.append(ensemble.fit(each, state, data, jax.random.key(1), 5, CONFIG)[0].nets)
+        state = TrainState.create(each, ensemble.optimizer(CONFIG))
+        found.append(ensemble.fit(state, data, jax.random.key(1), 5, CONFIG)[0].module.nets)
     for one, other in zip(*map(jax.tree.leaves, found), strict=True):
         np.testing.assert_allclose(one[0], other[0], atol=1e-6)
         assert (one[1] != other[1]).any()
@@ -108,29 +109,29 @@ def test_the_loss_weighs_squared_errors_by_a_deviation_that_does_not_touch_the_m
     net = jax.tree.map(lambda x: x[0], Ensemble(jax.random.key(0), 2, 1, CONFIG).nets)
     test = transitions(jax.random.key(5), 9)
     observation, action, difference = (x[0, :, 0] for x in (test.observation, test.action, test.next_observation))
-    mean, log_std = ensemble._distribution(net, observation, action)
+    inputs = network_inputs(Normalizer(2), observation, action)
+    mean, log_std = net(inputs)
     density = jax.scipy.stats.norm.logpdf(difference, mean, jnp.exp(log_std)) + 0.5 * np.log(2 * np.pi)
     expected = 0.5 * jnp.mean((difference - mean) ** 2 / jnp.exp(log_std)) - density.mean()
-    assert float(ensemble.loss(net, observation, action, difference)) == pytest.approx(float(expected), rel=1e-4)
+    assert float(ensemble.loss(net, inputs, difference)) == pytest.approx(float(expected), rel=1e-4)
     assert ensemble.LOG_STD[0] <= float(log_std.min()) and float(log_std.max()) <= ensemble.LOG_STD[1]
 
     def weighted(net):
-        error = difference - ensemble._distribution(net, observation, action).mean
+        error = difference - net(inputs).mean
         return 0.5 * jnp.mean(error**2 / jnp.exp(log_std))
 
-    ours = jax.grad(ensemble.loss)(net, observation, action, difference)
+    ours = jax.grad(ensemble.loss)(net, inputs, difference)
     theirs = jax.grad(weighted)(net)
-    for layer in range(2):  # the trunk learns from the weighted squared error alone
-        np.testing.assert_allclose(ours.weights[layer], theirs.weights[layer], atol=1e-6)
-    np.testing.assert_allclose(ours.weights[2][:, :2], theirs.weights[2][:, :2], atol=1e-6)
-    assert float(jnp.abs(ours.weights[2][:, 2:]).max()) > 1e-4
+    for layer in range(3):  # hidden layers and mean learn from the weighted squared error alone
+        np.testing.assert_allclose(ours.mean.weights[layer], theirs.mean.weights[layer], atol=1e-6)
+    assert float(jnp.abs(ours.deviation_weight).max()) > 1e-4
 
 
 def test_slow_states_are_learned_as_well_as_fast_ones():
     """A body that moves a hundred times as fast, and unpredictably, in one of ten episodes."""
     fast = transitions(jax.random.key(1), 400, noise=20.0, scale=20.0)
     slow = transitions(jax.random.key(0), 3600, scale=0.2)
-    model, _, _ = fitted(jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), slow, fast), 1200)
+    model = fitted(jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), slow, fast), 1200)
     test = transitions(jax.random.key(5), 500, scale=0.2)
     error = model.predict(test.observation, test.action).mean(0) - test.next_observation
     moved = test.next_observation - test.observation
@@ -145,7 +146,7 @@ def test_a_feature_that_moves_little_does_not_drown_the_others():
         observation=jnp.concatenate([seen.observation, place], -1),
         next_observation=jnp.concatenate([seen.next_observation, place + 1e-4 * seen.action], -1),
     )
-    model, _, _ = fitted(seen, size=3)
+    model = fitted(seen, size=3)
     error = (model.predict(seen.observation, seen.action).mean(0) - seen.next_observation) / model.difference.scale
     assert float(jnp.sqrt(jnp.mean(error[..., :2] ** 2))) < 0.05
 
@@ -161,10 +162,10 @@ def turning(key, n):
 
 
 def test_imagined_states_stay_where_the_data_lie():
-    model, _, _ = fitted(turning(jax.random.key(0), 4000), 1200)
+    model = fitted(turning(jax.random.key(0), 4000), 1200)
     member, state = model.member(0), turning(jax.random.key(5), 50).observation
     for key in jax.random.split(jax.random.key(2), 300):
-        state = member(state, random.uniform(key, (1, 50, 1, 1), low=-1.0))
+        state = member.predict(state, random.uniform(key, (1, 50, 1, 1), low=-1.0))
     radius = jnp.linalg.norm(state, axis=-1)
     assert float(jnp.abs(radius - 1).max()) < 1
 

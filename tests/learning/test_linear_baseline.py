@@ -76,9 +76,9 @@ def test_the_value_at_a_cut_is_the_baselines_own():
 
     fit = lambda after: np.linalg.lstsq(flat, returns(after).ravel(), rcond=None)[0]  # noqa: E731
     weights = fit(beyond @ fit(0.0))
-    wanted = returns(beyond @ weights) - rows @ weights
-    wanted = (wanted - wanted.mean()) / wanted.std()
-    np.testing.assert_allclose(linear_baseline.advantages(seen, discount, 1.0), wanted, atol=0.01)
+    expected = returns(beyond @ weights) - rows @ weights
+    expected = (expected - expected.mean()) / expected.std()
+    np.testing.assert_allclose(linear_baseline.advantages(seen, discount, 1.0), expected, atol=0.01)
 
 
 def test_what_the_features_explain_has_no_advantage():

@@ -11,7 +11,7 @@ import pytest
 
 import onebody
 from onebody.algorithms import presets
-from onebody.algorithms.mb_mpo.validated import ValidatedConfig
+from onebody.algorithms.mb_mpo.early_stopping import EarlyStoppingConfig
 from onebody.algorithms.slbo import smt
 from onebody.cli import commands, options
 from onebody.core.errors import NotFinite, OnebodyError
@@ -46,7 +46,7 @@ def test_settings_that_end_a_training_before_its_samples_are_said(tmp_path, caps
     onebody.train("smt", "point", preset="smoke", samples=240, out=tmp_path / "enough", quiet=True)
     assert "ended at" not in capsys.readouterr().err
     run = onebody.train("smt", "point", preset="smoke", samples=1000, out=tmp_path / "run", quiet=True)
-    said = f"onebody: {run} ended at 240 of 1,000 real samples: its settings have 3 iterations. More need a new run\n"
+    said = f"onebody: {run} ended at 240 of 1,000 real samples, after all of its 3 iterations; start a new run with more iterations to reach them\n"
     assert capsys.readouterr().err == said
 
 
@@ -110,7 +110,11 @@ def record_of(name, family, file=None, preset="smoke", **change):
     ("name", "family", "change"),
     [
         ("pearl", "pearl/point", {"latent": 2, "hidden": (8, 4), "learning_rate": 1e-05}),
-        ("mb-mpo", "mbmpo/point", {"tailored": False, "task": (), "model": ValidatedConfig(members=3, hidden=(9,))}),
+        (
+            "mb-mpo",
+            "mbmpo/point",
+            {"tailored": False, "task": (), "model": EarlyStoppingConfig(members=3, hidden=(9,))},
+        ),
         ("me-trpo", "point/goal", {"task": (-0.5, 1e-05), "trpo": TRPOConfig(max_kl=0.02)}),
         ("smt", "point/goal", {}),
     ],

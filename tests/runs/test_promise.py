@@ -28,7 +28,7 @@ def runs(tmp_path_factory):
     }
 
 
-def test_a_promise_has_an_interval_where_there_is_an_ensemble(runs):
+def test_a_predicted_return_has_an_interval_where_there_is_an_ensemble(runs):
     ensemble, single = (onebody.adapt(runs[name], (0.5, 0.5)) for name in ("omni", "smt"))
     low, high = ensemble.predicted_interval
     assert low <= ensemble.predicted_return <= high and single.predicted_interval is None
@@ -37,9 +37,9 @@ def test_a_promise_has_an_interval_where_there_is_an_ensemble(runs):
         assert interval[0] < predicted < interval[1]
 
 
-def test_a_run_without_an_iteration_is_said_to_have_learned_nothing(tmp_path):
+def test_a_run_without_an_iteration_is_said_to_be_untrained(tmp_path):
     run = onebody.train("omni", "point/goal", preset="smoke", samples=0, out=tmp_path / "run", quiet=True)
-    said = "nothing was trained, for no iteration is finished: "
+    said = "the run is untrained, because it has finished no iteration: "
     assert onebody.adapt(run, (0.5, 0.5)).warning == f"{said}train a run with samples"
     assert said not in onebody.adapt(run, (0.5, 0.5), stages=1).warning
     config = json.loads((run / "config.json").read_text())
@@ -49,16 +49,16 @@ def test_a_run_without_an_iteration_is_said_to_have_learned_nothing(tmp_path):
 
 def test_a_task_of_a_shift_is_outside_what_training_drew_from(tmp_path):
     run = loop.train("omni", "smt/cheetah-pos-to-neg", preset="smoke", samples=0, out=tmp_path / "run", quiet=True)
-    assert "which training drew from" in onebody.adapt(run, -0.5).warning
+    assert "the space that training sampled tasks from" in onebody.adapt(run, -0.5).warning
 
 
 def test_a_task_outside_the_space_has_a_warning(runs):
     assert "outside [-1, 1]^2" in onebody.adapt(runs["omni"], (3.0, 0.0), extrapolate=True).warning
 
 
-def test_a_policy_for_a_hidden_task_of_which_nothing_was_seen_has_a_warning(tmp_path):
+def test_a_policy_for_a_hidden_task_without_real_samples_has_a_warning(tmp_path):
     """Random search never adapts, TRPO goes on with real samples; a single task is not hidden."""
-    for name, family, stages, unseen in (
+    for name, family, stages, uninformed in (
         ("random-search", "point/goal", 0, True),
         ("random-search", "point/goal", 1, True),
         ("trpo", "point/goal", 0, True),
@@ -68,73 +68,74 @@ def test_a_policy_for_a_hidden_task_of_which_nothing_was_seen_has_a_warning(tmp_
         place = tmp_path / f"{name}-{family[:5]}"
         run = onebody.train(name, family, preset="smoke", samples=0, out=place, quiet=True)
         task = (0.5, 0.5) if family == "point/goal" else None
-        assert ("hidden and nothing was seen of it" in onebody.adapt(run, task, stages=stages).warning) is unseen
+        assert ("the policy has no information about it" in onebody.adapt(run, task, stages=stages).warning) is uninformed
     both = onebody.adapt(tmp_path / "trpo-point", (3.0, 0.0), extrapolate=True).warning
-    assert "nothing was seen of it" in both and "outside [-1, 1]^2" in both
+    assert "no information about it" in both and "outside [-1, 1]^2" in both
     with pytest.raises(OnebodyError, match="adapt needs a task"):
         onebody.adapt(tmp_path / "trpo-point")
 
 
 @pytest.fixture
-def asked(monkeypatch):
-    """Predicted returns of the policies that refinement yields, as they come."""
-    found, refine = [], omni.OMNI.refine
+def predictions(monkeypatch):
+    """Predicted returns of the policies that refinement yields, appended as they come."""
+    returns, refine = [], omni.OMNI.refine
 
     def counted(*arguments):
         for adapted in refine(*arguments):
-            found.append(float(adapted.predicted_return[0]))
+            returns.append(float(adapted.predicted_return[0]))
             yield adapted
 
     monkeypatch.setattr(omni.OMNI, "refine", counted)
-    return found
+    return returns
 
 
-def test_refinement_goes_on_until_its_time_is_over_and_costs_no_sample(runs, monkeypatch, asked):
+def test_refinement_goes_on_until_its_time_is_over_and_costs_no_sample(runs, monkeypatch, predictions):
     """A clock that moves by three seconds at each look. The first look comes after the first updates, which compile;
     four more fill ten seconds, with three policies."""
-    clock, seen = itertools.count(0.0, 3.0), []
-    monkeypatch.setattr(adapt, "time", SimpleNamespace(monotonic=lambda: seen.append(len(asked)) or next(clock)))
+    clock, counts = itertools.count(0.0, 3.0), []
+    look = lambda: counts.append(len(predictions)) or next(clock)  # noqa: E731
+    monkeypatch.setattr(adapt, "time", SimpleNamespace(monotonic=look))
     refined = onebody.adapt(runs["omni"], (0.5, 0.5), refine=10.0)
-    assert seen == [2, 2, 3, 4, 5] and refined.adaptation_samples == 0
-    assert refined.predicted_return == max(asked) > refined.predicted_before == asked[0]
+    assert counts == [2, 2, 3, 4, 5] and refined.adaptation_samples == 0
+    assert refined.predicted_return == max(predictions) > refined.predicted_before == predictions[0]
     assert refined.refine_updates == 4 * omni.OMNI.refine_updates and "did not raise" not in refined.warning
-    said = f"optimised for 200 updates: predicted return from {asked[0]:.1f} to {max(asked):.1f}"
-    assert refined.practice == said
+    said = f"optimised for 200 updates: predicted return from {predictions[0]:.1f} to {max(predictions):.1f}"
+    assert refined.refinement == said
 
 
-def test_practice_without_success_says_so(runs, monkeypatch):
+def test_refinement_without_improvement_says_so(runs, monkeypatch):
     """Here no update does anything."""
-    monkeypatch.setattr(omni.OMNI, "_practise", lambda self, state, *_: (state, {}))
+    monkeypatch.setattr(omni.OMNI, "_optimize", lambda self, state, *_: (state, {}))
     refined = onebody.adapt(runs["omni"], (0.5, 0.5), refine=1e-9)
-    assert refined.predicted_return == refined.predicted_before and refined.practice == ""
+    assert refined.predicted_return == refined.predicted_before and refined.refinement == ""
     assert "50 updates did not raise the predicted return" in refined.warning and "more seconds" in refined.warning
     plain = onebody.adapt(runs["omni"], (0.5, 0.5))
-    assert plain.refine_updates == 0 and plain.practice == "" and plain.warning == ""
+    assert plain.refine_updates == 0 and plain.refinement == "" and plain.warning == ""
     assert plain.predicted_before == plain.predicted_return
 
 
-def test_the_updates_of_practice_are_those_that_are_told(runs, monkeypatch, asked):
-    updates, practise = [], omni.OMNI._practise
+def test_the_reported_number_of_updates_is_that_of_the_updates_made(runs, monkeypatch, predictions):
+    updates, optimize = [], omni.OMNI._optimize
     monkeypatch.setattr(
         omni.OMNI,
-        "_practise",
-        lambda self, s, tasks, rates, key: updates.append(len(rates)) or practise(self, s, tasks, rates, key),
+        "_optimize",
+        lambda self, s, tasks, rates, key: updates.append(len(rates)) or optimize(self, s, tasks, rates, key),
     )
-    found = adapt.adapt_many(runs["omni"], [(0.5, 0.5), (-0.5, 0.0)], refine=1e-9)
-    assert [each.refine_updates for each in found] == updates == [50, 50]
-    assert [each.predicted_before for each in found] == asked[::2]
+    policies = adapt.adapt_many(runs["omni"], [(0.5, 0.5), (-0.5, 0.0)], refine=1e-9)
+    assert [each.refine_updates for each in policies] == updates == [50, 50]
+    assert [each.predicted_before for each in policies] == predictions[::2]
 
 
-def test_another_reward_begins_at_the_nearest_task(runs):
+def test_another_reward_starts_from_the_best_held_out_task(runs):
     """To the right: its policy starts as that of a goal far to the right."""
 
     def right(observation, action, next_observation, task):
         return next_observation[0]
 
-    found = onebody.adapt(runs["omni"], reward=right, refine=0.5)
-    assert found.task[0] > 0.3 and found.refine_updates > 0
+    policy = onebody.adapt(runs["omni"], reward=right, refine=0.5)
+    assert policy.task[0] > 0.3 and policy.refine_updates > 0
     left = onebody.adapt(runs["omni"], (-1.0, 0.0), reward=right, refine=0.0)
-    assert found.real_return > left.real_return and "not optimised for the reward" in left.warning
+    assert policy.real_return > left.real_return and "not optimised for the reward" in left.warning
 
 
 @pytest.mark.parametrize(
@@ -146,15 +147,15 @@ def test_another_reward_begins_at_the_nearest_task(runs):
         (lambda o, a, n, t: n[2], "out of bounds"),
     ],
 )
-def test_a_wrong_reward_is_named_before_any_practice(runs, reward, said):
+def test_a_wrong_reward_is_named_before_any_optimization(runs, reward, said):
     with pytest.raises(OnebodyError, match=re.escape(said)):
         onebody.adapt(runs["omni"], reward=reward)
 
 
 def test_what_cannot_be_refined_is_refused(runs):
-    for asked in ({"refine": 1.0}, {"reward": lambda o, a, n, t: n[0]}):
-        with pytest.raises(OnebodyError, match="smt cannot practise inside its model"):
-            onebody.adapt(runs["smt"], (0.5, 0.5), **asked)
+    for options in ({"refine": 1.0}, {"reward": lambda o, a, n, t: n[0]}):
+        with pytest.raises(OnebodyError, match=r"smt cannot optimise a policy inside its model: .* train omni$"):
+            onebody.adapt(runs["smt"], (0.5, 0.5), **options)
     for seconds in (math.nan, math.inf, -1.0):
         with pytest.raises(OnebodyError, match="0 or more seconds, and finite"):
             onebody.adapt(runs["omni"], (0.5, 0.5), refine=seconds)

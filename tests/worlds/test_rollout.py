@@ -18,7 +18,7 @@ from onebody.worlds.simulator import Simulator
 class Truth(eqx.Module):
     """The point robot's own formula in the place of a model."""
 
-    def __call__(self, observation, action):
+    def __call__(self, key, observation, action):
         return observation + 0.1 * jnp.clip(action, -1.0, 1.0)
 
 
@@ -39,7 +39,7 @@ def test_one_definition_of_reward(name):
     class Replayed(eqx.Module):
         following: jax.Array
 
-        def __call__(self, observation, action):
+        def __call__(self, key, observation, action):
             return self.following
 
     rows = jax.tree.map(lambda x: x.reshape(2, -1, *x.shape[3:]), seen)  # each step as an episode of its own
@@ -78,7 +78,7 @@ def test_a_batch_of_tasks_is_a_loop_of_tasks():
 
 def _drift(family):
     class Drift(eqx.Module):
-        def __call__(self, observation, action):
+        def __call__(self, key, observation, action):
             return observation + 0.1 * action.sum(-1, keepdims=True)
 
     return Drift()

@@ -67,12 +67,12 @@ def spec(name: str) -> AlgorithmSpec:
         raise OnebodyError(f"no algorithm {name!r}{did_you_mean(name, names())}")
     point = _added()[name]
     try:
-        found = point.load()
+        loaded = point.load()
     except Exception as error:
         raise OnebodyError(f"algorithm {name!r} cannot be loaded from {point.value}: {error}") from error
-    if not isinstance(found, AlgorithmSpec):
-        raise OnebodyError(f"algorithm {name!r}: {point.value} must be an AlgorithmSpec, not {type(found).__name__}")
-    return found
+    if not isinstance(loaded, AlgorithmSpec):
+        raise OnebodyError(f"algorithm {name!r}: {point.value} must be an AlgorithmSpec, not {type(loaded).__name__}")
+    return loaded
 
 
 def algorithm(name: str) -> type[Any]:
@@ -82,13 +82,10 @@ def algorithm(name: str) -> type[Any]:
 
 def check(name: str, config: Any) -> None:
     """Raises OnebodyError where settings deny what the name of the algorithm stands for."""
-    found = spec(name)
-    for field, value in found.fixed.items():
+    own = spec(name)
+    for field, value in own.fixed.items():
         if (given := getattr(config, field)) != value:
-            free = next(
-                other for other in names() if spec(other).algorithm is found.algorithm and not spec(other).fixed
-            )
-            raise OnebodyError(f"{name} has {field} {value}, not {given}: use {free} --config.{field} {given}")
+            raise OnebodyError(f"{name} has {field} {value}, not {given}: use {own.general} --config.{field} {given}")
 
 
 def preset(name: str, preset: str, family: str | TaskFamily = "") -> Any:
@@ -97,13 +94,12 @@ def preset(name: str, preset: str, family: str | TaskFamily = "") -> Any:
     Raises:
         OnebodyError: no such algorithm, preset or family; names the nearest ones.
     """
-    found = spec(name)
-    if preset not in found.presets:
-        raise OnebodyError(f"no preset {preset!r} of {name}{did_you_mean(preset, list(found.presets))}")
-    if isinstance(family, TaskFamily):
-        family = family.id
-    made = registry.make(family).id if family else ""
-    own: dict[str, Any] = {}
+    own = spec(name)
+    if preset not in own.presets:
+        raise OnebodyError(f"no preset {preset!r} of {name}{did_you_mean(preset, list(own.presets))}")
+    family_id = family.id if isinstance(family, TaskFamily) else family
+    family_id = registry.make(family_id).id if family_id else ""
+    settings: dict[str, Any] = {}
     for kind in ("released", "laptop") if preset == "laptop" else (preset,):
-        own |= found.family_settings.get((kind, made), {})
-    return dataclasses.replace(found.presets[preset], **own)
+        settings |= own.family_settings.get((kind, family_id), {})
+    return dataclasses.replace(own.presets[preset], **settings)

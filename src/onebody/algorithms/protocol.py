@@ -16,22 +16,23 @@ State = TypeVar("State")
 Metrics = dict[str, float]
 
 ADAPTATION_STAGES = 4
-"""Stages of adaptation that a replay buffer has room for besides the data of training; later ones replace its oldest"""
+"""Stages of adaptation that a replay buffer has room for in addition to the data of training; later ones replace the
+oldest data"""
 
 
 class Adapted(NamedTuple):
     """One stage of adaptation, for all tasks at once."""
 
     policies: Policy
-    """one a task, stacked"""
+    """One per task, stacked"""
     predicted_return: Float[Array, " task"] | None = None
-    """mean return of the deterministic policy in the model, or what its ensemble says; None where no model is used"""
+    """Mean return of the deterministic policy in the model, or the median over an ensemble; None without a model"""
     predicted_interval: Float[Array, "task 2"] | None = None
-    """what the models of an ensemble agree on; None of a single model"""
+    """Lower and upper bound of the return that is expected; None without an ensemble"""
     novelty: Float[Array, " task"] | None = None
-    """disagreement of the ensemble where the policy goes, over what is usual where it has data: 1 is usual"""
+    """The ensemble's disagreement on the states that the policy visits, relative to that on the data: 1 is usual"""
     belief: Gaussian | None = None
-    """what a latent for the hidden task is believed to be, of each task; None of an algorithm without one"""
+    """Distribution of the latent that stands for each hidden task; None for algorithms without one"""
 
 
 @runtime_checkable
@@ -39,10 +40,10 @@ class Algorithm(Protocol[State]):
     """An algorithm never sees paths, loggers or clocks; its simulator counts the real samples that it takes."""
 
     task_is_known: ClassVar[bool]
-    """whether adaptation is told ψ, or sees only rewards"""
+    """Whether adaptation is told ψ, or sees only rewards"""
     family: TaskFamily
     config: Any
-    """a frozen dataclass; its `n_iterations` are the calls of `step` in a whole training"""
+    """A frozen dataclass; its `n_iterations` is the number of calls of `step` in a whole training run"""
     simulator: Simulator
 
     def init(self, key: Key) -> State:
@@ -58,8 +59,8 @@ class Algorithm(Protocol[State]):
         ...
 
     def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
-        """Stages 0, 1, 2 … of adaptation to each of the tasks, without end; the state stays as it is. Tasks take
-        equally many real samples."""
+        """Stages 0, 1, 2 … of adaptation to each of the tasks, for as long as the caller asks. The state does not
+        change; all tasks take equally many real samples."""
         ...
 
 
@@ -68,14 +69,14 @@ class Refining(Algorithm[Any], Protocol):
     """An algorithm that improves a policy for one task inside its model, whatever the reward."""
 
     refine_updates: ClassVar[int]
-    """updates of the policy between two policies of `refine`"""
+    """Policy updates between two policies of `refine`"""
 
     def rewarded(self, state: Any, family: TaskFamily) -> tuple["Refining", Any]:
         """The algorithm and its state for a family that differs by its reward."""
         ...
 
     def refine(self, state: Any, task: Float[Array, " feature"], key: Key) -> Iterator[Adapted]:
-        """Better and better policies for the task, without a real sample and without end."""
+        """Better and better policies for the task, without real samples, for as long as the caller asks."""
         ...
 
 

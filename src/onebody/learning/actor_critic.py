@@ -1,4 +1,4 @@
-"""A policy and a value of states: TRPO along generalised advantages, and the value fitted to what they add up to.
+"""A policy and a value function: TRPO with generalised advantages, and the value fitted to the returns they estimate.
 
 Schulman et al. 2015 and 2016.
 """
@@ -11,14 +11,15 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float
 
 from onebody.core.errors import at_least, positive
-from onebody.core.nets import MLP, Normalizer, normalized_columns, renormalized, trainable
+from onebody.core.nets import MLP, Normalizer, normalized_columns, renormalized
 from onebody.core.returns import gae
 from onebody.core.types import Key, Transitions
 from onebody.learning import trpo
 from onebody.learning.policies import GaussianPolicy
+from onebody.learning.train_state import TrainState
 from onebody.learning.trpo import TRPOConfig
 
 
@@ -41,17 +42,17 @@ class ValueConfig:
 
 
 @runtime_checkable
-class AgentConfig(Protocol):
-    """What a configuration says of an agent."""
+class ActorCriticConfig(Protocol):
+    """Settings of a policy and its value function."""
 
     @property
     def hidden(self) -> tuple[int, ...]:
-        """units of each hidden layer of the policy"""
+        """Units of each hidden layer of the policy"""
         ...
 
     @property
     def discount(self) -> float:
-        """γ"""
+        """Discount factor γ"""
         ...
 
     @property
@@ -87,63 +88,59 @@ class ValueFunction(eqx.Module):
         return self.net(self.observation(observation))[..., 0]
 
 
-class Agent(eqx.Module):
-    """A policy, its value and what its optimiser remembers; those of several tasks are stacked along a leading axis."""
+class ActorCritic(eqx.Module):
+    """A policy, and its value function with its optimiser; those of several tasks are stacked along a leading axis."""
 
     policy: GaussianPolicy
-    value: ValueFunction
-    optimizer: PyTree
+    value: TrainState[ValueFunction]
 
-    def renormalized(self, observation: Normalizer) -> "Agent":
-        """The agent with other statistics of what it sees, and the same actions and values."""
-        return Agent(renormalized(self.policy, observation), renormalized(self.value, observation), self.optimizer)
+    def renormalized(self, observation: Normalizer) -> "ActorCritic":
+        """The same actions and values, with other statistics of observations."""
+        value = TrainState(renormalized(self.value.module, observation), self.value.optimizer_state)
+        return ActorCritic(renormalized(self.policy, observation), value)
 
 
-def new_agent(
-    key: Key, kind: Callable[..., GaussianPolicy], observation: Normalizer, action_size: int, config: AgentConfig
-) -> Agent:
-    """An untrained agent, whose policy is `kind(key, hidden, observation, action_size)`."""
+def new_actor_critic(
+    key: Key, kind: Callable[..., GaussianPolicy], observation: Normalizer, action_size: int, config: ActorCriticConfig
+) -> ActorCritic:
+    """Untrained; the policy is `kind(key, hidden, observation, action_size)`."""
     policy_key, value_key = jax.random.split(key)
     value = ValueFunction(value_key, config.value.hidden, observation)
-    optimizer = optax.adam(config.value.learning_rate).init(eqx.filter(value.net, trainable(value.net)))
-    return Agent(kind(policy_key, config.hidden, observation, action_size), value, optimizer)
+    policy = kind(policy_key, config.hidden, observation, action_size)
+    return ActorCritic(policy, TrainState.create(value, optax.adam(config.value.learning_rate)))
 
 
-def improve(agent: Agent, seen: Transitions, key: Key, config: AgentConfig) -> tuple[Agent, dict[str, Array]]:
+def update(
+    agent: ActorCritic, transitions: Transitions, key: Key, config: ActorCriticConfig
+) -> tuple[ActorCritic, dict[str, Array]]:
     """A step of TRPO and a fit of V, on `[time, episode]` transitions that the agent took itself."""
-    value = agent.value(seen.observation)
-    advantage = gae(seen, value, agent.value(seen.next_observation), config.discount, config.trace)
+    value = agent.value.module(transitions.observation)
+    next_value = agent.value.module(transitions.next_observation)
+    advantage = gae(transitions, value, next_value, config.discount, config.trace)
     observation, action, target = (
-        x.reshape(-1, *x.shape[2:]) for x in (seen.observation, seen.action, advantage + value)
+        x.reshape(-1, *x.shape[2:]) for x in (transitions.observation, transitions.action, advantage + value)
     )
     policy, metrics = trpo.update(agent.policy, observation, action, advantage.reshape(-1), config.trpo)
-    return Agent(policy, *fit_value(agent.value, agent.optimizer, observation, target, key, config.value)), metrics
+    return ActorCritic(policy, fit_value(agent.value, observation, target, key, config.value)), metrics
 
 
 def fit_value(
-    value: ValueFunction,
-    state: PyTree,
+    value: TrainState[ValueFunction],
     observation: Float[Array, "row observation"],
     target: Float[Array, " row"],
     key: Key,
     config: ValueConfig,
-) -> tuple[ValueFunction, PyTree]:
+) -> TrainState[ValueFunction]:
     """Epochs of Adam on the squared error to `target`; a last partial batch is left out."""
-    parameters, fixed = eqx.partition(value.net, trainable(value.net))
-    inputs, rows = value.observation(observation), len(target)
-    batches = max(rows // config.batch, 1)
+    inputs, n_rows = value.module.observation(observation), len(target)
+    n_batches = max(n_rows // config.batch, 1)
 
-    def step(carry: PyTree, index: Array) -> tuple[PyTree, None]:
-        parameters, state = carry
+    def step(value: TrainState[ValueFunction], rows: Array) -> tuple[TrainState[ValueFunction], None]:
+        def error(value: ValueFunction) -> tuple[Array, None]:
+            return jnp.mean((value.net(inputs[rows])[..., 0] - target[rows]) ** 2), None
 
-        def objective(parameters: PyTree) -> Array:
-            prediction = eqx.combine(parameters, fixed)(inputs[index])[..., 0]
-            return jnp.mean((prediction - target[index]) ** 2)
+        return value.minimize(error, optax.adam(config.learning_rate))
 
-        updates, state = optax.adam(config.learning_rate).update(jax.grad(objective)(parameters), state)
-        return (optax.apply_updates(parameters, updates), state), None
-
-    orders = jax.vmap(lambda k: jax.random.permutation(k, rows))(jax.random.split(key, config.epochs))
-    index = orders[:, : batches * config.batch].reshape(config.epochs * batches, -1)
-    (parameters, state), _ = jax.lax.scan(step, (parameters, state), index)
-    return eqx.tree_at(lambda v: v.net, value, eqx.combine(parameters, fixed)), state
+    orders = jax.vmap(lambda k: jax.random.permutation(k, n_rows))(jax.random.split(key, config.epochs))
+    rows = orders[:, : n_batches * config.batch].reshape(config.epochs * n_batches, -1)
+    return jax.lax.scan(step, value, rows)[0]

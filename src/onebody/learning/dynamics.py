@@ -1,18 +1,23 @@
-"""The learned dynamics of SLBO: one deterministic network that predicts normalised state differences."""
+"""Dynamics models: the interface of all of them, and SLBO's, a deterministic network fitted to a multi-step loss.
+
+Every model is called as `model(key, observation, action) -> next observation`, with any leading axes; deterministic
+ones ignore the key.
+"""
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float
 
 from onebody.core.errors import at_least, positive
 from onebody.core.nets import MLP, Normalizer, trainable, truncated_normal
 from onebody.core.types import Key, Transitions
 from onebody.learning.replay import Replay
+from onebody.learning.train_state import TrainState
 
 
 @dataclass(frozen=True)
@@ -38,36 +43,59 @@ class DynamicsConfig:
         positive(self, "learning_rate", "clip_norm")
 
 
+@runtime_checkable
+class Model(Protocol):
+    """A dynamics model M̂."""
+
+    def __call__(
+        self, key: Key, observation: Float[Array, "*axes observation"], action: Float[Array, "*axes action"]
+    ) -> Float[Array, "*axes observation"]:
+        """The next observation; its randomness, if it has any, follows from the key."""
+        ...
+
+
 class Dynamics(eqx.Module):
-    """M̂_φ: (observation, action) -> next observation."""
+    """M̂_φ: a deterministic network that predicts the normalised difference to the next observation."""
 
     net: MLP
     observation: Normalizer
     difference: Normalizer
 
-    def __init__(self, key: Key, observation_size: int, action_size: int, config: DynamicsConfig):
-        """All weights start near zero (std 1e-5): the untrained model predicts the mean difference."""
-        sizes = (observation_size + action_size, *config.hidden, observation_size)
-        self.net = MLP(key, sizes, jax.nn.relu, [truncated_normal(1e-5)] * (len(sizes) - 1))
-        self.observation = Normalizer(observation_size)
-        self.difference = Normalizer(observation_size)
-
     def __call__(
+        self, key: Key, observation: Float[Array, "*axes observation"], action: Float[Array, "*axes action"]
+    ) -> Float[Array, "*axes observation"]:
+        return self.predict(observation, action)
+
+    def predict(
         self, observation: Float[Array, "*axes observation"], action: Float[Array, "*axes action"]
     ) -> Float[Array, "*axes observation"]:
-        """The predicted next observation, kept within 100 standard deviations; the action is clipped to [-1, 1]."""
-        inputs = jnp.concatenate([self.observation(observation), jnp.clip(action, -1.0, 1.0)], axis=-1)
-        return within(observation + self.difference.inverse(self.net(inputs)), self.observation)
+        """The next observation, clipped to 100 standard deviations; the action is clipped to [-1, 1]."""
+        difference = self.net(network_inputs(self.observation, observation, action))
+        return within(observation + self.difference.inverse(difference), self.observation)
+
+
+def new_dynamics(key: Key, observation_size: int, action_size: int, config: DynamicsConfig) -> Dynamics:
+    """SLBO's untrained model: all weights are near zero (std 1e-5), so that it predicts the mean difference."""
+    sizes = (observation_size + action_size, *config.hidden, observation_size)
+    net = MLP(key, sizes, jax.nn.relu, [truncated_normal(1e-5)] * (len(sizes) - 1))
+    return Dynamics(net, Normalizer(observation_size), Normalizer(observation_size))
+
+
+def network_inputs(
+    statistics: Normalizer, observation: Float[Array, "*axes observation"], action: Float[Array, "*axes action"]
+) -> Float[Array, "*axes input"]:
+    """Inputs of every model's network: the normalised observation, and the action clipped to [-1, 1]."""
+    return jnp.concatenate([statistics(observation), jnp.clip(action, -1.0, 1.0)], axis=-1)
 
 
 FURTHEST = 100.0
-"""standard deviations of observations that a prediction may be away from their mean"""
+"""Largest distance of a prediction from the mean of observations, in their standard deviations"""
 
 
-def within(predicted: Float[Array, "*axes observation"], seen: Normalizer) -> Float[Array, "*axes observation"]:
-    """Kept within FURTHEST of what was seen, so that imagined episodes stay finite."""
-    limit = FURTHEST * seen.std
-    return jnp.clip(predicted, seen.mean - limit, seen.mean + limit)
+def within(predicted: Float[Array, "*axes observation"], statistics: Normalizer) -> Float[Array, "*axes observation"]:
+    """Clipped to FURTHEST standard deviations around the mean observation, so that imagined episodes stay finite."""
+    limit = FURTHEST * statistics.std
+    return jnp.clip(predicted, statistics.mean - limit, statistics.mean + limit)
 
 
 M = TypeVar("M", bound=eqx.Module)
@@ -105,8 +133,8 @@ def loss(model: Dynamics, windows: tuple[Array, Array, Array, Array]) -> Float[A
     def step(predicted: Array, row: tuple[Array, Array, Array, Array]) -> tuple[Array, Array]:
         observation, action, next_observation, restart = row
         predicted = jnp.where(restart[:, None], observation, predicted)
-        following = model(predicted, action)
-        return following, error(model, following - predicted, next_observation - observation)
+        next_predicted = model.predict(predicted, action)
+        return next_predicted, error(model, next_predicted - predicted, next_observation - observation)
 
     restarts = jnp.concatenate([jnp.ones_like(dones[:1]), dones[:-1]])
     _, errors = jax.lax.scan(step, observations[0], (observations, actions, next_observations, restarts), unroll=True)
@@ -118,22 +146,18 @@ def optimizer(config: DynamicsConfig) -> optax.GradientTransformation:
 
 
 def fit(
-    model: Dynamics, state: PyTree, data: Replay, key: Key, steps: int, config: DynamicsConfig
-) -> tuple[Dynamics, PyTree, Float[Array, ""]]:
-    """`steps` gradient steps on fresh random windows of the data; the model, the optimiser's state, the mean loss."""
-    parameters, fixed = eqx.partition(model, trainable(model))
-    update = optimizer(config).update
+    model: TrainState[Dynamics], data: Replay, key: Key, steps: int, config: DynamicsConfig
+) -> tuple[TrainState[Dynamics], Float[Array, ""]]:
+    """`steps` gradient steps, each on fresh random windows of the data; also their mean loss."""
 
-    def objective(parameters: PyTree, windows: tuple[Array, Array, Array, Array]) -> tuple[Array, Array]:
-        value = loss(eqx.combine(parameters, fixed), windows)
-        return value + config.weight_decay * 0.5 * optax.tree.norm(parameters, squared=True), value
-
-    def step(carry: PyTree, key: Key) -> tuple[PyTree, Array]:
-        parameters, state = carry
+    def step(model: TrainState[Dynamics], key: Key) -> tuple[TrainState[Dynamics], Array]:
         windows = data.windows(key, config.batch, config.window)
-        gradient, value = jax.grad(objective, has_aux=True)(parameters, windows)
-        updates, state = update(gradient, state)
-        return (optax.apply_updates(parameters, updates), state), value
 
-    (parameters, state), losses = jax.lax.scan(step, (parameters, state), jax.random.split(key, steps))
-    return eqx.combine(parameters, fixed), state, losses.mean()
+        def regularized(model: Dynamics) -> tuple[Array, Array]:
+            value, parameters = loss(model, windows), eqx.filter(model, trainable(model))
+            return value + config.weight_decay * 0.5 * optax.tree.norm(parameters, squared=True), value
+
+        return model.minimize(regularized, optimizer(config))
+
+    model, losses = jax.lax.scan(step, model, jax.random.split(key, steps))
+    return model, losses.mean()

@@ -11,14 +11,15 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, Int
 
 from onebody.core import random
 from onebody.core.errors import at_least, positive
-from onebody.core.nets import MLP, Normalizer, fan_in, trainable
+from onebody.core.nets import MLP, Normalizer, fan_in
 from onebody.core.types import Key
-from onebody.learning.dynamics import within
+from onebody.learning.dynamics import Dynamics, network_inputs
 from onebody.learning.replay import Replay
+from onebody.learning.train_state import TrainState
 
 LOG_STD = (-5.0, 0.5)
 """bounds of the logarithm of a predicted standard deviation, in standard deviations of differences"""
@@ -59,39 +60,62 @@ class Prediction(NamedTuple):
     log_std: Float[Array, "*axes observation"]
 
 
+class ProbabilisticNet(eqx.Module):
+    """Mean and log standard deviation of normalised differences, both linear in the same last hidden layer."""
+
+    mean: MLP
+    deviation_weight: Float[Array, "unit observation"]
+    deviation_bias: Float[Array, " observation"]
+
+    def __init__(self, key: Key, sizes: tuple[int, ...]):
+        """`sizes`: inputs, each hidden layer, features of the observation."""
+        *layers, size = sizes
+        both = MLP(key, (*layers, 2 * size), jax.nn.silu, [fan_in(1.0)] * (len(layers) - 1) + [fan_in(0.01)])
+        weight, bias = both.weights[-1], both.biases[-1]
+        last = lambda net: (net.weights[-1], net.biases[-1])  # noqa: E731
+        self.mean = eqx.tree_at(last, both, (weight[:, :size], bias[:size]))
+        self.deviation_weight, self.deviation_bias = weight[:, size:], bias[size:]
+
+    def __call__(self, inputs: Float[Array, "*axes input"]) -> Prediction:
+        """The log standard deviation, within LOG_STD, has no gradient into the hidden layers."""
+        features, low, high = self.mean.features(inputs), *LOG_STD
+        raw = jax.lax.stop_gradient(features) @ self.deviation_weight + self.deviation_bias
+        raw = high - jax.nn.softplus(high - raw)
+        mean = features @ self.mean.weights[-1] + self.mean.biases[-1]
+        return Prediction(mean, low + jax.nn.softplus(raw - low))
+
+
 class Ensemble(eqx.Module):
     """M̂_φ. All functions take any leading axes."""
 
-    nets: MLP
+    nets: ProbabilisticNet
     """stacked along a leading axis of members"""
     observation: Normalizer
     difference: Normalizer
 
     def __init__(self, key: Key, observation_size: int, action_size: int, config: EnsembleConfig):
-        sizes = (observation_size + action_size, *config.hidden, 2 * observation_size)
-
-        def net(key: Key) -> MLP:
-            return MLP(key, sizes, jax.nn.silu, [fan_in(1.0)] * len(config.hidden) + [fan_in(0.01)])
-
-        self.nets = jax.vmap(net)(jax.random.split(key, config.members))
+        sizes = (observation_size + action_size, *config.hidden, observation_size)
+        self.nets = jax.vmap(lambda key: ProbabilisticNet(key, sizes))(jax.random.split(key, config.members))
         self.observation, self.difference = Normalizer(observation_size), Normalizer(observation_size)
 
     @property
     def size(self) -> int:
-        return len(self.nets.biases[0])
+        """Number of members."""
+        return len(self.nets.deviation_bias)
 
-    def member(self, index: int | Int[Array, ""]) -> "Member":
-        """One network as a model: (observation, action) -> mean next observation."""
-        return Member(jax.tree.map(lambda x: x[index], self.nets), self.observation, self.difference)
+    def member(self, index: int | Int[Array, ""]) -> Dynamics:
+        """One member's mean as a model."""
+        return Dynamics(jax.tree.map(lambda x: x[index], self.nets.mean), self.observation, self.difference)
 
-    def random_member(self, key: Key) -> "Member":
+    def random_member(self, key: Key) -> Dynamics:
         return self.member(random.randint(key, (), 0, self.size))
 
     def predict(
         self, observation: Float[Array, "*axes observation"], action: Float[Array, "*axes action"]
     ) -> Float[Array, "member *axes observation"]:
         """The mean next observation of each member."""
-        return jax.vmap(lambda net: Member(net, self.observation, self.difference)(observation, action))(self.nets)
+        statistics = self.observation, self.difference
+        return jax.vmap(lambda net: Dynamics(net, *statistics).predict(observation, action))(self.nets.mean)
 
     def disagreement(
         self, observation: Float[Array, "*axes observation"], action: Float[Array, "*axes action"]
@@ -102,50 +126,16 @@ class Ensemble(eqx.Module):
         return jnp.sqrt(jnp.mean(spread**2, axis=-1))
 
 
-class Member(eqx.Module):
-    """One network of an ensemble."""
-
-    net: MLP
-    observation: Normalizer
-    difference: Normalizer
-
-    def __call__(
-        self, observation: Float[Array, "*axes observation"], action: Float[Array, "*axes action"]
-    ) -> Float[Array, "*axes observation"]:
-        """The mean next observation, kept within 100 standard deviations; the action is clipped to [-1, 1]."""
-        n = observation.shape[-1]
-        weights, biases = [*self.net.weights[:-1], self.net.weights[-1][:, :n]], [*self.net.biases[:-1]]
-        mean_only = eqx.tree_at(
-            lambda m: (m.weights, m.biases), self.net, (weights, [*biases, self.net.biases[-1][:n]])
-        )
-        inputs = jnp.concatenate([self.observation(observation), jnp.clip(action, -1.0, 1.0)], axis=-1)
-        return within(observation + self.difference.inverse(mean_only(inputs)), self.observation)
-
-
-def key_of(key: Key, observation: Array) -> Key:
-    """A key for what is observed: randomness of a model that is called with nothing else that changes."""
-    return jax.random.fold_in(key, jax.lax.bitcast_convert_type(observation.sum(), jnp.uint32))
-
-
-def _distribution(net: MLP, observation: Array, action: Array) -> Prediction:
-    """The deviation is read off the features of the mean, which it does not shape."""
-    inputs = jnp.concatenate([observation, jnp.clip(action, -1.0, 1.0)], axis=-1)
-    n, features, weight, bias = observation.shape[-1], net.features(inputs), net.weights[-1], net.biases[-1]
-    mean = features @ weight[:, :n] + bias[:n]
-    raw = jax.lax.stop_gradient(features) @ weight[:, n:] + bias[n:]
-    low, high = LOG_STD
-    raw = high - jax.nn.softplus(high - raw)
-    return Prediction(mean, low + jax.nn.softplus(raw - low))
-
-
-def loss(net: MLP, observation: Array, action: Array, difference: Array) -> Float[Array, ""]:
+def loss(
+    net: ProbabilisticNet, inputs: Float[Array, "row input"], difference: Float[Array, "row observation"]
+) -> Float[Array, ""]:
     """Half the squared error of the mean over its predicted standard deviation (β-NLL, Seitzer et al. 2022, with
     β = 1/2), plus the negative log-likelihood of that error.
 
     Squared errors alone (β = 1) would leave the small differences of slow states to chance, since those of fast states
     are many times as large; the likelihood (β = 0) would give up on contacts.
     """
-    mean, log_std = _distribution(net, observation, action)
+    mean, log_std = net(inputs)
     error = difference - mean
     weight = jnp.exp(-jax.lax.stop_gradient(log_std))
     unlikely = 0.5 * jnp.square(jax.lax.stop_gradient(error) * jnp.exp(-log_std)) + log_std
@@ -162,30 +152,25 @@ def optimizer(config: EnsembleConfig) -> optax.GradientTransformation:
 
 
 def fit(
-    model: Ensemble, state: PyTree, data: Replay, key: Key, steps: int, config: EnsembleConfig
-) -> tuple[Ensemble, PyTree, Float[Array, ""]]:
-    """`steps` gradient steps, each member on its own random transitions; the model, optimiser's state, mean loss."""
-    parameters, fixed = eqx.partition(model.nets, trainable(model.nets))
-    update = optimizer(config).update
+    model: TrainState[Ensemble], data: Replay, key: Key, steps: int, config: EnsembleConfig
+) -> tuple[TrainState[Ensemble], Float[Array, ""]]:
+    """`steps` gradient steps, each member on its own random transitions; also the members' mean loss."""
 
-    def objective(parameters: PyTree, rows: Int[Array, "member batch"], key: Key) -> Float[Array, ""]:
+    def step(model: TrainState[Ensemble], inputs: tuple[Key, Array]) -> tuple[TrainState[Ensemble], Array]:
+        (row_key, noise_key), rate = jax.random.split(inputs[0]), inputs[1]
+        size, observation_scale, difference = model.module.size, model.module.observation, model.module.difference
+        rows = random.randint(row_key, (size, config.batch), 0, data.size)
         observation = data.observation[rows]
-        noise = random.normal(key, (observation.size,)).reshape(observation.shape)
-        observation += jnp.minimum(config.input_noise * model.observation.spread, model.difference.spread) * noise
-        difference = model.difference(data.next_observation[rows] - observation)
-        nets = eqx.combine(parameters, fixed)
-        losses = jax.vmap(loss)(nets, model.observation(observation), data.action[rows], difference)
-        return losses.sum()
+        noise = random.normal(noise_key, (observation.size,)).reshape(observation.shape)
+        observation += jnp.minimum(config.input_noise * observation_scale.spread, difference.spread) * noise
+        target = difference(data.next_observation[rows] - observation)
 
-    def step(carry: PyTree, row: tuple[Key, Array]) -> tuple[PyTree, Array]:
-        parameters, state = carry
-        (row_key, noise_key), rate = jax.random.split(row[0]), row[1]
-        rows = random.randint(row_key, (model.size, config.batch), 0, data.size)
-        value, gradient = jax.value_and_grad(objective)(parameters, rows, noise_key)
-        updates, state = update(gradient, state, parameters)
-        updates = jax.tree.map(lambda x: rate * x, updates)
-        return (optax.apply_updates(parameters, updates), state), value / model.size
+        def total_loss(model: Ensemble) -> tuple[Array, Array]:
+            inputs = network_inputs(model.observation, observation, data.action[rows])
+            total = jax.vmap(loss)(model.nets, inputs, target).sum()
+            return total, total / size
 
-    rates = falling(steps)
-    (parameters, state), losses = jax.lax.scan(step, (parameters, state), (jax.random.split(key, steps), rates))
-    return eqx.tree_at(lambda m: m.nets, model, eqx.combine(parameters, fixed)), state, losses.mean()
+        return model.minimize(total_loss, optimizer(config), rate)
+
+    model, losses = jax.lax.scan(step, model, (jax.random.split(key, steps), falling(steps)))
+    return model, losses.mean()

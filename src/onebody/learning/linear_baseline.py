@@ -53,5 +53,5 @@ def advantages(transitions: Transitions, discount: float, trace: float) -> Float
     weights = fit(beyond @ fit(zero[-1]))
     value = rows @ weights
     next_value = jnp.concatenate([value[1:], (beyond @ weights)[None]])
-    found = gae(ended, value, next_value, discount, trace)
-    return (found - found.mean()) / (found.std() + 1e-8)
+    advantage = gae(ended, value, next_value, discount, trace)
+    return (advantage - advantage.mean()) / (advantage.std() + 1e-8)

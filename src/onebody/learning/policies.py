@@ -1,4 +1,4 @@
-"""What acts."""
+"""Policies."""
 
 import math
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from onebody.core.types import Key
 
 
 class Deployed(NamedTuple):
-    """What a memoryless policy does for one task, without noise.
+    """A memoryless policy for one task, without noise, as data.
 
     `limit(last layer(… activation(first layer(normalised observation))))`
     """
@@ -30,7 +30,7 @@ class Deployed(NamedTuple):
 
 
 class DeployedGRU(NamedTuple):
-    """What a recurrent policy does without noise, and the memory that it begins with (`learning/recurrent.py`)."""
+    """A recurrent policy without noise, and its initial memory, as data (`context/recurrent.py`)."""
 
     inputs: Float[Array, "in gate"]
     recurrent: Float[Array, "unit gate"]
@@ -45,19 +45,19 @@ class DeployedGRU(NamedTuple):
 
 @runtime_checkable
 class Policy(Protocol):
-    """π: a pytree that acts. Its memory begins anew with each episode; memoryless policies have `()`."""
+    """π: a pytree that acts. Its memory is reset with each episode; memoryless policies have `()`."""
 
     @property
     def noise_size(self) -> int:
-        """standard normal numbers a step that it needs; all zero for its deterministic action"""
+        """Number of standard normal numbers that it needs per step; all zero for its deterministic action"""
         ...
 
     def memory(self, axes: tuple[int, ...]) -> PyTree[Array]:
-        """the memory at the beginning of an episode, with these leading axes"""
+        """The memory at the beginning of an episode, with these leading axes"""
         ...
 
     def __call__(self, observation: Array, task: Array, memory: Any, noise: Array) -> tuple[Array, Any]:
-        """action and memory; observation, memory and noise share leading axes, the task has none"""
+        """Action and memory; observation, memory and noise share leading axes, the task has none"""
         ...
 
 
@@ -182,9 +182,9 @@ class ConditionedGaussian(GaussianPolicy):
         return super().__call__(with_task(observation, task), task, memory, noise)
 
     def deployed(self, task: Float[Array, " feature"]) -> Deployed:
-        n, seen = self.observation.mean.shape[-1] - len(task), self.observation
-        own = eqx.tree_at(lambda s: (s.count, s.mean, s.std), Normalizer(n), (seen.count, seen.mean[:n], seen.std[:n]))
-        weights, biases = fold(self.net, (task - seen.mean[n:]) / seen.scale[n:])
+        n, both = self.observation.mean.shape[-1] - len(task), self.observation
+        own = eqx.tree_at(lambda s: (s.count, s.mean, s.std), Normalizer(n), (both.count, both.mean[:n], both.std[:n]))
+        weights, biases = fold(self.net, (task - both.mean[n:]) / both.scale[n:])
         return self._deployed(weights, biases, own)
 
 
@@ -282,7 +282,7 @@ class ConditionedPolicy(eqx.Module):
 
 
 PULL, SPREAD = 0.15, 0.3
-"""of the Ornstein-Uhlenbeck process: share of it that goes a step, and standard deviation of its increments"""
+"""Of the Ornstein-Uhlenbeck process: share of it that decays per step, and standard deviation of its increments"""
 
 
 class Exploring(eqx.Module):

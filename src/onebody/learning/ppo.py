@@ -3,23 +3,28 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, Int
 
-from onebody.core.nets import trainable
 from onebody.core.types import Key
+from onebody.learning.train_state import TrainState
 
 Learned = TypeVar("Learned")
-Rows = TypeVar("Rows")
+Batch = TypeVar("Batch")
 
 
 def clipped_surrogate(ratio: Float[Array, "*axes"], advantage: Float[Array, "*axes"], clip: float) -> Float[Array, ""]:
     """L^CLIP (ibid., Eq. 7), to be made large: what a likelihood ratio gains beyond 1 ± `clip` does not count."""
     return jnp.minimum(ratio * advantage, jnp.clip(ratio, 1 - clip, 1 + clip) * advantage).mean()
+
+
+def approximate_kl(log_ratio: Float[Array, "*axes"]) -> Float[Array, ""]:
+    """KL(old ‖ new), estimated without a negative value from log-ratios new / old of the old policy's actions: the mean
+    of ratio - 1 - log ratio (Schulman 2020, http://joschu.net/blog/kl-approx.html)."""
+    return (jnp.expm1(log_ratio) - log_ratio).mean()
 
 
 def minibatches(key: Key, rows: int, epochs: int, count: int) -> Int[Array, "step row"]:
@@ -32,27 +37,24 @@ def minibatches(key: Key, rows: int, epochs: int, count: int) -> Int[Array, "ste
 
 
 def minimize(
-    loss: Callable[[Learned, Rows], tuple[Array, dict[str, Array]]],
-    learned: Learned,
-    state: PyTree,
-    rows: Rows,
-    chosen: Int[Array, "step row"],
+    learner: TrainState[Learned],
+    loss: Callable[[Learned, Batch], tuple[Array, dict[str, Array]]],
+    batch: Batch,
+    rows: Int[Array, "step row"],
     optimizer: optax.GradientTransformation,
-) -> tuple[Learned, PyTree, dict[str, Array]]:
-    """A step of the optimiser for each minibatch of `rows`, arrays that share their leading axis.
+) -> tuple[TrainState[Learned], dict[str, Array]]:
+    """A step of the optimiser for each minibatch of a batch, arrays that share their leading axis.
+
+    Args:
+        rows: those of each minibatch.
 
     Returns:
-        What was learned, what the optimiser remembers, and the loss's metrics, means over the last tenth of the steps.
+        What was learned, and the loss's metrics, means over the last tenth of the steps.
     """
-    free, fixed = eqx.partition(learned, trainable(learned))
 
-    def step(carry: tuple[PyTree, PyTree], index: Array) -> tuple[tuple[PyTree, PyTree], dict[str, Array]]:
-        free, state = carry
-        some = jax.tree.map(lambda x: x[index], rows)
-        gradient, metrics = jax.grad(lambda free: loss(eqx.combine(free, fixed), some), has_aux=True)(free)
-        updates, state = optimizer.update(gradient, state, free)
-        return (optax.apply_updates(free, updates), state), metrics
+    def step(learner: TrainState[Learned], index: Array) -> tuple[TrainState[Learned], dict[str, Array]]:
+        minibatch = jax.tree.map(lambda x: x[index], batch)
+        return learner.minimize(lambda module: loss(module, minibatch), optimizer)
 
-    (free, state), metrics = jax.lax.scan(step, (free, state), chosen)
-    last = {name: x[9 * len(chosen) // 10 :].mean() for name, x in metrics.items()}
-    return eqx.combine(free, fixed), state, last
+    learner, metrics = jax.lax.scan(step, learner, rows)
+    return learner, {name: x[9 * len(rows) // 10 :].mean() for name, x in metrics.items()}

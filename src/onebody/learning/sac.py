@@ -27,26 +27,19 @@ def network(key: Key, sizes: tuple[int, ...], last: float = 3e-3, half: bool = F
     return eqx.tree_at(lambda n: n.biases, net, biases)
 
 
-class LatentPolicy(eqx.Module):
-    """tanh of a Gaussian whose mean and deviation are a network's, of the observation and a latent that stays.
+def policy_network(key: Key, inputs: int, action_size: int, hidden: tuple[int, ...], half: bool = False) -> MLP:
+    """The network of a `LatentPolicy`: inputs -> mean and logarithmic standard deviation of the actions before tanh."""
+    return network(key, (inputs, *hidden, 2 * action_size), last=1e-3, half=half)
 
-    The latent stands for what is believed of a hidden task; it has no features where nothing is hidden.
+
+class LatentPolicy(eqx.Module):
+    """tanh of a Gaussian whose mean and standard deviation are a network's, of the observation and a fixed latent.
+
+    The latent stands for a belief about a hidden task; it has no features where nothing is hidden.
     """
 
     net: MLP
     latent: Float[Array, "*axes latent"]
-
-    def __init__(
-        self,
-        key: Key,
-        observation_size: int,
-        latent_size: int,
-        action_size: int,
-        hidden: tuple[int, ...],
-        half: bool = False,
-    ):
-        self.net = network(key, (observation_size + latent_size, *hidden, 2 * action_size), last=1e-3, half=half)
-        self.latent = jnp.zeros(latent_size)
 
     @property
     def noise_size(self) -> int:
@@ -56,7 +49,7 @@ class LatentPolicy(eqx.Module):
         return ()
 
     def distribution(self, observation: Float[Array, "*axes observation"]) -> Gaussian:
-        """Before the tanh; the deviation lies between e^-20 and e²."""
+        """Before the tanh; the standard deviation lies between e^-20 and e²."""
         latent = jnp.broadcast_to(self.latent, (*observation.shape[:-1], self.latent.shape[-1]))
         mean, log_std = jnp.split(self.net(jnp.concatenate([observation, latent], axis=-1)), 2, axis=-1)
         return Gaussian(mean, jnp.clip(log_std, -20.0, 2.0))
@@ -71,5 +64,5 @@ class LatentPolicy(eqx.Module):
         return jnp.tanh(self.distribution(observation).sample(noise)), memory
 
     def deployed(self, task: Array) -> Deployed:
-        seen = Normalizer(len(self.net.weights[0]) - len(self.latent))
-        return deployed_mean(self.net, self.latent, seen, "relu")
+        identity = Normalizer(len(self.net.weights[0]) - len(self.latent))
+        return deployed_mean(self.net, self.latent, identity, "relu")

@@ -21,9 +21,9 @@ class Rows(NamedTuple):
     observation: Float[Array, "*axes observation"]
     action: Float[Array, "*axes action"]
     reward: Float[Array, "*axes"]
-    """what the policy is trained for"""
+    """The reward that the policy is trained with"""
     signal: Float[Array, "*axes"]
-    """what tells of the task: the reward, or the sparse one that is met in tests"""
+    """The reward that the encoder infers the task from: the same, or the sparse one of tests"""
     next_observation: Float[Array, "*axes observation"]
     terminated: Float[Array, "*axes"]
     """1 or 0"""
@@ -35,16 +35,16 @@ class TaskReplay(eqx.Module):
     rows: Rows
     """[row, ...]: those of the beginning, task by task, then visit by visit"""
     visits: Int[Array, "task visit"]
-    """which visits were a task's"""
+    """Indices of each task's visits"""
     n_visits: Int[Array, " task"]
     n: Int[Array, ""]
-    """visits so far"""
+    """Number of visits so far"""
     initial: int = eqx.field(static=True)
-    """rows of each task from the beginning"""
+    """Rows of each task from before the first visit"""
     length: int = eqx.field(static=True)
-    """rows a visit"""
+    """Rows per visit"""
     recent: int = eqx.field(static=True)
-    """the first of them, which are recent data"""
+    """Number of the first of these rows, which are recent data"""
 
     @staticmethod
     def empty(

@@ -1,7 +1,6 @@
-"""The learned world: a model steps, the family's own reward and terminal functions judge."""
+"""The learned world: a dynamics model steps, and the family's own functions give reward and termination."""
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -9,42 +8,55 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from onebody.core import random
-from onebody.core.types import Keys, Transitions
+from onebody.core.types import Key, Keys, Transitions
+from onebody.learning.dynamics import Model
 from onebody.tasks.family import TaskFamily
+
+
+class State(NamedTuple):
+    """Where all episodes are."""
+
+    tasks: Float[Array, "task feature"]
+    age: Int[Array, "task episode"]
+    """Steps since the beginning of each episode"""
+    start: Int[Array, "task episode"]
+    """Index of each episode's initial state"""
+    key: Key
+    """Of the model's randomness"""
 
 
 class Imagination(eqx.Module):
     """The world that a model imagines. Episodes start from real initial states and end as real ones do."""
 
     family: TaskFamily = eqx.field(static=True)
-    model: Callable[[Array, Array], Array]
-    """(observation, action) -> next observation"""
+    model: Model
     starts: Float[Array, "start observation"]
-    """draws from p0; each episode begins at the next one"""
+    """Draws from p0; each episode begins at the next one"""
 
-    def reset(
-        self, tasks: Float[Array, "task feature"], episodes: int, keys: Keys
-    ) -> tuple[tuple[Array, Int[Array, "task episode"], Int[Array, "task episode"]], Array]:
-        """Begin `episodes` episodes of each task, a key a task; the state (tasks, age, start) and observations."""
+    def reset(self, tasks: Float[Array, "task feature"], episodes: int, keys: Keys) -> tuple[State, Array]:
+        """Begin `episodes` episodes of each task, with one key per task; the state, and observations."""
         start = jax.vmap(lambda key: random.randint(key, (episodes,), 0, len(self.starts)))(keys)
-        return (tasks, jnp.zeros_like(start), start), self.starts[start]
+        state = State(tasks, jnp.zeros_like(start), start, jax.random.fold_in(keys[0], episodes))
+        return state, self.starts[start]
 
     def step(
         self,
-        state: tuple[Array, Array, Array],
+        state: State,
         observation: Float[Array, "task episode observation"],
         action: Float[Array, "task episode action"],
-    ) -> tuple[tuple[Array, Array, Array], Array, Transitions]:
-        """One step of every episode; one that ends begins anew. New state, observations, transitions."""
-        tasks, age, start = state
-        next_observation = self.model(observation, action)
+    ) -> tuple[State, Array, Transitions]:
+        """One step of every episode; an episode that ends is followed by another. New state, observations, and
+        transitions."""
+        tasks, age, start, key = state
+        key, model_key = jax.random.split(key)
+        next_observation = self.model(model_key, observation, action)
         reward, terminated = self.family.outcome(observation, action, next_observation, tasks[:, None])
         truncated = (age + 1 >= self.family.horizon) & ~terminated
         done = terminated | truncated
         age, start = jnp.where(done, 0, age + 1), jnp.where(done, (start + 1) % len(self.starts), start)
         beginning = jnp.where(done[..., None], self.starts[start], next_observation)
         transitions = Transitions(observation, action, reward, next_observation, terminated, truncated)
-        return (tasks, age, start), beginning, transitions
+        return State(tasks, age, start, key), beginning, transitions
 
     @staticmethod
     def scan(step: Any, carry: Any, noise: Array, rewarded: bool = False) -> tuple[Any, Transitions]:

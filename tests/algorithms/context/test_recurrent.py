@@ -40,8 +40,8 @@ def test_whole_trials_are_steps_in_a_row(steps):
     weigh = random.normal(jax.random.key(2), (steps, 5, 2))
     slope = lambda means: eqx.filter_grad(lambda net: (means(net) * weigh).sum())(net)  # noqa: E731
     slopes = slope(lambda net: net.trial(inputs).mean), slope(one_by_one)
-    for found, wanted in zip(*map(jax.tree.leaves, slopes), strict=True):
-        np.testing.assert_allclose(found, wanted, atol=1e-4)
+    for found, expected in zip(*map(jax.tree.leaves, slopes), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def test_a_policy_sees_how_the_last_step_went_and_begins_with_its_own_memory():

@@ -33,10 +33,10 @@ ARMS = TaskFamily(
     "test/two-armed",
     ROD,
     FiniteSet(((-1.0,), (1.0,))),
-    lambda observation, action, following, task: jnp.where(
-        jnp.abs(following[0]) > 0.45, jnp.sign(following[0]) * task[0], 0.0
+    lambda observation, action, next_observation, task: jnp.where(
+        jnp.abs(next_observation[0]) > 0.45, jnp.sign(next_observation[0]) * task[0], 0.0
     ),
-    terminal=lambda following, task: jnp.abs(following[0]) > 0.45,
+    terminal=lambda next_observation, task: jnp.abs(next_observation[0]) > 0.45,
     horizon=12,
 )
 """Both ends of a rod end the episode; one of them, of which nothing tells before, pays 1, the other -1. Over both tasks
@@ -49,7 +49,7 @@ def new(family=ARMS, **change):
 
 
 def without_noise(state):
-    return eqx.tree_at(lambda s: s.net.log_std, state, jnp.full_like(state.net.log_std, -30.0))
+    return eqx.tree_at(lambda s: s.module.log_std, state, jnp.full_like(state.module.log_std, -30.0))
 
 
 @pytest.mark.parametrize("family", [ARMS, registry.make("point/goal")], ids=lambda family: family.id)
@@ -57,9 +57,9 @@ def test_the_memory_goes_on_over_episodes_and_is_fresh_in_each_trial(monkeypatch
     """Actions without noise are those of the network, stepped over each whole trial from a fresh state on."""
     algorithm, state = new(family)
     lively = lambda net: (200 * net.readout, net.offset + 0.3)  # noqa: E731
-    state = without_noise(eqx.tree_at(lambda s: (s.net.readout, s.net.offset), state, lively(state.net)))
+    state = without_noise(eqx.tree_at(lambda s: (s.module.readout, s.module.offset), state, lively(state.module)))
     taken = []
-    monkeypatch.setattr(rl2, "improve", lambda state, slots, *_: (taken.append(slots), (state, {}))[1])
+    monkeypatch.setattr(rl2, "update", lambda state, slots, *_: (taken.append(slots), (state, {}))[1])
     for i in range(2):
         state, _ = algorithm.step(state, jax.random.key(i))
     for slots in taken:
@@ -67,12 +67,12 @@ def test_the_memory_goes_on_over_episodes_and_is_fresh_in_each_trial(monkeypatch
         n, steps = trials.reward.shape
         assert (n, steps) == (4, 2 * family.horizon) and trials.done[:, [family.horizon - 1, -1]].all()
         hidden, last = jnp.zeros((n, 16)), (jnp.zeros((n, family.body.action_size)), jnp.zeros(n), jnp.zeros(n, bool))
-        inputs = rl2.inputs_of(state.net, trials)
+        inputs = rl2.inputs_of(state.module, trials)
         for t in range(steps):
-            saw = state.net.seen(trials.observation[:, t], *last)
+            saw = state.module.inputs_of(trials.observation[:, t], *last)
             np.testing.assert_array_equal(inputs[:, t], saw)
-            hidden = state.net.step(saw, hidden)
-            np.testing.assert_allclose(trials.action[:, t], state.net.distribution(hidden).mean, atol=1e-3)
+            hidden = state.module.step(saw, hidden)
+            np.testing.assert_allclose(trials.action[:, t], state.module.distribution(hidden).mean, atol=1e-3)
             last = trials.action[:, t], trials.reward[:, t], trials.done[:, t]
         assert trials.action.std() > 0.1 and int(trials.done.sum()) >= (4 * n if family is ARMS else 2 * n)
 
@@ -82,14 +82,14 @@ def test_the_first_trials_are_learned_from_in_their_own_statistics(monkeypatch):
     algorithm, state = new(registry.make("point/goal"), normalize=True)
     found = []
     monkeypatch.setattr(
-        rl2, "minimize", lambda loss, net, state, trials, *_: (found.append((net, trials)), (net, state, {}))[1]
+        rl2, "minimize", lambda net, loss, trials, *_: (found.append((net.module, trials)), (net, {}))[1]
     )
-    slots, _ = algorithm._slot(state.net, algorithm._fresh(3), jnp.zeros((3, 2)), jax.random.key(1))
-    then, _ = rl2.improve.__wrapped__(state, slots, jnp.zeros((1, 3), int), algorithm.config)
+    slots, _ = algorithm._slot(state.module, algorithm._fresh(3), jnp.zeros((3, 2)), jax.random.key(1))
+    then, _ = rl2.update.__wrapped__(state, slots, jnp.zeros((1, 3), int), algorithm.config)
     ((net, trials),) = found
     np.testing.assert_allclose(net.observation.mean, slots.observation.reshape(-1, 2).mean(0), rtol=1e-4, atol=1e-6)
-    assert float(then.net.observation.count) == slots.reward.size
-    old = rl2.log_prob(state.net, rl2.inputs_of(state.net, rl2.concatenated(slots)), trials.action)
+    assert float(then.module.observation.count) == slots.reward.size
+    old = rl2.log_prob(state.module, rl2.inputs_of(state.module, rl2.concatenated(slots)), trials.action)
     np.testing.assert_allclose(trials.log_prob, old, rtol=1e-5)
     now = rl2.inputs_of(net, rl2.concatenated(slots))
     np.testing.assert_allclose(trials.inputs, now, rtol=1e-5)
@@ -100,8 +100,8 @@ def test_new_statistics_change_no_action():
     first, _ = algorithm.step(state, jax.random.key(1))
     then, _ = algorithm.step(first, jax.random.key(2))
     raw = random.normal(jax.random.key(3), (7, 5, 2)), jnp.ones((7, 5, 2)), jnp.ones((7, 5)), jnp.ones((7, 5), bool)
-    assert (then.net.observation.std != first.net.observation.std).all()
-    now, before = (state.net.trial(state.net.seen(*raw)).mean for state in (then, first))
+    assert (then.module.observation.std != first.module.observation.std).all()
+    now, before = (state.module.trial(state.module.inputs_of(*raw)).mean for state in (then, first))
     np.testing.assert_allclose(now, before, atol=1e-6)
 
 

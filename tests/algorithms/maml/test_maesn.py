@@ -71,8 +71,8 @@ def test_the_inner_step_follows_finite_differences_of_its_loss():
 
     with jax.enable_x64(True):
         slope = np.asarray(slopes(*jax.tree.map(lambda x: x.astype(jnp.float64), (latents, tried))))
-    wanted = -np.concatenate(rates)[:, None] * slope
-    np.testing.assert_allclose(np.concatenate(step, axis=1).T, wanted, rtol=1e-4, atol=1e-6)
+    expected = -np.concatenate(rates)[:, None] * slope
+    np.testing.assert_allclose(np.concatenate(step, axis=1).T, expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -112,8 +112,8 @@ def test_the_outer_gradient_is_that_of_finite_differences(problem):
 
 def test_the_kl_by_hand():
     latents = Gaussian(jnp.array([[1.0, 0.0], [0.0, 0.0]]), jnp.log(jnp.array([[1.0, 2.0], [1.0, 1.0]])))
-    wanted = (0.5 * 1.0 + 0.5 * (4.0 - 1.0 - np.log(4.0)) + 0.0) / 2
-    assert float(maesn.divergence(latents)) == pytest.approx(wanted, rel=1e-5)
+    expected = (0.5 * 1.0 + 0.5 * (4.0 - 1.0 - np.log(4.0)) + 0.0) / 2
+    assert float(maesn.divergence(latents)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_without_advantages_the_outer_step_brings_the_latents_of_the_batch_to_the_prior(problem):
@@ -140,8 +140,8 @@ def test_an_episode_has_one_latent_and_others_have_others():
     policies = maesn.with_latents(state.policy, latents)
     quiet = rollout(algorithm.simulator, policies, TASKS, jax.random.key(2), episodes=SMALL.episodes)
     mean = jnp.broadcast_to(latents.mean[:, None], (3, SMALL.episodes, 2))
-    wanted = state.policy.distribution(with_task(quiet.observation[:, 0], mean)).mean
-    np.testing.assert_allclose(quiet.action[:, 0], wanted, atol=1e-5)
+    expected = state.policy.distribution(with_task(quiet.observation[:, 0], mean)).mean
+    np.testing.assert_allclose(quiet.action[:, 0], expected, atol=1e-5)
 
 
 def test_the_advantage_of_a_latent_is_what_its_episode_returned():
@@ -174,8 +174,8 @@ def test_adaptation_begins_at_the_prior_and_moves_the_latent_alone(inner_steps, 
     for i, share in enumerate(shares):
         latents, after = stages[i].belief, stages[i + 1]
         tried, *_ = explore(algorithm, state, latents, jax.random.fold_in(key, i))
-        wanted = maesn.inner_step(latents, tried, maesn.Rates(*(share * rate for rate in state.rates)))
-        np.testing.assert_allclose(jnp.stack(after.belief), jnp.stack(wanted), atol=1e-6)
+        expected = maesn.inner_step(latents, tried, maesn.Rates(*(share * rate for rate in state.rates)))
+        np.testing.assert_allclose(jnp.stack(after.belief), jnp.stack(expected), atol=1e-6)
         assert (after.policies.policy.net.weights[0] == weights).all()
 
 

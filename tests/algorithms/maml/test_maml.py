@@ -10,7 +10,7 @@ from jax.flatten_util import ravel_pytree
 from onebody.algorithms import presets
 from onebody.algorithms.maml import maml, promp
 from onebody.algorithms.model_free import on_policy, oracle
-from onebody.algorithms.model_free import trpo as trpo_baseline
+from onebody.algorithms.model_free import trpo as trpo_algorithm
 from onebody.core import random
 from onebody.core.gaussian import Gaussian
 from onebody.core.nets import Normalizer
@@ -28,7 +28,7 @@ def seen(key, tasks=3, rows=40):
     keys = jax.random.split(key, 4)
     observation, action = random.normal(keys[0], (tasks, rows, 2)), random.normal(keys[1], (tasks, rows, 2))
     taken = Gaussian(0.3 * random.normal(keys[2], (tasks, rows, 2)), jnp.zeros((tasks, 2)))
-    return maml.Seen(observation, action, random.normal(keys[3], (tasks, rows)), taken)
+    return maml.Batch(observation, action, random.normal(keys[3], (tasks, rows)), taken)
 
 
 @pytest.fixture
@@ -115,8 +115,8 @@ def test_each_inner_step_has_episodes_of_the_policy_before_it():
     before, after, metrics = maml.meta_batch(simulator, policy, jax.random.key(1), config, maml.likelihood)
     assert simulator.samples == 3 * config.meta_batch * config.episodes * FAMILY.horizon
     for i, found in enumerate([*before, after]):
-        wanted = maml.adapted_distribution(policy, before[:i], found, 0.2, maml.likelihood)
-        np.testing.assert_allclose(found.taken.mean, wanted.mean, atol=1e-5)
+        expected = maml.adapted_distribution(policy, before[:i], found, 0.2, maml.likelihood)
+        np.testing.assert_allclose(found.taken.mean, expected.mean, atol=1e-5)
     moved = jnp.abs(policy.distribution(after.observation).mean - after.taken.mean).max()
     assert len(before) == 2 and moved > 1e-3 and set(metrics) == {"real/return", "real/adapted_return"}
 
@@ -188,8 +188,8 @@ def test_stages_beyond_those_of_training_take_half_a_step(inner_steps, rates):
     for i, rate in enumerate(rates):
         policies, own = stages[i].policies, jax.random.fold_in(key, i)
         batch, _ = maml.explore(algorithm.simulator, policies, tasks, own, config, config.episodes)
-        wanted = maml.inner_step_each(policies, batch, rate, maml.likelihood)
-        np.testing.assert_allclose(wanted.net.weights[0], stages[i + 1].policies.net.weights[0], atol=1e-6)
+        expected = maml.inner_step_each(policies, batch, rate, maml.likelihood)
+        np.testing.assert_allclose(expected.net.weights[0], stages[i + 1].policies.net.weights[0], atol=1e-6)
 
 
 def best_return(tasks, starts):
@@ -204,7 +204,7 @@ def best_return(tasks, starts):
 
 
 def test_the_oracle_reaches_the_optimum_of_the_point():
-    config = trpo_baseline.Config(n_iterations=100, hidden=(32, 32), value=ValueConfig(batch=256, learning_rate=3e-3))
+    config = trpo_algorithm.Config(n_iterations=100, hidden=(32, 32), value=ValueConfig(batch=256, learning_rate=3e-3))
     algorithm, state = train(oracle.Oracle, config)
     (found,), samples = reached(algorithm, state, 0)
     tasks = np.asarray(FAMILY.space.held_out(20))
@@ -232,8 +232,8 @@ def test_the_published_oracle_has_its_network_and_raw_observations(published):
         x = seen
         for weight, bias in zip(state.policy.net.weights[:2], state.policy.net.biases[:2], strict=True):
             x = jnp.maximum(x @ weight + bias, 0)
-        wanted = x @ state.policy.net.weights[2] + state.policy.net.biases[2]
-        np.testing.assert_allclose(state.policy.distribution(seen).mean, wanted, rtol=1e-4)
+        expected = x @ state.policy.net.weights[2] + state.policy.net.biases[2]
+        np.testing.assert_allclose(state.policy.distribution(seen).mean, expected, rtol=1e-4)
 
 
 def test_a_step_of_the_published_oracle_takes_advantages_of_the_linear_baseline_without_decay(published):
@@ -242,18 +242,18 @@ def test_a_step_of_the_published_oracle_takes_advantages_of_the_linear_baseline_
     seen, _ = on_policy.collect(algorithm.simulator, state.policy, tasks, 1, jax.random.key(2))
     now, then = (with_task(x, tasks[:, None, None]) for x in (seen.observation, seen.next_observation))
     seen = seen._replace(observation=now, next_observation=then)
-    improved, _ = trpo_baseline.improve(state, seen, jax.random.key(3), algorithm.config)
+    improved, _ = trpo_algorithm.update(state, seen, jax.random.key(3), algorithm.config)
     rows = jax.tree.map(lambda x: jnp.swapaxes(x[:, :, 0], 0, 1), seen)  # [time, episode]
     advantage = linear_baseline.advantages(rows, 0.99, 1.0)
     flat = (x.reshape(-1, *x.shape[2:]) for x in (rows.observation, rows.action, advantage))
-    wanted, _ = trpo.update(state.policy, *flat, algorithm.config.trpo)
-    before, found, wanted = (policy.net.weights[1] for policy in (state.policy, improved.policy, wanted))
-    assert jnp.linalg.norm(found - wanted) < 0.02 * jnp.linalg.norm(wanted - before)
+    expected, _ = trpo.update(state.policy, *flat, algorithm.config.trpo)
+    before, found, expected = (policy.net.weights[1] for policy in (state.policy, improved.policy, expected))
+    assert jnp.linalg.norm(found - expected) < 0.02 * jnp.linalg.norm(expected - before)
 
 
 def test_trpo_learns_a_task_in_stages():
-    config = trpo_baseline.Config(1, episodes=2, refine_episodes=40, hidden=(16, 16))
-    algorithm = trpo_baseline.TRPO(FAMILY, config, Simulator(FAMILY))
+    config = trpo_algorithm.Config(1, episodes=2, refine_episodes=40, hidden=(16, 16))
+    algorithm = trpo_algorithm.TRPO(FAMILY, config, Simulator(FAMILY))
     returns, samples = reached(algorithm, algorithm.init(jax.random.key(0)), 8, n=2)
     assert returns[-1] > returns[0] + 3
     assert samples == [i * 40 * FAMILY.horizon for i in range(9)]
@@ -272,6 +272,6 @@ def test_a_saved_oracle_acts_as_it_does(tmp_path, preset, published):
 
 def test_some_rows_are_of_all_episodes_and_times():
     rows = jnp.arange(400.0)[None]  # [time, episode], flat: 20 x 20
-    seen = maml.Seen(rows[..., None], rows[..., None], rows, Gaussian(rows[..., None], jnp.zeros((1, 1))))
-    chosen = np.asarray(seen.some(20).advantage[0]).astype(int)
+    seen = maml.Batch(rows[..., None], rows[..., None], rows, Gaussian(rows[..., None], jnp.zeros((1, 1))))
+    chosen = np.asarray(seen.subset(20).advantage[0]).astype(int)
     assert len(set(chosen)) == 20 and len(set(chosen % 20)) > 8 and len(set(chosen // 20)) > 8

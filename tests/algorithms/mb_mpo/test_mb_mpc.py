@@ -78,8 +78,8 @@ def test_nothing_counts_after_a_predicted_end(trained, ends):
     _, state, _ = trained
     family = dataclasses.replace(
         GOALS,
-        reward=lambda observation, action, following, task: 1.0 + following[0],
-        terminal=lambda following, task: ends & (following[0] > 0.03),
+        reward=lambda observation, action, next_observation, task: 1.0 + next_observation[0],
+        terminal=lambda next_observation, task: ends & (next_observation[0] > 0.03),
     )
     planner = mb_mpc.Planner(state.members, family, PlanConfig(method="icem", steps=4, candidates=200))
     action, _ = planner(jnp.zeros((1, 2)), jnp.array([0.5, 0.5]), planner.memory((1,)), jnp.zeros((1, 1)))
@@ -90,7 +90,7 @@ def test_nothing_counts_after_a_predicted_end(trained, ends):
 def test_later_rewards_are_discounted(trained, discount):
     """Going right costs at once, and pays later."""
     _, state, _ = trained
-    reward = lambda observation, action, following, task: 100.0 * observation[0] - action[0]  # noqa: E731
+    reward = lambda observation, action, next_observation, task: 100.0 * observation[0] - action[0]  # noqa: E731
     config = PlanConfig(steps=3, candidates=200, discount=discount)
     planner = mb_mpc.Planner(state.members, dataclasses.replace(GOALS, reward=reward), config)
     action, _ = planner(jnp.zeros((1, 2)), jnp.array([0.5, 0.5]), planner.memory((1,)), jnp.zeros((1, 1)))

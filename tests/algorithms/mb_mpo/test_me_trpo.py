@@ -9,7 +9,7 @@ import pytest
 
 from onebody.algorithms import presets
 from onebody.algorithms.mb_mpo import me_trpo
-from onebody.algorithms.mb_mpo.models import Mixed, returns_by_model
+from onebody.algorithms.mb_mpo.models import RandomMember, returns_by_model
 from onebody.core import random
 from onebody.runs import evaluate
 from onebody.tasks import registry
@@ -45,15 +45,15 @@ def test_each_step_of_each_episode_is_predicted_by_a_random_member(trained):
     _, state, _ = trained
     members = state.models.members
     observation, action = random.normal(jax.random.key(1), (2, 1, 500, 2))
-    each = jax.vmap(lambda member: member(observation, action))(members)
-    found = Mixed(members, jax.random.key(2))(observation, action)
+    each = jax.vmap(lambda member: member.predict(observation, action))(members)
+    model = RandomMember(members)
+    found = model(jax.random.key(2), observation, action)
     which = np.argmin(np.abs(np.asarray(each) - np.asarray(found)).sum(-1), axis=0)[0]
     assert np.abs(each[which, 0, np.arange(500)] - found[0]).max() < 1e-6
     assert np.bincount(which).tolist() == [100] * 5
-    other = Mixed(members, jax.random.key(3))(observation, action)
-    later = Mixed(members, jax.random.key(2))(observation + 0.01, action) - 0.01
-    assert not np.allclose(found, other, atol=1e-5) and not np.allclose(found, later, atol=1e-3)
-    odd = Mixed(members, jax.random.key(2))(observation[:, :7], action[:, :7])
+    other = model(jax.random.key(3), observation, action)
+    assert not np.allclose(found, other, atol=1e-5)
+    odd = model(jax.random.key(2), observation[:, :7], action[:, :7])
     assert np.abs(np.asarray(each)[:, :, :7] - np.asarray(odd)).max(-1).min(0).max() < 1e-6
 
 
@@ -69,19 +69,19 @@ def test_practice_keeps_what_seventy_percent_of_the_models_call_best(trained, mo
         monkeypatch.setattr(me_trpo, "returns_by_model", lambda *_: next(asked))
         config = dataclasses.replace(algorithm.config, n_policy=n_policy, episodes=2, **config or {})
         with jax.disable_jit():
-            found, metrics = me_trpo.improve(state, jax.random.key(4), short, config)
+            found, metrics = me_trpo.optimize_policy(state, jax.random.key(4), short, config)
         return found.policy, metrics["policy/steps"], list(asked)
 
     zero, four, three = [0.0] * 5, [1.0] * 4 + [0.0], [9.0] * 3 + [0.0] * 2
     policy, steps, unasked = improved(50, zero, four, three, four, zero)
     assert steps == 5 and len(unasked) == 1
-    wanted, _, _ = improved(5, zero, four)
-    np.testing.assert_array_equal(policy.net.weights[0], wanted.net.weights[0])
-    assert (wanted.net.weights[0] != state.policy.net.weights[0]).any()
+    expected, _, _ = improved(5, zero, four)
+    np.testing.assert_array_equal(policy.net.weights[0], expected.net.weights[0])
+    assert (expected.net.weights[0] != state.policy.net.weights[0]).any()
     unmoved, steps, _ = improved(5, zero, three)
     np.testing.assert_array_equal(unmoved.net.weights[0], state.policy.net.weights[0])
     assert steps == 0
-    every, steps, unasked = improved(10, zero, three, three, config={"validated": False})
+    every, steps, unasked = improved(10, zero, three, three, config={"policy_validation": False})
     assert steps == 10 and not unasked and (every.net.weights[0] != state.policy.net.weights[0]).any()
 
 

@@ -1,4 +1,4 @@
-"""ACKTR: Gauss-Newton for the value, steps of the size that is wanted, and a single task is learned."""
+"""ACKTR: Gauss-Newton for the value, steps of the size that is expected, and a single task is learned."""
 
 import dataclasses
 
@@ -28,10 +28,10 @@ def new(**change):
 def test_the_first_batch_is_learned_from_in_its_own_statistics(monkeypatch):
     """So that what was learned from it stays as it is."""
     algorithm, state = new()
-    found, fit = [], acktr.fit_value
-    monkeypatch.setattr(acktr, "fit_value", lambda state, *rest: (found.append(state), fit(state, *rest))[1])
+    found, fit = [], acktr.update_value
+    monkeypatch.setattr(acktr, "update_value", lambda state, *rest: (found.append(state), fit(state, *rest))[1])
     seen, _ = on_policy.collect(algorithm.simulator, state.policy, jnp.zeros((1, 2)), 2, jax.random.key(1))
-    then, _ = acktr.improve.__wrapped__(state, seen, jax.random.key(2), algorithm.config)
+    then, _ = acktr.update.__wrapped__(state, seen, jax.random.key(2), algorithm.config)
     mean = seen.observation.reshape(-1, 2).mean(0)
     for each in (found[0].policy, found[0].value, then.policy, then.value):
         np.testing.assert_allclose(each.observation.mean, mean, rtol=1e-4, atol=1e-6)
@@ -42,20 +42,20 @@ def test_one_whole_step_of_a_linear_value_is_the_least_squares_fit():
     algorithm, state = new(value_hidden=(), n_value=1, value=whole)
     observation = random.normal(jax.random.key(1), (5000, 2)) @ jnp.array([[2.0, 1.0], [0.0, 0.3]]) + 1.0
     target = 3 * observation[:, 0] - observation[:, 1] + jnp.sin(observation[:, 1])
-    moved = acktr.fit_value(state, observation, target, jax.random.key(2), algorithm.config)
+    moved = acktr.update_value(state, observation, target, jax.random.key(2), algorithm.config)
     rows = np.concatenate([observation, np.ones((5000, 1))], axis=1)
-    wanted = rows @ np.linalg.lstsq(rows, np.asarray(target))[0]
-    error, before = (float(np.std(each.value(observation) - wanted)) for each in (moved, state))
+    expected = rows @ np.linalg.lstsq(rows, np.asarray(target))[0]
+    error, before = (float(np.std(each.value(observation) - expected)) for each in (moved, state))
     assert error < 0.05 * before
     assert all(x is y for x, y in zip(jax.tree.leaves(moved.policy), jax.tree.leaves(state.policy), strict=True))
 
 
 @pytest.mark.parametrize(
-    ("rate", "kl", "wanted"),
+    ("rate", "kl", "expected"),
     [(0.3, 0.0041, 0.2), (0.3, 0.0039, 0.3), (0.3, 0.0011, 0.3), (0.3, 0.0009, 0.45), (0.9, 0.0, 1.0)],
 )
-def test_the_largest_learning_rate_follows_the_divergence(rate, kl, wanted):
-    assert float(acktr.adjusted(jnp.asarray(rate), jnp.asarray(kl), 0.002)) == pytest.approx(wanted)
+def test_the_largest_learning_rate_follows_the_divergence(rate, kl, expected):
+    assert float(acktr.adjusted(jnp.asarray(rate), jnp.asarray(kl), 0.002)) == pytest.approx(expected)
 
 
 def test_a_policy_step_makes_good_actions_likelier_within_its_trust_region():
@@ -66,7 +66,7 @@ def test_a_policy_step_makes_good_actions_likelier_within_its_trust_region():
     observation, noise = random.normal(jax.random.key(1), (2, 5000, 2))
     action = state.policy.distribution(observation).sample(noise)
     advantage = action[:, 0] * observation[:, 1] - action[:, 1] ** 2
-    moved = acktr.improve_policy(state, observation, action, advantage, jax.random.key(2), algorithm.config)
+    moved = acktr.update_policy(state, observation, action, advantage, jax.random.key(2), algorithm.config)
     old, new_one = (each.policy.distribution(observation) for each in (state, moved))
     assert float(old.kl(new_one).mean()) == pytest.approx(0.003, rel=0.1)
     assert float((advantage * (new_one.log_prob(action) - old.log_prob(action))).mean()) > 0.05

@@ -56,7 +56,7 @@ def test_parameter_noise_reaches_its_distance(begin):
 def test_noise_is_on_all_weights_has_its_deviation_and_is_another_one_each_episode():
     _, learner = new(hidden=(100, 100), noise=0.3)
     policies = ddpg.explorers(learner, jax.random.split(jax.random.key(0), 2))
-    moved = jax.tree.map(lambda x, y: x - y, policies.net, learner.actor)
+    moved = jax.tree.map(lambda x, y: x - y, policies.net, learner.actor.module)
     for weight in moved.weights:
         assert float(weight.std()) == pytest.approx(0.3, rel=0.1)
     assert all(float(jnp.abs(bias).min()) > 0 for bias in moved.biases)
@@ -86,17 +86,19 @@ def test_q_is_taught_by_the_targets_and_not_bootstrapped_from_terminal_states(up
     learner, batch, _, metrics = updated
     actor, critic = learner.targets
     following = jnp.concatenate([batch.next_observation, jnp.tanh(actor(batch.next_observation))], axis=1)
-    wanted = batch.reward + 0.7 * np.where(batch.terminated == 1, 0.0, critic(following)[:, 0])
-    found = learner.critic(jnp.concatenate([batch.observation, batch.action], axis=1))[:, 0]
+    expected = batch.reward + 0.7 * np.where(batch.terminated == 1, 0.0, critic(following)[:, 0])
+    found = learner.critic.module(jnp.concatenate([batch.observation, batch.action], axis=1))[:, 0]
     assert 0 < batch.terminated.mean() < 1
-    assert float(metrics["critic/error"]) == pytest.approx(float(np.sqrt(np.mean((found - wanted) ** 2))), rel=1e-4)
+    assert float(metrics["critic/error"]) == pytest.approx(float(np.sqrt(np.mean((found - expected) ** 2))), rel=1e-4)
 
 
 def test_targets_follow_by_their_share(updated):
     learner, _, moved, _ = updated
-    for before, after, net in zip(learner.targets, moved.targets, (moved.actor, moved.critic), strict=True):
-        wanted = 0.75 * before.weights[1] + 0.25 * net.weights[1]
-        np.testing.assert_allclose(after.weights[1], wanted, rtol=1e-5, atol=1e-7)
+    for before, after, net in zip(
+        learner.targets, moved.targets, (moved.actor.module, moved.critic.module), strict=True
+    ):
+        expected = 0.75 * before.weights[1] + 0.25 * net.weights[1]
+        np.testing.assert_allclose(after.weights[1], expected, rtol=1e-5, atol=1e-7)
 
 
 def test_new_statistics_change_no_action_and_no_value():
@@ -107,10 +109,10 @@ def test_new_statistics_change_no_action_and_no_value():
     before, after = (
         [net(jnp.concatenate([each.observation(batch.observation), *more], axis=1))]
         for each in (learner, moved)
-        for net, more in [(each.critic, [batch.action])]
+        for net, more in [(each.critic.module, [batch.action])]
     )
     np.testing.assert_allclose(*before, *after, atol=1e-5)
-    for part in (lambda l: l.actor, lambda l: l.targets[0]):  # noqa: E741
+    for part in (lambda l: l.actor.module, lambda l: l.targets[0]):  # noqa: E741
         before, after = (part(each)(each.observation(batch.observation)) for each in (learner, moved))
         np.testing.assert_allclose(before, after, atol=1e-5)
 

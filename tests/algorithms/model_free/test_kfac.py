@@ -66,9 +66,9 @@ def test_the_step_of_a_linear_gaussian_policy_is_the_exact_natural_gradient():
     policy, observation, action, advantage, slope = problem()
     gradient = descent(policy, observation, action, advantage)
     found = flat(direction(gradient, policy, observation, slope, 1e-8))
-    wanted = jnp.linalg.solve(fisher(policy, observation), flat(gradient))
-    assert cosine(found, wanted) > 0.99 > 0.9 > cosine(flat(gradient), wanted)
-    assert float(jnp.linalg.norm(found)) == pytest.approx(float(jnp.linalg.norm(wanted)), rel=0.1)
+    expected = jnp.linalg.solve(fisher(policy, observation), flat(gradient))
+    assert cosine(found, expected) > 0.99 > 0.9 > cosine(flat(gradient), expected)
+    assert float(jnp.linalg.norm(found)) == pytest.approx(float(jnp.linalg.norm(expected)), rel=0.1)
 
 
 def test_with_hidden_layers_a_step_gains_more_for_its_divergence_than_one_along_the_gradient():
@@ -109,8 +109,8 @@ def test_factors_are_of_the_layers_inputs_and_of_the_derivatives_by_their_output
     hidden = jnp.tanh(x @ net.weights[0])
     back = (slope @ net.weights[1].T) * (1 - hidden**2)
     ones = jnp.ones((7, 1))
-    wanted = [jnp.concatenate([rows, ones], axis=1) for rows in (x, hidden)] + [back, slope]
-    for found, rows in zip(factors.inputs + factors.outputs, wanted, strict=True):
+    expected = [jnp.concatenate([rows, ones], axis=1) for rows in (x, hidden)] + [back, slope]
+    for found, rows in zip(factors.inputs + factors.outputs, expected, strict=True):
         np.testing.assert_allclose(found, rows.T @ rows / 7, rtol=1e-4, atol=1e-5)
 
 

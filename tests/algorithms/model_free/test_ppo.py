@@ -36,18 +36,17 @@ def four_steps():
 def test_advantages_of_four_steps_by_hand(monkeypatch):
     """V = 2 everywhere, γ = λ = ½. Returns so far are 1, 2.5, 3, 5.5, of mean 3; their deviation divides rewards."""
     algorithm, state = new(discount=0.5, trace=0.5)
-    silent = jax.tree.map(jnp.zeros_like, state.value.net)
+    where = lambda s: s.learned.module.value.net  # noqa: E731
+    silent = jax.tree.map(jnp.zeros_like, where(state))
     silent = eqx.tree_at(lambda net: net.biases[-1], silent, jnp.full(1, 2.0))
-    state = eqx.tree_at(lambda s: s.value.net, state, silent)
+    state = eqx.tree_at(where, state, silent)
     rows = []
-    monkeypatch.setattr(
-        ppo, "minimize", lambda loss, learned, state, seen, *_: (rows.append(seen), (learned, state, {}))[1]
-    )
-    ppo.improve.__wrapped__(state, four_steps(), jnp.zeros((1, 4), int), algorithm.config)
+    monkeypatch.setattr(ppo, "minimize", lambda learned, loss, batch, *_: (rows.append(batch), (learned, {}))[1])
+    ppo.update.__wrapped__(state, four_steps(), jnp.zeros((1, 4), int), algorithm.config)
     deviation = ((4 + 0.25 + 0 + 6.25) / 4) ** 0.5
     first, second, third, fourth = (r / deviation - gap for r, gap in ((1, 1), (2, 2), (3, 1), (4, 1)))
-    wanted = [first + second / 4, second, third + fourth / 4, fourth]
-    np.testing.assert_allclose(rows[0].advantage, wanted, rtol=1e-5)
+    expected = [first + second / 4, second, third + fourth / 4, fourth]
+    np.testing.assert_allclose(rows[0].advantage, expected, rtol=1e-5)
     np.testing.assert_allclose(rows[0].value, 2.0)
     np.testing.assert_allclose(
         rows[0].log_prob, state.policy.distribution(rows[0].observation).log_prob(rows[0].action)
@@ -55,8 +54,8 @@ def test_advantages_of_four_steps_by_hand(monkeypatch):
 
 
 def test_a_value_that_moved_beyond_the_clip_range_has_the_larger_error():
-    now, before, wanted = jnp.array([2.5, 0.0, 1.1]), jnp.ones(3), jnp.full(3, 3.0)
-    found = float(ppo.clipped_error(now, before, wanted, 0.2))
+    now, before, expected = jnp.array([2.5, 0.0, 1.1]), jnp.ones(3), jnp.full(3, 3.0)
+    found = float(ppo.clipped_error(now, before, expected, 0.2))
     assert found == pytest.approx(((3 - 1.2) ** 2 + 3**2 + (3 - 1.1) ** 2) / 3)
 
 
@@ -65,10 +64,11 @@ def test_the_first_batch_is_learned_from_in_its_own_statistics(monkeypatch):
     algorithm, state = new()
     found = []
     monkeypatch.setattr(
-        ppo, "minimize", lambda loss, learned, state, seen, *_: (found.append((learned, seen)), (learned, state, {}))[1]
+        ppo, "minimize", lambda learned, loss, batch, *_: (found.append((learned.module, batch)), (learned, {}))[1]
     )
-    then, _ = ppo.improve.__wrapped__(state, four_steps(), jnp.zeros((1, 4), int), algorithm.config)
-    ((policy, value), rows) = found[0]
+    then, _ = ppo.update.__wrapped__(state, four_steps(), jnp.zeros((1, 4), int), algorithm.config)
+    ((learned, rows),) = found
+    policy, value = learned.policy, learned.value
     np.testing.assert_allclose(policy.observation.mean, four_steps().observation.mean((0, 1, 2)), rtol=1e-5)
     assert policy.observation.count == value.observation.count == then.policy.observation.count == 4
     np.testing.assert_allclose(
@@ -83,7 +83,8 @@ def test_new_statistics_change_no_action_and_no_value():
     some = 3 * random.normal(jax.random.key(3), (5, 2))
     assert (then.policy.observation.std != first.policy.observation.std).all()
     np.testing.assert_allclose(then.policy.distribution(some).mean, first.policy.distribution(some).mean, atol=1e-6)
-    np.testing.assert_allclose(then.value(some), first.value(some), atol=1e-5)
+    after, before = (each.learned.module.value(some) for each in (then, first))
+    np.testing.assert_allclose(after, before, atol=1e-5)
 
 
 LEARNS = {"episodes": 20, "n_epochs": 10, "learning_rate": 1e-2}

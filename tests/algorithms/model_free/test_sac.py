@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from onebody.algorithms import presets
-from onebody.algorithms.model_free import sac as sac_baseline
+from onebody.algorithms.model_free import sac
 from onebody.core import random
 from onebody.learning.off_policy import averaged, value
-from onebody.learning.sac import LatentPolicy
+from onebody.learning.sac import LatentPolicy, policy_network
 from onebody.learning.task_replay import Rows
 from onebody.runs import evaluate
 from onebody.tasks import registry
@@ -23,12 +23,12 @@ POINT = registry.make("point/goal")
 
 
 def new(**change):
-    algorithm = sac_baseline.SAC(POINT, dataclasses.replace(SMOKE, **change), Simulator(POINT))
+    algorithm = sac.SAC(POINT, dataclasses.replace(SMOKE, **change), Simulator(POINT))
     return algorithm, algorithm.init(jax.random.key(0))
 
 
 def test_log_density_of_an_action_is_that_of_the_change_of_variables():
-    policy = LatentPolicy(jax.random.key(0), 1, 0, 1, (8,))
+    policy = LatentPolicy(policy_network(jax.random.key(0), 1, 1, (8,)), jnp.zeros(0))
     observation, noise = jnp.ones((1, 1)), jnp.array([[0.3]])
     _, log_prob, before = policy.sample(observation, noise)
     edges = jnp.linspace(-0.9999, 0.9999, 200_001)
@@ -53,28 +53,26 @@ def test_terminal_states_have_no_value_and_others_their_discounted_one():
     ended = jnp.asarray(rng.integers(0, 2, (1, n)), jnp.float32)
     first = draw(2).at[..., 0].set(2 * ended - 1)  # the first number of an observation tells whether it is the end
     rows = Rows(first, draw(2), jnp.ones((1, n)), jnp.ones((1, n)), first * jnp.array([-1.0, 1.0]), ended)
-    learner, _ = sac_baseline.improve(state.learner, state.replay.begin(rows), jax.random.key(2), algorithm.config)
-    found = np.asarray(value(learner.critics[0], rows.observation, rows.action))
+    learner, _ = sac.gradient_steps(state.learner, state.replay.begin(rows), jax.random.key(2), algorithm.config)
+    found = np.asarray(value(learner.critics.module[0], rows.observation, rows.action))
     assert found[ended == 1].mean() == pytest.approx(1.0, abs=0.1)
     assert found[ended == 0].mean() > 1.25  # 1 + 0.5 × (1 + entropy)
 
 
 def test_targets_follow_slowly():
     _, state = new()
-    critics = jax.tree.map(lambda x: x + 1 if isinstance(x, jax.Array) else x, state.learner.critics)
-    moved = averaged(state.learner.critics, critics, 0.25)
-    np.testing.assert_allclose(moved[0].biases[0] - state.learner.critics[0].biases[0], 0.25, rtol=1e-5)
+    critics = state.learner.critics.module
+    moved = averaged(critics, jax.tree.map(lambda x: x + 1, critics), 0.25)
+    np.testing.assert_allclose(moved[0].biases[0] - critics[0].biases[0], 0.25, rtol=1e-5)
 
 
 def adapted(monkeypatch, stages):
     """The replay of each stage of adaptation, and the rows that each brought."""
     algorithm, state = new()
     replays, rows = [], []
-    improve, episodes = sac_baseline.improve, algorithm._episodes
-    monkeypatch.setattr(sac_baseline, "improve", lambda *inputs: (replays.append(inputs[1]), improve(*inputs))[1])
-    monkeypatch.setattr(
-        sac_baseline.SAC, "_episodes", lambda self, *inputs: (rows.append(found := episodes(*inputs)), found)[1]
-    )
+    improve, episodes = sac.gradient_steps, algorithm._episodes
+    monkeypatch.setattr(sac, "gradient_steps", lambda *inputs: (replays.append(inputs[1]), improve(*inputs))[1])
+    monkeypatch.setattr(sac.SAC, "_episodes", lambda self, *inputs: (rows.append(found := episodes(*inputs)), found)[1])
     for _ in itertools.islice(algorithm.adapt(state, jnp.array([[0.7, 0.0]]), jax.random.key(0)), stages + 1):
         pass
     return replays, [found for found, _ in rows]
@@ -85,15 +83,15 @@ def test_adaptation_draws_from_all_that_its_stages_brought(monkeypatch):
     together = jax.tree.map(lambda *x: jnp.concatenate(x, axis=1)[0], *rows)
     n, key = len(together.reward), jax.random.key(5)
     at = (random.uniform(key, (1, 50)) * n).astype(jnp.int32)
-    for found, wanted in zip(replays[-1].draw(key, jnp.zeros(1, jnp.int32), 50), together, strict=True):
-        np.testing.assert_array_equal(found, wanted[at])
+    for found, expected in zip(replays[-1].draw(key, jnp.zeros(1, jnp.int32), 50), together, strict=True):
+        np.testing.assert_array_equal(found, expected[at])
 
 
 def test_adaptation_forgets_the_oldest_stages_where_there_is_no_more_room(monkeypatch):
-    monkeypatch.setattr(sac_baseline, "REMEMBERED", 2)
+    monkeypatch.setattr(sac, "KEPT_STAGES", 2)
     replays, rows = adapted(monkeypatch, 4)
-    wanted = jnp.concatenate([rows[2].observation[0], rows[3].observation[0]])
-    np.testing.assert_array_equal(replays[-1].rows.observation, wanted)
+    expected = jnp.concatenate([rows[2].observation[0], rows[3].observation[0]])
+    np.testing.assert_array_equal(replays[-1].rows.observation, expected)
     assert replays[-1].n_visits[0] == 2
 
 

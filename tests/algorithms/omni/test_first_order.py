@@ -14,16 +14,19 @@ from onebody.learning.policies import ConditionedPolicy
 
 CONFIG = FirstOrderConfig(hidden=(16, 16), batch=32, window=4, entropy=0.01)
 SILENT = jnp.zeros((0, 32, 2))
-"""no noisy copies, so that the gradient does not see the end of an episode"""
+"""No noisy copies, so that the gradient does not see the end of an episode"""
+KEY = jax.random.key(0)
+"""Of a deterministic model"""
 
 
-def model(observation, action):
+def model(key, observation, action):
     return observation + 0.3 * jnp.sin(observation) * 0.1 + 0.1 * action
 
 
-def judge(observation, action, following, tasks):
+def outcome(observation, action, next_observation, tasks):
     """A smooth reward; an episode ends where the first coordinate passes one."""
-    return -jnp.sum((following - tasks) ** 2, -1) - 0.1 * jnp.sum(action**2, -1), following[:, 0] > 1.0
+    reward = -jnp.sum((next_observation - tasks) ** 2, -1) - 0.1 * jnp.sum(action**2, -1)
+    return reward, next_observation[:, 0] > 1.0
 
 
 def problem(seed=0, n=32):
@@ -40,16 +43,17 @@ def test_the_gradient_is_that_of_finite_differences():
     """Through model, reward, squashing, entropy and terminal value, with rows that end on their way."""
     start, tasks = problem()
     one = agent()
-    parameters, fixed = eqx.partition(one.policy.net, trainable(one.policy.net))
+    policy = one.policy.module
+    parameters, fixed = eqx.partition(policy, trainable(policy))
     noise = random.normal(jax.random.key(3), (CONFIG.window, 32, 2))
     flat, unflatten = jax.flatten_util.ravel_pytree(parameters)
     direction = random.normal(jax.random.key(4), flat.shape)
 
     @jax.jit
     def objective(flat):
-        policy = eqx.tree_at(lambda p: p.net, one.policy, eqx.combine(unflatten(flat), fixed))
-        windows = first_order.imagine(policy, model, judge, start, tasks, noise, SILENT, CONFIG)
-        return first_order.surrogate(windows, one.targets, tasks, CONFIG)
+        moved = eqx.combine(unflatten(flat), fixed)
+        windows = first_order.imagine(moved, model, outcome, start, tasks, noise, SILENT, KEY, CONFIG)
+        return first_order.objective(windows, one.targets, tasks, CONFIG)
 
     exact = jnp.vdot(jax.grad(objective)(flat), direction)
     step = 1e-2 / jnp.linalg.norm(direction)
@@ -60,7 +64,9 @@ def test_the_gradient_is_that_of_finite_differences():
 
 def test_the_objective_stops_at_the_end_of_an_episode():
     start, tasks = problem()
-    windows = first_order.imagine(agent().policy, model, judge, start, tasks, jnp.zeros((4, 32, 2)), SILENT, CONFIG)
+    windows = first_order.imagine(
+        agent().policy.module, model, outcome, start, tasks, jnp.zeros((4, 32, 2)), SILENT, KEY, CONFIG
+    )
     ended = np.asarray(windows.terminated).cumsum(0)
     alive = np.concatenate([np.ones((1, 32)), 1.0 - (ended > 0)])[:4]
     np.testing.assert_array_equal(windows.alive, alive)
@@ -75,7 +81,7 @@ def test_the_objective_stops_at_the_end_of_an_episode():
             last = agent().targets(windows.next_observation[3, row], tasks[row])
             total += CONFIG.discount**4 * float(last.min())
         by_hand.append(total / 4)
-    found = first_order.surrogate(windows, agent().targets, tasks, CONFIG)
+    found = first_order.objective(windows, agent().targets, tasks, CONFIG)
     np.testing.assert_allclose(found, np.mean(by_hand), rtol=1e-5)
 
 
@@ -98,8 +104,8 @@ def test_noisy_copies_have_the_slope_of_the_probability_of_an_end():
 def reached_on_a_cliff(draws):
     """Steps, of 40, that a policy survives that has learned where reward rises up to a cliff at 1."""
     config = FirstOrderConfig(hidden=(32, 32), batch=64, window=6, learning_rate=2e-3, end_draws=draws, end_noise=0.1)
-    towards = lambda observation, action: observation + 0.25 * action  # noqa: E731
-    over = lambda observation, action, following, tasks: (1.0 + 2.0 * following[:, 0], following[:, 0] > 1.0)  # noqa: E731
+    towards = lambda key, observation, action: observation + 0.25 * action  # noqa: E731
+    over = lambda observation, action, after, tasks: (1.0 + 2.0 * after[:, 0], after[:, 0] > 1.0)  # noqa: E731
     one = new_agent(jax.random.key(0), Normalizer(1), Normalizer(0), 1, config)
 
     def step(one, key):
@@ -108,7 +114,10 @@ def reached_on_a_cliff(draws):
 
     one, _ = jax.jit(lambda one, keys: jax.lax.scan(step, one, keys))(one, jax.random.split(jax.random.key(1), 400))
     start, still, silent = jnp.array([[-0.5], [0.5]]), jnp.full((40, 2, 1), 0.0), jnp.zeros((0, 2, 1))
-    return first_order.imagine(one.policy, towards, over, start, jnp.zeros((2, 0)), still, silent, config).alive.sum(0)
+    windows = first_order.imagine(
+        one.policy.module, towards, over, start, jnp.zeros((2, 0)), still, silent, KEY, config
+    )
+    return windows.alive.sum(0)
 
 
 def test_the_end_of_an_episode_is_avoided_where_the_gradient_sees_it():
@@ -139,13 +148,13 @@ def test_td_lambda_by_hand():
 def test_updates_improve_the_policy_for_every_task():
     """A point that is to go to its task; values learn what the policy reaches."""
     config = dataclasses.replace(CONFIG, hidden=(32, 32), batch=64, window=8, learning_rate=3e-3)
-    far = lambda observation, action, following, tasks: (  # noqa: E731
-        -jnp.sum((following - tasks) ** 2, -1),
+    far = lambda observation, action, next_observation, tasks: (  # noqa: E731
+        -jnp.sum((next_observation - tasks) ** 2, -1),
         jnp.zeros(len(tasks), bool),
     )
 
     @jax.jit
-    def improve(one, key):
+    def update(one, key):
         start, tasks = problem(0, 64)
         tasks = random.uniform(key, (64, 2), low=-1.0)
         return first_order.update(one, model, far, start, tasks, key, config)[0]
@@ -157,9 +166,9 @@ def test_updates_improve_the_policy_for_every_task():
         if i % 150 == 0:
             position = start
             for _ in range(30):
-                position = model(position, one.policy(position, tasks, (), jnp.zeros((32, 2)))[0])
+                position = model(KEY, position, one.policy.module(position, tasks, (), jnp.zeros((32, 2)))[0])
             distance.append(float(jnp.linalg.norm(position - tasks, axis=-1).mean()))
-        one = improve(one, jax.random.key(i))
+        one = update(one, jax.random.key(i))
     assert distance[0] > 0.8 and distance[1] < 0.3
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from onebody.algorithms import presets
-from onebody.algorithms.omni import first_order, omni
+from onebody.algorithms.omni import first_order, omni, prediction
 from onebody.algorithms.omni.first_order import FirstOrderConfig
 from onebody.core import random
 from onebody.core.errors import OnebodyError
@@ -77,7 +77,7 @@ def test_half_of_the_episodes_are_of_the_deterministic_policy_that_is_promised()
     after, metrics = algorithm._collect(state, tasks, jax.random.key(1))
     rows = after.data.observation[: 4 * FAMILY.horizon].reshape(4, FAMILY.horizon, -1)
     actions = after.data.action[: 4 * FAMILY.horizon].reshape(4, FAMILY.horizon, -1)
-    means = jnp.tanh(state.agent.policy.distribution(rows, tasks[:, None]).mean)
+    means = jnp.tanh(state.agent.policy.module.distribution(rows, tasks[:, None]).mean)
     away = np.abs(actions - means).max(axis=(1, 2))
     np.testing.assert_allclose(away[[0, 2]], 0, atol=1e-5)
     assert (away[[1, 3]] > 0.3).all()
@@ -101,13 +101,13 @@ def test_new_statistics_change_neither_actions_nor_values():
     state, _ = algorithm.step(algorithm.init(jax.random.key(0)), jax.random.key(1))
     agent, tasks = state.agent, FAMILY.space.sample(jax.random.key(2), 30)
     noise = random.normal(jax.random.key(3), (30, FAMILY.body.observation_size))
-    observation = agent.policy.observation.inverse(0.5 + 1.5 * noise)
-    moved = agent.policy.observation.update(observation)
+    observation = agent.policy.module.observation.inverse(0.5 + 1.5 * noise)
+    moved = agent.policy.module.observation.update(observation)
     renewed = first_order.renormalize(agent, moved)
-    np.testing.assert_array_equal(renewed.policy.observation.mean, moved.mean)
-    for old, new in ((agent.values, renewed.values), (agent.targets, renewed.targets)):
+    np.testing.assert_array_equal(renewed.policy.module.observation.mean, moved.mean)
+    for old, new in ((agent.values.module, renewed.values.module), (agent.targets, renewed.targets)):
         np.testing.assert_allclose(old(observation, tasks), new(observation, tasks), rtol=1e-4, atol=1e-4)
-    old, new = (each.policy.distribution(observation, tasks) for each in (agent, renewed))
+    old, new = (each.policy.module.distribution(observation, tasks) for each in (agent, renewed))
     np.testing.assert_allclose(old.mean, new.mean, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(old.log_std, new.log_std, rtol=1e-4, atol=1e-4)
 
@@ -148,20 +148,20 @@ def test_refinement_and_stages_go_on_from_the_conditioned_policy():
 
 
 def test_a_refined_policy_is_the_best_predicted_so_far(monkeypatch):
-    """Practice that helps, harms, helps and harms; the policies' first weight says which they are."""
-    algorithm, returns, practised = make(), iter([1.0, 3.0, 2.0, 4.0, 0.0]), itertools.count(1.0)
+    """Optimisation that helps, harms, helps and harms; the policies' first weight says which they are."""
+    algorithm, returns, numbers = make(), iter([1.0, 3.0, 2.0, 4.0, 0.0]), itertools.count(1.0)
     first_weight = lambda policy: policy.net.weights[0].ravel()[0]  # noqa: E731
-    promise = omni.OMNI._promise
+    adapted = omni.OMNI._adapted
 
-    def practise(self, state, *_):
-        number, where = next(practised), lambda s: s.agent.policy.net.weights[0]
+    def optimize(self, state, *_):
+        number, where = next(numbers), lambda s: s.agent.policy.module.net.weights[0]
         return eqx.tree_at(where, state, jnp.full_like(where(state), number)), {}
 
     def told(self, *arguments):
-        return promise(self, *arguments)._replace(predicted_return=jnp.array([next(returns)]))
+        return adapted(self, *arguments)._replace(predicted_return=jnp.array([next(returns)]))
 
-    monkeypatch.setattr(omni.OMNI, "_practise", practise)
-    monkeypatch.setattr(omni.OMNI, "_promise", told)
+    monkeypatch.setattr(omni.OMNI, "_optimize", optimize)
+    monkeypatch.setattr(omni.OMNI, "_adapted", told)
     refined = algorithm.refine(algorithm.init(jax.random.key(0)), jnp.array([0.9, -0.9]), jax.random.key(0))
     found = [adapted for _, adapted in zip(range(5), refined)]
     assert [float(each.predicted_return[0]) for each in found] == [1.0, 3.0, 3.0, 4.0, 4.0]
@@ -173,7 +173,7 @@ def test_tasks_to_collect_can_be_chosen(collect):
     """Of five times as many draws, those where the members disagree most, or those of the lowest predicted returns."""
     algorithm = make(dataclasses.replace(SMOKE, collect=collect))
     state, _ = algorithm.step(algorithm.init(jax.random.key(0)), jax.random.key(1))
-    chosen = algorithm._tasks(state, jax.random.key(2))
+    chosen = algorithm._choose_tasks(state, jax.random.key(2))
     task_key, predict_key, _ = jax.random.split(jax.random.key(2), 3)
     drawn = FAMILY.space.sample(task_key, omni.CANDIDATES * SMOKE.real_episodes)
     expected, novelty = algorithm._expected(state, drawn, predict_key)
@@ -184,7 +184,7 @@ def test_tasks_to_collect_can_be_chosen(collect):
 
 
 def test_tasks_go_up_the_gap_inside_the_models(monkeypatch):
-    """A gap that is known: what practice adds at ψ is ψ₁. The widest of the draws go further up, and stay inside."""
+    """A known gap: what optimisation adds at ψ is ψ₁. The widest of the draws go further up, and stay inside."""
     algorithm = make(dataclasses.replace(SMOKE, collect="gap"))
     state, _ = algorithm.step(algorithm.init(jax.random.key(0)), jax.random.key(1))
     before = algorithm.simulator.samples
@@ -193,7 +193,7 @@ def test_tasks_go_up_the_gap_inside_the_models(monkeypatch):
         return jnp.where(agent is state, 0.0, tasks[:, 0]), None
 
     monkeypatch.setattr(omni.OMNI, "_expected", expected)
-    chosen = np.sort(algorithm._tasks(state, jax.random.key(2))[:, 0])
+    chosen = np.sort(algorithm._choose_tasks(state, jax.random.key(2))[:, 0])
     drawn = FAMILY.space.sample(jax.random.split(jax.random.key(2), 3)[0], omni.CANDIDATES * SMOKE.real_episodes)
     widest = np.sort(drawn[:, 0])[-SMOKE.real_episodes :]
     assert len(chosen) == SMOKE.real_episodes and (chosen >= widest - 1e-6).all() and chosen.mean() > widest.mean()
@@ -213,9 +213,9 @@ def test_a_task_does_not_depend_on_the_tasks_beside_it():
 def test_an_interval_takes_in_the_members_and_past_errors():
     """Members at 8 and 12: 2 deviations are 4; of errors from -10 to 0 the 5% quantile is -9.5."""
     returns, errors = jnp.array([[8.0, 10.0], [12.0, 10.0]]), jnp.linspace(-10.0, 0.0, 41)
-    found = omni._interval(returns, errors)
+    found = prediction.interval(returns, errors)
     np.testing.assert_allclose(found, [[10 - np.hypot(9.5, 4), 14], [0.5, 10]], atol=1e-4)
-    np.testing.assert_allclose(omni._interval(returns, jnp.zeros(4)), [[6, 14], [10, 10]], atol=1e-4)
+    np.testing.assert_allclose(prediction.interval(returns, jnp.zeros(4)), [[6, 14], [10, 10]], atol=1e-4)
 
 
 def test_past_errors_are_remembered_until_the_reward_is_another():

@@ -12,7 +12,8 @@ import pytest
 from onebody.algorithms import presets
 from onebody.algorithms.slbo import active_smt
 from onebody.algorithms.slbo.slbo import imagined_return
-from onebody.learning.dynamics import Dynamics, loss
+from onebody.learning.dynamics import Dynamics, loss, new_dynamics
+from onebody.learning.train_state import TrainState
 from onebody.runs import evaluate
 from onebody.tasks import registry
 from onebody.worlds.imagination import Imagination
@@ -53,9 +54,9 @@ def test_tasks_below_the_quantile_of_the_first_ratings_are_skipped(rating):
 def test_of_tasks_that_are_all_known_the_highest_rating_is_taken(monkeypatch):
     algorithm, rated = active(tries=5), []
     state = algorithm.step(algorithm.init(jax.random.key(0)), jax.random.key(1))[0]
-    state = dataclasses.replace(state, ratings=jnp.full(1, 1e6), rated=jnp.array(1))
+    state = dataclasses.replace(state, ratings=jnp.full(1, 1e6), n_rated=jnp.array(1))
 
-    def rate(self, shared, shadow, agents, task, key):
+    def rate(self, shared, second, agents, task, key):
         rated.append((float(task[0, 0]), agents))
         return shared, agents, rated[-1][0]
 
@@ -71,8 +72,8 @@ def test_a_rating_is_positive_where_the_model_promises_too_much():
     state = algorithm.step(algorithm.init(jax.random.key(0)), jax.random.key(1))[0].shared
     goal = jnp.array([[0.5, -0.5]])
     agents = algorithm.smt.warm_up(state, goal, jax.random.key(2))[1]
-    dreams = eqx.tree_at(lambda s: s.model, state, AtGoal(jax.random.key(0), 2, 2, ACTIVE.smt.slbo.model))
-    world = Imagination(FAMILY, dreams.model, dreams.starts)
+    dreams = eqx.tree_at(lambda s: s.model.module, state, at_goal())
+    world = Imagination(FAMILY, dreams.model.module, dreams.starts)
     assert float(imagined_return(world, agents.policy, goal, jax.random.key(3), 4)[0]) == pytest.approx(0.0, abs=1e-3)
     monitored = algorithm._rate(dreams, None, agents, goal, jax.random.key(3))
     real = evaluate.real_return(FAMILY, agents.policy, goal).mean()
@@ -86,35 +87,43 @@ def test_a_rating_by_two_models_is_how_far_apart_their_imagined_returns_are():
     state = algorithm.step(algorithm.init(jax.random.key(0)), jax.random.key(1))[0]
     goal, key = jnp.array([[0.5, -0.5]]), jax.random.key(3)
     shared, agents = algorithm.smt.warm_up(state.shared, goal, jax.random.key(2))
-    world = Imagination(FAMILY, shared.model, shared.starts)
+    world = Imagination(FAMILY, shared.model.module, shared.starts)
     imagined = float(imagined_return(world, agents.policy, goal, key, ACTIVE.smt.slbo.imagined_episodes)[0])
-    for model, wanted in ((AtGoal(key, 2, 2, ACTIVE.smt.slbo.model), -imagined), (shared.model, 0.0)):
-        shadow = active_smt.Shadow(model, state.shadow.optimizer)
-        assert algorithm._rate(shared, shadow, agents, goal, key)[2] == pytest.approx(wanted, abs=1e-2)
+    for model, expected in ((at_goal(), -imagined), (shared.model.module, 0.0)):
+        second = TrainState(model, state.second_model.optimizer_state)
+        assert algorithm._rate(shared, second, agents, goal, key)[2] == pytest.approx(expected, abs=1e-2)
     assert imagined < -5 and algorithm.simulator.samples == state.shared.data.size
 
 
 def test_the_second_model_is_a_network_of_its_own_that_learns_as_much():
     algorithm = active()
     state = algorithm.init(jax.random.key(0))
-    assert active(rating="real").init(jax.random.key(0)).shadow is None
+    assert active(rating="real").init(jax.random.key(0)).second_model is None
     for i in range(3):
-        first, second = state.shared, state.shadow
-        for ours, other in zip(first.model.net.weights, second.model.net.weights, strict=True):
+        first, second = state.shared.model, state.second_model
+        for ours, other in zip(first.module.net.weights, second.module.net.weights, strict=True):
             assert not np.allclose(ours, other, rtol=0.1)
-        assert optax.tree.get(first.optimizer, "count") == optax.tree.get(second.optimizer, "count")
-        np.testing.assert_array_equal(first.model.difference.std, second.model.difference.std)
+        counts = (optax.tree.get(each.optimizer_state, "count") for each in (first, second))
+        assert next(counts) == next(counts)
+        np.testing.assert_array_equal(first.module.difference.std, second.module.difference.std)
+        data = state.shared.data
         state, metrics = algorithm.step(state, jax.random.key(i))
     assert metrics["task/rating"] > 0
-    windows = first.data.windows(jax.random.key(5), 512, 2)
-    untrained = eqx.tree_at(lambda model: model.net, first.model, algorithm.init(jax.random.key(0)).shadow.model.net)
-    ours, others, least = (float(loss(model, windows)) for model in (first.model, second.model, untrained))
+    windows = data.windows(jax.random.key(5), 512, 2)
+    net = algorithm.init(jax.random.key(0)).second_model.module.net
+    untrained = eqx.tree_at(lambda model: model.net, first.module, net)
+    ours, others, least = (float(loss(model, windows)) for model in (first.module, second.module, untrained))
     assert others == pytest.approx(ours, rel=0.05) and others != ours and max(ours, others) < 0.9 * least
 
 
 class AtGoal(Dynamics):
-    def __call__(self, observation, action):
+    def predict(self, observation, action):
         return jnp.broadcast_to(jnp.array([0.5, -0.5]), observation.shape)
+
+
+def at_goal():
+    model = new_dynamics(jax.random.key(0), 2, 2, ACTIVE.smt.slbo.model)
+    return AtGoal(model.net, model.observation, model.difference)
 
 
 def test_there_is_room_for_every_rated_episode():

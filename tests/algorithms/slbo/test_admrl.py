@@ -53,9 +53,9 @@ def test_the_task_goes_up_the_gradient_and_stays_in_the_space(two_steps):
 
 
 @pytest.mark.parametrize(
-    ("residual", "wanted"), [(0.1, [0.5, 3.0]), (0.9, [0.3, 2.5])], ids=["both terms", "not solved: the direct one"]
+    ("residual", "expected"), [(0.1, [0.5, 3.0]), (0.9, [0.3, 2.5])], ids=["both terms", "not solved: the direct one"]
 )
-def test_the_step_by_hand(two_steps, monkeypatch, residual, wanted):
+def test_the_step_by_hand(two_steps, monkeypatch, residual, expected):
     """From (0.2, 2) in [-1, 1] x [1, 3] (half: 1): direct (0.1, 0.5), implicit (0.2, 5), at a rate of 1, cut off at 3.
     A space of twice the length doubles a step twice: by its unit, and by the gradient in it."""
     _, (_, second, _), _ = two_steps
@@ -64,11 +64,11 @@ def test_the_step_by_hand(two_steps, monkeypatch, residual, wanted):
     monkeypatch.setattr(admrl, "_gradient", lambda *_: terms)
     state = dataclasses.replace(second, task=jnp.array([[0.2, 2.0]]))
     after, metrics = make(family).step(state, jax.random.key(2))
-    np.testing.assert_allclose(after.task[0], wanted, rtol=1e-5)
+    np.testing.assert_allclose(after.task[0], expected, rtol=1e-5)
     assert metrics["gap/solved"] == (residual < 0.5) and metrics["gap/residual"] == pytest.approx(residual)
     wide = dataclasses.replace(family, space=Box((-2.0, -100.0), (2.0, 300.0)))
     after, _ = make(wide, rate=0.25).step(state, jax.random.key(2))
-    assert float(after.task[0, 0]) == pytest.approx(0.2 + 0.25 * 4 * (wanted[0] - 0.2), rel=1e-5)
+    assert float(after.task[0, 0]) == pytest.approx(0.2 + 0.25 * 4 * (expected[0] - 0.2), rel=1e-5)
 
 
 def test_conjugate_gradient_that_diverges_is_reported_and_the_step_is_made_of_the_direct_terms(two_steps):
@@ -95,7 +95,10 @@ def test_the_task_flees_from_where_the_trained_policy_is_no_better_to_where_it_i
     algorithm, (_, second, _), _ = two_steps
     goal, key = jnp.array([[0.4, 0.4]]), jax.random.key(1)
     shared, agents = algorithm.smt.warm_up(second.shared, goal, jax.random.key(0))
-    world, policies = Imagination(FAMILY, shared.model, shared.starts), (steady(agents, 0.0), steady(agents, 0.5))
+    world, policies = (
+        Imagination(FAMILY, shared.model.module, shared.starts),
+        (steady(agents, 0.0), steady(agents, 0.5)),
+    )
     seen = [rollout(Simulator(FAMILY), agents.policy, goal, key, episodes=4) for agents in policies]
     for warm, best, sign in ((0, 1, 1.0), (1, 0, -1.0)):
         task, metrics = algorithm._ascend(world, goal, policies[warm], seen[warm], seen[best], key, untrained=True)
@@ -252,7 +255,7 @@ def test_a_space_without_gradients_is_refused(tasks):
 
 
 def test_a_gradient_that_is_not_finite_is_refused():
-    def root(observation, action, following, task):
+    def root(observation, action, next_observation, task):
         return jnp.sqrt(jnp.sum(0.0 * task))
 
     family = dataclasses.replace(FAMILY, id="test/root", reward=root)
@@ -261,8 +264,8 @@ def test_a_gradient_that_is_not_finite_is_refused():
 
 
 def test_a_reward_without_a_gradient_in_the_task_is_refused():
-    def steps(observation, action, following, task):
-        return -jnp.sum(jnp.round(following - task))
+    def steps(observation, action, next_observation, task):
+        return -jnp.sum(jnp.round(next_observation - task))
 
     family = dataclasses.replace(FAMILY, id="test/steps", space=Box((-1.0, -1.0), (1.0, 1.0)), reward=steps)
     with pytest.raises(OnebodyError, match="test/steps has no gradient in its task at any of"):

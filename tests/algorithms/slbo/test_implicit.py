@@ -136,7 +136,7 @@ def test_what_follows_an_episode_that_ends_early_does_not_count():
     other = seen._replace(next_observation=jnp.where(later[..., None], 9.0, seen.next_observation))
     for derivative in (jax.grad, jax.hessian):
         found = [
-            derivative(implicit.surrogate)(implicit.flat(policy), PSI, policy, value_of(1), FAMILY, rows, CONFIG)
+            derivative(implicit.dice_objective)(implicit.flat(policy), PSI, policy, value_of(1), FAMILY, rows, CONFIG)
             for rows in (seen, other)
         ]
         np.testing.assert_allclose(*found, rtol=1e-4, atol=1e-5)
@@ -153,7 +153,7 @@ def many():
 
 
 def slope(theta, psi, seen, value):
-    return jax.grad(implicit.surrogate)(theta, psi, policy_of(THETA), value, FAMILY, seen, CONFIG)
+    return jax.grad(implicit.dice_objective)(theta, psi, policy_of(THETA), value, FAMILY, seen, CONFIG)
 
 
 @pytest.mark.parametrize("seed", [None, 3])
@@ -218,12 +218,12 @@ def test_the_response_solves_the_damped_normal_equations():
     seen = seen._replace(terminated=seen.truncated, truncated=seen.terminated)
 
     def own_slope(theta, psi):
-        return jax.grad(implicit.surrogate)(theta, psi, policy_of(THETA), value_of(3), FAMILY, seen, config)
+        return jax.grad(implicit.dice_objective)(theta, psi, policy_of(THETA), value_of(3), FAMILY, seen, config)
 
     hessian, cross = jax.jacfwd(own_slope)(THETA, PSI), jax.jacfwd(own_slope, argnums=1)(THETA, PSI)
     found = implicit.response(policy_of(THETA), value_of(3), PSI, FAMILY, seen, config)
-    wanted = jnp.linalg.solve(hessian @ hessian / 2 + 0.1 * jnp.eye(2), -hessian @ cross / 2)
-    np.testing.assert_allclose(found.jacobian, wanted, rtol=1e-3)
+    expected = jnp.linalg.solve(hessian @ hessian / 2 + 0.1 * jnp.eye(2), -hessian @ cross / 2)
+    np.testing.assert_allclose(found.jacobian, expected, rtol=1e-3)
 
 
 def test_cross_terms_fade_with_each_step_between_two():
@@ -237,14 +237,14 @@ def test_cross_terms_fade_with_each_step_between_two():
     def log_prob(theta, t):
         return policy_of(theta).distribution(seen.observation[t]).log_prob(seen.action[t])[0]
 
-    wanted = jnp.zeros((2, 2))
+    expected = jnp.zeros((2, 2))
     slopes = [jax.grad(log_prob)(THETA, t) for t in range(TIME)]
     for t in range(TIME):
         before = sum((0.5 ** (t - j) * slopes[j] for j in range(t)), jnp.zeros(2))
         outer = jnp.outer(slopes[t], slopes[t]) + jnp.outer(slopes[t], before) + jnp.outer(before, slopes[t])
-        wanted += advantage[t] * (outer + jax.hessian(log_prob)(THETA, t)) / TIME
-    found = jax.hessian(implicit.surrogate)(THETA, PSI, policy_of(THETA), value, FAMILY, seen, config)
-    np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4)
+        expected += advantage[t] * (outer + jax.hessian(log_prob)(THETA, t)) / TIME
+    found = jax.hessian(implicit.dice_objective)(THETA, PSI, policy_of(THETA), value, FAMILY, seen, config)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 
 def undiscounted(theta, psi, gain=REAL):

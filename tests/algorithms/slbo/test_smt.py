@@ -7,7 +7,7 @@ import pytest
 
 from onebody.algorithms import presets
 from onebody.algorithms.slbo import slbo, smt
-from onebody.algorithms.slbo.slbo import StageConfig, learn_from
+from onebody.algorithms.slbo.slbo import StageConfig, add_data
 from onebody.core import random
 from onebody.core.errors import OnebodyError
 from onebody.runs import evaluate
@@ -71,12 +71,12 @@ def test_samples_from_elsewhere_change_neither_actions_nor_values():
     shared, agents = algorithm.warm_up(state, jnp.array([[0.5, 0.5]]), jax.random.key(2))
     seen = rollout(algorithm.simulator, agents.policy, jnp.zeros((1, 2)), jax.random.key(3), episodes=4)
     far = seen._replace(observation=seen.observation - 2.0, next_observation=seen.next_observation - 2.0)
-    found, after, _ = learn_from(shared, agents, far)
-    assert float(jnp.abs(found.model.observation.mean - shared.model.observation.mean).max()) > 0.3
+    found, after, _ = add_data(shared, agents, far)
+    assert float(jnp.abs(found.model.module.observation.mean - shared.model.module.observation.mean).max()) > 0.3
     x = random.normal(jax.random.key(4), (1, 10, 2))
     one, other = (jax.tree.map(lambda x: x[0], a) for a in (agents, after))
     np.testing.assert_allclose(other.policy.distribution(x[0]).mean, one.policy.distribution(x[0]).mean, atol=1e-5)
-    np.testing.assert_allclose(other.value(x[0]), one.value(x[0]), atol=1e-4)
+    np.testing.assert_allclose(other.value.module(x[0]), one.value.module(x[0]), atol=1e-4)
 
 
 def test_the_same_seed_gives_the_same_bytes():

@@ -20,13 +20,14 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PyTree
+import optax
+from jaxtyping import Array, Float
 
 from onebody.algorithms.protocol import Adapted, AlgorithmSpec, Metrics
 from onebody.core import random
@@ -35,10 +36,11 @@ from onebody.core.gaussian import Gaussian, standard
 from onebody.core.nets import MLP
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key
-from onebody.learning.off_policy import averaged, descend, new_optimizer, repeated, value
+from onebody.learning.off_policy import averaged, repeated, value
 from onebody.learning.policies import for_each
-from onebody.learning.sac import LatentPolicy, network
+from onebody.learning.sac import LatentPolicy, network, policy_network
 from onebody.learning.task_replay import Rows, TaskReplay
+from onebody.learning.train_state import TrainState
 from onebody.tasks.family import TaskFamily
 from onebody.tasks.space import training_tasks
 from onebody.worlds.check import check_hidden
@@ -109,25 +111,28 @@ class Config:
         at_most(1, self, "discount", "target_rate")
 
 
-class Nets(eqx.Module):
-    """What learns."""
+class EncoderAndCritics(eqx.Module):
+    """The context encoder and both critics, which one optimiser trains."""
 
     encoder: MLP
-    actor: LatentPolicy
     critics: tuple[MLP, MLP]
-    value: MLP
-    target: MLP
 
 
 class Learner(eqx.Module):
-    """The same, and what the optimisers of encoder and critics, of the value, and of the policy remember."""
+    """All networks, with their optimisers."""
 
-    nets: Nets
-    optimizers: tuple[PyTree, PyTree, PyTree]
+    encoder_and_critics: TrainState[EncoderAndCritics]
+    value: TrainState[MLP]
+    policy: TrainState[MLP]
+    target_value: MLP
+
+    @property
+    def encoder(self) -> MLP:
+        return self.encoder_and_critics.module.encoder
 
 
 class State(eqx.Module):
-    """Everything of a training."""
+    """State of a training run."""
 
     learner: Learner
     replay: TaskReplay
@@ -150,62 +155,79 @@ def product(one: Gaussian, other: Gaussian) -> Gaussian:
 
 
 def context(rows: Rows, dynamics_vary: bool) -> Float[Array, "*axes feature"]:
-    """What the encoder sees of transitions: the next state only where dynamics tell of the task, too."""
+    """The encoder's inputs: the next state only where dynamics depend on the task, too."""
     last = (rows.next_observation,) if dynamics_vary else ()
     return jnp.concatenate([rows.observation, rows.action, rows.signal[..., None], *last], axis=-1)
+
+
+class Batch(NamedTuple):
+    """What a gradient step is made from."""
+
+    context: Float[Array, "task context feature"]
+    rows: Rows
+    """transitions from the replay buffer [task, row, ...]"""
+    latent_noise: Float[Array, "task latent"]
+    action_noise: Float[Array, "task row action"]
+
+
+def critic_loss(
+    nets: EncoderAndCritics, batch: Batch, target_value: MLP, config: Config
+) -> tuple[Array, tuple[Array, dict[str, Array]]]:
+    """Line 6's L_Q + λ KL(q_φ(z | c) ‖ N(0, I)); also z of each row, and metrics."""
+    rows, belief = batch.rows, posterior(nets.encoder, batch.context)
+    z = jnp.repeat(belief.sample(batch.latent_noise)[:, None], rows.reward.shape[1], axis=1)
+    next_value = value(target_value, rows.next_observation, jax.lax.stop_gradient(z))
+    target = config.reward_scale * rows.reward + config.discount * (1 - rows.terminated) * next_value
+    errors = [jnp.mean((value(q, rows.observation, rows.action, z) - target) ** 2) for q in nets.critics]
+    kl = belief.kl(standard(*belief.mean.shape)).sum()
+    metrics = {"critic/error": jnp.sqrt(sum(errors) / 2), "encoder/kl": kl / len(belief.mean)}
+    return sum(errors) + config.kl * kl, (z, metrics)
+
+
+def policy_loss(
+    net: MLP, critics: tuple[MLP, MLP], batch: Batch, z: Array, config: Config
+) -> tuple[Array, tuple[Array, Array]]:
+    """Line 6's log π - min Q, with a penalty of large means and log standard deviations; also min Q and log π."""
+    action, log_prob, before_tanh = LatentPolicy(net, z).sample(batch.rows.observation, batch.action_noise)
+    smallest = jnp.minimum(*(value(q, batch.rows.observation, action, z) for q in critics))
+    penalty = jnp.mean(before_tanh.mean**2) + jnp.mean(before_tanh.log_std**2)
+    return jnp.mean(log_prob - smallest) + config.regularization * penalty, (smallest, log_prob)
+
+
+def value_loss(net: MLP, rows: Rows, z: Array, target: Array) -> tuple[Array, None]:
+    """Mean squared error of V from min Q - log π."""
+    return jnp.mean((value(net, rows.observation, z) - target) ** 2), None
 
 
 def update(
     learner: Learner, replay: TaskReplay, key: Key, config: Config, dynamics_vary: bool
 ) -> tuple[Learner, dict[str, Array]]:
     """Lines 5-6."""
-    nets = learner.nets
     task_key, context_key, batch_key, latent_key, action_key = jax.random.split(key, 5)
     tasks = random.randint(task_key, (config.meta_batch,), 0, len(replay.n_visits))
-    seen = context(replay.draw_recent(context_key, tasks, config.context_rows), dynamics_vary)
-    rows = replay.draw(batch_key, tasks, config.batch)
+    recent, rows = (
+        replay.draw_recent(context_key, tasks, config.context_rows),
+        replay.draw(batch_key, tasks, config.batch),
+    )
     latent_noise = random.normal(latent_key, (config.meta_batch, config.latent))
-    noise = random.normal(action_key, rows.action.shape)
+    batch = Batch(context(recent, dynamics_vary), rows, latent_noise, random.normal(action_key, rows.action.shape))
+    adam = optax.adam(config.learning_rate)
 
-    def critic_loss(parts: tuple[MLP, tuple[MLP, MLP]]) -> tuple[Array, tuple[Array, dict[str, Array]]]:
-        encoder, critics = parts
-        belief = posterior(encoder, seen)
-        z = jnp.repeat(belief.sample(latent_noise)[:, None], config.batch, axis=1)
-        following = value(nets.target, rows.next_observation, jax.lax.stop_gradient(z))
-        wanted = config.reward_scale * rows.reward + config.discount * (1 - rows.terminated) * following
-        errors = [jnp.mean((value(q, rows.observation, rows.action, z) - wanted) ** 2) for q in critics]
-        kl = belief.kl(standard(*belief.mean.shape)).sum()
-        metrics = {"critic/error": jnp.sqrt(sum(errors) / 2), "encoder/kl": kl / len(tasks)}
-        return sum(errors) + config.kl * kl, (z, metrics)
-
-    parts = nets.encoder, nets.critics
-    (_, (z, metrics)), gradient = eqx.filter_value_and_grad(critic_loss, has_aux=True)(parts)
-    (encoder, critics), critic_state = descend(config.learning_rate, parts, gradient, learner.optimizers[0])
-    z = jax.lax.stop_gradient(z)
-
-    def policy_loss(net: MLP) -> tuple[Array, tuple[Array, Array]]:
-        actor = eqx.tree_at(lambda a: (a.net, a.latent), nets.actor, (net, z))
-        action, log_prob, before = actor.sample(rows.observation, noise)
-        smallest = jnp.minimum(*(value(q, rows.observation, action, z) for q in critics))
-        settled = jnp.mean(before.mean**2) + jnp.mean(before.log_std**2)
-        return jnp.mean(log_prob - smallest) + config.regularization * settled, (smallest, log_prob)
-
-    (_, (smallest, log_prob)), gradient = eqx.filter_value_and_grad(policy_loss, has_aux=True)(nets.actor.net)
-    net, policy_state = descend(config.learning_rate, nets.actor.net, gradient, learner.optimizers[2])
-
-    def value_loss(net: MLP) -> Array:
-        return jnp.mean((value(net, rows.observation, z) - (smallest - log_prob)) ** 2)
-
-    gradient = eqx.filter_grad(value_loss)(nets.value)
-    judged, value_state = descend(config.learning_rate, nets.value, gradient, learner.optimizers[1])
-    target = averaged(nets.target, judged, config.target_rate)
-    actor = eqx.tree_at(lambda a: a.net, nets.actor, net)
+    encoder_and_critics, (z, metrics) = learner.encoder_and_critics.minimize(
+        lambda nets: critic_loss(nets, batch, learner.target_value, config), adam
+    )
+    z, critics = jax.lax.stop_gradient(z), encoder_and_critics.module.critics
+    policy, (smallest, log_prob) = learner.policy.minimize(
+        lambda net: policy_loss(net, critics, batch, z, config), adam
+    )
+    new_value, _ = learner.value.minimize(lambda net: value_loss(net, rows, z, smallest - log_prob), adam)
+    target_value = averaged(learner.target_value, new_value.module, config.target_rate)
     metrics |= {"policy/entropy": -log_prob.mean(), "critic/value": smallest.mean()}
-    return Learner(Nets(encoder, actor, critics, judged, target), (critic_state, value_state, policy_state)), metrics
+    return Learner(encoder_and_critics, new_value, policy, target_value), metrics
 
 
 @partial(jax.jit, static_argnames=("config", "dynamics_vary"))
-def improve(
+def gradient_steps(
     learner: Learner, replay: TaskReplay, key: Key, config: Config, dynamics_vary: bool
 ) -> tuple[Learner, dict[str, Array]]:
     """Line 4."""
@@ -236,25 +258,22 @@ class PEARL:
         kept = (config.prior_episodes + config.posterior_episodes) * steps
         self._check(len(tasks), kept)
         check_hidden(self.family)
-        seen, z = body.observation_size, config.latent
-        features = seen + body.action_size + 1 + (seen if self._dynamics_vary else 0)
-        build = partial(network, half=config.precision == "bfloat16")
-        judged = build(keys[0], (seen + z, *config.hidden, 1))
-        critic = lambda key: build(key, (seen + body.action_size + z, *config.hidden, 1))  # noqa: E731
-        nets = Nets(
-            build(keys[1], (features, *config.encoder, 2 * z)),
-            LatentPolicy(keys[2], seen, z, body.action_size, config.hidden, judged.half),
-            (critic(keys[3]), critic(keys[4])),
-            judged,
-            judged,
-        )
-        new = partial(new_optimizer, config.learning_rate)
-        optimizers = new((nets.encoder, nets.critics)), new(nets.value), new(nets.actor.net)
+        observations, actions, z = body.observation_size, body.action_size, config.latent
+        features = observations + actions + 1 + (observations if self._dynamics_vary else 0)
+        half = config.precision == "bfloat16"
+        build = partial(network, half=half)
+        critic = lambda key: build(key, (observations + actions + z, *config.hidden, 1))  # noqa: E731
+        encoder = build(keys[1], (features, *config.encoder, 2 * z))
+        value = build(keys[0], (observations + z, *config.hidden, 1))
+        policy = policy_network(keys[2], observations + z, actions, config.hidden, half)
+        critics = critic(keys[3]), critic(keys[4])
+        new = partial(TrainState.create, optimizer=optax.adam(config.learning_rate))
+        learner = Learner(new(EncoderAndCritics(encoder, critics)), new(value), new(policy), value)
         length = kept + config.extra_episodes * steps
         visits = config.n_iterations * config.visited
         initial = config.initial_episodes * steps
-        replay = TaskReplay.empty(len(tasks), visits, initial, length, kept, seen, body.action_size)
-        return State(Learner(nets, optimizers), replay, tasks)
+        replay = TaskReplay.empty(len(tasks), visits, initial, length, kept, observations, actions)
+        return State(learner, replay, tasks)
 
     def step(self, state: State, key: Key) -> tuple[State, Metrics]:
         begin_key, task_key, visit_key, learn_key = jax.random.split(key, 4)
@@ -262,27 +281,27 @@ class PEARL:
         if not replay.n:
             replay = _filled(replay, self._begin(state, begin_key))
         chosen = random.randint(task_key, (self.config.visited,), 0, len(state.tasks))
-        rows, metrics = self._visit(state.learner.nets, state.tasks[chosen], visit_key)
+        rows, metrics = self._visit(state.learner, state.tasks[chosen], visit_key)
         replay = _visited(replay, chosen, rows)
-        learner, found = improve(state.learner, replay, learn_key, self.config, self._dynamics_vary)
-        metrics |= {name: float(x) for name, x in found.items()}
+        learner, learned = gradient_steps(state.learner, replay, learn_key, self.config, self._dynamics_vary)
+        metrics |= {name: float(x) for name, x in learned.items()}
         return State(learner, replay, state.tasks), metrics
 
     def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
         """Line 7, an episode a stage. Stage 0, z ~ N(0, I), is the control that does not adapt."""
-        config, nets = self.config, state.learner.nets
+        config, learner = self.config, state.learner
         belief = standard(len(tasks), config.latent)
         nothing = jnp.full_like(belief.log_std, jnp.inf)  # the prior is no factor of q_φ
         known = belief._replace(log_std=nothing)
         for stage in itertools.count():
             z_key, explore_key, episode_key = jax.random.split(jax.random.fold_in(key, stage), 3)
             z = _draw(belief, z_key)
-            yield Adapted(_with(nets.actor, z), belief=belief)
+            yield Adapted(_policies(learner, z), belief=belief)
             if stage < config.exploration_episodes:
                 z = _draw(standard(*z.shape), explore_key)
-            rows, _ = self._episode(nets.actor, z, tasks, episode_key, deterministic=True)
-            found = _posterior(nets.encoder, context(rows, self._dynamics_vary))
-            belief = known = product(known, found)
+            rows, _ = self._episode(learner, z, tasks, episode_key, deterministic=True)
+            of_episode = _posterior(learner.encoder, context(rows, self._dynamics_vary))
+            belief = known = product(known, of_episode)
 
     def _check(self, tasks: int, kept: int) -> None:
         if tasks < 2:
@@ -302,11 +321,11 @@ class PEARL:
         for k in jax.random.split(key, self.config.initial_episodes):
             z_key, episode_key = jax.random.split(k)
             z = _draw(standard(len(state.tasks), self.config.latent), z_key)
-            episodes.append(self._episode(state.learner.nets.actor, z, state.tasks, episode_key)[0])
-        return _beside(episodes)
+            episodes.append(self._episode(state.learner, z, state.tasks, episode_key)[0])
+        return _concatenated(episodes)
 
-    def _visit(self, nets: Nets, tasks: Float[Array, "task feature"], key: Key) -> tuple[Rows, Metrics]:
-        """Line 3 for tasks that go side by side, [task, row, ...]."""
+    def _visit(self, learner: Learner, tasks: Float[Array, "task feature"], key: Key) -> tuple[Rows, Metrics]:
+        """Line 3 for some tasks at once, [task, row, ...]."""
         config, episodes, returns = self.config, [], []
         kept = config.prior_episodes + config.posterior_episodes
         from_prior = {*range(config.prior_episodes), config.prior_episodes, kept}
@@ -314,39 +333,42 @@ class PEARL:
             z_key, context_key, episode_key = jax.random.split(k, 3)
             belief = standard(len(tasks), config.latent)
             if i not in from_prior:
-                recent = _beside(episodes[:kept])
-                some = np.asarray(random.randint(context_key, (config.context_rows,), 0, recent.reward.shape[1]))
-                drawn = jax.tree.map(lambda x, some=some: x[:, some], recent)
+                recent = _concatenated(episodes[:kept])
+                index = np.asarray(random.randint(context_key, (config.context_rows,), 0, recent.reward.shape[1]))
+                drawn = jax.tree.map(lambda x, index=index: x[:, index], recent)
                 drawn = drawn._replace(signal=drawn.reward) if config.dense_context else drawn
-                belief = _posterior(nets.encoder, context(drawn, self._dynamics_vary))
-            rows, reached = self._episode(nets.actor, _draw(belief, z_key), tasks, episode_key)
+                belief = _posterior(learner.encoder, context(drawn, self._dynamics_vary))
+            rows, mean_return = self._episode(learner, _draw(belief, z_key), tasks, episode_key)
             episodes.append(rows)
-            returns.append(reached)
-        return _beside(episodes), {"real/return": returns[-1], "real/prior_return": returns[0]}
+            returns.append(mean_return)
+        return _concatenated(episodes), {"real/return": returns[-1], "real/prior_return": returns[0]}
 
     def _episode(
-        self, actor: LatentPolicy, z: Array, tasks: Array, key: Key, deterministic: bool = False
+        self, learner: Learner, z: Array, tasks: Array, key: Key, deterministic: bool = False
     ) -> tuple[Rows, float]:
         """A horizon of real steps of each task, [task, row, ...], and the mean return of the first episodes."""
-        found = rollout(self.simulator, _with(actor, z), tasks, key, episodes=1, deterministic=deterministic)
-        observation, action, reward, following, terminated, _ = (x[:, :, 0] for x in found)
+        transitions = rollout(
+            self.simulator, _policies(learner, z), tasks, key, episodes=1, deterministic=deterministic
+        )
+        observation, action, reward, next_observation, terminated, _ = (x[:, :, 0] for x in transitions)
         signal = reward
         if self.family.tested is not self.family:
-            signal, _ = _outcome(self.family.tested, observation, action, following, tasks[:, None])
-        rows = Rows(observation, action, reward, signal, following, terminated.astype(jnp.float32))
-        return jax.tree.map(np.asarray, rows), float(first_episode_return(found.reward, found.done).mean())
+            signal, _ = _outcome(self.family.tested, observation, action, next_observation, tasks[:, None])
+        rows = Rows(observation, action, reward, signal, next_observation, terminated.astype(jnp.float32))
+        mean_return = first_episode_return(transitions.reward, transitions.done).mean()
+        return jax.tree.map(np.asarray, rows), float(mean_return)
 
 
 def _draw(belief: Gaussian, key: Key) -> Float[Array, "task latent"]:
     return belief.sample(random.normal(key, belief.mean.shape))
 
 
-def _with(actor: LatentPolicy, z: Float[Array, "task latent"]) -> LatentPolicy:
-    """The policy of each task."""
-    return eqx.tree_at(lambda a: a.latent, for_each(actor, len(z)), z)
+def _policies(learner: Learner, z: Float[Array, "task latent"]) -> LatentPolicy:
+    """The policy with each task's z."""
+    return LatentPolicy(for_each(learner.policy.module, len(z)), z)
 
 
-def _beside(episodes: Sequence[Rows]) -> Rows:
+def _concatenated(episodes: Sequence[Rows]) -> Rows:
     """Episodes of the same tasks, one after the other; on the host, since each number of them is another shape."""
     return jax.tree.map(lambda *x: np.concatenate(x, axis=1), *episodes)
 

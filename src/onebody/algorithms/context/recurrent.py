@@ -54,7 +54,7 @@ class RecurrentNet(eqx.Module):
         self.readout, self.offset = normalized_columns(0.01)(mean_key, (units, action_size)), jnp.zeros(action_size)
         self.log_std = jnp.zeros(action_size)
 
-    def seen(
+    def inputs_of(
         self,
         observation: Float[Array, "*axes observation"],
         action: Float[Array, "*axes action"],
@@ -117,13 +117,15 @@ class RecurrentPolicy(eqx.Module):
         return memory._replace(reward=reward, ended=ended)
 
     def __call__(self, observation: Array, task: Array, memory: Any, noise: Array) -> tuple[Array, Any]:
-        hidden = self.net.step(self.net.seen(observation, memory.action, memory.reward, memory.ended), memory.hidden)
+        hidden = self.net.step(
+            self.net.inputs_of(observation, memory.action, memory.reward, memory.ended), memory.hidden
+        )
         action = self.net.distribution(hidden).sample(noise)
         return action, memory._replace(hidden=hidden, action=action)
 
     def deployed(self, task: Array) -> DeployedGRU:
-        net, seen = self.net, self.net.observation
-        (weight,), (bias,), n = net.inputs.weights, net.inputs.biases, len(seen.mean)
-        bias = bias - (seen.mean / seen.scale) @ weight[:n]
-        weight = weight.at[:n].divide(seen.scale[:, None])
+        net, statistics = self.net, self.net.observation
+        (weight,), (bias,), n = net.inputs.weights, net.inputs.biases, len(statistics.mean)
+        bias = bias - (statistics.mean / statistics.scale) @ weight[:n]
+        weight = weight.at[:n].divide(statistics.scale[:, None])
         return DeployedGRU(weight, net.recurrent, bias, net.readout, net.offset, *self.start)

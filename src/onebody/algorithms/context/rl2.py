@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
@@ -33,12 +32,13 @@ from jaxtyping import Array, Float, Int, PyTree
 from onebody.algorithms.context.recurrent import Memory, RecurrentNet, RecurrentPolicy
 from onebody.algorithms.protocol import Adapted, AlgorithmSpec, Metrics
 from onebody.core.errors import at_least, at_most, positive
-from onebody.core.nets import renormalized, trainable
+from onebody.core.nets import renormalized
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key, Transitions
 from onebody.learning import linear_baseline
 from onebody.learning.policies import for_each
-from onebody.learning.ppo import clipped_surrogate, minibatches, minimize
+from onebody.learning.ppo import approximate_kl, clipped_surrogate, minibatches, minimize
+from onebody.learning.train_state import TrainState
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.check import check_hidden
 from onebody.worlds.rollout import continued
@@ -82,13 +82,6 @@ class Config:
         positive(self, "clip", "learning_rate")
 
 
-class State(eqx.Module):
-    """What learns, and what its optimiser remembers."""
-
-    net: RecurrentNet
-    optimizer: PyTree
-
-
 class Trials(NamedTuple):
     """Whole trials, with log-probabilities from when they were collected."""
 
@@ -103,10 +96,10 @@ def concatenated(slots: PyTree) -> PyTree:
     return jax.tree.map(lambda x: jnp.swapaxes(x, 1, 2).reshape(len(x), -1, *x.shape[3:]), slots)
 
 
-def inputs_of(net: RecurrentNet, taken: Transitions) -> Float[Array, "trial time in"]:
-    """What the network saw in whole trials `[trial, time]`: nothing had happened before the first step."""
+def inputs_of(net: RecurrentNet, trials: Transitions) -> Float[Array, "trial time in"]:
+    """The network's inputs in whole trials `[trial, time]`: nothing had happened before the first step."""
     before = lambda x: jnp.pad(x[:, :-1], [(0, 0), (1, 0), *[(0, 0)] * (x.ndim - 2)])  # noqa: E731
-    return net.seen(taken.observation, before(taken.action), before(taken.reward), before(taken.done))
+    return net.inputs_of(trials.observation, before(trials.action), before(trials.reward), before(trials.done))
 
 
 def advantages(slots: Transitions, config: Config) -> Float[Array, "trial time"]:
@@ -128,22 +121,22 @@ def loss(net: RecurrentNet, trials: Trials, clip: float) -> tuple[Array, dict[st
     """-L^CLIP."""
     log_ratio = log_prob(net, trials.inputs, trials.action) - trials.log_prob
     surrogate = clipped_surrogate(jnp.exp(log_ratio), trials.advantage, clip)
-    return -surrogate, {"policy/kl": (jnp.expm1(log_ratio) - log_ratio).mean(), "policy/gain": surrogate}
+    return -surrogate, {"policy/kl": approximate_kl(log_ratio), "policy/gain": surrogate}
 
 
 @partial(jax.jit, static_argnames=("config",))
-def improve(
-    state: State, slots: Transitions, chosen: Int[Array, "step trial"], config: Config
-) -> tuple[State, dict[str, Array]]:
+def update(
+    net: TrainState[RecurrentNet], slots: Transitions, rows: Int[Array, "step trial"], config: Config
+) -> tuple[TrainState[RecurrentNet], dict[str, Array]]:
     """Lines 5-6, of `[trial, time, slot]` transitions."""
-    net, taken = state.net, concatenated(slots)
-    old = log_prob(net, inputs_of(net, taken), taken.action)
+    module, trials = net.module, concatenated(slots)
+    old = log_prob(module, inputs_of(module, trials), trials.action)
     if config.normalize:
-        net = renormalized(net, net.observation.update(taken.observation), lambda net: net.inputs)
-    trials = Trials(inputs_of(net, taken), taken.action, old, advantages(slots, config))
-    adam, objective = optax.adam(config.learning_rate), partial(loss, clip=config.clip)
-    net, optimizer, metrics = minimize(objective, net, state.optimizer, trials, chosen, adam)
-    return State(net, optimizer), metrics
+        statistics = module.observation.update(trials.observation)
+        module = renormalized(module, statistics, lambda net: net.inputs)
+        net = TrainState(module, net.optimizer_state)
+    batch = Trials(inputs_of(module, trials), trials.action, old, advantages(slots, config))
+    return minimize(net, partial(loss, clip=config.clip), batch, rows, optax.adam(config.learning_rate))
 
 
 @dataclass(frozen=True)
@@ -155,32 +148,34 @@ class RL2:
     simulator: Simulator
     task_is_known = False
 
-    def init(self, key: Key) -> State:
+    def init(self, key: Key) -> TrainState[RecurrentNet]:
         check_hidden(self.family)
         body = self.family.body
         net = RecurrentNet(key, body.observation_size, body.action_size, self.config.units)
-        return State(net, optax.adam(self.config.learning_rate).init(eqx.filter(net, trainable(net))))
+        return TrainState.create(net, optax.adam(self.config.learning_rate))
 
-    def step(self, state: State, key: Key) -> tuple[State, Metrics]:
+    def step(self, state: TrainState[RecurrentNet], key: Key) -> tuple[TrainState[RecurrentNet], Metrics]:
         task_key, order_key, *keys = jax.random.split(key, self.config.trial_episodes + 2)
         tasks = self.family.space.sample(task_key, self.config.meta_batch)
         memory, slots = self._fresh(len(tasks)), []
         for k in keys:
-            slot, memory = self._slot(state.net, memory, tasks, k)
+            slot, memory = self._slot(state.module, memory, tasks, k)
             slots.append(slot)
-        taken = jax.tree.map(lambda *x: jnp.concatenate(x, axis=2), *slots)
-        chosen = minibatches(order_key, len(tasks), self.config.n_epochs, self.config.n_minibatches)
-        state, found = improve(state, taken, chosen, self.config)
-        returns = first_episode_return(taken.reward, taken.done).mean(axis=0)
+        transitions = jax.tree.map(lambda *x: jnp.concatenate(x, axis=2), *slots)
+        rows = minibatches(order_key, len(tasks), self.config.n_epochs, self.config.n_minibatches)
+        state, updated = update(state, transitions, rows, self.config)
+        returns = first_episode_return(transitions.reward, transitions.done).mean(axis=0)
         metrics = {"real/return": float(returns[0]), "real/adapted_return": float(returns[-1])}
-        return state, metrics | {name: float(value) for name, value in found.items()}
+        return state, metrics | {name: float(value) for name, value in updated.items()}
 
-    def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
+    def adapt(
+        self, state: TrainState[RecurrentNet], tasks: Float[Array, "task feature"], key: Key
+    ) -> Iterator[Adapted]:
         """Line 7; the slots have sampled actions, as in training."""
-        memory, nets = self._fresh(len(tasks)), for_each(state.net, len(tasks))
+        memory, nets = self._fresh(len(tasks)), for_each(state.module, len(tasks))
         for stage in itertools.count():
             yield Adapted(RecurrentPolicy(nets, jax.tree.map(lambda x: x[:, 0], memory)))
-            _, memory = self._slot(state.net, memory, tasks, jax.random.fold_in(key, stage))
+            _, memory = self._slot(state.module, memory, tasks, jax.random.fold_in(key, stage))
 
     def _fresh(self, tasks: int) -> Memory:
         return Memory.fresh((tasks, 1), self.config.units, self.family.body.action_size)

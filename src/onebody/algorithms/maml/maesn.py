@@ -29,7 +29,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from onebody.algorithms.maml.maml import Meta, Seen, meta_step, seen
+from onebody.algorithms.maml.maml import Batch, Meta, meta_step, with_advantages
 from onebody.algorithms.protocol import Adapted, AlgorithmSpec, Metrics
 from onebody.core import random
 from onebody.core.errors import at_least
@@ -78,7 +78,7 @@ class Rates(NamedTuple):
 
 
 class State(eqx.Module):
-    """Everything of a training."""
+    """State of a training run."""
 
     policy: ConditionedGaussian
     """of observation and z"""
@@ -89,20 +89,20 @@ class State(eqx.Module):
     """the training tasks"""
 
 
-class Tried(NamedTuple):
-    """Real episodes of each task: the latent, and the advantage, of mean 0 and deviation 1."""
+class LatentBatch(NamedTuple):
+    """Real episodes of each task: the latent, and the advantage, of mean 0 and standard deviation 1."""
 
     latent: Float[Array, "*task episode latent"]
     advantage: Float[Array, "*task episode"]
 
 
-def inner_loss(latent: Gaussian, episodes: Tried) -> Float[Array, ""]:
+def inner_loss(latent: Gaussian, episodes: LatentBatch) -> Float[Array, ""]:
     """Of one task; its gradient is REINFORCE's."""
     return -jnp.mean(latent.log_prob(episodes.latent) * episodes.advantage)
 
 
 @jax.jit
-def inner_step(latents: Gaussian, episodes: Tried, rates: Rates) -> Gaussian:
+def inner_step(latents: Gaussian, episodes: LatentBatch, rates: Rates) -> Gaussian:
     """Line 5 of each task."""
     gradient = jax.vmap(jax.grad(inner_loss))(latents, episodes)
     mean, log_std = latents.mean - rates.mean * gradient.mean, latents.log_std - rates.log_std * gradient.log_std
@@ -116,25 +116,25 @@ def with_latents(policy: ConditionedGaussian, latents: Gaussian) -> LatentGaussi
 
 def explore(
     simulator: Simulator, policies: LatentGaussian, tasks: Float[Array, "task feature"], key: Key, config: Config
-) -> tuple[Tried, Seen, float]:
+) -> tuple[LatentBatch, Batch, float]:
     """Line 4: the episodes' latents, their steps, whose observations are followed by ε, and their mean return."""
     noise_key, key = jax.random.split(key)
     noise = random.normal(noise_key, (len(tasks), config.episodes, config.latent))
-    found, _ = continued(simulator, policies, noise, tasks, key, config.episodes)
-    steps = seen(policies, found, with_task(found.observation, noise[:, None]), config)
-    reached = first_episode_return(found.reward, found.done).mean()
-    return tried(policies.latent, noise, steps), steps, float(reached)
+    transitions, _ = continued(simulator, policies, noise, tasks, key, config.episodes)
+    batch = with_advantages(policies, transitions, with_task(transitions.observation, noise[:, None]), config)
+    returns = first_episode_return(transitions.reward, transitions.done).mean()
+    return latent_batch(policies.latent, noise, batch), batch, float(returns)
 
 
 @jax.jit
-def tried(latents: Gaussian, noise: Float[Array, "task episode latent"], steps: Seen) -> Tried:
+def latent_batch(latents: Gaussian, noise: Float[Array, "task episode latent"], batch: Batch) -> LatentBatch:
     """Episodes by the advantage of their first steps, which are the first rows of a task."""
-    first = steps.advantage[:, : noise.shape[1]]
+    first = batch.advantage[:, : noise.shape[1]]
     advantage = (first - first.mean(1, keepdims=True)) / (first.std(1, keepdims=True) + 1e-8)
-    return Tried(jax.vmap(Gaussian.sample)(latents, noise), advantage)
+    return LatentBatch(jax.vmap(Gaussian.sample)(latents, noise), advantage)
 
 
-def some(latents: Gaussian, tasks: Int[Array, " task"]) -> Gaussian:
+def of_tasks(latents: Gaussian, tasks: Int[Array, " task"]) -> Gaussian:
     """Those of these tasks."""
     return jax.tree.map(lambda x: x[tasks], latents)
 
@@ -145,7 +145,7 @@ def divergence(latents: Gaussian) -> Float[Array, ""]:
 
 
 def adapted_distribution(
-    policy: ConditionedGaussian, latents: Gaussian, rates: Rates, before: tuple[Tried, ...], after: Seen
+    policy: ConditionedGaussian, latents: Gaussian, rates: Rates, before: tuple[LatentBatch, ...], after: Batch
 ) -> Gaussian:
     """What the policy would do in the states of `after` with adapted latents, [task, row, action]."""
     for episodes in before:
@@ -156,19 +156,19 @@ def adapted_distribution(
 
 @partial(jax.jit, static_argnames=("config",))
 def outer_step(
-    state: State, chosen: Int[Array, " task"], before: tuple[Tried, ...], after: Seen, config: Config
+    state: State, chosen: Int[Array, " task"], before: tuple[LatentBatch, ...], after: Batch, config: Config
 ) -> tuple[State, dict[str, Array]]:
     """Line 7. Latents of other tasks have no gradient and stay as they are."""
     free, fixed = eqx.partition(state.policy, trainable(state.policy))
 
-    def adapted(learned: tuple[ConditionedGaussian, Gaussian, Rates], rows: tuple[Seen, ...]) -> Gaussian:
+    def adapted(learned: tuple[ConditionedGaussian, Gaussian, Rates], batches: tuple[Batch, ...]) -> Gaussian:
         free, latents, rates = learned
-        return adapted_distribution(eqx.combine(free, fixed), some(latents, chosen), rates, before, rows[-1])
+        return adapted_distribution(eqx.combine(free, fixed), of_tasks(latents, chosen), rates, before, batches[-1])
 
     learned = free, state.latents, state.rates
-    penalty = lambda learned: config.kl * divergence(some(learned[1], chosen))  # noqa: E731
+    penalty = lambda learned: config.kl * divergence(of_tasks(learned[1], chosen))  # noqa: E731
     (free, latents, rates), metrics = meta_step(adapted, learned, (after,), config.trpo, penalty)
-    metrics["latent/kl"] = divergence(some(latents, chosen))
+    metrics["latent/kl"] = divergence(of_tasks(latents, chosen))
     return State(eqx.combine(free, fixed), latents, rates, state.tasks), metrics
 
 
@@ -187,7 +187,7 @@ class MAESN:
         policy_key, task_key, latent_key = jax.random.split(key, 3)
         sizes = Normalizer(body.observation_size + config.latent), body.action_size
         shape = policy_key, config.hidden, *sizes, config.activation, config.action_scale
-        policy = ConditionedGaussian(*shape)  # pyright: ignore[reportCallIssue]
+        policy = ConditionedGaussian(*shape)  # pyright: ignore[reportCallIssue] (the constructor is inherited)
         tasks = training_tasks(self.family.space, task_key, config.n_tasks)
         spread = standard(len(tasks), config.latent)
         latents = spread._replace(mean=random.normal(latent_key, spread.mean.shape))
@@ -197,19 +197,19 @@ class MAESN:
     def step(self, state: State, key: Key) -> tuple[State, Metrics]:
         task_key, *keys = jax.random.split(key, self.config.inner_steps + 2)
         chosen = random.randint(task_key, (self.config.meta_batch,), 0, len(state.tasks))
-        tasks, latents = state.tasks[chosen], some(state.latents, chosen)
+        tasks, latents = state.tasks[chosen], of_tasks(state.latents, chosen)
         before, returns = [], []
         for k in keys[:-1]:
             policies = with_latents(state.policy, latents)
-            episodes, _, reached = explore(self.simulator, policies, tasks, k, self.config)
+            episodes, _, mean_return = explore(self.simulator, policies, tasks, k, self.config)
             latents = inner_step(latents, episodes, state.rates)
             before.append(episodes)
-            returns.append(reached)
+            returns.append(mean_return)
         policies = with_latents(state.policy, latents)
-        _, after, reached = explore(self.simulator, policies, tasks, keys[-1], self.config)
-        state, found = outer_step(state, chosen, tuple(before), after, self.config)
-        metrics = {"real/return": returns[0], "real/adapted_return": reached}
-        return state, metrics | {name: float(value) for name, value in found.items()}
+        _, after, adapted_return = explore(self.simulator, policies, tasks, keys[-1], self.config)
+        state, outer = outer_step(state, chosen, tuple(before), after, self.config)
+        metrics = {"real/return": returns[0], "real/adapted_return": adapted_return}
+        return state, metrics | {name: float(value) for name, value in outer.items()}
 
     def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
         """Line 8. A stage's policies act with z = μ where they act without noise."""

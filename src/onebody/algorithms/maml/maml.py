@@ -41,12 +41,12 @@ from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
 
 CURVATURE = 8000
-"""rows of all tasks together that go into the Fisher matrix of the outer step, before each inner step and after all"""
+"""Rows of all tasks together that the Fisher matrix of the outer step is estimated from, of each batch"""
 
 
 @dataclass(frozen=True)
 class Meta:
-    """What MAML and its variants share."""
+    """Settings that MAML and its variants share."""
 
     n_iterations: int = 500
     """Meta-iterations of training"""
@@ -90,48 +90,50 @@ class Config(Meta):
     """Settings of the outer TRPO step"""
 
 
-class Seen(NamedTuple):
-    """Real steps of each task, with advantages of mean 0 and deviation 1, and the policy that took them."""
+class Batch(NamedTuple):
+    """Steps of each task, with advantages of mean 0 and standard deviation 1."""
 
     observation: Float[Array, "task row observation"]
     action: Float[Array, "task row action"]
     advantage: Float[Array, "task row"]
     taken: Gaussian
-    """the distribution of each action when it was taken"""
+    """The distribution that each action was drawn from"""
 
-    def some(self, n: int) -> "Seen":
-        """So many rows of each task, from all its episodes and times; all where there are no more."""
+    def subset(self, n: int) -> "Batch":
+        """n random rows of each task, from all its episodes and times; all rows where there are fewer."""
         chosen = jax.random.permutation(jax.random.key(0), self.advantage.shape[1])[:n]
         rows = (x[:, chosen] for x in (self.observation, self.action, self.advantage, self.taken.mean))
         observation, action, advantage, mean = rows
-        return Seen(observation, action, advantage, Gaussian(mean, self.taken.log_std))
+        return Batch(observation, action, advantage, Gaussian(mean, self.taken.log_std))
 
 
-Before = tuple[Seen, ...]
-"""what was seen before each inner step"""
-Loss = Callable[[Gaussian, Seen], Array]
-"""(distribution of the actions now, what was seen) -> L of one task; `Seen` without its axis of tasks"""
+Before = tuple[Batch, ...]
+"""The batch of each inner step"""
+Loss = Callable[[Gaussian, Batch], Array]
+"""(distribution of the actions now, batch of one task, without an axis of tasks) -> L"""
 
 
-def likelihood(now: Gaussian, seen: Seen) -> Float[Array, ""]:
+def likelihood(now: Gaussian, batch: Batch) -> Float[Array, ""]:
     """The policy gradient's loss: its gradient is REINFORCE's."""
-    return -jnp.mean(now.log_prob(seen.action) * seen.advantage)
+    return -jnp.mean(now.log_prob(batch.action) * batch.advantage)
 
 
 def inner_step(
-    policy: GaussianPolicy, seen: Seen, rate: Float[Array, ""] | float, loss: Loss, second_order: bool = True
+    policy: GaussianPolicy, batch: Batch, rate: Float[Array, ""] | float, loss: Loss, second_order: bool = True
 ) -> GaussianPolicy:
     """Line 5, for one task: no axis of tasks."""
     free, fixed = eqx.partition(policy, trainable(policy))
-    gradient = jax.grad(lambda free: loss(eqx.combine(free, fixed).distribution(seen.observation), seen))(free)
+    gradient = jax.grad(lambda free: loss(eqx.combine(free, fixed).distribution(batch.observation), batch))(free)
     gradient = gradient if second_order else jax.lax.stop_gradient(gradient)
     return eqx.combine(jax.tree.map(lambda x, g: x - rate * g, free, gradient), fixed)
 
 
 @partial(jax.jit, static_argnames=("loss",))
-def inner_step_each(policies: GaussianPolicy, seen: Seen, rate: Float[Array, ""] | float, loss: Loss) -> GaussianPolicy:
+def inner_step_each(
+    policies: GaussianPolicy, batch: Batch, rate: Float[Array, ""] | float, loss: Loss
+) -> GaussianPolicy:
     """Line 5, each task with its own policy, one task after the other as in `adapted_distribution`."""
-    return jax.lax.map(lambda task: inner_step(task[0], task[1], rate, loss), (policies, seen))
+    return jax.lax.map(lambda task: inner_step(task[0], task[1], rate, loss), (policies, batch))
 
 
 def explore(
@@ -141,43 +143,48 @@ def explore(
     key: Key,
     config: Meta,
     episodes: int,
-) -> tuple[Seen, Array]:
-    """Line 4: what each task's policy saw, and its mean return [task]."""
-    found = rollout(simulator, policies, tasks, key, episodes=episodes)
-    return seen(policies, found, found.observation, config), first_episode_return(found.reward, found.done).mean(axis=1)
+) -> tuple[Batch, Array]:
+    """Line 4: the batch of each task's policy, and its mean return [task]."""
+    transitions = rollout(simulator, policies, tasks, key, episodes=episodes)
+    batch = with_advantages(policies, transitions, transitions.observation, config)
+    return batch, first_episode_return(transitions.reward, transitions.done).mean(axis=1)
 
 
 @partial(jax.jit, static_argnames=("config",))
-def seen(
+def with_advantages(
     policies: GaussianPolicy | LatentGaussian,
-    found: Transitions,
+    transitions: Transitions,
     inputs: Float[Array, "task time episode _"],
     config: Meta,
-) -> Seen:
-    """Episodes `[task, time, episode]` of each task's policy with their advantages, and what the policy saw in them."""
+) -> Batch:
+    """A batch of episodes `[task, time, episode]` of each task's policy, with their advantages.
 
-    def one(policy: GaussianPolicy | LatentGaussian, found: Transitions, inputs: Array) -> Seen:
-        advantage = linear_baseline.advantages(found, config.discount, config.trace)
-        inputs, action = (x.reshape(-1, x.shape[-1]) for x in (inputs, found.action))
-        return Seen(inputs, action, advantage.reshape(-1), policy.distribution(inputs))
+    Args:
+        inputs: what the policy saw in them.
+    """
 
-    return jax.vmap(one)(policies, found, inputs)
+    def one(policy: GaussianPolicy | LatentGaussian, transitions: Transitions, inputs: Array) -> Batch:
+        advantage = linear_baseline.advantages(transitions, config.discount, config.trace)
+        inputs, action = (x.reshape(-1, x.shape[-1]) for x in (inputs, transitions.action))
+        return Batch(inputs, action, advantage.reshape(-1), policy.distribution(inputs))
+
+    return jax.vmap(one)(policies, transitions, inputs)
 
 
 def meta_batch(
     simulator: Simulator, policy: GaussianPolicy, key: Key, config: Meta, loss: Loss
-) -> tuple[Before, Seen, Metrics]:
-    """Lines 3-6: what was seen before each inner step, and after the last one."""
+) -> tuple[Before, Batch, Metrics]:
+    """Lines 3-6: the batch of each inner step, and the one after the last inner step."""
     task_key, *keys = jax.random.split(key, config.inner_steps + 2)
     tasks = simulator.family.space.sample(task_key, config.meta_batch)
     policies, before, returns = for_each(policy, len(tasks)), [], []
     for k in keys[:-1]:
-        found, reached = explore(simulator, policies, tasks, k, config, config.episodes)
-        policies = inner_step_each(policies, found, config.inner_rate, loss)
-        before.append(found)
-        returns.append(float(reached.mean()))
-    after, reached = explore(simulator, policies, tasks, keys[-1], config, config.episodes)
-    return tuple(before), after, {"real/return": returns[0], "real/adapted_return": float(reached.mean())}
+        batch, task_returns = explore(simulator, policies, tasks, k, config, config.episodes)
+        policies = inner_step_each(policies, batch, config.inner_rate, loss)
+        before.append(batch)
+        returns.append(float(task_returns.mean()))
+    after, task_returns = explore(simulator, policies, tasks, keys[-1], config, config.episodes)
+    return tuple(before), after, {"real/return": returns[0], "real/adapted_return": float(task_returns.mean())}
 
 
 def adaptation(
@@ -187,9 +194,9 @@ def adaptation(
     policies = for_each(policy, len(tasks))
     for stage in itertools.count():
         yield Adapted(policies)
-        found, _ = explore(simulator, policies, tasks, jax.random.fold_in(key, stage), config, episodes)
+        batch, _ = explore(simulator, policies, tasks, jax.random.fold_in(key, stage), config, episodes)
         rate = config.inner_rate if stage < config.inner_steps else config.inner_rate / 2
-        policies = inner_step_each(policies, found, rate, loss)
+        policies = inner_step_each(policies, batch, rate, loss)
 
 
 def new_policy(family: TaskFamily, key: Key, config: Meta) -> GaussianPolicy:
@@ -199,36 +206,36 @@ def new_policy(family: TaskFamily, key: Key, config: Meta) -> GaussianPolicy:
 
 
 def adapted_distribution(
-    policy: GaussianPolicy, before: Before, after: Seen, rate: float, loss: Loss, second_order: bool = True
+    policy: GaussianPolicy, before: Before, after: Batch, rate: float, loss: Loss, second_order: bool = True
 ) -> Gaussian:
     """What the adapted policies would do in the states of `after`, [task, row, action], as a function of the policy.
 
-    One task after the other, computed anew for the gradient: the rows of one stay in the processor's cache.
+    One task after the other, recomputed for the gradient: the rows of one task stay in the processor's cache.
     """
     if not before:
         return policy.distribution(after.observation)
 
     @jax.checkpoint
-    def one(task: tuple[Before, Seen]) -> Gaussian:
+    def one(task: tuple[Before, Batch]) -> Gaussian:
         before, after = task
         adapted = policy
-        for found in before:
-            adapted = inner_step(adapted, found, rate, loss, second_order)
+        for batch in before:
+            adapted = inner_step(adapted, batch, rate, loss, second_order)
         return adapted.distribution(after.observation)
 
-    found = jax.lax.map(one, (before, after))
-    return Gaussian(found.mean, found.log_std[:, None])
+    adapted = jax.lax.map(one, (before, after))
+    return Gaussian(adapted.mean, adapted.log_std[:, None])
 
 
 @partial(jax.jit, static_argnames=("config",))
 def outer_step(
-    policy: GaussianPolicy, before: Before, after: Seen, config: Config
+    policy: GaussianPolicy, before: Before, after: Batch, config: Config
 ) -> tuple[GaussianPolicy, dict[str, Array]]:
     """Line 7."""
     free, fixed = eqx.partition(policy, trainable(policy))
 
-    def adapted(free: GaussianPolicy, rows: tuple[Seen, ...]) -> Gaussian:
-        *before, after = rows
+    def adapted(free: GaussianPolicy, batches: tuple[Batch, ...]) -> Gaussian:
+        *before, after = batches
         policy = eqx.combine(free, fixed)
         return adapted_distribution(policy, tuple(before), after, config.inner_rate, likelihood, config.second_order)
 
@@ -237,26 +244,26 @@ def outer_step(
 
 
 def meta_step(
-    adapted: Callable[[Any, tuple[Seen, ...]], Gaussian],
+    adapted: Callable[[Any, tuple[Batch, ...]], Gaussian],
     learned: Any,
-    rows: tuple[Seen, ...],
+    batches: tuple[Batch, ...],
     config: TRPOConfig,
     penalty: Callable[[Any], Array] = trpo.no_penalty,
 ) -> tuple[Any, dict[str, Array]]:
     """One step of TRPO on what adapted policies gained, and what was learned by it.
 
     Args:
-        adapted: (learned, rows) -> what these policies would do in the states of the last rows.
-        rows: those of the adapted policies are the last; some of each are for the Fisher matrix.
+        adapted: (learned, batches) -> what these policies would do in the states of the last batch.
+        batches: that of the adapted policies is the last; a subset of each is for the Fisher matrix.
         penalty: of what is learned.
     """
     parameters, unravel = ravel_pytree(learned)
-    *_, after = rows
+    *_, after = batches
     taken = Gaussian(after.taken.mean, after.taken.log_std[:, None])
-    some = tuple(found.some(-(-CURVATURE // len(after.advantage))) for found in rows)
+    subsets = tuple(batch.subset(-(-CURVATURE // len(after.advantage))) for batch in batches)
 
-    def distribution(parameters: Array, rows: tuple[Seen, ...] = rows) -> Gaussian:
-        return adapted(unravel(parameters), rows)
+    def distribution(parameters: Array, batches: tuple[Batch, ...] = batches) -> Gaussian:
+        return adapted(unravel(parameters), batches)
 
     parameters, metrics = trpo.step(
         distribution,
@@ -265,7 +272,7 @@ def meta_step(
         after.advantage,
         config,
         taken,
-        curvature=partial(distribution, rows=some),
+        curvature=partial(distribution, batches=subsets),
         penalty=lambda parameters: penalty(unravel(parameters)),
     )
     return unravel(parameters), metrics
@@ -286,8 +293,8 @@ class MAML:
 
     def step(self, state: GaussianPolicy, key: Key) -> tuple[GaussianPolicy, Metrics]:
         before, after, metrics = meta_batch(self.simulator, state, key, self.config, likelihood)
-        state, found = outer_step(state, before, after, self.config)
-        return state, metrics | {name: float(value) for name, value in found.items()}
+        state, outer = outer_step(state, before, after, self.config)
+        return state, metrics | {name: float(value) for name, value in outer.items()}
 
     def adapt(self, state: GaussianPolicy, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
         return adaptation(self.simulator, state, tasks, key, self.config, self.config.episodes, likelihood)

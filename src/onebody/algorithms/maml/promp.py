@@ -15,20 +15,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float
 
-from onebody.algorithms.maml.maml import Before, Meta, Seen, adaptation, adapted_distribution, meta_batch, new_policy
+from onebody.algorithms.maml.maml import Batch, Before, Meta, adaptation, adapted_distribution, meta_batch, new_policy
 from onebody.algorithms.protocol import Adapted, AlgorithmSpec, Metrics
 from onebody.core.errors import at_least, positive
 from onebody.core.gaussian import Gaussian
-from onebody.core.nets import trainable
 from onebody.core.types import Key
 from onebody.learning.policies import GaussianPolicy
 from onebody.learning.ppo import clipped_surrogate
+from onebody.learning.train_state import TrainState
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.check import check_hidden
 from onebody.worlds.simulator import Simulator
@@ -56,53 +55,43 @@ class Config(Meta):
         positive(self, "learning_rate", "clip")
 
 
-class State(eqx.Module):
-    """A policy and what its optimiser remembers."""
-
-    policy: GaussianPolicy
-    optimizer: PyTree
-
-
-def ratio(now: Gaussian, seen: Seen) -> Float[Array, ""]:
+def ratio(now: Gaussian, batch: Batch) -> Float[Array, ""]:
     """The inner loss (their Eq. 9's term of one task)."""
-    return -jnp.mean(jnp.exp(now.log_prob(seen.action) - seen.taken.log_prob(seen.action)) * seen.advantage)
+    return -jnp.mean(jnp.exp(now.log_prob(batch.action) - batch.taken.log_prob(batch.action)) * batch.advantage)
 
 
-def outer_loss(policy: GaussianPolicy, before: Before, after: Seen, config: Config) -> tuple[Array, dict[str, Array]]:
+def outer_loss(policy: GaussianPolicy, before: Before, after: Batch, config: Config) -> tuple[Array, dict[str, Array]]:
     """Line 4's objective (their Eq. 11), to be made small."""
     now = adapted_distribution(policy, before, after, config.inner_rate, ratio)
     taken = _taken(after)
     gain = jnp.exp(now.log_prob(after.action) - taken.log_prob(after.action))
     surrogate = clipped_surrogate(gain, after.advantage, config.clip)
     kls = [
-        _taken(found).kl(adapted_distribution(policy, before[:i], found, config.inner_rate, ratio)).mean()
-        for i, found in enumerate(before)
+        _taken(batch).kl(adapted_distribution(policy, before[:i], batch, config.inner_rate, ratio)).mean()
+        for i, batch in enumerate(before)
     ]
     inner = jnp.stack(kls).mean()
     metrics = {"policy/kl": taken.kl(now).mean(), "policy/inner_kl": inner, "policy/gain": surrogate}
     return config.inner_kl * inner - surrogate, metrics
 
 
-def _taken(seen: Seen) -> Gaussian:
+def _taken(batch: Batch) -> Gaussian:
     """Of each action [task, row, action]; the rows of a task share a standard deviation."""
-    return Gaussian(seen.taken.mean, seen.taken.log_std[:, None])
+    return Gaussian(batch.taken.mean, batch.taken.log_std[:, None])
 
 
 @partial(jax.jit, static_argnames=("config",))
-def outer_steps(state: State, before: Before, after: Seen, config: Config) -> tuple[State, dict[str, Array]]:
-    free, fixed = eqx.partition(state.policy, trainable(state.policy))
+def outer_steps(
+    policy: TrainState[GaussianPolicy], before: Before, after: Batch, config: Config
+) -> tuple[TrainState[GaussianPolicy], dict[str, Array]]:
+    """Line 4."""
+    loss = partial(outer_loss, before=before, after=after, config=config)
 
-    def loss(free: PyTree) -> tuple[Array, dict[str, Array]]:
-        return outer_loss(eqx.combine(free, fixed), before, after, config)
+    def step(policy: TrainState[GaussianPolicy], _: None) -> tuple[TrainState[GaussianPolicy], None]:
+        return policy.minimize(loss, optax.adam(config.learning_rate))[0], None
 
-    def step(carry: PyTree, _: None) -> tuple[PyTree, None]:
-        free, optimizer = carry
-        gradient, _ = jax.grad(loss, has_aux=True)(free)
-        updates, optimizer = optax.adam(config.learning_rate).update(gradient, optimizer)
-        return (optax.apply_updates(free, updates), optimizer), None
-
-    (free, optimizer), _ = jax.lax.scan(step, (free, state.optimizer), None, length=config.n_epochs)
-    return State(eqx.combine(free, fixed), optimizer), loss(free)[1]
+    policy, _ = jax.lax.scan(step, policy, None, length=config.n_epochs)
+    return policy, loss(policy.module)[1]
 
 
 @dataclass(frozen=True)
@@ -114,18 +103,20 @@ class ProMP:
     simulator: Simulator
     task_is_known = False
 
-    def init(self, key: Key) -> State:
+    def init(self, key: Key) -> TrainState[GaussianPolicy]:
         check_hidden(self.family)
         policy = new_policy(self.family, key, self.config)
-        return State(policy, optax.adam(self.config.learning_rate).init(eqx.filter(policy, trainable(policy))))
+        return TrainState.create(policy, optax.adam(self.config.learning_rate))
 
-    def step(self, state: State, key: Key) -> tuple[State, Metrics]:
-        before, after, metrics = meta_batch(self.simulator, state.policy, key, self.config, ratio)
-        state, found = outer_steps(state, before, after, self.config)
-        return state, metrics | {name: float(value) for name, value in found.items()}
+    def step(self, state: TrainState[GaussianPolicy], key: Key) -> tuple[TrainState[GaussianPolicy], Metrics]:
+        before, after, metrics = meta_batch(self.simulator, state.module, key, self.config, ratio)
+        state, outer = outer_steps(state, before, after, self.config)
+        return state, metrics | {name: float(value) for name, value in outer.items()}
 
-    def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
-        return adaptation(self.simulator, state.policy, tasks, key, self.config, self.config.episodes, ratio)
+    def adapt(
+        self, state: TrainState[GaussianPolicy], tasks: Float[Array, "task feature"], key: Key
+    ) -> Iterator[Adapted]:
+        return adaptation(self.simulator, state.module, tasks, key, self.config, self.config.episodes, ratio)
 
 
 _PARAMETERS = {"inner_rate": 0.05, "inner_kl": 1e-3}

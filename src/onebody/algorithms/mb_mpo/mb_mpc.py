@@ -6,12 +6,11 @@
     3:     fit each model on its own split of D until its validation loss no longer falls      `models.fit`
     4: a new ψ: plans for ψ in the models, without a real sample; then lines 2-3 for ψ         `adapt`
 
-Plans are found by random shooting, or by iCEM (Pinneri et al. 2020). Each step of each candidate is predicted by a
+The planner is random shooting or iCEM (Pinneri et al. 2020). Each step of each candidate is predicted by a
 random member.
 """
 
-import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -21,13 +20,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from onebody.algorithms.mb_mpo.models import LAPTOP_MODELS, SMOKE_MODELS, Mixed, Models, collect, fit, new_models
+from onebody.algorithms.adaptation import task_by_task
+from onebody.algorithms.mb_mpo.early_stopping import EarlyStoppingConfig
+from onebody.algorithms.mb_mpo.models import LAPTOP_MODELS, SMOKE_MODELS, Models, RandomMember, collect, fit, new_models
 from onebody.algorithms.mb_mpo.planning import PlanConfig, plan
-from onebody.algorithms.mb_mpo.validated import ValidatedConfig
 from onebody.algorithms.protocol import Adapted, AlgorithmSpec, Metrics
 from onebody.core.errors import OnebodyError, at_least
 from onebody.core.types import Key
-from onebody.learning.ensemble import Member
+from onebody.learning.dynamics import Dynamics
 from onebody.learning.policies import Deployed, for_each, stacked
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.simulator import Simulator
@@ -45,7 +45,7 @@ class Config:
     """Task ψ to train on; None: a draw from p(ψ)"""
     plan: PlanConfig = field(default_factory=PlanConfig)
     """Settings of the planner that chooses each action"""
-    model: ValidatedConfig = field(default_factory=partial(ValidatedConfig, epochs=200, capacity=300_000))
+    model: EarlyStoppingConfig = field(default_factory=partial(EarlyStoppingConfig, epochs=200, capacity=300_000))
     """Settings of the ensemble of dynamics models"""
 
     def __post_init__(self) -> None:
@@ -58,7 +58,7 @@ class Planner(eqx.Module):
     The same key in every rollout: without noise it is a deterministic policy; noise draws other candidates.
     """
 
-    members: Member
+    members: Dynamics
     family: TaskFamily = eqx.field(static=True)
     config: PlanConfig = eqx.field(static=True)
 
@@ -75,10 +75,10 @@ class Planner(eqx.Module):
     ) -> tuple[Float[Array, "*axes action"], Any]:
         axes, keys, last = observation.shape[:-1], *memory
         flat = lambda x: x.reshape(-1, *x.shape[len(axes) :])  # noqa: E731
-        found = jax.vmap(lambda *row: self._plan(task, *row))(*map(flat, (observation, keys, last, noise)))
-        keys, best = (x.reshape(*axes, *x.shape[1:]) for x in found)
-        following = jnp.concatenate([best[..., 1:, :], jnp.zeros_like(best[..., :1, :])], axis=-2)
-        return best[..., 0, :], (keys, following)
+        plans = jax.vmap(lambda *row: self._plan(task, *row))(*map(flat, (observation, keys, last, noise)))
+        keys, best = (x.reshape(*axes, *x.shape[1:]) for x in plans)
+        rest = jnp.concatenate([best[..., 1:, :], jnp.zeros_like(best[..., :1, :])], axis=-2)
+        return best[..., 0, :], (keys, rest)
 
     def deployed(self, task: Array) -> Deployed:
         raise OnebodyError(
@@ -88,17 +88,17 @@ class Planner(eqx.Module):
     def _plan(self, task: Array, observation: Array, key: Any, last: Array, noise: Array) -> tuple[Any, Array]:
         key, plan_key, member_key = jax.random.split(key, 3)
         plan_key = jax.random.fold_in(plan_key, jax.lax.bitcast_convert_type(noise[0], jnp.uint32))
-        model = Mixed(self.members, member_key)
+        model, keys = RandomMember(self.members), jax.random.split(member_key, self.config.steps)
 
         def score(actions: Float[Array, "candidate time action"]) -> Float[Array, " candidate"]:
-            def step(carry: tuple[Array, Array], action: Array) -> tuple[tuple[Array, Array], Array]:
-                seen, weight = carry
-                following = model(seen, action)
-                reward, ended = self.family.outcome(seen, action, following, task)
-                return (following, self.config.discount * weight * ~ended), weight * reward
+            def step(carry: tuple[Array, Array], inputs: tuple[Key, Array]) -> tuple[tuple[Array, Array], Array]:
+                (observation, weight), (key, action) = carry, inputs
+                next_observation = model(key, observation, action)
+                reward, ended = self.family.outcome(observation, action, next_observation, task)
+                return (next_observation, self.config.discount * weight * ~ended), weight * reward
 
             start = jnp.broadcast_to(observation, (len(actions), len(observation))), jnp.ones(len(actions))
-            return jax.lax.scan(step, start, jnp.swapaxes(actions, 0, 1))[1].sum(0)
+            return jax.lax.scan(step, start, (keys, jnp.swapaxes(actions, 0, 1)))[1].sum(0)
 
         return key, plan(score, last, plan_key, self.config)
 
@@ -124,11 +124,12 @@ class MBMPC:
 
     def adapt(self, state: Models, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
         """Line 4; each task goes on with its own copy of everything."""
-        keys = jax.random.split(key, len(tasks))
         learners = [eqx.tree_at(lambda m: m.task, state, task[None]) for task in tasks]
-        for stage in itertools.count():
-            yield Adapted(stacked(map(self._planner, learners)))
-            learners = [self.step(own, jax.random.fold_in(k, stage))[0] for own, k in zip(learners, keys, strict=True)]
+
+        def adapted(learners: Sequence[Models]) -> Adapted:
+            return Adapted(stacked(map(self._planner, learners)))
+
+        return task_by_task(learners, tasks, key, adapted, lambda own, _, key: self.step(own, key)[0])
 
     def _planner(self, models: Models) -> Planner:
         return Planner(models.members, self.family, self.config.plan)

@@ -14,7 +14,7 @@
 MAML's meta-step with models in the place of tasks. The models know dynamics and the family's own reward of one task;
 adaptation sees rewards alone. As in the released code, line 3 has the policies adapted before the last outer step,
 and imagined observations stay in bounds; the share of steps that this cuts is a metric. Unlike there, the bounds are
-100 standard deviations of what was seen (not ±1000), Hessian-vector products are exact, and imagined actions are
+100 standard deviations of the real ones (not ±1000), Hessian-vector products are exact, and imagined actions are
 clipped to [-1, 1] where the reward sees them, too.
 """
 
@@ -28,15 +28,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from onebody.algorithms.maml import maml
-from onebody.algorithms.maml.maml import Seen, likelihood
+from onebody.algorithms.maml.maml import Batch, likelihood
+from onebody.algorithms.mb_mpo.early_stopping import EarlyStoppingConfig
 from onebody.algorithms.mb_mpo.models import LAPTOP_MODELS, SMOKE_MODELS, Models, collect, fit, imagination, new_models
-from onebody.algorithms.mb_mpo.validated import ValidatedConfig
 from onebody.algorithms.protocol import Adapted, AlgorithmSpec, Metrics
 from onebody.core.errors import OnebodyError, at_least
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key
-from onebody.learning.dynamics import FURTHEST
-from onebody.learning.ensemble import Member
+from onebody.learning.dynamics import FURTHEST, Dynamics
 from onebody.learning.policies import GaussianPolicy, for_each
 from onebody.learning.trpo import TRPOConfig
 from onebody.tasks.family import TaskFamily
@@ -70,7 +69,7 @@ class Config(maml.Config):
     """Task ψ to train on; None: a draw from p(ψ)"""
     trpo: TRPOConfig = field(default_factory=partial(TRPOConfig, entropy=0.0, damping=1e-5, backtracks=15, shrink=0.8))
     """Settings of the outer TRPO step"""
-    model: ValidatedConfig = field(default_factory=ValidatedConfig)
+    model: EarlyStoppingConfig = field(default_factory=EarlyStoppingConfig)
     """Settings of the ensemble of dynamics models"""
 
     def __post_init__(self) -> None:
@@ -81,7 +80,7 @@ class Config(maml.Config):
 
 
 class State(eqx.Module):
-    """Everything of a training."""
+    """State of a training run."""
 
     policy: GaussianPolicy
     adapted: GaussianPolicy
@@ -90,49 +89,51 @@ class State(eqx.Module):
 
 
 def imagine(
-    models: Models, members: Member, policies: GaussianPolicy, key: Key, family: TaskFamily, config: Config
-) -> tuple[Seen, dict[str, Array]]:
-    """Episodes of each imaginary task's policy in its model; models are dealt out in turn."""
+    models: Models, members: Dynamics, policies: GaussianPolicy, key: Key, family: TaskFamily, config: Config
+) -> tuple[Batch, dict[str, Array]]:
+    """Episodes of each imaginary task's policy in its model; task i is imagined in model i modulo their number."""
     n = len(members.net.biases[0])
     each = -(-config.meta_batch // n)  # tasks a model, some of the last one's may be left out
     place = jnp.arange(n * each).reshape(each, n).T  # task i is imagined in model i % n
     grouped = jax.tree.map(lambda x: x[place % config.meta_batch], policies)
     tasks = jnp.broadcast_to(models.task, (each, models.task.shape[-1]))
 
-    def one(row: tuple[Member, GaussianPolicy, Key]) -> tuple[Array, ...]:
+    def one(row: tuple[Dynamics, GaussianPolicy, Key]) -> tuple[Array, ...]:
         member, policies, key = row
         return rollout(imagination(models, member, family), policies, tasks, key, episodes=config.episodes)
 
-    found = jax.lax.map(one, (members, grouped, jax.random.split(key, n)))
+    imagined = jax.lax.map(one, (members, grouped, jax.random.split(key, n)))
     task = jnp.arange(config.meta_batch)
-    found = jax.tree.map(lambda x: x[task % n, task // n], found)
-    seen = models.ensemble.observation
-    cut = jnp.any(jnp.abs(found.next_observation - seen.mean) > 0.999 * FURTHEST * seen.std, axis=-1).mean()
-    returns = first_episode_return(found.reward, found.done).mean()
-    return maml.seen(policies, found, found.observation, config), {"return": returns, "cut": cut}
+    imagined = jax.tree.map(lambda x: x[task % n, task // n], imagined)
+    statistics = models.ensemble.observation
+    away = jnp.abs(imagined.next_observation - statistics.mean)
+    cut = jnp.any(away > 0.999 * FURTHEST * statistics.std, axis=-1).mean()
+    returns = first_episode_return(imagined.reward, imagined.done).mean()
+    batch = maml.with_advantages(policies, imagined, imagined.observation, config)
+    return batch, {"return": returns, "cut": cut}
 
 
 def meta_step(
-    state: State, members: Member, key: Key, family: TaskFamily, config: Config
+    state: State, members: Dynamics, key: Key, family: TaskFamily, config: Config
 ) -> tuple[State, dict[str, Array]]:
     """Lines 6-7."""
     keys = jax.random.split(key, config.inner_steps + 1)
-    adapted, before, found = for_each(state.policy, config.meta_batch), [], []
+    adapted, before, statistics = for_each(state.policy, config.meta_batch), [], []
     for k in keys[:-1]:
-        seen, stats = imagine(state.models, members, adapted, k, family, config)
-        adapted = maml.inner_step_each(adapted, seen, config.inner_rate, likelihood)
-        before.append(seen)
-        found.append(stats)
-    after, stats = imagine(state.models, members, adapted, keys[-1], family, config)
+        batch, of_batch = imagine(state.models, members, adapted, k, family, config)
+        adapted = maml.inner_step_each(adapted, batch, config.inner_rate, likelihood)
+        before.append(batch)
+        statistics.append(of_batch)
+    after, of_after = imagine(state.models, members, adapted, keys[-1], family, config)
     policy, metrics = maml.outer_step(state.policy, tuple(before), after, config)
-    imagined = {"imagined/return": found[0]["return"], "imagined/adapted_return": stats["return"]}
-    imagined["imagined/cut"] = jnp.stack([x["cut"] for x in [*found, stats]]).max()
+    imagined = {"imagined/return": statistics[0]["return"], "imagined/adapted_return": of_after["return"]}
+    imagined["imagined/cut"] = jnp.stack([x["cut"] for x in [*statistics, of_after]]).max()
     state = eqx.tree_at(lambda s: (s.policy, s.adapted), state, (policy, adapted))
     return state, metrics | imagined
 
 
 @partial(jax.jit, static_argnames=("family", "config"))
-def improve(state: State, key: Key, family: TaskFamily, config: Config) -> tuple[State, dict[str, Array]]:
+def meta_steps(state: State, key: Key, family: TaskFamily, config: Config) -> tuple[State, dict[str, Array]]:
     """Line 5."""
     members = state.models.members
     step = lambda state, key: meta_step(state, members, key, family, config)  # noqa: E731
@@ -159,8 +160,8 @@ class MBMPO:
         collect_key, fit_key, meta_key = jax.random.split(key, 3)
         models, metrics = collect(state.models, self.simulator, self._explorers(state), collect_key)
         models, fitted = fit(models, fit_key, self.config.model)
-        state, improved = improve(State(state.policy, state.adapted, models), meta_key, self.family, self.config)
-        return state, metrics | {name: float(x) for name, x in (fitted | improved).items()}
+        state, optimized = meta_steps(State(state.policy, state.adapted, models), meta_key, self.family, self.config)
+        return state, metrics | {name: float(x) for name, x in (fitted | optimized).items()}
 
     def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
         """Line 8."""
@@ -168,7 +169,7 @@ class MBMPO:
         return maml.adaptation(self.simulator, state.policy, tasks, key, self.config, episodes, likelihood)
 
     def _explorers(self, state: State) -> GaussianPolicy:
-        """Line 3's policies, dealt out in turn."""
+        """Line 3's policies, in turn where there are more episodes than policies."""
         if not self.config.tailored:
             return for_each(state.policy, self.config.real_episodes)
         turn = jnp.arange(self.config.real_episodes) % self.config.meta_batch
@@ -197,7 +198,7 @@ SPEC = AlgorithmSpec(
             "meta_batch": 40,
             "real_episodes": 10,
             "episodes": 150,
-            "model": ValidatedConfig(hidden=(128, 128)),
+            "model": EarlyStoppingConfig(hidden=(128, 128)),
         }
     },
 )

@@ -13,12 +13,12 @@ from onebody.core.errors import OnebodyError, at_least, at_most, positive
 from onebody.core.types import Key
 
 Score = Callable[[Float[Array, "candidate time action"]], Float[Array, " candidate"]]
-"""what sequences of actions are worth"""
+"""sequences of actions -> their predicted returns"""
 
 
 @dataclass(frozen=True)
 class PlanConfig:
-    """How a plan is found. Random shooting: Nagabandi et al. 2018, as MB-MPO's authors run it; `icem`: Pinneri et al.
+    """Settings of the planner. `shooting`: Nagabandi et al. 2018, as MB-MPO's authors run it; `icem`: Pinneri et al.
     2020."""
 
     method: Literal["shooting", "icem"] = "shooting"
@@ -64,28 +64,28 @@ def coloured(key: Key, rows: int, steps: int, actions: int, exponent: float) -> 
 
 
 def plan(score: Score, mean: Float[Array, "time action"], key: Key, config: PlanConfig) -> Float[Array, "time action"]:
-    """The best sequence found, in [-1, 1]; `icem` begins at `mean`."""
+    """The best of the sampled sequences, in [-1, 1]; `icem` begins at `mean`."""
     shape = config.candidates, mean.shape[0], mean.shape[1]
     if config.method == "shooting":
-        drawn = random.uniform(key, shape, low=-1.0, high=1.0)
-        return drawn[jnp.argmax(score(drawn))]
+        plans = random.uniform(key, shape, low=-1.0, high=1.0)
+        return plans[jnp.argmax(score(plans))]
     kept = max(1, round(0.3 * config.elites))
 
-    def one(carry: tuple[Array, ...], key: Key) -> tuple[tuple[Array, ...], None]:
-        mean, deviation, elites, best, worth = carry
+    def one_round(carry: tuple[Array, ...], key: Key) -> tuple[tuple[Array, ...], None]:
+        mean, deviation, elites, best, best_score = carry
         noise = coloured(key, *shape, config.colour)
-        drawn = jnp.clip(mean + deviation * noise, -1.0, 1.0).at[:kept].set(elites)
-        values = score(drawn)
+        plans = jnp.clip(mean + deviation * noise, -1.0, 1.0).at[:kept].set(elites)
+        values = score(plans)
         order = jnp.argsort(-values)[: config.elites]
-        chosen, share = drawn[order], config.momentum
+        chosen, share = plans[order], config.momentum
         mean = share * mean + (1 - share) * chosen.mean(0)
         deviation = share * deviation + (1 - share) * chosen.std(0)
-        better = values[order[0]] > worth
-        best, worth = jnp.where(better, chosen[0], best), jnp.maximum(values[order[0]], worth)
-        return (mean, deviation, chosen[:kept], best, worth), None
+        better = values[order[0]] > best_score
+        best, best_score = jnp.where(better, chosen[0], best), jnp.maximum(values[order[0]], best_score)
+        return (mean, deviation, chosen[:kept], best, best_score), None
 
     first_key, key = jax.random.split(key)
     first = mean + config.deviation * coloured(first_key, kept, shape[1], shape[2], config.colour)
     elites = jnp.clip(first, -1.0, 1.0).at[0].set(mean)
     start = mean, jnp.full(mean.shape, config.deviation), elites, mean, jnp.array(-jnp.inf)
-    return jax.lax.scan(one, start, jax.random.split(key, config.rounds))[0][3]
+    return jax.lax.scan(one_round, start, jax.random.split(key, config.rounds))[0][3]

@@ -4,11 +4,11 @@ https://arxiv.org/abs/1708.05144), for one task or the mean of all.
     1: initialise the policy and its value, and the Kronecker factors of their Fisher matrices
     2: for n_iterations                                                                    `step`
     3:     real episodes, each of its own task                                             `on_policy.collect`
-    4:     generalised advantages, from the value as it is                                 `improve`
+    4:     generalised advantages, from the value as it is                                 `update`
     5:     n_value times: factors of the value's matrix, as the mean of N(V(s), 1); a step
-           of its natural gradient towards V(s) + Â                                        `fit_value`
-    6:     factors of the policy's matrix; a step of its natural gradient up A log π(a|s)  `improve_policy`
-    7:     η_max of the policy by 1.5 down if that moved it by more than twice the wanted
+           of its natural gradient towards V(s) + Â                                        `update_value`
+    6:     factors of the policy's matrix; a step of its natural gradient up A log π(a|s)  `update_policy`
+    7:     η_max of the policy by 1.5 down if that moved it by more than twice the target
            KL, up if by less than half                                                     `adjusted`
     8: a new ψ: stage 0 is the policy as it is; each stage lines 3-7 for ψ alone           `OnPolicy.adapt`
 
@@ -23,6 +23,7 @@ rewards; weights decay; the first steps are plain gradients. Damping is shared b
 
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -42,10 +43,12 @@ from onebody.learning.actor_critic import ValueFunction
 from onebody.learning.policies import GaussianPolicy
 from onebody.tasks import mbmpo
 
-FACTOR, LEAST, MOST = 1.5, 1e-8, 1.0
-"""by which η_max goes up or down, and its limits"""
-LAST = 10.0
-"""times the usual initial weights of the policy's last layer, as in the released code"""
+RATE_FACTOR = 1.5
+"""Factor by which η_max is raised or lowered"""
+RATE_LIMITS = (1e-8, 1.0)
+"""Limits of η_max"""
+LAST_LAYER_FACTOR = 10.0
+"""Factor of the usual initial weights in the policy's last layer, as in the released code"""
 
 
 @dataclass(frozen=True)
@@ -82,22 +85,31 @@ class Config:
         positive(self, "kl")
 
 
+class PolicyParameters(NamedTuple):
+    """What is learned of the policy."""
+
+    net: MLP
+    log_std: Float[Array, " action"]
+
+
 class State(eqx.Module):
-    """What learns, and what its optimisers remember."""
+    """State of a training run."""
 
     policy: GaussianPolicy
     value: ValueFunction
-    factors: tuple[Factors, Factors]
-    """of policy and value"""
-    velocities: tuple[tuple[MLP, Float[Array, " action"]], MLP]
-    """last steps of the policy's network and log-deviation, and of the value's network"""
+    policy_factors: Factors
+    value_factors: Factors
+    policy_velocity: PolicyParameters
+    """Last step of the policy's parameters"""
+    value_velocity: MLP
+    """Last step of the value network"""
     rate: Float[Array, ""]
-    """η_max of the policy"""
+    """Largest learning rate η_max of the policy"""
 
 
-def value_loss(net: MLP, seen: Float[Array, "row seen"], target: Float[Array, " row"]) -> Float[Array, ""]:
+def value_loss(net: MLP, inputs: Float[Array, "row in"], target: Float[Array, " row"]) -> Float[Array, ""]:
     """-log N(target; V(s), 1), without its constant."""
-    return 0.5 * jnp.mean((net(seen)[:, 0] - target) ** 2)
+    return 0.5 * jnp.mean((net(inputs)[:, 0] - target) ** 2)
 
 
 def policy_loss(policy: GaussianPolicy, observation: Array, action: Array, advantage: Array) -> Float[Array, ""]:
@@ -105,69 +117,73 @@ def policy_loss(policy: GaussianPolicy, observation: Array, action: Array, advan
     return -jnp.mean(advantage * policy.distribution(observation).log_prob(action))
 
 
-def fit_value(state: State, observation: Array, target: Array, key: Key, config: Config) -> State:
+def update_value(state: State, observation: Array, target: Array, key: Key, config: Config) -> State:
     """Line 5."""
-    seen = state.value.observation(observation)
+    inputs = state.value.observation(observation)
 
     def step(carry: tuple[MLP, Factors, MLP], key: Key) -> tuple[tuple[MLP, Factors, MLP], None]:
         net, factors, velocity = carry
-        factors = factors.updated(net, seen, random.normal(key, (len(seen), 1)), config.value.decay)
-        gradient = jax.grad(value_loss)(net, seen, target)
+        factors = factors.updated(net, inputs, random.normal(key, (len(inputs), 1)), config.value.decay)
+        gradient = jax.grad(value_loss)(net, inputs, target)
         direction = kfac.natural(gradient, factors, config.value.damping)
         net, velocity = kfac.step(net, gradient, direction, velocity, config.value.rate, config.value)
         return (net, factors, velocity), None
 
-    start = state.value.net, state.factors[1], state.velocities[1]
+    start = state.value.net, state.value_factors, state.value_velocity
     (net, factors, velocity), _ = jax.lax.scan(step, start, jax.random.split(key, config.n_value))
     value = eqx.tree_at(lambda v: v.net, state.value, net)
-    return replace(state, value=value, factors=(state.factors[0], factors), velocities=(state.velocities[0], velocity))
+    return replace(state, value=value, value_factors=factors, value_velocity=velocity)
 
 
-def improve_policy(
+def update_policy(
     state: State, observation: Array, action: Array, advantage: Float[Array, " row"], key: Key, config: Config
 ) -> State:
     """Line 6."""
-    old, where = state.policy, lambda p: (p.net, p.log_std)
-    noise = random.normal(key, action.shape)
-    seen, slope = old.observation(observation), noise * jnp.exp(-old.log_std)  # by the mean, of sampled actions
-    factors = state.factors[0].updated(old.net, seen, slope, config.policy.decay)
+    old, damping = state.policy, config.policy.damping
+    noise, inputs = random.normal(key, action.shape), old.observation(observation)
+    slope = noise * jnp.exp(-old.log_std)  # of the log-density of sampled actions, with respect to the mean
+    factors = state.policy_factors.updated(old.net, inputs, slope, config.policy.decay)
 
-    def loss(parameters: tuple[MLP, Array]) -> Array:
-        return policy_loss(eqx.tree_at(where, old, parameters), observation, action, advantage)
+    def loss(parameters: PolicyParameters) -> Array:
+        return policy_loss(_with_parameters(old, parameters), observation, action, advantage)
 
-    gradient = jax.grad(loss)(where(old))
-    damping = config.policy.damping
-    direction = kfac.natural(gradient[0], factors, damping), gradient[1] / (2 + damping)
-    parameters, velocity = kfac.step(where(old), gradient, direction, state.velocities[0], state.rate, config.policy)
-    policy = eqx.tree_at(where, old, parameters)
-    return replace(
-        state, policy=policy, factors=(factors, state.factors[1]), velocities=(velocity, state.velocities[1])
-    )
+    parameters = PolicyParameters(old.net, old.log_std)
+    gradient = jax.grad(loss)(parameters)
+    net_direction = kfac.natural(gradient.net, factors, damping)
+    direction = PolicyParameters(net_direction, gradient.log_std / (2 + damping))
+    parameters, velocity = kfac.step(parameters, gradient, direction, state.policy_velocity, state.rate, config.policy)
+    policy = _with_parameters(old, parameters)
+    return replace(state, policy=policy, policy_factors=factors, policy_velocity=velocity)
 
 
-def adjusted(rate: Float[Array, ""], kl: Float[Array, ""], wanted: float) -> Float[Array, ""]:
+def _with_parameters(policy: GaussianPolicy, parameters: PolicyParameters) -> GaussianPolicy:
+    return eqx.tree_at(lambda p: (p.net, p.log_std), policy, tuple(parameters))
+
+
+def adjusted(rate: Float[Array, ""], kl: Float[Array, ""], target: float) -> Float[Array, ""]:
     """Line 7."""
-    factor = jnp.where(kl > 2 * wanted, 1 / FACTOR, jnp.where(kl < wanted / 2, FACTOR, 1.0))
-    return jnp.clip(rate * factor, LEAST, MOST)
+    factor = jnp.where(kl > 2 * target, 1 / RATE_FACTOR, jnp.where(kl < target / 2, RATE_FACTOR, 1.0))
+    return jnp.clip(rate * factor, *RATE_LIMITS)
 
 
 @partial(jax.jit, static_argnames=("config",))
-def improve(state: State, seen: Transitions, key: Key, config: Config) -> tuple[State, dict[str, Array]]:
+def update(state: State, transitions: Transitions, key: Key, config: Config) -> tuple[State, dict[str, Array]]:
     """Lines 4-7, of `[task, time, episode]` transitions."""
-    seen = seen.by_time
-    statistics = state.policy.observation.update(seen.observation)
+    transitions = transitions.by_time
+    statistics = state.policy.observation.update(transitions.observation)
     policy, value = (renormalized(each, statistics) for each in (state.policy, state.value))
     state, (value_key, policy_key) = replace(state, policy=policy, value=value), jax.random.split(key)
-    value = state.value(seen.observation)
-    advantage = gae(seen, value, state.value(seen.next_observation), config.discount, config.trace)
+    before, after = value(transitions.observation), value(transitions.next_observation)
+    advantage = gae(transitions, before, after, config.discount, config.trace)
     observation, action, target, advantage = (
-        x.reshape(-1, *x.shape[2:]) for x in (seen.observation, seen.action, advantage + value, advantage)
+        x.reshape(-1, *x.shape[2:])
+        for x in (transitions.observation, transitions.action, advantage + before, advantage)
     )
-    error = jnp.sqrt(jnp.mean((value.reshape(-1) - target) ** 2))
+    error = jnp.sqrt(jnp.mean((before.reshape(-1) - target) ** 2))
     advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
-    old = state.policy.distribution(observation)
-    state = fit_value(state, observation, target, value_key, config)
-    state = improve_policy(state, observation, action, advantage, policy_key, config)
+    old = policy.distribution(observation)
+    state = update_value(state, observation, target, value_key, config)
+    state = update_policy(state, observation, action, advantage, policy_key, config)
     kl = old.kl(state.policy.distribution(observation)).mean()
     metrics = {"policy/kl": kl, "policy/rate": state.rate, "critic/error": error}
     return replace(state, rate=adjusted(state.rate, kl, config.kl)), metrics
@@ -184,14 +200,21 @@ class ACKTR(OnPolicy):
         policy_key, value_key = jax.random.split(key)
         observation = Normalizer(body.observation_size)
         policy = GaussianPolicy(policy_key, config.hidden, observation, body.action_size)
-        policy = eqx.tree_at(lambda p: p.net.weights[-1], policy, replace_fn=lambda weight: LAST * weight)
+        policy = eqx.tree_at(lambda p: p.net.weights[-1], policy, replace_fn=lambda weight: LAST_LAYER_FACTOR * weight)
         value = ValueFunction(value_key, config.value_hidden, observation, jax.nn.elu)
-        still = jax.tree.map(jnp.zeros_like, ((policy.net, policy.log_std), value.net))
-        factors = Factors.empty(policy.net), Factors.empty(value.net)
-        return State(policy, value, factors, still, jnp.asarray(config.policy.rate, jnp.float32))
+        zeros = partial(jax.tree.map, jnp.zeros_like)
+        return State(
+            policy,
+            value,
+            Factors.empty(policy.net),
+            Factors.empty(value.net),
+            zeros(PolicyParameters(policy.net, policy.log_std)),
+            zeros(value.net),
+            jnp.asarray(config.policy.rate, jnp.float32),
+        )
 
-    def _improve(self, state: State, seen: Transitions, key: Key) -> tuple[State, dict[str, Array]]:
-        return improve(state, seen, key, self.config)
+    def _update(self, state: State, transitions: Transitions, key: Key) -> tuple[State, dict[str, Array]]:
+        return update(state, transitions, key, self.config)
 
 
 SPEC = AlgorithmSpec(

@@ -5,8 +5,8 @@
     2: for n_iterations                                                                            `step`
     3:     real episodes into replay, each of its own task and with an actor whose weights have
            noise of N(0, σ²) for the whole episode                                                 `perturbed`
-    4:     as many times as there were episodes                                                    `improve`
-    5:         σ by 1.01 up where noise moves actions less than wanted, else down                  `adapted`
+    4:     as many times as there were episodes                                                    `gradient_steps`
+    5:         σ by 1.01 up where noise moves actions less than δ, else down                       `adapted`
     6:         n_gradient times, for a batch of transitions                                        `update`
     7:             Q towards r + γ Q̄(s', π̄(s')) `critic_loss`, π up Q(s, π(s)) `actor_loss`;
                    π̄ and Q̄ follow slowly
@@ -26,24 +26,26 @@ from functools import partial
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+import optax
+from jaxtyping import Array, Float
 
-from onebody.algorithms.model_free.replayed import REMEMBERED, adaptation, collect, new_replay, visited
+from onebody.algorithms.model_free.replayed import KEPT_STAGES, adaptation, collect, new_replay, with_rows
 from onebody.algorithms.protocol import Adapted, AlgorithmSpec, Metrics
 from onebody.core import random
 from onebody.core.errors import at_least, at_most, positive
 from onebody.core.nets import MLP, Normalizer, fan_in, normed_relu, normed_tanh, renormalized, uniform
 from onebody.core.types import Key
-from onebody.learning.off_policy import averaged, descend, new_optimizer, repeated, value
-from onebody.learning.policies import DeterministicPolicy
+from onebody.learning.off_policy import averaged, repeated, value
+from onebody.learning.policies import DeterministicPolicy, for_each
 from onebody.learning.task_replay import Rows, TaskReplay
+from onebody.learning.train_state import TrainState
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.simulator import Simulator
 
 FACTOR = 1.01
-"""by which σ goes up or down (Plappert et al. 2018, Appendix C)"""
+"""Factor by which σ is raised or lowered (Plappert et al. 2018, Appendix C)"""
 LAST = 3e-3
-"""limit of the last layers' initial weights (Lillicrap et al. 2016, §7)"""
+"""Limit of the last layers' initial weights (Lillicrap et al. 2016, §7)"""
 
 
 @dataclass(frozen=True)
@@ -84,69 +86,69 @@ class Config:
 
 
 class Learner(eqx.Module):
-    """What learns, and what its optimisers remember."""
+    """All networks, with their optimisers."""
 
-    actor: MLP
-    critic: MLP
+    actor: TrainState[MLP]
+    critic: TrainState[MLP]
     targets: tuple[MLP, MLP]
     """of actor and critic"""
     observation: Normalizer
     """of the inputs of all networks"""
     deviation: Float[Array, ""]
-    """σ of the parameter noise"""
-    optimizers: tuple[PyTree, PyTree]
+    """Standard deviation σ of the parameter noise"""
 
     @property
     def policy(self) -> DeterministicPolicy:
-        return DeterministicPolicy(self.actor, self.observation)
+        return DeterministicPolicy(self.actor.module, self.observation)
 
     def renormalized(self, rows: Rows) -> "Learner":
-        """With rows more in the statistics of observations, and the same actions and values."""
+        """The same actions and values, with some more rows in the statistics of observations."""
         new = self.observation.update(rows.observation)
-        parts = (lambda l: l.actor, lambda l: l.critic, lambda l: l.targets[0], lambda l: l.targets[1])  # noqa: E741
-        nets = tuple(part(renormalized(self, new, part)) for part in parts)
-        return replace(self, actor=nets[0], critic=nets[1], targets=nets[2:], observation=new)
+        where = lambda l: (l.actor.module, l.critic.module, *l.targets)  # noqa: E731, E741
+        nets = [renormalized(self, new, lambda l, i=i: where(l)[i]) for i in range(4)]  # noqa: E741
+        return replace(eqx.tree_at(where, self, [where(each)[i] for i, each in enumerate(nets)]), observation=new)
 
 
 class State(eqx.Module):
-    """Everything of a training."""
+    """State of a training run."""
 
     learner: Learner
     replay: TaskReplay
 
 
-def action(actor: MLP, seen: Float[Array, "*axes observation"]) -> Float[Array, "*axes action"]:
+def action(actor: MLP, inputs: Float[Array, "*axes observation"]) -> Float[Array, "*axes action"]:
     """π(s), of normalised observations."""
-    return jnp.tanh(actor(seen))
+    return jnp.tanh(actor(inputs))
 
 
-def critic_loss(critic: MLP, seen: Array, action: Array, target: Array, l2: float) -> tuple[Array, dict[str, Array]]:
+def critic_loss(critic: MLP, inputs: Array, action: Array, target: Array, l2: float) -> tuple[Array, dict[str, Array]]:
     """Mean squared error of Q from its target, plus the penalty of its weights."""
-    found = value(critic, seen, action)
-    error = jnp.mean((found - target) ** 2)
+    predicted = value(critic, inputs, action)
+    error = jnp.mean((predicted - target) ** 2)
     size = sum(jnp.vdot(weight, weight) for weight in critic.weights)
-    return error + l2 / 2 * size, {"critic/error": jnp.sqrt(error), "critic/value": found.mean()}
+    return error + l2 / 2 * size, {"critic/error": jnp.sqrt(error), "critic/value": predicted.mean()}
 
 
-def actor_loss(actor: MLP, critic: MLP, seen: Array) -> Array:
+def actor_loss(actor: MLP, critic: MLP, inputs: Array) -> tuple[Array, None]:
     """-Q(s, π(s)), whose gradient is the deterministic policy gradient."""
-    return -value(critic, seen, action(actor, seen)).mean()
+    return -value(critic, inputs, action(actor, inputs)).mean(), None
 
 
-def update(learner: Learner, rows: Rows, config: Config) -> tuple[Learner, dict[str, Array]]:
+def update(learner: Learner, batch: Rows, config: Config) -> tuple[Learner, dict[str, Array]]:
     """Line 7, on a batch [row, ...]."""
-    seen, following = learner.observation(rows.observation), learner.observation(rows.next_observation)
+    inputs, next_inputs = learner.observation(batch.observation), learner.observation(batch.next_observation)
     target_actor, target_critic = learner.targets
-    later = value(target_critic, following, action(target_actor, following))
-    target = rows.reward + config.discount * (1 - rows.terminated) * later
-    differentiated = eqx.filter_grad(critic_loss, has_aux=True)
-    gradient, metrics = differentiated(learner.critic, seen, rows.action, target, config.critic_l2)
-    critic, critic_state = descend(config.critic_rate, learner.critic, gradient, learner.optimizers[1])
-    gradient = eqx.filter_grad(actor_loss)(learner.actor, critic, seen)
-    actor, actor_state = descend(config.learning_rate, learner.actor, gradient, learner.optimizers[0])
-    targets = averaged(learner.targets, (actor, critic), config.target_rate)
-    optimizers = actor_state, critic_state
-    return replace(learner, actor=actor, critic=critic, targets=targets, optimizers=optimizers), metrics
+    next_value = value(target_critic, next_inputs, action(target_actor, next_inputs))
+    target = batch.reward + config.discount * (1 - batch.terminated) * next_value
+    critic, metrics = learner.critic.minimize(
+        lambda critic: critic_loss(critic, inputs, batch.action, target, config.critic_l2),
+        optax.adam(config.critic_rate),
+    )
+    actor, _ = learner.actor.minimize(
+        lambda actor: actor_loss(actor, critic.module, inputs), optax.adam(config.learning_rate)
+    )
+    targets = averaged(learner.targets, (actor.module, critic.module), config.target_rate)
+    return replace(learner, actor=actor, critic=critic, targets=targets), metrics
 
 
 def perturbed(actor: MLP, deviation: Float[Array, ""], key: Key) -> MLP:
@@ -160,24 +162,24 @@ def perturbed(actor: MLP, deviation: Float[Array, ""], key: Key) -> MLP:
 def adapted(
     learner: Learner, observation: Float[Array, "row observation"], key: Key, config: Config
 ) -> tuple[Learner, Float[Array, ""]]:
-    """Line 5, by how far noise moves the actions of a batch; and that distance."""
-    seen = learner.observation(observation)
-    moved = action(perturbed(learner.actor, learner.deviation, key), seen) - action(learner.actor, seen)
-    distance = jnp.sqrt(jnp.mean(moved**2))
+    """Line 5, by the distance between actions with and without noise on a batch; and that distance."""
+    actor, inputs = learner.actor.module, learner.observation(observation)
+    difference = action(perturbed(actor, learner.deviation, key), inputs) - action(actor, inputs)
+    distance = jnp.sqrt(jnp.mean(difference**2))
     factor = jnp.where(distance < config.noise, FACTOR, 1 / FACTOR)
     return replace(learner, deviation=learner.deviation * factor), distance
 
 
 @partial(jax.jit, static_argnames=("config",))
-def improve(
+def gradient_steps(
     learner: Learner, rows: Rows, replay: TaskReplay, key: Key, config: Config
 ) -> tuple[Learner, dict[str, Array]]:
     """Lines 4-7, from the newest rows, which enter the statistics of observations, and a replay that has them."""
 
     def after_episode(learner: Learner, key: Key) -> tuple[Learner, dict[str, Array]]:
-        noise_key, draw_key = jax.random.split(key)
+        noise_key, batch_key = jax.random.split(key)
         steps = config.n_gradient + 1
-        drawn = replay.draw(draw_key, jnp.zeros(1, jnp.int32), steps * config.batch)
+        drawn = replay.draw(batch_key, jnp.zeros(1, jnp.int32), steps * config.batch)
         batches = jax.tree.map(lambda x: x.reshape(steps, config.batch, *x.shape[2:]), drawn)
         learner, distance = adapted(learner, batches.observation[-1], noise_key, config)
         learner, metrics = repeated(partial(update, config=config), learner, jax.tree.map(lambda x: x[:-1], batches))
@@ -189,9 +191,8 @@ def improve(
 @jax.jit
 def explorers(learner: Learner, keys: Array) -> DeterministicPolicy:
     """Policies with noise of their own, stacked."""
-    actors = jax.vmap(lambda key: perturbed(learner.actor, learner.deviation, key))(keys)
-    seen = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(keys), *x.shape)), learner.observation)
-    return DeterministicPolicy(actors, seen)
+    actors = jax.vmap(lambda key: perturbed(learner.actor.module, learner.deviation, key))(keys)
+    return DeterministicPolicy(actors, for_each(learner.observation, len(keys)))
 
 
 @dataclass(frozen=True)
@@ -205,38 +206,42 @@ class DDPG:
 
     def init(self, key: Key) -> State:
         config, body = self.config, self.family.body
-        seen, actions = body.observation_size, body.action_size
+        observations, actions = body.observation_size, body.action_size
         actor_key, critic_key = jax.random.split(key)
 
         def new(key: Key, sizes: tuple[int, ...], activation: Callable[[Array], Array]) -> MLP:
             return MLP(key, sizes, activation, [fan_in(1.0)] * (len(sizes) - 2) + [uniform(LAST)])
 
-        actor = new(actor_key, (seen, *config.hidden, actions), normed_tanh)
-        critic = new(critic_key, (seen + actions, *config.critic_hidden, 1), normed_relu)
-        optimizers = new_optimizer(config.learning_rate, actor), new_optimizer(config.critic_rate, critic)
-        noise = jnp.asarray(config.noise, jnp.float32)
-        learner = Learner(actor, critic, (actor, critic), Normalizer(seen), noise, optimizers)
+        actor = new(actor_key, (observations, *config.hidden, actions), normed_tanh)
+        critic = new(critic_key, (observations + actions, *config.critic_hidden, 1), normed_relu)
+        learner = Learner(
+            TrainState.create(actor, optax.adam(config.learning_rate)),
+            TrainState.create(critic, optax.adam(config.critic_rate)),
+            (actor, critic),
+            Normalizer(observations),
+            jnp.asarray(config.noise, jnp.float32),
+        )
         return State(learner, new_replay(self.family, config.episodes, config.n_iterations))
 
     def step(self, state: State, key: Key) -> tuple[State, Metrics]:
         task_key, episode_key, learn_key = jax.random.split(key, 3)
         tasks = self.family.space.sample(task_key, self.config.episodes)
         rows, metrics = self._episodes(state.learner, tasks, episode_key)
-        replay = visited(state.replay, rows)
-        learner, found = improve(state.learner, rows, replay, learn_key, self.config)
-        return State(learner, replay), metrics | {name: float(x) for name, x in found.items()}
+        replay = with_rows(state.replay, rows)
+        learner, learned = gradient_steps(state.learner, rows, replay, learn_key, self.config)
+        return State(learner, replay), metrics | {name: float(x) for name, x in learned.items()}
 
     def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
         """Line 8."""
         config = self.config
         return adaptation(
             state.learner,
-            new_replay(self.family, config.episodes, REMEMBERED),
+            new_replay(self.family, config.episodes, KEPT_STAGES),
             tasks,
             key,
             policy=lambda learner: learner.policy,
-            collect=lambda learner, task, k: self._episodes(learner, jnp.tile(task, (config.episodes, 1)), k)[0],
-            improve=lambda learner, rows, replay, k: improve(learner, rows, replay, k, config)[0],
+            collect=lambda learner, task, k: self._episodes(learner, jnp.repeat(task, config.episodes, axis=0), k)[0],
+            learn=lambda learner, rows, replay, k: gradient_steps(learner, rows, replay, k, config)[0],
         )
 
     def _episodes(self, learner: Learner, tasks: Array, key: Key) -> tuple[Rows, Metrics]:

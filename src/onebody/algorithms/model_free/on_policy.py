@@ -1,20 +1,20 @@
-"""What TRPO, PPO and ACKTR do around their learning: real episodes with the policy as it is, and adaptation.
+"""What TRPO, PPO and ACKTR share: real episodes with the current policy, and adaptation.
 
 1: for n_iterations                                                                            `OnPolicy.step`
 2:     real episodes, each of its own task                                                     `collect`
-3:     what the algorithm learns from them                                                     `OnPolicy._improve`
+3:     what the algorithm learns from them                                                     `OnPolicy._update`
 4: a new ψ: stage 0 is the policy as it is; each stage lines 2-3 for ψ alone                   `OnPolicy.adapt`
 """
 
-import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import jax
 from jaxtyping import Array, Float
 
+from onebody.algorithms.adaptation import task_by_task
 from onebody.algorithms.protocol import Adapted, Metrics
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key, Transitions
@@ -28,8 +28,8 @@ def collect(
     simulator: Simulator, policy: GaussianPolicy, tasks: Float[Array, "task feature"], episodes: int, key: Key
 ) -> tuple[Transitions, Metrics]:
     """Line 2."""
-    seen = rollout(simulator, for_each(policy, len(tasks)), tasks, key, episodes=episodes)
-    return seen, {"real/return": float(first_episode_return(seen.reward, seen.done).mean())}
+    transitions = rollout(simulator, for_each(policy, len(tasks)), tasks, key, episodes=episodes)
+    return transitions, {"real/return": float(first_episode_return(transitions.reward, transitions.done).mean())}
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class OnPolicy(ABC):
     task_is_known: ClassVar[bool] = False
 
     @abstractmethod
-    def _improve(self, state: Any, seen: Transitions, key: Key) -> tuple[Any, dict[str, Array]]:
+    def _update(self, state: Any, transitions: Transitions, key: Key) -> tuple[Any, dict[str, Array]]:
         """Line 3, from `[task, time, episode]` transitions."""
 
     def step(self, state: Any, key: Key) -> tuple[Any, Metrics]:
@@ -50,17 +50,17 @@ class OnPolicy(ABC):
         return self._iteration(state, self.family.space.sample(task_key, self.config.episodes), 1, key)
 
     def adapt(self, state: Any, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
-        states, keys = [state] * len(tasks), jax.random.split(key, len(tasks))
-        for stage in itertools.count():
-            yield Adapted(stacked(own.policy for own in states))
-            states = [
-                self._iteration(own, task[None], self.config.refine_episodes, jax.random.fold_in(k, stage))[0]
-                for own, task, k in zip(states, tasks, keys, strict=True)
-            ]
+        def adapted(states: Sequence[Any]) -> Adapted:
+            return Adapted(stacked(own.policy for own in states))
+
+        def stage(own: Any, task: Float[Array, "1 feature"], key: Key) -> Any:
+            return self._iteration(own, task, self.config.refine_episodes, key)[0]
+
+        return task_by_task([state] * len(tasks), tasks, key, adapted, stage)
 
     def _iteration(self, state: Any, tasks: Array, episodes: int, key: Key) -> tuple[Any, Metrics]:
         """Lines 2-3."""
-        collect_key, improve_key = jax.random.split(key)
-        seen, metrics = collect(self.simulator, state.policy, tasks, episodes, collect_key)
-        state, found = self._improve(state, seen, improve_key)
-        return state, metrics | {name: float(value) for name, value in found.items()}
+        collect_key, update_key = jax.random.split(key)
+        transitions, metrics = collect(self.simulator, state.policy, tasks, episodes, collect_key)
+        state, updated = self._update(state, transitions, update_key)
+        return state, metrics | {name: float(value) for name, value in updated.items()}

@@ -3,7 +3,7 @@
     1: as `trpo`, lines 1-4, each episode with its own task, which the policy sees
     2: a new ψ: a forward pass; there are no stages                                        `adapt`
 
-It says what a policy of this kind can reach with samples without end; none of its samples are of the new task.
+It shows what a policy of this kind reaches with unlimited samples; none of its samples are of the new task.
 """
 
 import itertools
@@ -16,11 +16,11 @@ from jaxtyping import Array, Float
 
 from onebody.algorithms.model_free.on_policy import collect
 from onebody.algorithms.model_free.trpo import Training as Config
-from onebody.algorithms.model_free.trpo import improve
+from onebody.algorithms.model_free.trpo import update
 from onebody.algorithms.protocol import Adapted, AlgorithmSpec, Metrics
 from onebody.core.nets import Normalizer
 from onebody.core.types import Key
-from onebody.learning.actor_critic import Agent, new_agent
+from onebody.learning.actor_critic import ActorCritic, new_actor_critic
 from onebody.learning.policies import ConditionedGaussian, for_each, with_task
 from onebody.learning.trpo import RLLAB_STEP
 from onebody.tasks.family import TaskFamily
@@ -36,21 +36,24 @@ class Oracle:
     simulator: Simulator
     task_is_known = True
 
-    def init(self, key: Key) -> Agent:
+    def init(self, key: Key) -> ActorCritic:
         body = self.family.body
         size = body.observation_size + self.family.space.size
         policy = partial(ConditionedGaussian, activation=self.config.activation)
-        return new_agent(key, policy, Normalizer(size), body.action_size, self.config)
+        return new_actor_critic(key, policy, Normalizer(size), body.action_size, self.config)
 
-    def step(self, state: Agent, key: Key) -> tuple[Agent, Metrics]:
-        task_key, collect_key, improve_key = jax.random.split(key, 3)
+    def step(self, state: ActorCritic, key: Key) -> tuple[ActorCritic, Metrics]:
+        task_key, collect_key, update_key = jax.random.split(key, 3)
         tasks = self.family.space.sample(task_key, self.config.episodes)
-        seen, metrics = collect(self.simulator, state.policy, tasks, 1, collect_key)
-        now, then = (with_task(x, tasks[:, None, None]) for x in (seen.observation, seen.next_observation))
-        state, found = improve(state, seen._replace(observation=now, next_observation=then), improve_key, self.config)
-        return state, metrics | {name: float(value) for name, value in found.items()}
+        transitions, metrics = collect(self.simulator, state.policy, tasks, 1, collect_key)
+        observation, next_observation = (
+            with_task(x, tasks[:, None, None]) for x in (transitions.observation, transitions.next_observation)
+        )
+        transitions = transitions._replace(observation=observation, next_observation=next_observation)
+        state, updated = update(state, transitions, update_key, self.config)
+        return state, metrics | {name: float(value) for name, value in updated.items()}
 
-    def adapt(self, state: Agent, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
+    def adapt(self, state: ActorCritic, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
         """The same policy at every stage: it does not learn from single tasks."""
         return itertools.repeat(Adapted(for_each(state.policy, len(tasks))))
 

@@ -5,7 +5,7 @@ arXiv:1707.06347, Algorithm 1, for one task or for the mean of all.
     1: initialise the policy and its value
     2: for n_iterations                                                                          `step`
     3:     real episodes, each of its own task                                    `on_policy.collect`
-    4:     generalised advantages Â (their Eq. 11), and V + Â, the value's target                `improve`
+    4:     generalised advantages Â (their Eq. 11), and V + Â, the value's target                `update`
     5:     n_epochs times, for each minibatch: a step of Adam up L^CLIP - c₁ L^VF (their Eq. 9)  `loss`
     6: a new ψ: stage 0 is the policy as it is; each stage lines 3-5 for ψ alone    `OnPolicy.adapt`
 
@@ -27,17 +27,18 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, Int
 
 from onebody.algorithms.model_free.on_policy import OnPolicy
 from onebody.algorithms.protocol import AlgorithmSpec
 from onebody.core.errors import at_least, at_most, positive
-from onebody.core.nets import Normalizer, renormalized, trainable
+from onebody.core.nets import Normalizer, renormalized
 from onebody.core.returns import gae, return_so_far
 from onebody.core.types import Key, Transitions
 from onebody.learning.actor_critic import ValueFunction
 from onebody.learning.policies import GaussianPolicy
-from onebody.learning.ppo import clipped_surrogate, minibatches, minimize
+from onebody.learning.ppo import approximate_kl, clipped_surrogate, minibatches, minimize
+from onebody.learning.train_state import TrainState
 
 
 @dataclass(frozen=True)
@@ -80,17 +81,26 @@ class Config:
         return optax.chain(optax.clip_by_global_norm(self.max_norm), optax.adam(self.learning_rate, eps=1e-5))
 
 
-class State(eqx.Module):
-    """Everything of a training."""
+class PolicyAndValue(eqx.Module):
+    """A policy and its value function, which one optimiser trains."""
 
     policy: GaussianPolicy
     value: ValueFunction
-    optimizer: PyTree
+
+
+class State(eqx.Module):
+    """State of a training run."""
+
+    learned: TrainState[PolicyAndValue]
     returns: Normalizer
-    """of the discounted return so far, one feature: rewards are divided by its deviation"""
+    """Of the discounted return so far, one feature: rewards are divided by its standard deviation"""
+
+    @property
+    def policy(self) -> GaussianPolicy:
+        return self.learned.module.policy
 
 
-class Rows(NamedTuple):
+class Batch(NamedTuple):
     """Steps of real episodes, with log-probabilities and values from when they were collected."""
 
     observation: Float[Array, "row observation"]
@@ -100,48 +110,46 @@ class Rows(NamedTuple):
     value: Float[Array, " row"]
 
 
-def loss(learned: tuple[GaussianPolicy, ValueFunction], rows: Rows, config: Config) -> tuple[Array, dict[str, Array]]:
+def loss(learned: PolicyAndValue, batch: Batch, config: Config) -> tuple[Array, dict[str, Array]]:
     """-L^CLIP + c₁ L^VF (Eq. 9 without its entropy bonus, which is 0 in the MuJoCo experiments)."""
-    policy, value = learned
-    log_ratio = policy.distribution(rows.observation).log_prob(rows.action) - rows.log_prob
-    advantage = (rows.advantage - rows.advantage.mean()) / (rows.advantage.std() + 1e-8)
+    log_ratio = learned.policy.distribution(batch.observation).log_prob(batch.action) - batch.log_prob
+    advantage = (batch.advantage - batch.advantage.mean()) / (batch.advantage.std() + 1e-8)
     surrogate = clipped_surrogate(jnp.exp(log_ratio), advantage, config.clip)
-    now, target = value(rows.observation), rows.value + rows.advantage
-    error = clipped_error(now, rows.value, target, config.clip)
-    kl = (jnp.expm1(log_ratio) - log_ratio).mean()
-    plain = jnp.sqrt(((now - target) ** 2).mean())
+    value, target = learned.value(batch.observation), batch.value + batch.advantage
+    error = clipped_error(value, batch.value, target, config.clip)
     return -surrogate + config.value_weight * error / 2, {
-        "policy/kl": kl,
+        "policy/kl": approximate_kl(log_ratio),
         "policy/gain": surrogate,
-        "value/error": plain,
+        "value/error": jnp.sqrt(((value - target) ** 2).mean()),
     }
 
 
 def clipped_error(
-    now: Float[Array, " row"], before: Float[Array, " row"], target: Float[Array, " row"], clip: float
+    value: Float[Array, " row"], before: Float[Array, " row"], target: Float[Array, " row"], clip: float
 ) -> Float[Array, ""]:
-    """2 L^VF: mean squared error of V, or of V moved by no more than `clip`, whichever is larger in a row."""
-    near = before + jnp.clip(now - before, -clip, clip)
-    return jnp.maximum((now - target) ** 2, (near - target) ** 2).mean()
+    """2 L^VF: mean squared error of V, or of V moved by no more than `clip`, whichever is larger, per row."""
+    clipped = before + jnp.clip(value - before, -clip, clip)
+    return jnp.maximum((value - target) ** 2, (clipped - target) ** 2).mean()
 
 
 @partial(jax.jit, static_argnames=("config",))
-def improve(
-    state: State, seen: Transitions, chosen: Int[Array, "step row"], config: Config
+def update(
+    state: State, transitions: Transitions, rows: Int[Array, "step row"], config: Config
 ) -> tuple[State, dict[str, Array]]:
     """Lines 4-5, of `[task, time, episode]` transitions."""
-    seen = seen.by_time
-    log_prob = state.policy.distribution(seen.observation).log_prob(seen.action)
-    statistics = state.policy.observation.update(seen.observation)
-    policy, value = (renormalized(each, statistics) for each in (state.policy, state.value))
-    returns = state.returns.update(return_so_far(seen.reward, seen.done, config.discount)[..., None])
-    scaled, before = seen._replace(reward=seen.reward / returns.scale), value(seen.observation)
-    advantage = gae(scaled, before, value(seen.next_observation), config.discount, config.trace)
-    rows = Rows(seen.observation, seen.action, log_prob, advantage, before)
-    rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows)
-    objective = partial(loss, config=config)
-    learned, optimizer, metrics = minimize(objective, (policy, value), state.optimizer, rows, chosen, config.optimizer)
-    return State(*learned, optimizer, returns), metrics
+    transitions, old = transitions.by_time, state.learned.module
+    log_prob = old.policy.distribution(transitions.observation).log_prob(transitions.action)
+    statistics = old.policy.observation.update(transitions.observation)
+    policy, value = (renormalized(each, statistics) for each in (old.policy, old.value))
+    returns = state.returns.update(return_so_far(transitions.reward, transitions.done, config.discount)[..., None])
+    scaled = transitions._replace(reward=transitions.reward / returns.scale)
+    before, after = value(transitions.observation), value(transitions.next_observation)
+    advantage = gae(scaled, before, after, config.discount, config.trace)
+    batch = Batch(transitions.observation, transitions.action, log_prob, advantage, before)
+    batch = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
+    learned = TrainState(PolicyAndValue(policy, value), state.learned.optimizer_state)
+    learned, metrics = minimize(learned, partial(loss, config=config), batch, rows, config.optimizer)
+    return State(learned, returns), metrics
 
 
 @dataclass(frozen=True)
@@ -155,14 +163,12 @@ class PPO(OnPolicy):
         body, hidden = self.family.body, self.config.hidden
         observation = Normalizer(body.observation_size)
         policy = GaussianPolicy(policy_key, hidden, observation, body.action_size)
-        value = ValueFunction(value_key, hidden, observation)
-        learned = policy, value
-        optimizer = self.config.optimizer.init(eqx.filter(learned, trainable(learned)))
-        return State(policy, value, optimizer, Normalizer(1))
+        learned = PolicyAndValue(policy, ValueFunction(value_key, hidden, observation))
+        return State(TrainState.create(learned, self.config.optimizer), Normalizer(1))
 
-    def _improve(self, state: State, seen: Transitions, key: Key) -> tuple[State, dict[str, Array]]:
-        chosen = minibatches(key, seen.reward.size, self.config.n_epochs, self.config.n_minibatches)
-        return improve(state, seen, chosen, self.config)
+    def _update(self, state: State, transitions: Transitions, key: Key) -> tuple[State, dict[str, Array]]:
+        rows = minibatches(key, transitions.reward.size, self.config.n_epochs, self.config.n_minibatches)
+        return update(state, transitions, rows, self.config)
 
 
 SPEC = AlgorithmSpec(

@@ -65,8 +65,8 @@ class RandomSearch:
         directions = random.normal(direction_key, (self.config.directions, len(parameters)))
         steps = self.config.deviation * jnp.concatenate([directions, -directions])
         candidates = eqx.tree_at(lambda p: p.net, for_each(state, len(steps)), jax.vmap(unravel)(parameters + steps))
-        seen = rollout(self.simulator, candidates, tasks, episode_key, episodes=1, deterministic=True)
-        returns = first_episode_return(seen.reward, seen.done)[:, 0]
+        transitions = rollout(self.simulator, candidates, tasks, episode_key, episodes=1, deterministic=True)
+        returns = first_episode_return(transitions.reward, transitions.done)[:, 0]
         slope = jnp.subtract(*jnp.split(returns, 2)) @ directions / len(directions) / (returns.std() + 1e-8)
         moved = eqx.tree_at(lambda p: p.net, state, unravel(parameters + self.config.rate * slope))
         return moved, {"real/return": float(returns.mean())}

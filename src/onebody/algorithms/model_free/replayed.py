@@ -1,13 +1,11 @@
-"""What SAC and DDPG do around their learning: real episodes for a replay of all tasks as one, and adaptation.
+"""What SAC and DDPG share: real episodes for a replay buffer of all tasks as one, and adaptation.
 
 1: real episodes into rows of replay                                                          `collect`
 2: a new ψ: stage 0 is the policy as it is; each stage real episodes of ψ alone into a replay
    of its own, and learning from that                                                         `adaptation`
 """
 
-import itertools
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
 from typing import Any, TypeVar
 
@@ -15,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from onebody.algorithms.adaptation import task_by_task
 from onebody.algorithms.protocol import Adapted, Metrics
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key
@@ -24,14 +23,14 @@ from onebody.tasks.family import TaskFamily
 from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
 
-REMEMBERED = 100
-"""stages of adaptation, the latest ones, whose samples are learned from"""
+KEPT_STAGES = 100
+"""Newest stages of adaptation whose samples are learned from"""
 
 Learner = TypeVar("Learner")
 
 
 def new_replay(family: TaskFamily, episodes: int, visits: int, initial: int = 0) -> TaskReplay:
-    """Of all tasks as one: room for `initial` episodes at the beginning and for visits of `episodes` each."""
+    """An empty replay buffer for all tasks as one, for `initial` episodes and then visits of `episodes` each."""
     body, length = family.body, episodes * family.horizon
     begun = initial * family.horizon
     return TaskReplay.empty(1, visits, begun, length, length, body.observation_size, body.action_size)
@@ -40,16 +39,16 @@ def new_replay(family: TaskFamily, episodes: int, visits: int, initial: int = 0)
 def collect(
     simulator: Simulator, policies: Policy, tasks: Float[Array, "task feature"], episodes: int, key: Key
 ) -> tuple[Rows, Metrics]:
-    """Line 1, as [1, row, ...]; a policy a task."""
-    seen = rollout(simulator, policies, tasks, key, episodes=episodes)
+    """Line 1, as [1, row, ...]; one policy per task."""
+    transitions = rollout(simulator, policies, tasks, key, episodes=episodes)
     flat = lambda x: x.reshape(1, -1, *x.shape[3:])  # noqa: E731
-    observation, action, reward, following, terminated, _ = map(flat, seen)
-    rows = Rows(observation, action, reward, reward, following, terminated.astype(jnp.float32))
-    return rows, {"real/return": float(first_episode_return(seen.reward, seen.done).mean())}
+    observation, action, reward, next_observation, terminated, _ = map(flat, transitions)
+    rows = Rows(observation, action, reward, reward, next_observation, terminated.astype(jnp.float32))
+    return rows, {"real/return": float(first_episode_return(transitions.reward, transitions.done).mean())}
 
 
 @jax.jit
-def visited(replay: TaskReplay, rows: Rows) -> TaskReplay:
+def with_rows(replay: TaskReplay, rows: Rows) -> TaskReplay:
     """The replay with rows [1, row, ...] more."""
     return replay.visit(jnp.zeros(1, jnp.int32), rows)
 
@@ -61,21 +60,24 @@ def adaptation(
     key: Key,
     policy: Callable[[Learner], Any],
     collect: Callable[[Learner, Array, Key], Rows],
-    improve: Callable[[Learner, Rows, TaskReplay, Key], Learner],
+    learn: Callable[[Learner, Rows, TaskReplay, Key], Learner],
 ) -> Iterator[Adapted]:
     """Line 2.
 
     Args:
-        empty: a replay with room for `REMEMBERED` visits.
-        collect: real episodes of one task.
-        improve: what is learned from the newest rows, and from the replay with them.
+        empty: a replay with room for `KEPT_STAGES` visits.
+        collect: real episodes of one task [1, feature].
+        learn: from the newest rows, and from the replay with them.
     """
-    learners = [learner] * len(tasks)
-    seen: list[deque[Rows]] = [deque(maxlen=empty.visits.shape[1]) for _ in tasks]
-    for stage in itertools.count():
-        yield Adapted(stacked(policy(learner) for learner in learners))
-        for i, task in enumerate(tasks):
-            episode_key, learn_key = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, stage), i))
-            rows = collect(learners[i], task, episode_key)
-            seen[i].append(rows)
-            learners[i] = improve(learners[i], rows, reduce(visited, seen[i], empty), learn_key)
+
+    def adapted(learners: Sequence[tuple[Learner, tuple[Rows, ...]]]) -> Adapted:
+        return Adapted(stacked(policy(learner) for learner, _ in learners))
+
+    def stage(own: tuple[Learner, tuple[Rows, ...]], task: Array, key: Key) -> tuple[Learner, tuple[Rows, ...]]:
+        learner, past = own
+        episode_key, learn_key = jax.random.split(key)
+        rows = collect(learner, task, episode_key)
+        kept = (*past, rows)[-empty.visits.shape[1] :]
+        return learn(learner, rows, reduce(with_rows, kept, empty), learn_key), kept
+
+    return task_by_task([(learner, ())] * len(tasks), tasks, key, adapted, stage)

@@ -20,18 +20,20 @@ from functools import partial
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+import optax
+from jaxtyping import Array, Float
 
-from onebody.algorithms.model_free.replayed import REMEMBERED, adaptation, collect, new_replay, visited
+from onebody.algorithms.model_free.replayed import KEPT_STAGES, adaptation, collect, new_replay, with_rows
 from onebody.algorithms.protocol import Adapted, AlgorithmSpec, Metrics
 from onebody.core import random
 from onebody.core.errors import at_least, at_most, positive
 from onebody.core.nets import MLP
 from onebody.core.types import Key
-from onebody.learning.off_policy import averaged, descend, new_optimizer, repeated, value
+from onebody.learning.off_policy import averaged, repeated, value
 from onebody.learning.policies import for_each
-from onebody.learning.sac import LatentPolicy, network
+from onebody.learning.sac import LatentPolicy, network, policy_network
 from onebody.learning.task_replay import Rows, TaskReplay
+from onebody.learning.train_state import TrainState
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.simulator import Simulator
 
@@ -67,61 +69,75 @@ class Config:
 
 
 class Learner(eqx.Module):
-    """What learns, and what its optimisers remember."""
+    """All networks, with their optimisers."""
 
-    actor: LatentPolicy
-    critics: tuple[MLP, MLP]
+    policy: TrainState[MLP]
+    critics: TrainState[tuple[MLP, MLP]]
     targets: tuple[MLP, MLP]
-    log_temperature: Float[Array, ""]
-    optimizers: tuple[PyTree, PyTree, PyTree]
+    log_temperature: TrainState[Float[Array, ""]]
+
+    @property
+    def actor(self) -> LatentPolicy:
+        return policy_of(self.policy.module)
 
 
 class State(eqx.Module):
-    """Everything of a training."""
+    """State of a training run."""
 
     learner: Learner
     replay: TaskReplay
 
 
+def policy_of(net: MLP) -> LatentPolicy:
+    """The policy of a network; no part of it is hidden from it, so that there is no latent."""
+    return LatentPolicy(net, jnp.zeros(0))
+
+
+def critic_target(learner: Learner, batch: Rows, noise: Array, config: Config) -> Float[Array, " row"]:
+    """r + γ (min Q̄ - α log π), of an action of the policy in the next state."""
+    action, log_prob, _ = learner.actor.sample(batch.next_observation, noise)
+    smallest = jnp.minimum(*(value(q, batch.next_observation, action) for q in learner.targets))
+    soft = smallest - jnp.exp(learner.log_temperature.module) * log_prob
+    return batch.reward + config.discount * (1 - batch.terminated) * soft
+
+
+def critic_loss(critics: tuple[MLP, MLP], batch: Rows, target: Float[Array, " row"]) -> tuple[Array, Array]:
+    """Sum of both critics' mean squared errors (Haarnoja et al. 2018b, Eq. 5)."""
+    errors = [jnp.mean((value(q, batch.observation, batch.action) - target) ** 2) for q in critics]
+    loss = sum(errors, start=jnp.zeros(()))
+    return loss, loss
+
+
+def policy_loss(
+    net: MLP, critics: tuple[MLP, MLP], batch: Rows, noise: Array, temperature: Float[Array, ""]
+) -> tuple[Array, Array]:
+    """α log π - min Q (ibid., Eq. 7), and the mean of log π."""
+    action, log_prob, _ = policy_of(net).sample(batch.observation, noise)
+    smallest = jnp.minimum(*(value(q, batch.observation, action) for q in critics))
+    return jnp.mean(temperature * log_prob - smallest), log_prob.mean()
+
+
 def update(learner: Learner, replay: TaskReplay, key: Key, config: Config) -> tuple[Learner, dict[str, Array]]:
     """Line 5."""
     batch_key, next_key, action_key = jax.random.split(key, 3)
-    rows = jax.tree.map(lambda x: x[0], replay.draw(batch_key, jnp.zeros(1, jnp.int32), config.batch))
-    temperature = jnp.exp(learner.log_temperature)
-    action, log_prob, _ = learner.actor.sample(rows.next_observation, random.normal(next_key, rows.action.shape))
-    following = jnp.minimum(*(value(q, rows.next_observation, action) for q in learner.targets))
-    soft = following - temperature * log_prob
-    wanted = rows.reward + config.discount * (1 - rows.terminated) * soft
+    batch = jax.tree.map(lambda x: x[0], replay.draw(batch_key, jnp.zeros(1, jnp.int32), config.batch))
+    next_noise, noise = (random.normal(k, batch.action.shape) for k in (next_key, action_key))
+    adam, temperature = optax.adam(config.learning_rate), jnp.exp(learner.log_temperature.module)
 
-    def critic_loss(critics: tuple[MLP, MLP]) -> Array:
-        errors = [jnp.mean((value(q, rows.observation, rows.action) - wanted) ** 2) for q in critics]
-        return sum(errors, start=jnp.zeros(()))
-
-    loss, gradient = eqx.filter_value_and_grad(critic_loss)(learner.critics)
-    critics, critic_state = descend(config.learning_rate, learner.critics, gradient, learner.optimizers[0])
-    noise = random.normal(action_key, rows.action.shape)
-
-    def policy_loss(net: MLP) -> tuple[Array, Array]:
-        actor = eqx.tree_at(lambda a: a.net, learner.actor, net)
-        action, log_prob, _ = actor.sample(rows.observation, noise)
-        smallest = jnp.minimum(*(value(q, rows.observation, action) for q in critics))
-        return jnp.mean(temperature * log_prob - smallest), log_prob.mean()
-
-    (_, log_prob), gradient = eqx.filter_value_and_grad(policy_loss, has_aux=True)(learner.actor.net)
-    net, policy_state = descend(config.learning_rate, learner.actor.net, gradient, learner.optimizers[1])
-    excess = -log_prob + rows.action.shape[-1]  # entropy above its target: the slope in log α, as in the released code
-    log_temperature, temperature_state = descend(
-        config.learning_rate, learner.log_temperature, excess, learner.optimizers[2]
+    target = critic_target(learner, batch, next_noise, config)
+    critics, error = learner.critics.minimize(lambda critics: critic_loss(critics, batch, target), adam)
+    policy, log_prob = learner.policy.minimize(
+        lambda net: policy_loss(net, critics.module, batch, noise, temperature), adam
     )
-    targets = averaged(learner.targets, critics, config.target_rate)
-    actor = eqx.tree_at(lambda a: a.net, learner.actor, net)
-    metrics = {"critic/error": jnp.sqrt(loss / 2), "policy/entropy": -log_prob, "policy/temperature": temperature}
-    optimizers = critic_state, policy_state, temperature_state
-    return Learner(actor, critics, targets, log_temperature, optimizers), metrics
+    excess = -log_prob + batch.action.shape[-1]  # entropy above its target: the slope in log α, as in the released code
+    log_temperature = learner.log_temperature.apply(excess, adam)
+    targets = averaged(learner.targets, critics.module, config.target_rate)
+    metrics = {"critic/error": jnp.sqrt(error / 2), "policy/entropy": -log_prob, "policy/temperature": temperature}
+    return Learner(policy, critics, targets, log_temperature), metrics
 
 
 @partial(jax.jit, static_argnames=("config",))
-def improve(learner: Learner, replay: TaskReplay, key: Key, config: Config) -> tuple[Learner, dict[str, Array]]:
+def gradient_steps(learner: Learner, replay: TaskReplay, key: Key, config: Config) -> tuple[Learner, dict[str, Array]]:
     """Line 4."""
     keys = jax.random.split(key, config.n_gradient)
     return repeated(lambda learner, key: update(learner, replay, key, config), learner, keys)
@@ -138,14 +154,13 @@ class SAC:
 
     def init(self, key: Key) -> State:
         config, body = self.config, self.family.body
-        seen, actions = body.observation_size, body.action_size
-        actor_key, *keys = jax.random.split(key, 3)
-        actor = LatentPolicy(actor_key, seen, 0, actions, config.hidden)
-        first, second = (network(k, (seen + actions, *config.hidden, 1)) for k in keys)
-        critics, temperature = (first, second), jnp.zeros(())
-        new = partial(new_optimizer, config.learning_rate)
-        optimizers = new(critics), new(actor.net), new(temperature)
-        learner = Learner(actor, critics, critics, temperature, optimizers)
+        observations, actions = body.observation_size, body.action_size
+        policy_key, *keys = jax.random.split(key, 3)
+        policy = policy_network(policy_key, observations, actions, config.hidden)
+        first, second = (network(k, (observations + actions, *config.hidden, 1)) for k in keys)
+        critics, adam = (first, second), optax.adam(config.learning_rate)
+        log_temperature = TrainState.create(jnp.zeros(()), adam)
+        learner = Learner(TrainState.create(policy, adam), TrainState.create(critics, adam), critics, log_temperature)
         return State(learner, new_replay(self.family, config.episodes, config.n_iterations, config.initial_episodes))
 
     def step(self, state: State, key: Key) -> tuple[State, Metrics]:
@@ -156,21 +171,21 @@ class SAC:
             replay = replay.begin(self._episodes(actor, tasks, 1, begin_key)[0])
         tasks = self.family.space.sample(task_key, config.episodes)
         rows, metrics = self._episodes(actor, tasks, 1, episode_key)
-        replay = visited(replay, rows)
-        learner, found = improve(state.learner, replay, learn_key, config)
-        return State(learner, replay), metrics | {name: float(x) for name, x in found.items()}
+        replay = with_rows(replay, rows)
+        learner, learned = gradient_steps(state.learner, replay, learn_key, config)
+        return State(learner, replay), metrics | {name: float(x) for name, x in learned.items()}
 
     def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
         """Line 6."""
-        config, empty = self.config, new_replay(self.family, self.config.episodes, REMEMBERED)
+        config, empty = self.config, new_replay(self.family, self.config.episodes, KEPT_STAGES)
         return adaptation(
             state.learner,
             empty,
             tasks,
             key,
             policy=lambda learner: learner.actor,
-            collect=lambda learner, task, k: self._episodes(learner.actor, task[None], config.episodes, k)[0],
-            improve=lambda learner, _, replay, k: improve(learner, replay, k, config)[0],
+            collect=lambda learner, task, k: self._episodes(learner.actor, task, config.episodes, k)[0],
+            learn=lambda learner, _, replay, k: gradient_steps(learner, replay, k, config)[0],
         )
 
     def _episodes(self, actor: LatentPolicy, tasks: Array, episodes: int, key: Key) -> tuple[Rows, Metrics]:

@@ -4,7 +4,7 @@
     2: for n_iterations                                                                    `step`
     3:     real episodes, each of its own task                                             `on_policy.collect`
     4:     one step of TRPO along generalised advantages, from a value network that is then
-           fitted to them, or from a linear baseline that is fitted first                  `improve`
+           fitted to them, or from a linear baseline that is fitted first                  `update`
     5: a new ψ: stage 0 is the policy as it is; each stage lines 3-4 for ψ alone           `OnPolicy.adapt`
 
 The policy does not see ψ: untrained (`--samples 0`) and adapted in stages it is the usual single-task baseline. The
@@ -24,7 +24,7 @@ from onebody.core.errors import at_least, at_most
 from onebody.core.nets import Normalizer
 from onebody.core.types import Key, Transitions
 from onebody.learning import actor_critic, linear_baseline, trpo
-from onebody.learning.actor_critic import Agent, ValueConfig, new_agent
+from onebody.learning.actor_critic import ActorCritic, ValueConfig, new_actor_critic
 from onebody.learning.policies import Activation, GaussianPolicy
 from onebody.learning.trpo import RLLAB_STEP, TRPOConfig
 from onebody.tasks import mbmpo
@@ -32,7 +32,7 @@ from onebody.tasks import mbmpo
 
 @dataclass(frozen=True)
 class Training:
-    """What TRPO and the oracle share. The defaults are ours, but for 100 episodes of 200 steps per
+    """Settings that TRPO and the oracle share. The defaults are ours, but for 100 episodes of 200 steps per
     iteration, as in MAML's experiments."""
 
     n_iterations: int = 1000
@@ -76,17 +76,19 @@ class Config(Training):
 
 
 @partial(jax.jit, static_argnames=("config",))
-def improve(agent: Agent, seen: Transitions, key: Key, config: Training) -> tuple[Agent, dict[str, Array]]:
+def update(
+    agent: ActorCritic, transitions: Transitions, key: Key, config: Training
+) -> tuple[ActorCritic, dict[str, Array]]:
     """Line 4, of `[task, time, episode]` transitions whose observations are what the policy sees."""
-    seen = seen.by_time
+    transitions = transitions.by_time
     if config.normalize:
-        agent = agent.renormalized(agent.policy.observation.update(seen.observation))
+        agent = agent.renormalized(agent.policy.observation.update(transitions.observation))
     if config.baseline == "linear":
-        advantage = linear_baseline.advantages(seen, config.discount, config.trace)
-        observation, action = (x.reshape(-1, x.shape[-1]) for x in (seen.observation, seen.action))
+        advantage = linear_baseline.advantages(transitions, config.discount, config.trace)
+        observation, action = (x.reshape(-1, x.shape[-1]) for x in (transitions.observation, transitions.action))
         policy, metrics = trpo.update(agent.policy, observation, action, advantage.reshape(-1), config.trpo)
-        return Agent(policy, agent.value, agent.optimizer), metrics
-    return actor_critic.improve(agent, seen, key, config)
+        return ActorCritic(policy, agent.value), metrics
+    return actor_critic.update(agent, transitions, key, config)
 
 
 @dataclass(frozen=True)
@@ -95,13 +97,13 @@ class TRPO(OnPolicy):
 
     config: Config
 
-    def init(self, key: Key) -> Agent:
+    def init(self, key: Key) -> ActorCritic:
         body = self.family.body
         policy = partial(GaussianPolicy, activation=self.config.activation)
-        return new_agent(key, policy, Normalizer(body.observation_size), body.action_size, self.config)
+        return new_actor_critic(key, policy, Normalizer(body.observation_size), body.action_size, self.config)
 
-    def _improve(self, state: Agent, seen: Transitions, key: Key) -> tuple[Agent, dict[str, Array]]:
-        return improve(state, seen, key, self.config)
+    def _update(self, state: ActorCritic, transitions: Transitions, key: Key) -> tuple[ActorCritic, dict[str, Array]]:
+        return update(state, transitions, key, self.config)
 
 
 _MB_MPO: dict[str, Any] = {

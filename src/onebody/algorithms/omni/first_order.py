@@ -1,34 +1,36 @@
 """Policy improvement by pathwise gradients: through the model, the reward and a terminal value (SVG, SHAC, DHMBPO).
 
 windows of H imagined steps from many states, each with a task of its own          `imagine`
-J = Σ γ^t r_t + γ^H min(V̄₁, V̄₂)(s_H) + entropy, up to the end of an episode         `surrogate`
+J = Σ γ^t r_t + γ^H min(V̄₁, V̄₂)(s_H) + entropy, up to the end of an episode         `objective`
 ∇P(end | s_t), by which J loses γ^t min(V̄₁, V̄₂)(s_t), from noisy copies of s_t       `end_probability`
 policy: one step of Adam along ∂J/∂θ; values: one step towards TD(λ) of the windows  `update`
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float
 
 from onebody.core import random
 from onebody.core.errors import OnebodyError, at_least, at_most, positive
-from onebody.core.nets import MLP, Normalizer, fan_in, normed_silu, renormalized, trainable
+from onebody.core.nets import MLP, Normalizer, fan_in, normed_silu, renormalized
 from onebody.core.types import Key
+from onebody.learning.dynamics import Model
 from onebody.learning.policies import ConditionedPolicy
+from onebody.learning.train_state import TrainState, gradient_and_value
 
-Judge = Callable[[Array, Array, Array, Array], tuple[Array, Array]]
-"""(observation, action, next observation, task), each of rows, -> reward and termination of the rows"""
+Outcome = Callable[[Array, Array, Array, Array], tuple[Array, Array]]
+"""(observation, action, next observation, task), each with a leading axis of rows -> reward and termination [row]"""
 
 
 @dataclass(frozen=True)
 class FirstOrderConfig:
-    """How a policy and its values practise in a model."""
+    """How a policy and its value functions are optimised in a model."""
 
     hidden: tuple[int, ...] = (128, 128)
     """Units of each hidden layer of the policy and of each value network"""
@@ -37,7 +39,7 @@ class FirstOrderConfig:
     window: int = 10
     """Imagined steps per window, the horizon H of the pathwise gradient"""
     value_steps: int = 3
-    """Steps of each window, drawn anew per update, whose states the value networks are fitted on"""
+    """Steps of each window, newly drawn per update, on whose states the value networks are fitted"""
     from_start: float = 0.1
     """Share of the windows that begin at p0"""
     from_data: float = 0.4
@@ -98,39 +100,28 @@ class Values(eqx.Module):
 
 
 class Agent(eqx.Module):
-    """A policy, its values and what their optimisers remember."""
+    """A policy, its value functions, and their target networks."""
 
-    policy: ConditionedPolicy
-    values: Values
+    policy: TrainState[ConditionedPolicy]
+    values: TrainState[Values]
     targets: Values
-    policy_optimizer: PyTree
-    value_optimizer: PyTree
 
 
 def new_agent(key: Key, observation: Normalizer, task: Normalizer, action_size: int, config: FirstOrderConfig) -> Agent:
+    """An untrained agent."""
     policy_key, value_key = jax.random.split(key)
     policy = ConditionedPolicy(policy_key, config.hidden, observation, task, action_size)
     values = Values(value_key, config.hidden, observation, task)
     policy_optimizer, value_optimizer = _optimizers(config)
-    return Agent(
-        policy,
-        values,
-        values,
-        policy_optimizer.init(eqx.filter(policy.net, trainable(policy.net))),
-        value_optimizer.init(eqx.filter(values.nets, trainable(values.nets))),
-    )
+    return Agent(TrainState.create(policy, policy_optimizer), TrainState.create(values, value_optimizer), values)
 
 
 def renormalize(agent: Agent, observation: Normalizer) -> Agent:
-    """The agent with other statistics of observations, and the same actions and values."""
+    """The same actions and values, with other statistics of observations."""
     nets = lambda values: values.nets  # noqa: E731
-    return Agent(
-        renormalized(agent.policy, observation),
-        renormalized(agent.values, observation, nets),
-        renormalized(agent.targets, observation, nets),
-        agent.policy_optimizer,
-        agent.value_optimizer,
-    )
+    policy = TrainState(renormalized(agent.policy.module, observation), agent.policy.optimizer_state)
+    values = TrainState(renormalized(agent.values.module, observation, nets), agent.values.optimizer_state)
+    return Agent(policy, values, renormalized(agent.targets, observation, nets))
 
 
 class Windows(NamedTuple):
@@ -169,31 +160,36 @@ def end_probability(
 
 def imagine(
     policy: ConditionedPolicy,
-    model: Any,
-    judge: Judge,
+    model: Model,
+    outcome: Outcome,
     start: Float[Array, "row observation"],
     tasks: Float[Array, "row feature"],
     noise: Float[Array, "time row action"],
     end_noise: Float[Array, "draw row observation"],
+    key: Key,
     config: FirstOrderConfig,
 ) -> Windows:
-    """Windows from each start, for its own task."""
+    """Windows from each start, for its own task; the model's randomness follows from the key."""
     scale = config.end_noise * policy.observation.std
 
-    def step(carry: tuple[Array, Array], noise: Array) -> tuple[tuple[Array, Array], Windows]:
-        observation, alive = carry
+    def step(carry: tuple[Array, Array], inputs: tuple[Array, Key]) -> tuple[tuple[Array, Array], Windows]:
+        (observation, alive), (noise, key) = carry, inputs
         action, entropy = policy.sample(observation, tasks, noise)
-        following = model(observation, action)
-        reward, terminated = judge(observation, action, following, tasks)
+        next_observation = model(key, observation, action)
+        reward, terminated = outcome(observation, action, next_observation, tasks)
         ended = terminated.astype(jnp.float32)
-        end = end_probability(lambda state: judge(observation, action, state, tasks)[1], following, end_noise, scale)
-        following = jnp.where(ended[:, None] > 0, jax.lax.stop_gradient(following), following)
-        return (following, alive * (1 - ended)), Windows(observation, following, reward, entropy, alive, ended, end)
+        terminal = lambda state: outcome(observation, action, state, tasks)[1]  # noqa: E731
+        end = end_probability(terminal, next_observation, end_noise, scale)
+        frozen = jax.lax.stop_gradient(next_observation)
+        next_observation = jnp.where(ended[:, None] > 0, frozen, next_observation)
+        step = Windows(observation, next_observation, reward, entropy, alive, ended, end)
+        return (next_observation, alive * (1 - ended)), step
 
-    return jax.lax.scan(step, (start, jnp.ones(len(start))), noise)[1]
+    inputs = noise, jax.random.split(key, len(noise))
+    return jax.lax.scan(step, (start, jnp.ones(len(start))), inputs)[1]
 
 
-def surrogate(
+def objective(
     windows: Windows,
     targets: Callable[[Array, Array], Array],
     tasks: Float[Array, "row feature"],
@@ -202,8 +198,8 @@ def surrogate(
     """J per window, in reward per step. Its gradient goes through the windows' states, not into the values, and also
     along that of the probability of an end, which costs the value of the state that it comes at."""
     time = config.discount ** jnp.arange(config.window)[:, None]
-    worth = jax.lax.stop_gradient(config.discount * bootstraps(windows, targets, tasks))
-    steps = windows.reward + config.entropy * windows.entropy - windows.end * worth
+    lost = jax.lax.stop_gradient(config.discount * bootstraps(windows, targets, tasks))
+    steps = windows.reward + config.entropy * windows.entropy - windows.end * lost
     last = windows.alive[-1] * (1 - windows.terminated[-1])
     value = targets(windows.next_observation[-1], tasks).min(0)
     return (
@@ -237,10 +233,19 @@ def td_lambda(
     return jax.lax.scan(step, bootstrap[-1], (windows.reward, windows.terminated, bootstrap), reverse=True)[1]
 
 
+def value_loss(
+    values: Values, windows: Windows, target: Float[Array, "time row"], tasks: Float[Array, "row feature"]
+) -> Float[Array, ""]:
+    """Mean squared error of both values, of the steps before the end of their episodes, and summed over the two."""
+    rows = jnp.broadcast_to(tasks, (*target.shape, tasks.shape[-1]))
+    errors = jnp.square(values(windows.observation, rows) - target)
+    return jnp.sum(errors * windows.alive) / jnp.maximum(windows.alive.sum(), 1.0)
+
+
 def update(
     agent: Agent,
-    model: Any,
-    judge: Judge,
+    model: Model,
+    outcome: Outcome,
     start: Float[Array, "row observation"],
     tasks: Float[Array, "row feature"],
     key: Key,
@@ -249,54 +254,42 @@ def update(
 ) -> tuple[Agent, dict[str, Array]]:
     """One step of the policy along the gradient of J, and one of the values towards TD(λ) of the same windows.
 
-    `rate`: share of both learning rates.
+    Args:
+        rate: share of both learning rates.
     """
     policy_optimizer, value_optimizer = _optimizers(config)
-    parameters, fixed = eqx.partition(agent.policy.net, trainable(agent.policy.net))
-    noise_key, pick_key = jax.random.split(key)
-    noise = random.normal(noise_key, (config.window, len(start), agent.policy.noise_size))
+    noise_key, step_key = jax.random.split(key)
+    noise = random.normal(noise_key, (config.window, len(start), agent.policy.module.noise_size))
     end_noise = random.normal(jax.random.fold_in(key, 2), (config.end_draws, *start.shape))
+    model_key = jax.random.fold_in(key, 3)
 
-    def objective(parameters: PyTree) -> tuple[Array, Windows]:
-        policy = eqx.tree_at(lambda p: p.net, agent.policy, eqx.combine(parameters, fixed))
-        windows = imagine(policy, model, judge, start, tasks, noise, end_noise, config)
-        return -surrogate(windows, agent.targets, tasks, config), windows
+    def policy_loss(policy: ConditionedPolicy) -> tuple[Array, Windows]:
+        windows = imagine(policy, model, outcome, start, tasks, noise, end_noise, model_key, config)
+        return -objective(windows, agent.targets, tasks, config), windows
 
-    (cost, windows), gradient = jax.value_and_grad(objective, has_aux=True)(parameters)
+    gradient, (cost, windows) = gradient_and_value(policy_loss, agent.policy.module)
     gradient = jax.tree.map(jnp.nan_to_num, gradient)
-    updates, policy_state = policy_optimizer.update(gradient, agent.policy_optimizer)
-    updates = jax.tree.map(lambda x: rate * x, updates)
-    net = eqx.combine(optax.apply_updates(parameters, updates), fixed)
+    policy = agent.policy.apply(gradient, policy_optimizer, rate)
 
     windows = jax.lax.stop_gradient(windows)
-    wanted = td_lambda(windows, agent.targets, tasks, config)
-    steps = jax.random.permutation(pick_key, config.window)[: config.value_steps]
-    observation, wanted, alive = (x[steps] for x in (windows.observation, wanted, windows.alive))
-    value_parameters, value_fixed = eqx.partition(agent.values.nets, trainable(agent.values.nets))
-    rows = jnp.broadcast_to(tasks, (*wanted.shape, tasks.shape[-1]))
+    target = td_lambda(windows, agent.targets, tasks, config)
+    steps = jax.random.permutation(step_key, config.window)[: config.value_steps]
+    chosen, target = jax.tree.map(lambda x: x[steps], (windows, target))
 
-    def value_error(parameters: PyTree) -> Array:
-        values = eqx.tree_at(lambda v: v.nets, agent.values, eqx.combine(parameters, value_fixed))
-        errors = jnp.square(values(observation, rows) - wanted)
-        return jnp.sum(errors * alive) / jnp.maximum(alive.sum(), 1.0)
+    def values_loss(values: Values) -> tuple[Array, Array]:
+        loss = value_loss(values, chosen, target, tasks)
+        return loss, loss
 
-    value_cost, value_gradient = jax.value_and_grad(value_error)(value_parameters)
-    updates, value_state = value_optimizer.update(value_gradient, agent.value_optimizer)
-    updates = jax.tree.map(lambda x: rate * x, updates)
-    nets = eqx.combine(optax.apply_updates(value_parameters, updates), value_fixed)
-
-    share = config.target_rate
-    targets = jax.tree.map(lambda old, new: (1 - share) * old + share * new, agent.targets.nets, nets)
+    values, value_cost = agent.values.minimize(values_loss, value_optimizer, rate)
+    share, nets = config.target_rate, values.module.nets
+    target_nets = jax.tree.map(lambda old, new: (1 - share) * old + share * new, agent.targets.nets, nets)
     metrics = {
         "imagined/objective": -cost,
         "policy/entropy": windows.entropy.mean(),
         "value/error": jnp.sqrt(value_cost / 2),
         "policy/gradient": optax.tree.norm(gradient),
     }
-    policy = eqx.tree_at(lambda p: p.net, agent.policy, net)
-    values = eqx.tree_at(lambda v: v.nets, agent.values, nets)
-    targets_now = eqx.tree_at(lambda v: v.nets, agent.targets, targets)
-    return Agent(policy, values, targets_now, policy_state, value_state), metrics
+    return Agent(policy, values, eqx.tree_at(lambda v: v.nets, agent.targets, target_nets)), metrics
 
 
 def _optimizers(config: FirstOrderConfig) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:

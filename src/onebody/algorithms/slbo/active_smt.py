@@ -21,17 +21,18 @@ from typing import Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, Int
 
 from onebody.algorithms.protocol import Adapted, AlgorithmSpec, Metrics
-from onebody.algorithms.slbo.slbo import Shared, fit_model, imagined_return, learn_from, new_model
+from onebody.algorithms.slbo.slbo import Shared, add_data, fit_model, imagined_return, new_model
 from onebody.algorithms.slbo.smt import EIGHT_THOUSAND, LAPTOP_SMT, OF_EIGHT_THOUSAND, SMOKE_SMT, SMT
 from onebody.algorithms.slbo.smt import Config as SMTConfig
 from onebody.core.errors import at_least, at_most
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key
-from onebody.learning.actor_critic import Agent
+from onebody.learning.actor_critic import ActorCritic
 from onebody.learning.dynamics import Dynamics
+from onebody.learning.train_state import TrainState
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.imagination import Imagination
 from onebody.worlds.rollout import rollout
@@ -63,25 +64,18 @@ class Config:
 
     @property
     def n_iterations(self) -> int:
-        """calls of `step` in a whole training"""
+        """Calls of `step` in a whole training run"""
         return self.smt.n_tasks
 
 
-class Shadow(eqx.Module):
-    """The second model of a rating, and the state of its optimiser."""
-
-    model: Dynamics
-    optimizer: PyTree
-
-
 class State(eqx.Module):
-    """What all tasks share, the second model where tasks are rated by two, and the first L ratings."""
+    """What all tasks share, the second model where tasks are rated by a pair of them, and the first L ratings."""
 
     shared: Shared
-    shadow: Shadow | None
+    second_model: TrainState[Dynamics] | None
     ratings: Float[Array, " window"]
-    rated: Int[Array, ""]
-    """ratings there are"""
+    n_rated: Int[Array, ""]
+    """Number of ratings so far"""
 
 
 @dataclass(frozen=True)
@@ -98,69 +92,71 @@ class ActiveSMT:
         return SMT(self.family, self.config.smt, self.simulator)
 
     def init(self, key: Key) -> State:
-        shared_key, shadow_key = jax.random.split(key)
+        shared_key, second_key = jax.random.split(key)
         config, models = self.config, self.config.rating == "models"
-        beside = 0 if models else config.smt.n_tasks * config.tries * config.real_episodes
-        shadow = Shadow(*new_model(shadow_key, self.family, config.smt.slbo)) if models else None
-        return State(self.smt.begin(shared_key, beside), shadow, jnp.zeros(config.window), jnp.array(0))
+        more = 0 if models else config.smt.n_tasks * config.tries * config.real_episodes
+        second = new_model(second_key, self.family, config.smt.slbo) if models else None
+        return State(self.smt.begin(shared_key, more), second, jnp.zeros(config.window), jnp.array(0))
 
     def step(self, state: State, key: Key) -> tuple[State, Metrics]:
         try_key, slbo_key, last_key = jax.random.split(key, 3)
-        smt, shared, shadow = self.config.smt, state.shared, state.shadow
-        ratings, rated = state.ratings, int(state.rated)
-        tried: list[tuple[float, Array, Agent]] = []
+        smt, shared, second = self.config.smt, state.shared, state.second_model
+        ratings, n_rated = state.ratings, int(state.n_rated)
+        candidates: list[tuple[float, Array, ActorCritic]] = []
         while True:
-            task_key, warmup_key, shadow_key, rating_key = jax.random.split(jax.random.fold_in(try_key, len(tried)), 4)
+            candidate_key = jax.random.fold_in(try_key, len(candidates))
+            task_key, warmup_key, second_key, rating_key = jax.random.split(candidate_key, 4)
             task = self.family.space.sample(task_key, 1)
             shared, agents = self.smt.warm_up(shared, task, warmup_key)
             if int(shared.data.size) == 0:
                 break
-            shadow = self._follow(shadow, shared, smt.n_warmup, shadow_key)
-            shared, agents, rating = self._rate(shared, shadow, agents, task, rating_key)
-            tried.append((rating, task, agents))
-            if rated < self.config.window:
-                ratings, rated = ratings.at[rated].set(rating), rated + 1
+            second = self._fit_second(second, shared, smt.n_warmup, second_key)
+            shared, agents, rating = self._rate(shared, second, agents, task, rating_key)
+            candidates.append((rating, task, agents))
+            if n_rated < self.config.window:
+                ratings, n_rated = ratings.at[n_rated].set(rating), n_rated + 1
                 break
-            if rating >= jnp.quantile(ratings, self.config.quantile) or len(tried) == self.config.tries:
+            if rating >= jnp.quantile(ratings, self.config.quantile) or len(candidates) == self.config.tries:
                 break
-        metrics: Metrics = {"task/skipped": max(len(tried) - 1.0, 0.0)}
-        if tried:
-            metrics["task/rating"], task, agents = max(tried, key=lambda rated: rated[0])
+        metrics: Metrics = {"task/skipped": max(len(candidates) - 1.0, 0.0)}
+        if candidates:
+            metrics["task/rating"], task, agents = max(candidates, key=lambda candidate: candidate[0])
         shared, _, learned = self.smt.slbo(shared, agents, task, slbo_key)
-        shadow = self._follow(shadow, shared, smt.n_slbo * smt.slbo.n_inner, last_key)
-        return State(shared, shadow, ratings, jnp.array(rated)), metrics | learned
+        second = self._fit_second(second, shared, smt.n_slbo * smt.slbo.n_inner, last_key)
+        return State(shared, second, ratings, jnp.array(n_rated)), metrics | learned
 
     def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
         return self.smt.adapt(state.shared, tasks, key)
 
-    def _follow(self, shadow: Shadow | None, shared: Shared, iterations: int, key: Key) -> Shadow | None:
+    def _fit_second(
+        self, second: TrainState[Dynamics] | None, shared: Shared, iterations: int, key: Key
+    ) -> TrainState[Dynamics] | None:
         """The second model after the gradient steps of so many iterations of virtual training, on the data and with
         the normalisers of the first one."""
-        if shadow is None:
+        if second is None:
             return None
         where = lambda model: (model.observation, model.difference)  # noqa: E731
-        model, optimizer = eqx.tree_at(where, shadow.model, where(shared.model)), shadow.optimizer
+        model = eqx.tree_at(where, second.module, where(shared.model.module))
+        own = Shared(TrainState(model, second.optimizer_state), shared.data, shared.starts)
         for fit_key in jax.random.split(key, iterations):
-            own = Shared(model, optimizer, shared.data, shared.starts)
-            model, optimizer, _ = fit_model(own, fit_key, self.config.smt.slbo)
-        return Shadow(model, optimizer)
+            own, _ = fit_model(own, fit_key, self.config.smt.slbo)
+        return own.model
 
     def _rate(
-        self, shared: Shared, shadow: Shadow | None, agents: Agent, task: Array, key: Key
-    ) -> tuple[Shared, Agent, float]:
+        self, shared: Shared, second: TrainState[Dynamics] | None, agents: ActorCritic, task: Array, key: Key
+    ) -> tuple[Shared, ActorCritic, float]:
         """Line 3."""
-        slbo = self.config.smt.slbo
 
-        def imagined(model: Dynamics) -> float:
-            world = Imagination(self.family, model, shared.starts)
-            return float(imagined_return(world, agents.policy, task, key, slbo.imagined_episodes)[0])
+        def imagined(model: TrainState[Dynamics]) -> float:
+            world = Imagination(self.family, model.module, shared.starts)
+            return float(imagined_return(world, agents.policy, task, key, self.config.smt.slbo.imagined_episodes)[0])
 
-        if shadow is not None:
-            return shared, agents, abs(imagined(shared.model) - imagined(shadow.model))
+        if second is not None:
+            return shared, agents, abs(imagined(shared.model) - imagined(second))
         n = self.config.real_episodes
-        seen = rollout(self.simulator, agents.policy, task, key, episodes=n, deterministic=True)
-        missed = imagined(shared.model) - float(first_episode_return(seen.reward, seen.done).mean())
-        return *learn_from(shared, agents, seen)[:2], missed
+        transitions = rollout(self.simulator, agents.policy, task, key, episodes=n, deterministic=True)
+        error = imagined(shared.model) - float(first_episode_return(transitions.reward, transitions.done).mean())
+        return *add_data(shared, agents, transitions)[:2], error
 
 
 SPEC = AlgorithmSpec(

@@ -33,14 +33,14 @@ from jaxtyping import Array, Float
 from onebody.algorithms.protocol import Adapted, AlgorithmSpec, Metrics
 from onebody.algorithms.slbo import implicit
 from onebody.algorithms.slbo.implicit import ImplicitConfig
-from onebody.algorithms.slbo.slbo import LAPTOP_STAGE, Shared, StageConfig, learn_from
+from onebody.algorithms.slbo.slbo import LAPTOP_STAGE, Shared, StageConfig, add_data, imagination
 from onebody.algorithms.slbo.smt import SMOKE_SMT, SMT
 from onebody.algorithms.slbo.smt import Config as SMTConfig
 from onebody.core import random
 from onebody.core.errors import OnebodyError, at_least, at_most, positive
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key, Transitions
-from onebody.learning.actor_critic import Agent
+from onebody.learning.actor_critic import ActorCritic
 from onebody.learning.dynamics import DynamicsConfig
 from onebody.tasks.family import TaskFamily
 from onebody.tasks.space import Box
@@ -97,7 +97,7 @@ class Config:
 
     @property
     def n_iterations(self) -> int:
-        """calls of `step` in a whole training"""
+        """Calls of `step` in a whole training run"""
         return self.smt.n_tasks
 
 
@@ -127,7 +127,7 @@ class AdMRL:
         task = self._at(config.first, task_key)
         of_first = max(config.n_first - smt.n_slbo, 0) * smt.slbo.real_episodes
         of_gradients = smt.n_tasks * config.real_episodes if config.tasks == "adversarial" else 0
-        shared = self.smt.begin(shared_key, beside=of_first + of_gradients)
+        shared = self.smt.begin(shared_key, more_episodes=of_first + of_gradients)
         if config.tasks == "adversarial":
             _needs_gradient(self.family, shared.starts, task_key)
         return State(shared, task)
@@ -148,9 +148,9 @@ class AdMRL:
         # where they are as many, π* begins in the same places as θ̂, with the same noise
         of_best = rollout(self.simulator, best.policy, task, real_key, episodes=config.real_episodes)
         untrained = is_first or smt.config.n_warmup == 0
-        world = Imagination(self.family, before.model, before.starts)
+        world = imagination(before, self.family)
         task, gap = self._ascend(world, task, warm, of_warm, of_best, next_key, untrained)
-        return State(learn_from(shared, best, of_best)[0], task), metrics | gap
+        return State(add_data(shared, best, of_best)[0], task), metrics | gap
 
     def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
         return self.smt.adapt(state.shared, tasks, key)
@@ -172,7 +172,7 @@ class AdMRL:
         self,
         world: Imagination,
         task: Float[Array, "1 feature"],
-        warm: Agent,
+        warm: ActorCritic,
         of_warm: Transitions,
         of_best: Transitions,
         key: Key,
@@ -184,7 +184,7 @@ class AdMRL:
         middle, half = _box(self.family)
         slope = half * (direct + indirect if solved else direct)
         place = jnp.clip((task[0] - middle) / jnp.where(half > 0, half, 1.0) + self.config.rate * slope, -1.0, 1.0)
-        returns = [float(first_episode_return(seen.reward, seen.done).mean()) for seen in (of_best, of_warm)]
+        returns = [float(first_episode_return(each.reward, each.done).mean()) for each in (of_best, of_warm)]
         metrics = {
             "gap/return": returns[0] - returns[1],
             "gap/direct": float(jnp.linalg.norm(half * direct)),
@@ -199,7 +199,7 @@ class AdMRL:
 def _gradient(
     world: Imagination,
     task: Float[Array, "1 feature"],
-    warm: Agent,
+    warm: ActorCritic,
     of_warm: Transitions,
     of_best: Transitions,
     key: Key,
@@ -207,7 +207,7 @@ def _gradient(
 ) -> tuple[Float[Array, " feature"], Float[Array, " feature"], Float[Array, ""]]:
     """Lines 6-7: the direct and the implicit terms, and the residual of the linear system."""
     imagined = rollout(world, warm.policy, task, key, episodes=config.imagined_episodes)
-    rows = task, warm.policy, warm.value, imagined, of_warm, of_best
+    rows = task, warm.policy, warm.value.module, imagined, of_warm, of_best
     psi, policy, value, imagined, warmed, best = jax.tree.map(lambda x: x[0], rows)
     moved = implicit.response(policy, value, psi, world.family, imagined, config.implicit)
     terms = implicit.gap_gradient(psi, policy, value, moved.jacobian, world.family, warmed, best, config.implicit)

@@ -1,7 +1,7 @@
 """How the best policy moves with the task: derivatives of returns in both, and the implicit function theorem.
 
 η(θ, ψ): discounted return of a Gaussian policy θ in task ψ, divided by the steps of a horizon              `discounted`
-∇_θ η, ∇²_θ η and ∇_θ ∇_ψ η: derivatives of one function, from episodes of the policy                     `surrogate`
+∇_θ η, ∇²_θ η and ∇_θ ∇_ψ η: derivatives of one function, from episodes of the policy                 `dice_objective`
 ∂θ̂/∂ψ = -H⁻¹ J where θ̂(ψ) maximises η in a model, H = ∇²_θ η, J = ∇_θ ∇_ψ η                               `response`
 
 Rewards are the family's own function of ψ, whose derivatives are exact (Lin et al. 2020). Gradients in θ are
@@ -52,26 +52,26 @@ class ImplicitConfig:
         positive(self, "tolerance")
 
 
-def rewards(family: TaskFamily, seen: Transitions, task: Float[Array, " feature"]) -> Float[Array, "time episode"]:
+def rewards(family: TaskFamily, episodes: Transitions, task: Float[Array, " feature"]) -> Float[Array, "time episode"]:
     """What `[time, episode]` transitions would have given in another task."""
-    return family.outcome(seen.observation, seen.action, seen.next_observation, task)[0]
+    return family.outcome(episodes.observation, episodes.action, episodes.next_observation, task)[0]
 
 
 def discounted(
-    task: Float[Array, " feature"], family: TaskFamily, seen: Transitions, discount: float
+    task: Float[Array, " feature"], family: TaskFamily, episodes: Transitions, discount: float
 ) -> Float[Array, ""]:
     """η: mean of γ^t r_t(ψ) over the steps of a horizon, 0 once the episode has ended."""
-    weight = discount ** jnp.arange(len(seen.done))[:, None]
-    return jnp.mean(weight * _counted(seen) * rewards(family, seen, task))
+    weight = discount ** jnp.arange(len(episodes.done))[:, None]
+    return jnp.mean(weight * _counted(episodes) * rewards(family, episodes, task))
 
 
-def surrogate(
+def dice_objective(
     parameters: Float[Array, " n"],
     task: Float[Array, " feature"],
     policy: GaussianPolicy,
     value: ValueFunction,
     family: TaskFamily,
-    seen: Transitions,
+    episodes: Transitions,
     config: ImplicitConfig,
 ) -> Float[Array, ""]:
     """Loaded DiCE (Farquhar, Whiteson, Foerster 2019): mean of (□(w_t) - □(w_t - log π_t)) A_t(ψ), where
@@ -80,9 +80,11 @@ def surrogate(
     Its value means nothing; each derivative in θ and ψ is one of η (with V beyond a cut-off end), but for the weights
     γ^t of steps, with cross terms between times (λ = 1: all of them).
     """
-    rewarded = seen._replace(reward=rewards(family, seen, task))
-    advantage = gae(rewarded, value(seen.observation), value(seen.next_observation), config.discount, config.trace)
-    log_prob = _with(policy, parameters).distribution(seen.observation).log_prob(seen.action)
+    rewarded = episodes._replace(reward=rewards(family, episodes, task))
+    advantage = gae(
+        rewarded, value(episodes.observation), value(episodes.next_observation), config.discount, config.trace
+    )
+    log_prob = _with(policy, parameters).distribution(episodes.observation).log_prob(episodes.action)
 
     def step(w: Array, log_prob: Array) -> tuple[Array, Array]:
         w = log_prob + config.trace * w
@@ -90,7 +92,7 @@ def surrogate(
 
     _, w = jax.lax.scan(step, jnp.zeros_like(log_prob[0]), log_prob)
     box = lambda x: jnp.exp(x - jax.lax.stop_gradient(x))  # noqa: E731
-    return jnp.mean(_counted(seen) * (box(w) - box(w - log_prob)) * advantage)
+    return jnp.mean(_counted(episodes) * (box(w) - box(w - log_prob)) * advantage)
 
 
 class Response(NamedTuple):
@@ -117,7 +119,7 @@ def response(
     parameters = flat(policy)
 
     def slope(parameters: Array, task: Array) -> Array:
-        return jax.grad(surrogate)(parameters, task, policy, value, family, imagined, config)
+        return jax.grad(dice_objective)(parameters, task, policy, value, family, imagined, config)
 
     cross, n = jax.jacfwd(slope, argnums=1)(parameters, task), len(parameters)
     _, hessian = jax.linearize(lambda parameters: slope(parameters, task), parameters)
@@ -178,7 +180,7 @@ def gap_gradient(
     """
     of = jax.grad(discounted)
     direct = of(task, family, best, config.discount) - of(task, family, warm, config.discount)
-    slope = jax.grad(surrogate)(flat(policy), task, policy, value, family, warm, config)
+    slope = jax.grad(dice_objective)(flat(policy), task, policy, value, family, warm, config)
     return direct, -slope @ moved
 
 
@@ -191,6 +193,6 @@ def _with(policy: GaussianPolicy, parameters: Float[Array, " n"]) -> GaussianPol
     return eqx.tree_at(lambda p: p.net, policy, ravel_pytree(policy.net)[1](parameters))
 
 
-def _counted(seen: Transitions) -> Float[Array, "time episode"]:
+def _counted(episodes: Transitions) -> Float[Array, "time episode"]:
     """1 in the first episode of each slot; 0 in those that follow where it ends early, which η does not count."""
-    return jnp.where(jnp.cumsum(seen.done, axis=0) > seen.done, 0.0, 1.0)
+    return jnp.where(jnp.cumsum(episodes.done, axis=0) > episodes.done, 0.0, 1.0)

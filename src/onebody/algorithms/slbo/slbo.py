@@ -4,7 +4,8 @@
     2:     collect real samples with exploration noise, D ← D ∪ them                    `stage`
     3:     for n_inner iterations                                                       `virtual_training`
     4:         n_model steps of Adam on the model over D                                `fit_model`
-    5:         n_policy steps of TRPO in the model                                          `practise`
+    5:         n_policy steps of TRPO in the model                                      `optimize_policies`
+    6: a new ψ: stage 0 is the policy of the one task; each stage lines 2-5 for ψ       `adaptation`
 
 Model, policy, value and their optimisers go on from stage to stage.
 
@@ -15,26 +16,27 @@ value do as it is (there, new data change it).
 """
 
 import functools
-import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float
 
+from onebody.algorithms.adaptation import task_by_task
 from onebody.algorithms.protocol import ADAPTATION_STAGES, Adapted, AlgorithmSpec, Metrics
 from onebody.core.errors import OnebodyError, at_least, at_most
-from onebody.core.nets import Normalizer, trainable
+from onebody.core.nets import Normalizer
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key, Transitions
-from onebody.learning import dynamics
-from onebody.learning.actor_critic import Agent, ValueConfig, improve, new_agent
-from onebody.learning.dynamics import Dynamics, DynamicsConfig
+from onebody.learning import actor_critic, dynamics
+from onebody.learning.actor_critic import ActorCritic, ValueConfig, new_actor_critic
+from onebody.learning.dynamics import Dynamics, DynamicsConfig, new_dynamics
 from onebody.learning.policies import Exploring, GaussianPolicy
 from onebody.learning.replay import Replay
+from onebody.learning.train_state import TrainState
 from onebody.learning.trpo import TRPOConfig
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.imagination import Imagination
@@ -44,7 +46,7 @@ from onebody.worlds.simulator import Simulator
 
 @dataclass(frozen=True)
 class StageConfig:
-    """SLBO, Appendix F. Lengths of episodes are the family's horizon."""
+    """A stage of SLBO, Appendix F. Lengths of episodes are the family's horizon."""
 
     n_inner: int = 20
     """Iterations of virtual training per stage, each of model and policy"""
@@ -91,17 +93,17 @@ class Config:
 
     @property
     def n_iterations(self) -> int:
-        """calls of `step` in a whole training"""
+        """Calls of `step` in a whole training run"""
         return self.n_outer
 
 
 class Shared(eqx.Module):
     """What all tasks share (φ): the model of the body and the data it is fitted to."""
 
-    model: Dynamics
-    optimizer: PyTree
+    model: TrainState[Dynamics]
     data: Replay
     starts: Float[Array, "start observation"]
+    """Initial states, draws from p0"""
 
 
 def new_shared(simulator: Simulator, config: StageConfig, stages: int, key: Key) -> Shared:
@@ -116,109 +118,122 @@ def new_shared(simulator: Simulator, config: StageConfig, stages: int, key: Key)
     model_key, start_key = jax.random.split(key)
     capacity = (stages + ADAPTATION_STAGES) * config.real_episodes * family.horizon
     data = Replay.empty(capacity, family.body.observation_size, family.body.action_size)
-    return Shared(*new_model(model_key, family, config), data, simulator.starts(start_key))
+    return Shared(new_model(model_key, family, config), data, simulator.starts(start_key))
 
 
-def new_model(key: Key, family: TaskFamily, config: StageConfig) -> tuple[Dynamics, PyTree]:
-    """An untrained model, and the state of its optimiser."""
-    model = Dynamics(key, family.body.observation_size, family.body.action_size, config.model)
-    return model, dynamics.optimizer(config.model).init(eqx.filter(model, trainable(model)))
+def new_model(key: Key, family: TaskFamily, config: StageConfig) -> TrainState[Dynamics]:
+    """An untrained model."""
+    model = new_dynamics(key, family.body.observation_size, family.body.action_size, config.model)
+    return TrainState.create(model, dynamics.optimizer(config.model))
 
 
 @functools.partial(jax.jit, static_argnames=("n", "action_size", "config"))
-def new_agents(key: Key, n: int, observation: Normalizer, action_size: int, config: StageConfig) -> Agent:
+def new_agents(key: Key, n: int, observation: Normalizer, action_size: int, config: StageConfig) -> ActorCritic:
     """n random policies and value functions, stacked along a leading axis of tasks."""
     one = functools.partial(
-        new_agent, kind=GaussianPolicy, observation=observation, action_size=action_size, config=config
+        new_actor_critic, kind=GaussianPolicy, observation=observation, action_size=action_size, config=config
     )
     return jax.vmap(one)(jax.random.split(key, n))
 
 
-@functools.partial(jax.jit, static_argnames="config")
-def fit_model(shared: Shared, key: Key, config: StageConfig) -> tuple[Dynamics, PyTree, Array]:
-    """Line 4."""
-    return dynamics.fit(shared.model, shared.optimizer, shared.data, key, config.n_model, config.model)
-
-
-@functools.partial(jax.jit, static_argnames=("family", "config"))
-def practise(
-    agents: Agent,
-    model: Dynamics,
-    starts: Float[Array, "start observation"],
-    tasks: Float[Array, "task feature"],
-    key: Key,
-    family: TaskFamily,
-    config: StageConfig,
-) -> tuple[Agent, dict[str, Array]]:
-    """Line 5: TRPO of every agent on its own task, in one imagined world."""
-    world = Imagination(family, model, starts)
-
-    def improve_all(agents: Agent, key: Key) -> tuple[Agent, dict[str, Array]]:
-        rollout_key, value_key = jax.random.split(key)
-        seen = rollout(world, agents.policy, tasks, rollout_key, episodes=config.imagined_episodes)
-        # one after the other: products of small matrices are slower in a batch on a CPU
-        each = agents, seen, jax.random.split(value_key, len(tasks))
-        agents, metrics = jax.lax.map(lambda task: improve(task[0], task[1], task[2], config), each)
-        metrics["imagined/return"] = first_episode_return(seen.reward, seen.done).mean()
-        return agents, metrics
-
-    agents, metrics = jax.lax.scan(improve_all, agents, jax.random.split(key, config.n_policy))
-    return agents, jax.tree.map(lambda x: x[-1].mean(), metrics)
-
-
-def virtual_training(
-    shared: Shared, agents: Agent, tasks: Array, iterations: int, key: Key, family: TaskFamily, config: StageConfig
-) -> tuple[Shared, Agent, Metrics]:
-    """Lines 3-5: no real sample. All tasks practise in the same model."""
-    metrics: dict[str, Array] = {}
-    for iteration_key in jax.random.split(key, iterations):
-        model_key, policy_key = jax.random.split(iteration_key)
-        model, optimizer, loss = fit_model(shared, model_key, config)
-        shared = Shared(model, optimizer, shared.data, shared.starts)
-        agents, metrics = practise(agents, model, shared.starts, tasks, policy_key, family, config)
-        metrics["model/loss"] = loss
-    return shared, agents, {name: float(value) for name, value in metrics.items()}
-
-
-@jax.jit
-def learn_from(shared: Shared, agents: Agent, seen: Transitions) -> tuple[Shared, Agent, Array]:
-    """Add real transitions to the data and to all normalisers; also the model's error on them before it is fitted."""
-    difference = seen.next_observation - seen.observation
-    predicted = shared.model(seen.observation, seen.action) - seen.observation
-    error = dynamics.error(shared.model, predicted, difference).mean()
-    model = dynamics.renormalize(shared.model, seen)
-    n = agents.policy.log_std.shape[0]
-    stacked = jax.tree.map(lambda x: jnp.broadcast_to(x, (n, *x.shape)), model.observation)
-    data = shared.data.add(seen)
-    return Shared(model, shared.optimizer, data, shared.starts), agents.renormalized(stacked), error
-
-
 def stage(
     shared: Shared,
-    agents: Agent,
+    agents: ActorCritic,
     tasks: Array,
     key: Key,
     simulator: Simulator,
     config: StageConfig,
-    seen: Transitions | None = None,
-) -> tuple[Shared, Agent, Transitions, Metrics]:
+    transitions: Transitions | None = None,
+) -> tuple[Shared, ActorCritic, Transitions, Metrics]:
     """Lines 2-5: real samples of one task, then virtual training.
 
     Args:
-        seen: real samples to learn from; by default they are collected here, with exploration noise.
+        transitions: real samples to learn from; by default they are collected here, with exploration noise.
 
     Returns:
-        What was learned, the samples, and metrics.
+        What was learned, the real samples, and metrics.
     """
     collect_key, training_key = jax.random.split(key)
-    if seen is None:
+    if transitions is None:
         explorers = Exploring(agents.policy, jnp.ones(len(tasks)))
-        seen = rollout(simulator, explorers, tasks, collect_key, episodes=config.real_episodes)
-    shared, agents, error = learn_from(shared, agents, seen)
+        transitions = rollout(simulator, explorers, tasks, collect_key, episodes=config.real_episodes)
+    shared, agents, error = add_data(shared, agents, transitions)
     family = simulator.family
     shared, agents, metrics = virtual_training(shared, agents, tasks, config.n_inner, training_key, family, config)
-    real = first_episode_return(seen.reward, seen.done).mean()
-    return shared, agents, seen, {"real/return": float(real), "model/validation_error": float(error), **metrics}
+    real = first_episode_return(transitions.reward, transitions.done).mean()
+    return shared, agents, transitions, {"real/return": float(real), "model/validation_error": float(error), **metrics}
+
+
+def virtual_training(
+    shared: Shared,
+    agents: ActorCritic,
+    tasks: Array,
+    iterations: int,
+    key: Key,
+    family: TaskFamily,
+    config: StageConfig,
+) -> tuple[Shared, ActorCritic, Metrics]:
+    """Lines 3-5, without a real sample. The policies of all tasks are optimised in the same model."""
+    metrics: dict[str, Array] = {}
+    for iteration_key in jax.random.split(key, iterations):
+        model_key, policy_key = jax.random.split(iteration_key)
+        shared, model_loss = fit_model(shared, model_key, config)
+        agents, metrics = optimize_policies(shared, agents, tasks, policy_key, family, config)
+        metrics["model/loss"] = model_loss
+    return shared, agents, {name: float(value) for name, value in metrics.items()}
+
+
+@functools.partial(jax.jit, static_argnames="config")
+def fit_model(shared: Shared, key: Key, config: StageConfig) -> tuple[Shared, Float[Array, ""]]:
+    """Line 4, and the mean loss."""
+    model, loss = dynamics.fit(shared.model, shared.data, key, config.n_model, config.model)
+    return Shared(model, shared.data, shared.starts), loss
+
+
+@functools.partial(jax.jit, static_argnames=("family", "config"))
+def optimize_policies(
+    shared: Shared,
+    agents: ActorCritic,
+    tasks: Float[Array, "task feature"],
+    key: Key,
+    family: TaskFamily,
+    config: StageConfig,
+) -> tuple[ActorCritic, dict[str, Array]]:
+    """Line 5: TRPO of every agent on its own task, in the same learned world."""
+    world = imagination(shared, family)
+
+    def trpo_step(agents: ActorCritic, key: Key) -> tuple[ActorCritic, dict[str, Array]]:
+        rollout_key, value_key = jax.random.split(key)
+        imagined = rollout(world, agents.policy, tasks, rollout_key, episodes=config.imagined_episodes)
+        # one after the other: products of small matrices are slower in a batch on a CPU
+        each = agents, imagined, jax.random.split(value_key, len(tasks))
+        agents, metrics = jax.lax.map(lambda own: actor_critic.update(own[0], own[1], own[2], config), each)
+        metrics["imagined/return"] = first_episode_return(imagined.reward, imagined.done).mean()
+        return agents, metrics
+
+    agents, metrics = jax.lax.scan(trpo_step, agents, jax.random.split(key, config.n_policy))
+    return agents, jax.tree.map(lambda x: x[-1].mean(), metrics)
+
+
+def imagination(shared: Shared, family: TaskFamily) -> Imagination:
+    """The learned world."""
+    return Imagination(family, shared.model.module, shared.starts)
+
+
+@jax.jit
+def add_data(
+    shared: Shared, agents: ActorCritic, transitions: Transitions
+) -> tuple[Shared, ActorCritic, Float[Array, ""]]:
+    """D and all normalisers with real transitions more, and the model's error on them before it is fitted to them."""
+    model = shared.model.module
+    difference = transitions.next_observation - transitions.observation
+    predicted = model.predict(transitions.observation, transitions.action) - transitions.observation
+    error = dynamics.error(model, predicted, difference).mean()
+    model = dynamics.renormalize(model, transitions)
+    n_agents = agents.policy.log_std.shape[0]
+    statistics = jax.tree.map(lambda x: jnp.broadcast_to(x, (n_agents, *x.shape)), model.observation)
+    model = TrainState(model, shared.model.optimizer_state)
+    return Shared(model, shared.data.add(transitions), shared.starts), agents.renormalized(statistics), error
 
 
 class State(eqx.Module):
@@ -226,7 +241,7 @@ class State(eqx.Module):
 
     task: Float[Array, "1 feature"]
     shared: Shared
-    agents: Agent
+    agents: ActorCritic
 
 
 @dataclass(frozen=True)
@@ -246,13 +261,13 @@ class SLBO:
         task = self.family.given_or_drawn(self.config.task, task_key)
         shared = new_shared(self.simulator, self.config.stage, self.config.n_outer, shared_key)
         action_size = self.family.body.action_size
-        agents = new_agents(agent_key, 1, shared.model.observation, action_size, self.config.stage)
+        agents = new_agents(agent_key, 1, shared.model.module.observation, action_size, self.config.stage)
         return State(task, shared, agents)
 
     def step(self, state: State, key: Key) -> tuple[State, Metrics]:
-        done = stage(state.shared, state.agents, state.task, key, self.simulator, self.config.stage)
-        shared, agents, _, metrics = done
-        return State(state.task, shared, agents), metrics
+        task, config = state.task, self.config.stage
+        shared, agents, _, metrics = stage(state.shared, state.agents, task, key, self.simulator, config)
+        return State(task, shared, agents), metrics
 
     def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
         agents = jax.tree.map(lambda x: jnp.repeat(x, len(tasks), axis=0), state.agents)
@@ -260,51 +275,50 @@ class SLBO:
 
 
 class _Learner(NamedTuple):
-    """What adaptation keeps of one task: its own model and agent, and the samples beside those of training."""
+    """What adaptation keeps of one task: its own model and agent, and its samples besides those of training."""
 
-    task: Float[Array, "1 feature"]
     shared: Shared
-    agents: Agent
-    seen: tuple[Transitions, ...] = ()
+    agents: ActorCritic
+    samples: tuple[Transitions, ...] = ()
 
 
 def adaptation(
-    shared: Shared, agents: Agent, tasks: Array, key: Key, simulator: Simulator, config: StageConfig
+    shared: Shared, agents: ActorCritic, tasks: Array, key: Key, simulator: Simulator, config: StageConfig
 ) -> Iterator[Adapted]:
     """Stage 0 with the given agents, then stages of SLBO, each task on its own copy of φ and with its own samples."""
-    split = [jax.tree.map(lambda x, i=i: x[i : i + 1], (tasks, agents)) for i in range(len(tasks))]
-    learners = [_Learner(task, shared, agent) for task, agent in split]
-    for i in itertools.count():
-        predict_key, learn_key = jax.random.split(jax.random.fold_in(key, i))
-        if i > 0:
-            keys = jax.random.split(learn_key, len(tasks))
-            learners = [_learn(each, shared.data, k, simulator, config) for each, k in zip(learners, keys, strict=True)]
-        policies_now = jax.tree.map(lambda *x: jnp.concatenate(x), *(each.agents.policy for each in learners))
-        predicted = [_predict(each, predict_key, simulator.family, config) for each in learners]
-        yield Adapted(policies_now, jnp.concatenate(predicted))
+    predict_key, key = jax.random.split(key)
+    learners = [_Learner(shared, jax.tree.map(lambda x, i=i: x[i : i + 1], agents)) for i in range(len(tasks))]
 
+    def adapted(learners: Sequence[_Learner]) -> Adapted:
+        policies = jax.tree.map(lambda *x: jnp.concatenate(x), *(own.agents.policy for own in learners))
+        predicted = [
+            imagined_return(
+                imagination(own.shared, simulator.family),
+                own.agents.policy,
+                task[None],
+                predict_key,
+                config.imagined_episodes,
+            )
+            for own, task in zip(learners, tasks, strict=True)
+        ]
+        return Adapted(policies, jnp.concatenate(predicted))
 
-def _learn(learner: _Learner, data: Replay, key: Key, simulator: Simulator, config: StageConfig) -> _Learner:
-    """One stage of one task, on the data of training and its own."""
-    data_and_own = functools.reduce(Replay.add, learner.seen, data)
-    shared = eqx.tree_at(lambda s: s.data, learner.shared, data_and_own)
-    shared, agents, seen, _ = stage(shared, learner.agents, learner.task, key, simulator, config)
-    forgotten = eqx.tree_at(lambda s: s.data, shared, data)  # so that a task costs the memory of its own samples only
-    return _Learner(learner.task, forgotten, agents, (*learner.seen, seen))
+    def one_stage(own: _Learner, task: Float[Array, "1 feature"], key: Key) -> _Learner:
+        with_own = eqx.tree_at(lambda s: s.data, own.shared, functools.reduce(Replay.add, own.samples, shared.data))
+        learned, agents, new, _ = stage(with_own, own.agents, task, key, simulator, config)
+        forgotten = eqx.tree_at(lambda s: s.data, learned, shared.data)  # a task costs the memory of its own samples
+        return _Learner(forgotten, agents, (*own.samples, new))
 
-
-def _predict(learner: _Learner, key: Key, family: TaskFamily, config: StageConfig) -> Float[Array, "1"]:
-    """Mean imagined return of its deterministic policy."""
-    world = Imagination(family, learner.shared.model, learner.shared.starts)
-    return imagined_return(world, learner.agents.policy, learner.task, key, config.imagined_episodes)
+    return task_by_task(learners, tasks, key, adapted, one_stage)
 
 
 @functools.partial(jax.jit, static_argnames="episodes")
 def imagined_return(
     world: Imagination, policy: GaussianPolicy, task: Array, key: Key, episodes: int
 ) -> Float[Array, "1"]:
-    seen = rollout(world, policy, task, key, episodes=episodes, deterministic=True)
-    return first_episode_return(seen.reward, seen.done).mean(axis=1)
+    """Mean over the episodes of a deterministic policy."""
+    imagined = rollout(world, policy, task, key, episodes=episodes, deterministic=True)
+    return first_episode_return(imagined.reward, imagined.done).mean(axis=1)
 
 
 LAPTOP_STAGE = StageConfig(

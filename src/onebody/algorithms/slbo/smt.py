@@ -38,7 +38,7 @@ from onebody.algorithms.slbo.slbo import (
 )
 from onebody.core.errors import at_least
 from onebody.core.types import Key, Transitions
-from onebody.learning.actor_critic import Agent
+from onebody.learning.actor_critic import ActorCritic
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.simulator import Simulator
 
@@ -62,7 +62,7 @@ class Config:
 
     @property
     def n_iterations(self) -> int:
-        """calls of `step` in a whole training"""
+        """Calls of `step` in a whole training run"""
         return self.n_tasks
 
 
@@ -76,12 +76,12 @@ class SMT:
     task_is_known = True
 
     def init(self, key: Key) -> Shared:
-        return self.begin(key, beside=0)
+        return self.begin(key, more_episodes=0)
 
-    def begin(self, key: Key, beside: int) -> Shared:
-        """Line 1, with room in D for `beside` real episodes beside those of the stages of all tasks."""
+    def begin(self, key: Key, more_episodes: int) -> Shared:
+        """Line 1, with room in D for `more_episodes` real episodes in addition to those of all tasks' stages."""
         self.family.needs_one_model()
-        stages = self.config.n_tasks * self.config.n_slbo + math.ceil(beside / self.config.slbo.real_episodes)
+        stages = self.config.n_tasks * self.config.n_slbo + math.ceil(more_episodes / self.config.slbo.real_episodes)
         return new_shared(self.simulator, self.config.slbo, stages, key)
 
     def step(self, state: Shared, key: Key) -> tuple[Shared, Metrics]:
@@ -99,23 +99,23 @@ class SMT:
     def slbo(
         self,
         shared: Shared,
-        agents: Agent,
+        agents: ActorCritic,
         task: Float[Array, "1 feature"],
         key: Key,
         first: Transitions | None = None,
-    ) -> tuple[Shared, Agent, Metrics]:
+    ) -> tuple[Shared, ActorCritic, Metrics]:
         """Lines 6-8. `first`: real samples of the first stage; by default it collects them itself, as the others do."""
         metrics: Metrics = {}
         for i, stage_key in enumerate(jax.random.split(key, self.config.n_slbo)):
-            seen = first if i == 0 else None
-            shared, agents, _, metrics = stage(shared, agents, task, stage_key, self.simulator, self.config.slbo, seen)
+            given = first if i == 0 else None
+            shared, agents, _, metrics = stage(shared, agents, task, stage_key, self.simulator, self.config.slbo, given)
         return shared, agents, metrics | {f"task/{i}": x for i, x in enumerate(task[0].tolist(), 1)}
 
-    def warm_up(self, state: Shared, tasks: Float[Array, "task feature"], key: Key) -> tuple[Shared, Agent]:
+    def warm_up(self, state: Shared, tasks: Float[Array, "task feature"], key: Key) -> tuple[Shared, ActorCritic]:
         """Lines 4-5, for several tasks at once in one model."""
         policy_key, training_key = jax.random.split(key)
         size, config = self.family.body.action_size, self.config.slbo
-        agents = new_agents(policy_key, len(tasks), state.model.observation, size, config)
+        agents = new_agents(policy_key, len(tasks), state.model.module.observation, size, config)
         iterations = self.config.n_warmup if int(state.data.size) else 0
         shared, agents, _ = virtual_training(state, agents, tasks, iterations, training_key, self.family, config)
         return shared, agents

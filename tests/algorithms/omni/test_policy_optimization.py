@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from onebody.algorithms import presets
-from onebody.algorithms.omni import omni, practice
+from onebody.algorithms.omni import omni, policy_optimization
 from onebody.algorithms.omni.first_order import FirstOrderConfig, Windows
 from onebody.core.errors import OnebodyError
 from onebody.tasks import registry
@@ -21,28 +21,31 @@ def state():
     return algorithm.step(algorithm.init(jax.random.key(0)), jax.random.key(1))[0]
 
 
-def practise(state, rates, tasks=None):
-    world = state.model, state.starts, state.data
-    return practice.practise(state.agent, *world, tasks, rates, jax.random.key(2), FAMILY, CONFIG.policy)
+def optimize(state, rates, tasks=None):
+    world = state.model.module, state.starts, state.data
+    return policy_optimization.optimize(state.agent, *world, tasks, rates, jax.random.key(2), FAMILY, CONFIG.policy)
 
 
 def same(a, b):
     return all(bool((x == y).all()) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
 
 
-UPDATES = practice.REFRESH + 20
+UPDATES = policy_optimization.REFRESH + 20
 """a whole round, and some"""
 
 
 def test_there_is_an_update_for_each_rate(state):
     """With rates of zero but for one update, policy and values move if that one comes, be it the first or the last."""
-    still, metrics = practise(state, jnp.zeros(UPDATES))
-    assert same(still.policy, state.agent.policy) and same(still.values, state.agent.values)
-    assert int(still.value_optimizer[1][0].count) - int(state.agent.value_optimizer[1][0].count) == UPDATES
+    before = state.agent
+    still, metrics = optimize(state, jnp.zeros(UPDATES))
+    assert same(still.policy.module, before.policy.module) and same(still.values.module, before.values.module)
+    count = lambda agent: int(agent.values.optimizer_state[1][0].count)  # noqa: E731
+    assert count(still) - count(before) == UPDATES
     assert np.isfinite(list(metrics.values())).all()
     for one in (0, UPDATES - 1):
-        moved, _ = practise(state, jnp.zeros(UPDATES).at[one].set(1.0))
-        assert not same(moved.policy, state.agent.policy) and not same(moved.values, state.agent.values)
+        moved, _ = optimize(state, jnp.zeros(UPDATES).at[one].set(1.0))
+        assert not same(moved.policy.module, before.policy.module)
+        assert not same(moved.values.module, before.values.module)
 
 
 def test_states_after_the_end_of_an_episode_are_never_drawn():
@@ -50,20 +53,20 @@ def test_states_after_the_end_of_an_episode_are_never_drawn():
     alive = np.arange(20)[:, None] <= np.arange(25)
     place = jnp.stack(jnp.meshgrid(jnp.arange(20.0), jnp.arange(25.0), indexing="ij"), axis=-1)
     zero = jnp.zeros((20, 25))
-    seen = Windows(place, place, zero, zero, jnp.asarray(alive, jnp.float32), zero, zero)
-    visited = practice.Visited.along(seen, jnp.arange(25.0)[:, None])
+    windows = Windows(place, place, zero, zero, jnp.asarray(alive, jnp.float32), zero, zero)
+    visited = policy_optimization.Visited.along(windows, jnp.arange(25.0)[:, None])
     drawn, tasks = (np.asarray(x).astype(int) for x in visited.draw(jax.random.key(0), 20_000))
     assert alive[drawn[:, 0], drawn[:, 1]].all() and (tasks[:, 0] == drawn[:, 1]).all()
     share = np.bincount(drawn[:, 0] * 25 + drawn[:, 1], minlength=500)[alive.reshape(-1)] * alive.sum() / 20_000
     assert share.min() > 0.5 and share.max() < 1.6
 
 
-def test_practice_for_one_task_does_not_begin_at_the_data(state):
+def test_optimization_for_one_task_does_not_begin_at_the_data(state):
     """Where other tasks led says little about where this one will."""
     spoiled = eqx.tree_at(lambda s: s.data.observation, state, jnp.full_like(state.data.observation, jnp.nan))
     rates = jnp.ones(UPDATES)
     finite = [
-        all(np.isfinite(x).all() for x in jax.tree.leaves(eqx.filter(practise(spoiled, rates, tasks)[0], eqx.is_array)))
+        all(np.isfinite(x).all() for x in jax.tree.leaves(eqx.filter(optimize(spoiled, rates, tasks)[0], eqx.is_array)))
         for tasks in (jnp.array([[0.5, 0.5]]), None)
     ]
     assert finite == [True, False]
