@@ -69,6 +69,21 @@ def figures() -> Iterator[str]:
     means = [np.mean([plot.returns(test)[10].mean() for test in tests]) for tests in by_samples]
     yield f"after ten episodes are {raw.numbers(means, 1)} at 1, 2, 3, 4 and 5 million steps"
     yield from trials()
+    yield from maesn()
+
+
+def maesn() -> Iterator[str]:
+    """MAESN at equal samples; a stage is 20 episodes."""
+    tests = [raw.read(f"pearl-sparse-point/maesn-s{i}/evaluation.json") for i in range(3)]
+    reached = np.array([[np.mean(stage["returns"]) for stage in test["stages"]] for test in tests])
+    goals = np.array([[np.mean(np.array(stage["returns"]) > 0) for stage in test["stages"]] for test in tests])
+    yield raw.row("MAESN: share of goals found, seeds 0 1 2", *(twice(goals[:, n]) for n in (0, 1, 2, 5, 10)))
+    yield raw.row("MAESN: sparse return", *(raw.numbers(reached[:, n], 1) for n in (0, 1, 2, 5, 10)))
+    found = share(drawn())
+    yield f"PEARL finds {twice(found[:, 20])} after 20 episodes, MAESN {twice(goals[:, 1])}"
+    last = [raw.metrics(run)[-1] for run in raw.runs("pearl-sparse-point/maesn-s*")]
+    before, after = ([line[name] for line in last] for name in ("real/return", "real/adapted_return"))
+    yield f"from {raw.numbers(before, 1)} to {raw.numbers(after, 1)} in meta-iteration 310"
 
 
 def one_test(trial: str, stage: int = 10) -> str:
@@ -121,4 +136,7 @@ GIVEN = [
     "the released 1000 it is wider by √10",
     "5 million steps, ten tests each",
     "each goal's share of 100 such episodes",
+    "| episodes of the task that MAESN has adapted to | 0 | 20 | 40 | 100 | 200 |",
+    "313 meta-iterations, 5 million real steps",
+    "20 episodes per inner step",
 ]
