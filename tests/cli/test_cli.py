@@ -71,11 +71,11 @@ def test_list(capsys):
     assert main(["list"]) == 0
     text = capsys.readouterr().out
     assert main(["list", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert {"smt", "slbo"} <= {row["id"] for row in found["algorithms"]}
-    family = next(row for row in found["families"] if row["id"] == "smt/cheetah-vel")
+    listing = json.loads(capsys.readouterr().out)
+    assert {"smt", "slbo"} <= {row["id"] for row in listing["algorithms"]}
+    family = next(row for row in listing["families"] if row["id"] == "smt/cheetah-vel")
     assert family["aliases"] == ["cheetah-vel"] and family["horizon_steps"] == 200 and family["source"]
-    for row in [*found["algorithms"], *found["families"]]:
+    for row in [*listing["algorithms"], *listing["families"]]:
         assert row["id"] in text and row["source"] in text
     assert main(["list", "--families", "--json"]) == 0
     assert json.loads(capsys.readouterr().out).keys() == {"families"}

@@ -12,6 +12,7 @@ from commandline import SMOKE, refusal
 import onebody
 from onebody.algorithms import presets
 from onebody.cli import commands, main
+from onebody.cli.compare import FIGURES
 from onebody.core.errors import OnebodyError
 from onebody.reports import video
 from onebody.runs import compare, evaluate, log
@@ -113,9 +114,9 @@ def test_adapt_shows_what_it_found_even_if_it_cannot_film(trained, capsys, monke
 
 
 @pytest.fixture(scope="module")
-def practised(tmp_path_factory):
-    """A run of the algorithm that practises for any reward."""
-    run = tmp_path_factory.mktemp("practised") / "run"
+def omni_run(tmp_path_factory):
+    """A run of an algorithm that can optimise a policy inside its model for any reward."""
+    run = tmp_path_factory.mktemp("omni") / "run"
     assert main(["train", "omni", "point", "--preset", "smoke", "--quiet", "--out", str(run)]) == 0
     return str(run)
 
@@ -130,13 +131,13 @@ def short(observation): return observation[0]
 """
 
 
-def test_adapt_to_a_reward_of_a_file(practised, capsys):
+def test_adapt_to_a_reward_of_a_file(omni_run, capsys):
     Path("mine.py").write_text(REWARDS)
-    assert main(["adapt", practised, "--reward", "mine.py:right", "--refine", "0.1", "--json", "--save", "p.npz"]) == 0
+    assert main(["adapt", omni_run, "--reward", "mine.py:right", "--refine", "0.1", "--json", "--save", "p.npz"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert row["refine_updates"] >= 50 and row["predicted_return"] >= row["predicted_before"] and row["task"][0] > 0.3
     assert onebody.load_policy(row["policy"])(np.zeros(2)).shape == (2,)
-    typed = ["adapt", practised, "--reward", "mine.py:beside", "--task", "0.5,0", "--task", "-1,0"]
+    typed = ["adapt", omni_run, "--reward", "mine.py:beside", "--task", "0.5,0", "--task", "-1,0"]
     assert main([*typed, "--refine", "0"]) == 0
     out, err = capsys.readouterr()
     assert "optimised" not in out and err.count("not optimised for the reward") == 2
@@ -146,8 +147,8 @@ def test_adapt_to_a_reward_of_a_file(practised, capsys):
     assert near["real_return"] < far["real_return"]  # the task is what the reward is given
 
 
-def test_adapt_says_what_practice_did(practised, capsys):
-    assert main(["adapt", practised, "--task", "0.5,0", "--refine", "0.01"]) == 0
+def test_adapt_says_what_refinement_changed(omni_run, capsys):
+    assert main(["adapt", omni_run, "--task", "0.5,0", "--refine", "0.01"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1].startswith("task 0.5, 0.0: optimised for ") and " updates: predicted return from " in lines[-1]
 
@@ -171,10 +172,10 @@ def test_adapt_says_what_practice_did(practised, capsys):
         ("--refine 1", "adapt needs a task, x (m), y (m), as in --task "),
     ],
 )
-def test_a_reward_that_is_refused(practised, typed, said, capsys):
+def test_a_reward_that_is_refused(omni_run, typed, said, capsys):
     Path("mine.py").write_text(REWARDS)
     Path("broken.py").write_text("x = (")
-    assert said in refusal(capsys, "adapt", practised, *typed.split())
+    assert said in refusal(capsys, "adapt", omni_run, *typed.split())
 
 
 def test_evaluate(trained, capsys):
@@ -222,10 +223,10 @@ def test_compare_prints_a_table_and_says_what_an_interval_needs(tmp_path, monkey
     assert out.index("known task") < out.index("oracle  ") < out.index("hidden task") < out.index("trpo  ")
     assert "trpo has 1 of the 5 seeds that a 95% interval needs" in err and "fewer than 5 seeds" in out
     assert main([*typed, "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert not undocumented(found, "algorithms", "diverged")
-    assert found["family"] == "point/goal" and 0 <= found["improvement"][0]["value"] <= 1
-    mean = found["algorithms"]["trpo"]["stages"][0]["mean"]
+    result = json.loads(capsys.readouterr().out)
+    assert not undocumented(result, "algorithms", "diverged")
+    assert result["family"] == "point/goal" and 0 <= result["improvement"][0]["value"] <= 1
+    mean = result["algorithms"]["trpo"]["stages"][0]["mean"]
     assert mean["by_seed"] == [mean["value"]] and mean["range"] == [mean["value"]] * 2 and mean["interval"] is None
     assert (tmp_path / "runs" / "compare-point-goal" / "oracle-s0" / "evaluation.json").exists()
 
@@ -247,7 +248,7 @@ def test_a_figure_says_what_is_compared(monkeypatch, capsys):
         "smt-2c": "smt/ant-low-friction",  # ant's directions, less friction
         "smt-2d": "smt/ant-crippled",  # ant's directions, a leg disabled
     }
-    assert compare.FIGURES.keys() == panels.keys()
+    assert FIGURES.keys() == panels.keys()
     for name, family in panels.items():
         assert main(["compare", "--figure", name, "--json"]) == 0
         assert asked.pop() == (family, "smt", "omni", "maml", "oracle")
@@ -262,7 +263,7 @@ def test_a_figure_says_what_is_compared(monkeypatch, capsys):
 
 
 def test_compare_says_what_is_unequal(monkeypatch, capsys):
-    def found(training, task):
+    def aggregates(training, task):
         estimate = {"value": 1.0, "by_seed": [1.0], "range": [1.0, 1.0], "interval": [0.0, 2.0]}
         stages = [
             {"stage": i, "adaptation_samples": i * task} | dict.fromkeys(("mean", "iqm", "worst"), estimate)
@@ -272,7 +273,7 @@ def test_compare_says_what_is_unequal(monkeypatch, capsys):
 
     def compared(pearl, maml):
         result = {"family": "pearl/cheetah-dir", "tested": "2 tasks", "improvement": []}
-        return lambda *_, **__: result | {"algorithms": {"pearl": found(*pearl), "maml": found(*maml)}}
+        return lambda *_, **__: result | {"algorithms": {"pearl": aggregates(*pearl), "maml": aggregates(*maml)}}
 
     command = ["compare", "pearl/cheetah-dir", "pearl", "maml", "--stages", "1"]
     monkeypatch.setattr(compare, "compare", compared((1000, 0), (1000, 200)))

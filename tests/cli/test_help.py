@@ -1,4 +1,4 @@
-"""Each option of an algorithm is understood without the one above it."""
+"""Each option of a command or an algorithm is understood without the one above it."""
 
 import ast
 import dataclasses
@@ -9,24 +9,36 @@ import textwrap
 import pytest
 
 from onebody.algorithms import presets
+from onebody.cli import commands
 
 
 def kinds(config):
     """The classes of a configuration and of those in it, with the classes that they inherit fields from."""
-    found = [kind for kind in type(config).__mro__ if dataclasses.is_dataclass(kind)]
+    classes = [kind for kind in type(config).__mro__ if dataclasses.is_dataclass(kind)]
     for field in dataclasses.fields(config):
         if dataclasses.is_dataclass(value := getattr(config, field.name)):
-            found += kinds(value)
-    return found
+            classes += kinds(value)
+    return classes
 
 
 def documented(kind):
     """Name and docstring of each field that a class itself defines."""
     body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0].body
-    for line, following in zip(body, [*body[1:], None], strict=True):
+    for line, next_line in zip(body, [*body[1:], None], strict=True):
         if isinstance(line, ast.AnnAssign):
-            text = following.value.value if isinstance(following, ast.Expr) else ""
+            text = next_line.value.value if isinstance(next_line, ast.Expr) else ""
             yield line.target.id, " ".join(text.split())
+
+
+def stands_alone(text):
+    """Whether a help text begins with a capital letter and is a phrase that refers to nothing outside it."""
+    return re.match(r"[A-Z]\S*[,.]? \S", text) and not re.match(r"[A-Z]\w+ of (one|it|them)\b", text)
+
+
+@pytest.mark.parametrize("command", commands.COMMANDS)
+def test_each_option_of_a_command_is_a_phrase_of_its_own(command):
+    texts = dict(documented(commands.COMMANDS[command]))
+    assert texts and all(stands_alone(text) for text in texts.values()), texts
 
 
 @pytest.mark.parametrize("algorithm", presets.names())
@@ -34,6 +46,6 @@ def test_each_option_is_a_phrase_of_its_own(algorithm):
     plain = set()
     for kind in kinds(presets.preset(algorithm, "paper")):
         for name, text in documented(kind):
-            if not re.match(r"[A-Z]\S*[,.]? \S", text) or re.match(r"[A-Z]\w+ of (one|it|them)\b", text):
+            if not stands_alone(text):
                 plain.add(f"{kind.__name__}.{name}: {text}")
     assert not plain

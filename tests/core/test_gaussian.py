@@ -12,8 +12,8 @@ def gaussian(mean, std):
 
 def test_log_prob_is_scipys():
     mean, std, x = np.array([0.3, -1.0]), np.array([0.5, 2.0]), np.array([[0.1, 0.2], [-1.0, 3.0]])
-    found = Gaussian(jnp.array(mean), jnp.log(jnp.array(std))).log_prob(jnp.array(x))
-    np.testing.assert_allclose(found, stats.norm.logpdf(x, mean, std).sum(-1), rtol=1e-5)
+    log_prob = Gaussian(jnp.array(mean), jnp.log(jnp.array(std))).log_prob(jnp.array(x))
+    np.testing.assert_allclose(log_prob, stats.norm.logpdf(x, mean, std).sum(-1), rtol=1e-5)
 
 
 def test_kl_is_the_integral():

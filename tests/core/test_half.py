@@ -1,4 +1,4 @@
-"""Half precision beside single precision."""
+"""Half precision compared with single precision."""
 
 import equinox as eqx
 import jax
@@ -35,17 +35,17 @@ def test_it_is_half_precision_that_is_used():
     assert "bf16" in str(jax.make_jaxpr(HALF)(rows(ROWS))) and "bf16" not in str(jax.make_jaxpr(SINGLE)(rows(ROWS)))
 
 
-def test_values_are_the_same_beside_a_gradient_and_of_many_networks_at_once():
+def test_values_are_the_same_with_a_gradient_and_of_many_networks_at_once():
     x = rows(ROWS)
-    beside, _ = jax.value_and_grad(lambda x: jnp.sum(HALF(x) ** 2))(x)
-    assert float(beside) == pytest.approx(float(jnp.sum(HALF(x) ** 2)), rel=1e-3)
+    value, _ = jax.value_and_grad(lambda x: jnp.sum(HALF(x) ** 2))(x)
+    assert float(value) == pytest.approx(float(jnp.sum(HALF(x) ** 2)), rel=1e-3)
     several = jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf]), HALF)
-    found = jax.jit(jax.vmap(lambda net: net(x)))(several)
-    np.testing.assert_allclose(found[0], HALF(x), rtol=1e-3, atol=1e-3)
+    outputs = jax.jit(jax.vmap(lambda net: net(x)))(several)
+    np.testing.assert_allclose(outputs[0], HALF(x), rtol=1e-3, atol=1e-3)
 
 
 def test_activations_of_several_units_and_networks_without_hidden_layers():
-    with pytest.raises(ValueError, match="needs an activation of single units"):
+    with pytest.raises(ValueError, match="needs an elementwise activation"):
         MLP(jax.random.key(0), (7, 40, 3), normed_silu, [fan_in(1.0)] * 2, half=True)
     x = rows(ROWS)
     alone = MLP(jax.random.key(0), (7, 3), jax.nn.relu, [fan_in(1.0)], half=True)
@@ -66,7 +66,7 @@ def test_gradients_are_those_of_single_precision():
 
     half, single = (jax.tree.leaves(eqx.filter_grad(loss)((net, rows(2 * ROWS)))) for net in (HALF, SINGLE))
     assert len(half) == len(single) == 9
-    for found, wanted in zip(half, single, strict=True):
-        cosine = jnp.vdot(found, wanted) / jnp.linalg.norm(found) / jnp.linalg.norm(wanted)
-        assert found.shape == wanted.shape and float(cosine) > 0.99
-        assert float(jnp.linalg.norm(found) / jnp.linalg.norm(wanted)) == pytest.approx(1.0, abs=0.02)
+    for actual, expected in zip(half, single, strict=True):
+        cosine = jnp.vdot(actual, expected) / jnp.linalg.norm(actual) / jnp.linalg.norm(expected)
+        assert actual.shape == expected.shape and float(cosine) > 0.99
+        assert float(jnp.linalg.norm(actual) / jnp.linalg.norm(expected)) == pytest.approx(1.0, abs=0.02)

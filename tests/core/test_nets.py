@@ -78,15 +78,15 @@ def test_other_statistics_leave_the_function_as_it_is():
     x = random.normal(keys[2], (20, 3)) * jnp.array([2.0, 0.5, 3.0]) + jnp.array([0.0, -2.0, 7.0])
     first = renormalized(Behind(net, Normalizer(3)), Normalizer(3).update(old))
     np.testing.assert_array_equal(first.net.weights[0], net.weights[0])
-    seen = first.observation.update(random.normal(keys[3], (200, 3)) * 3.0)
-    then = renormalized(first, seen)
-    assert (then.observation.mean == seen.mean).all() and float(jnp.abs(then.net.biases[0]).max()) > 0.1
-    np.testing.assert_array_equal(then.net.weights[0][2], 0)
-    np.testing.assert_allclose(then(x), first(x), atol=1e-5)
-    assert jnp.abs(jax.grad(lambda net: net(seen(x)).sum())(then.net).weights[0][2]).max() > 0
-    both, twice = (jax.tree.map(lambda *a: jnp.stack(a), *pair) for pair in ((first, first), (seen, seen)))
-    for one, wanted in zip(jax.tree.leaves(renormalized(both, twice)), jax.tree.leaves(then), strict=True):
-        np.testing.assert_allclose(one[1], wanted, rtol=1e-5, atol=1e-6)
+    statistics = first.observation.update(random.normal(keys[3], (200, 3)) * 3.0)
+    second = renormalized(first, statistics)
+    assert (second.observation.mean == statistics.mean).all() and float(jnp.abs(second.net.biases[0]).max()) > 0.1
+    np.testing.assert_array_equal(second.net.weights[0][2], 0)
+    np.testing.assert_allclose(second(x), first(x), atol=1e-5)
+    assert jnp.abs(jax.grad(lambda net: net(statistics(x)).sum())(second.net).weights[0][2]).max() > 0
+    both, twice = (jax.tree.map(lambda *a: jnp.stack(a), *pair) for pair in ((first, first), (statistics, statistics)))
+    for one, expected in zip(jax.tree.leaves(renormalized(both, twice)), jax.tree.leaves(second), strict=True):
+        np.testing.assert_allclose(one[1], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_normalizers_are_not_trainable():

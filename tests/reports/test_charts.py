@@ -15,7 +15,7 @@ def test_labels_of_a_logarithmic_axis_stay_apart(decades):
     chart = Chart("Return", [Line("omni", samples, samples)], "real samples", "return", log_x=True)
     figure = Figure(figsize=(4.8, 3.1), layout="constrained")
     FigureCanvasAgg(figure)
-    chart.draw(figure, charts.ON_PAPER)
+    chart.draw(figure, charts.PRINT_COLORS)
     figure.canvas.draw()
     (low, high), ticks = figure.axes[0].get_xlim(), figure.axes[0].xaxis.get_major_ticks()
     shown = [tick.label1.get_window_extent() for tick in ticks if low <= tick.get_loc() <= high]

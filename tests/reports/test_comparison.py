@@ -37,8 +37,8 @@ def runs(tmp_path_factory):
 
 def test_the_page_says_what_the_tests_say(runs, tmp_path):
     text = comparison.write(runs, tmp_path / "report.html").read_text()
-    found = compare.summary(runs)
-    for name, each in found["algorithms"].items():
+    summary = compare.summary(runs)
+    for name, each in summary["algorithms"].items():
         for stage in each["stages"]:
             mean = stage["mean"]
             assert f"{mean['value']:.1f} (range {min(mean['by_seed']):.1f} to {max(mean['by_seed']):.1f})" in text
@@ -47,7 +47,7 @@ def test_the_page_says_what_the_tests_say(runs, tmp_path):
     rows = list(csv.DictReader((tmp_path / "report.csv").read_text().splitlines()))
     assert len(rows) == 2 * 3 * 2 * 4 * 10
     ours = [float(row["return"]) for row in rows if (row["algorithm"], row["stage"]) == ("oracle", "0")]
-    assert sum(ours) / len(ours) == pytest.approx(found["algorithms"]["oracle"]["stages"][0]["mean"]["value"])
+    assert sum(ours) / len(ours) == pytest.approx(summary["algorithms"]["oracle"]["stages"][0]["mean"]["value"])
     assert text.count("<svg") == 5 and "place (m)" in text
     assert "oracle: told the task; stage 0" in text and "trpo: not told the task; stage 0" in text
     assert not re.findall(r"(?:src|href)=.?http", text)
@@ -126,7 +126,7 @@ def test_the_command(runs, tmp_path, capsys):
     assert main(["report", *map(str, runs), "--out", str(out), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"report": str(out)} and out.stat().st_size > 10_000
     assert main(["report", str(tmp_path / "nowhere"), "--out", str(out)]) == 2
-    assert "is no run folder" in capsys.readouterr().err
+    assert "is not a run folder" in capsys.readouterr().err
 
 
 def test_zero_shot_curves_of_training(runs):
@@ -149,7 +149,7 @@ def test_nothing_is_drawn_between_tasks_on_a_circle():
     tasks = [[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]]
     stages = [{"stage": 0, "tasks": tasks, "returns": [[1.0], [2.0], [3.0]]}]
     tests = [{"algorithm": "pearl", "seed": 0, "stages": stages}]
-    for name, between in (("pearl/sparse-point", False), ("pearl/point", True)):
+    for name, interpolated in (("pearl/sparse-point", False), ("pearl/point", True)):
         space = registry.make(name).space
         ((drawn, _),) = comparison._by_task(("x", "y"), tests, [Path("none")], [1.0, 2.0, 3.0], space)
-        assert drawn.between is between
+        assert drawn.interpolate is interpolated

@@ -57,16 +57,16 @@ def test_table_report_and_what_to_do_next(trained, tmp_path, monkeypatch, capsys
 def test_a_machine_that_cannot_render_still_gets_its_report(trained, blind, tmp_path, capsys):
     demo.demo(tmp_path / "demo")
     printed = capsys.readouterr().out
-    (line,) = [line for line in printed.splitlines() if "No pictures" in line]
+    (line,) = [line for line in printed.splitlines() if "No videos" in line]
     assert "cannot render" in line
     page = (tmp_path / "demo" / "report.html").read_text(encoding="utf-8")
-    assert "<img" not in page and "How they move" not in page and "1.6 m/s" in page
+    assert "<img" not in page and "Videos</h2>" not in page and "1.6 m/s" in page
 
 
 def test_smt_is_one_flag_away_and_others_are_not_known(trained, monkeypatch, tmp_path):
     monkeypatch.setattr(video, "film", lambda *_: b"film")
     demo.demo(tmp_path / "demo", quiet=True, algorithm="smt")
     assert trained["train"]["algorithm"] == "smt"
-    assert "at velocities drawn at random" in (tmp_path / "demo" / "report.html").read_text(encoding="utf-8")
+    assert "at velocities sampled at random" in (tmp_path / "demo" / "report.html").read_text(encoding="utf-8")
     with pytest.raises(OnebodyError, match="'smtt'; did you mean 'smt'"):
         demo.demo(tmp_path / "demo", quiet=True, algorithm="smtt")

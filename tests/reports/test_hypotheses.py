@@ -25,7 +25,7 @@ def runs(tmp_path_factory):
 
 def test_a_report_shows_what_is_believed_and_where_it_leads(runs, tmp_path):
     text = comparison.write(runs, tmp_path / "report.html").read_text()
-    assert "What was believed of the task" in text and "angle of the task (°)" in text
+    assert "Beliefs about the task" in text and "angle of the task (°)" in text
     names = {path.stem for path in (tmp_path / "report").iterdir()}
     assert {"width-of-the-belief-pearl", *(f"latents-after-stage-{i}-pearl" for i in (1, 2, 3))} <= names
     paths = json.loads((runs[0] / "evaluation.json").read_text())["stages"][0]["paths"]
@@ -84,6 +84,6 @@ def test_pearl_from_the_command_line(runs, tmp_path, capsys):
     assert main(["adapt", str(runs[0]), "--task", "0.6,0.8"]) == 0
     out, err = capsys.readouterr()
     assert "nan" not in out and "None" not in out and "–" in out
-    assert "the task is hidden and nothing was seen of it: --stages N" in err
+    assert "the task is hidden and the policy has no information about it: --stages N" in err
     assert main(["train", "pearl", "mbmpo/point", "--preset", "smoke", "--out", str(tmp_path / "b")]) == 2
     assert "use sac for a single task" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The page stands alone, escapes what it is given, and draws what there is."""
+"""The page is self-contained, escapes text, and draws the values that exist."""
 
 import math
 import re
@@ -114,7 +114,7 @@ def test_a_curve_of_one_row_shows_it(draw):
 
 def test_a_curve_names_its_lines_and_axes_and_takes_the_colors_of_the_page():
     svg = charts.svg(charts.learning_curve(ROWS))
-    for text in ("real", "imagined", "real samples", "return an episode", "20k"):
+    for text in ("real", "imagined", "real samples", "return per episode", "20k"):
         assert f">{text}<" in svg
     assert "var(--line-0)" in svg and "var(--line-1)" in svg
     assert not re.search(r"#0[0-9]0[0-9]0[0-9]\b", svg)
@@ -151,6 +151,6 @@ def test_a_drawing_is_saved_as_a_picture_and_its_numbers(drawing, tmp_path):
     header, *rows = (tmp_path / "new" / "figure.csv").read_text().splitlines()
     assert len(rows) == (4 if isinstance(drawing, HeatMap) else 2 * len(ROWS))
     assert header == (
-        "speed,angle,return" if isinstance(drawing, HeatMap) else "line,real samples,return an episode,low,high"
+        "speed,angle,return" if isinstance(drawing, HeatMap) else "line,real samples,return per episode,low,high"
     )
     assert rows[1] == ("1.0,0.0,2.0" if isinstance(drawing, HeatMap) else "real,8000.0,-150.0,,")

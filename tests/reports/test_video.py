@@ -1,4 +1,4 @@
-"""Films show one real episode, or say what is missing."""
+"""Videos show one real episode, or an error says what is missing."""
 
 import io
 import sys
@@ -16,12 +16,12 @@ CHEETAH, POINT = make("cheetah-vel"), make("point/goal")
 
 
 def frames(data):
-    """Frames, seconds in all, and the image. A frame that equals the one before only makes that one last longer."""
-    image, seen, seconds = Image.open(io.BytesIO(data)), [], 0.0
+    """Frames, total duration (s) and the image. A frame equal to the previous one only makes that one last longer."""
+    image, images, seconds = Image.open(io.BytesIO(data)), [], 0.0
     for frame in ImageSequence.Iterator(image):
-        seen.append(np.asarray(frame.convert("RGB"), float))
+        images.append(np.asarray(frame.convert("RGB"), float))
         seconds += frame.info["duration"] / 1000
-    return seen, seconds, image
+    return images, seconds, image
 
 
 @jax.tree_util.register_static
@@ -41,11 +41,11 @@ def test_the_cheetah_in_real_time(renders, policy, tmp_path):
     path = tmp_path / "videos" / "run.webp"
     data = video.film(CHEETAH, policy(CHEETAH), 1.3, path)
     assert path.read_bytes() == data
-    seen, seconds, image = frames(data)
+    images, seconds, image = frames(data)
     assert image.format == "WEBP" and image.size == (320, 240)
-    assert len(seen) == 50 and seconds == pytest.approx(2.0)  # 200 steps of 0.01 s
-    assert seen[0].std() > 10
-    assert np.abs(seen[0] - seen[-1]).max() > 50
+    assert len(images) == 50 and seconds == pytest.approx(2.0)  # 200 steps of 0.01 s
+    assert images[0].std() > 10
+    assert np.abs(images[0] - images[-1]).max() > 50
 
 
 def test_larger_than_the_model_allows_for(renders, policy):
@@ -56,14 +56,14 @@ def test_larger_than_the_model_allows_for(renders, policy):
 
 
 def test_the_point_moves_towards_its_ring():
-    seen, seconds, image = frames(video.film(POINT, Towards(), [0.9, -0.9]))
+    images, seconds, image = frames(video.film(POINT, Towards(), [0.9, -0.9]))
     assert image.size == (320, 240) and seconds == pytest.approx(2.0)  # 20 steps of 0.1 s
 
     def dot(frame):
         rows, columns = np.nonzero(np.abs(frame - (31, 111, 181)).sum(axis=-1) < 40)
         return columns.mean(), rows.mean()
 
-    (x0, y0), (x1, y1) = dot(seen[0]), dot(seen[-1])
+    (x0, y0), (x1, y1) = dot(images[0]), dot(images[-1])
     assert (x0, y0) == pytest.approx((160, 120), abs=3)
     assert (x1, y1) == pytest.approx((260, 220), abs=8)  # the task is 1 / 1.2 of the way to the border
 
@@ -87,7 +87,7 @@ def test_a_machine_that_cannot_render_says_what_to_install(blind, policy, tmp_pa
 
 @pytest.mark.parametrize("name", ["a.gif", "a"])
 def test_other_files_are_refused_before_anything_is_done(name, policy, tmp_path):
-    with pytest.raises(OnebodyError, match=r"\.webp and \.mp4"):
+    with pytest.raises(OnebodyError, match=r"use \.webp or \.mp4"):
         video.film(POINT, policy(POINT), [0.5, 0.5], tmp_path / name)
 
 

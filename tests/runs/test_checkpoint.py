@@ -67,8 +67,8 @@ def test_any_tree_comes_back_byte_for_byte(tree, tmp_path_factory):
     checkpoint.save(run, 1, tree, {})
     back = checkpoint.latest(run, jax.tree_util.tree_map(blank, tree), unexpected)
     assert back is not None
-    wanted, got = jax.tree_util.tree_leaves(tree), jax.tree_util.tree_leaves(back.state)
-    for a, b in zip(wanted, got, strict=True):
+    expected, actual = jax.tree_util.tree_leaves(tree), jax.tree_util.tree_leaves(back.state)
+    for a, b in zip(expected, actual, strict=True):
         assert type(a) is type(b)
         assert np.asarray(a).dtype == np.asarray(b).dtype
         assert np.asarray(a).tobytes() == np.asarray(b).tobytes()

@@ -33,25 +33,25 @@ def several(place, algorithm, offset, seeds=range(5)):
 
 
 def test_a_comparison_by_hand(tmp_path):
-    found = summary([*several(tmp_path, "omni", 10), *several(tmp_path, "smt", 0)])
-    omni = found["algorithms"]["omni"]
+    result = summary([*several(tmp_path, "omni", 10), *several(tmp_path, "smt", 0)])
+    omni = result["algorithms"]["omni"]
     assert omni["seeds"] == [0, 1, 2, 3, 4] and omni["training_samples"] == [500, 501, 502, 503, 504]
     assert [stage["mean"]["value"] for stage in omni["stages"]] == [13.5, 14.5]
     assert omni["stages"][0]["worst"]["by_seed"] == [10, 11, 12, 13, 14]
     assert omni["stages"][1]["adaptation_samples"] == 100
     half = 2.776445 * (2.5 / 5) ** 0.5  # Student's t for 4 degrees of freedom, of means 11.5 … 15.5
     assert omni["stages"][0]["mean"]["interval"] == pytest.approx((13.5 - half, 13.5 + half))
-    for i, row in enumerate(found["improvement"]):
+    for i, row in enumerate(result["improvement"]):
         assert (row["algorithm"], row["over"], row["stage"], row["value"]) == ("omni", "smt", i, 1.0)
         assert row["seeds"] == [0, 1, 2, 3, 4] and row["interval"][0] > 0.5
-    json.dumps(found)
+    json.dumps(result)
 
 
 def test_algorithms_are_compared_by_the_seeds_that_both_have(tmp_path):
     """With seed 2 OMNI loses all four tasks; with seed 1 it wins two of them, ties one and loses one."""
     omni = [fake(tmp_path, "omni", seed, returns) for seed, returns in ((2, [0] * 4), (0, [9] * 4), (1, [3, 3, 2, 1]))]
-    found = summary([*omni, *(fake(tmp_path, "smt", seed, [2, 2, 2, 2]) for seed in (1, 2, 3))])["improvement"]
-    assert [(row["seeds"], row["by_seed"], row["interval"]) for row in found] == [([2, 1], [0.0, 0.625], None)] * 2
+    result = summary([*omni, *(fake(tmp_path, "smt", seed, [2, 2, 2, 2]) for seed in (1, 2, 3))])["improvement"]
+    assert [(row["seeds"], row["by_seed"], row["interval"]) for row in result] == [([2, 1], [0.0, 0.625], None)] * 2
     assert summary([*omni[:2], *(fake(tmp_path, "maml", seed, [0] * 4) for seed in (3, 4))])["improvement"] == []
 
 
@@ -63,9 +63,9 @@ def test_a_seed_counts_once(tmp_path):
 
 def test_gaps_are_to_the_best_that_any_reached(tmp_path):
     """On each of the tasks the best is OMNI's seed 2 at stage 1: 13 and the task's number."""
-    found = summary([*several(tmp_path, "omni", 10, range(3)), *several(tmp_path, "smt", 0, range(3))])["algorithms"]
-    assert [stage["gap"]["mean"]["value"] for stage in found["omni"]["stages"]] == [2.0, 1.0]
-    assert found["smt"]["stages"][0]["gap"]["worst"]["value"] == 12.0
+    result = summary([*several(tmp_path, "omni", 10, range(3)), *several(tmp_path, "smt", 0, range(3))])["algorithms"]
+    assert [stage["gap"]["mean"]["value"] for stage in result["omni"]["stages"]] == [2.0, 1.0]
+    assert result["smt"]["stages"][0]["gap"]["worst"]["value"] == 12.0
     uneven = summary([fake(tmp_path, "oracle", 0, [0, 5, 0, 0]), fake(tmp_path, "maml", 0, [4, 0, 0, 3])])["algorithms"]
     gaps = [uneven[name]["stages"][0]["gap"] for name in ("oracle", "maml")]
     assert [(gap["mean"]["value"], gap["worst"]["value"]) for gap in gaps] == [(2.75, 5.0), (2.25, 6.0)]
@@ -74,15 +74,15 @@ def test_gaps_are_to_the_best_that_any_reached(tmp_path):
 def test_the_mean_gap_is_the_optimality_gap_to_the_best(tmp_path):
     """Agarwal et al. 2021: what a score falls short of a reference, those above it counted as equal to it."""
     returns = np.random.default_rng(0).integers(-3, 4, (2, 5, 4)).tolist()
-    found = summary(
+    result = summary(
         [fake(tmp_path, name, seed, returns[i][seed]) for i, name in enumerate(("omni", "smt")) for seed in range(5)]
     )
     best = [max(row[j] for each in returns for row in each) + 1 for j in range(4)]  # at stage 1
-    assert found["best"] == best
+    assert result["best"] == best
     for name, each in zip(("omni", "smt"), returns, strict=True):
         for stage in (0, 1):
             short = [best[j] - min(row[j] + stage, best[j]) for row in each for j in range(4)]
-            gap = found["algorithms"][name]["stages"][stage]["gap"]["mean"]
+            gap = result["algorithms"][name]["stages"][stage]["gap"]["mean"]
             assert gap["value"] == pytest.approx(sum(short) / len(short)) and gap["interval"][0] < gap["value"]
 
 
@@ -90,11 +90,13 @@ def test_a_grid_has_the_edges_and_goes_beyond_them():
     tasks = MetaTest(grid=3, beyond=1.5).of(registry.make("point/goal"))
     assert tasks.shape == (9, 2) and tasks[0].tolist() == [-1.5, -1.5] and tasks[5].tolist() == [0.0, 1.5]
     assert MetaTest(grid=2).of(registry.make("smt/cheetah-vel")).tolist() == [[0.0], [2.0]]
-    with pytest.raises(OnebodyError, match="--grid 101 is 10,201 tasks of point/goal, 10,000 are the most"):
+    with pytest.raises(
+        OnebodyError, match="--grid 101 gives 10,201 tasks of point/goal, and at most 10,000 are allowed"
+    ):
         MetaTest(grid=101).of(registry.make("point/goal"))
     for options, said in (
-        ({"grid": 1}, "at least 2 tasks a side"),
-        ({"beyond": 2.0}, "say how fine it is"),
+        ({"grid": 1}, "at least 2 points per dimension"),
+        ({"beyond": 2.0}, "needs a grid: give its points per dimension"),
         ({"grid": 3, "beyond": 0.0}, "--beyond must be above 0"),
         ({"stages": -1}, "--stages must be at least 0, not -1"),
         ({"tasks": 0}, "--tasks must be at least 1"),
@@ -104,8 +106,8 @@ def test_a_grid_has_the_edges_and_goes_beyond_them():
 
 
 def test_four_seeds_have_points_and_a_range_but_no_interval(tmp_path):
-    found = summary(several(tmp_path, "omni", 0, range(4)))["algorithms"]["omni"]["stages"][0]["mean"]
-    assert found == {"value": 3.0, "by_seed": [1.5, 2.5, 3.5, 4.5], "range": (1.5, 4.5), "interval": None}
+    result = summary(several(tmp_path, "omni", 0, range(4)))["algorithms"]["omni"]["stages"][0]["mean"]
+    assert result == {"value": 3.0, "by_seed": [1.5, 2.5, 3.5, 4.5], "range": (1.5, 4.5), "interval": None}
 
 
 @pytest.mark.parametrize(
@@ -138,13 +140,13 @@ def test_other_tests_are_refused(tmp_path):
 
 def test_a_missing_or_untested_run_is_named(tmp_path):
     run = fake(tmp_path, "omni", 0, range(4))
-    with pytest.raises(OnebodyError, match="nowhere is no run folder"):
+    with pytest.raises(OnebodyError, match="nowhere is not a run folder"):
         summary([run, "nowhere"])
     (run / "evaluation.json").write_text("{")
     with pytest.raises(OnebodyError, match=r"evaluation.json is damaged"):
         summary([run])
     (run / "evaluation.json").unlink()
-    with pytest.raises(OnebodyError, match=f"was not tested yet: onebody evaluate {run}"):
+    with pytest.raises(OnebodyError, match=f"has not been tested yet: onebody evaluate {run}"):
         summary([run])
 
 
@@ -177,9 +179,9 @@ def test_a_diverged_training_stays_in_and_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(compare.loop, "train", diverges)
     options = {"out": tmp_path / "all", "preset": "smoke", "test": MetaTest(tasks=2, stages=0), "quiet": True}
-    found = compare.compare(["trpo"], "point/goal", seeds=1, **options)["algorithms"]["trpo"]
-    assert list(found["diverged"].values()) == ["state.policy is not finite in iteration 1"]
-    assert found["training_samples"] == [0] and np.isfinite(found["stages"][0]["mean"]["value"])
+    result = compare.compare(["trpo"], "point/goal", seeds=1, **options)["algorithms"]["trpo"]
+    assert list(result["diverged"].values()) == ["state.policy is not finite in iteration 1"]
+    assert result["training_samples"] == [0] and np.isfinite(result["stages"][0]["mean"]["value"])
 
 
 def test_a_test_that_diverges_names_the_run(tmp_path, monkeypatch):
@@ -187,7 +189,7 @@ def test_a_test_that_diverges_names_the_run(tmp_path, monkeypatch):
         raise NotFinite("reward is not finite")
 
     monkeypatch.setattr(compare.evaluate, "evaluate", diverges)
-    with pytest.raises(NotFinite, match=r"trpo-s0 ended \(reward is not finite\); fewer --stages may go through"):
+    with pytest.raises(NotFinite, match=r"trpo-s0 failed \(reward is not finite\); try fewer --stages"):
         compare.compare(["trpo"], "point/goal", out=tmp_path, preset="smoke", seeds=1, quiet=True)
 
 
@@ -200,7 +202,7 @@ def test_wrong_names_are_refused_before_any_training(tmp_path):
     ):
         with pytest.raises(OnebodyError, match=said):
             compare.compare(algorithms, family, out=tmp_path / "all", preset="smoke")
-    with pytest.raises(OnebodyError, match=r"no box .*, as a grid needs: leave --grid out"):
+    with pytest.raises(OnebodyError, match=r"are not a box .*, which a grid needs: leave --grid out"):
         compare.compare(["trpo"], "pearl/point", out=tmp_path / "all", preset="smoke", test=MetaTest(grid=3))
     assert not (tmp_path / "all").exists()
 
@@ -211,6 +213,6 @@ def test_tested_tasks_are_called_what_they_are():
 
     assert said("pearl/cheetah-vel") == "2 held-out tasks" and said("pearl/cheetah-vel", 1) == "1 held-out task"
     for name in ("pearl/cheetah-dir", "smt/ant-crippled"):
-        assert said(name) == "2 tasks that training draws from, too"
+        assert said(name) == "2 tasks that are also training tasks"
     assert said("mbmpo/point", 1) == "the one task"
     assert said("smt/ant-vel-2d", 4, grid="[-3, 3]^2") == "4 tasks on a grid over [-3, 3]^2"

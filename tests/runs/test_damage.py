@@ -73,7 +73,7 @@ def test_damaged_one_is_named_and_the_one_before_used(fault, tmp_path):
 
     FAULTS[fault](tmp_path / "checkpoints" / "000011")
     if fault != "flipped digit in the json":  # which is only in the newest
-        with pytest.raises(OnebodyError, match=r"no checkpoint .* is whole: 000012 \(.*\), 000011 \(.*\)") as caught:
+        with pytest.raises(OnebodyError, match=r"every .* is damaged: 000012 \(.*\), 000011 \(.*\)") as caught:
             checkpoint.latest(tmp_path, state_of(0), unexpected)
         assert "\n" not in str(caught.value)
 
@@ -146,7 +146,7 @@ def test_full_disk_when_there_is_none_before(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(checkpoint.os, "fsync", full)
-    with pytest.raises(OnebodyError, match="none before"):
+    with pytest.raises(OnebodyError, match="there is no earlier one"):
         checkpoint.save(tmp_path, 1, state_of(1), {})
     assert names(tmp_path) == []
 

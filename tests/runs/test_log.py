@@ -58,8 +58,8 @@ def test_no_file(tmp_path):
 
 
 @settings(max_examples=40, deadline=None)
-@given(wanted=st.integers(0, 7), cut=st.floats(0, 1))
-def test_truncate_after_a_kill_anywhere(wanted, cut, tmp_path_factory):
+@given(last=st.integers(0, 7), cut=st.floats(0, 1))
+def test_truncate_after_a_kill_anywhere(last, cut, tmp_path_factory):
     """However many bytes of the file are there, what is left is exactly the whole lines up to the iteration."""
     run = tmp_path_factory.mktemp("run")
     write(run, *range(1, 6))
@@ -69,8 +69,8 @@ def test_truncate_after_a_kill_anywhere(wanted, cut, tmp_path_factory):
     os.truncate(path, size)
     written = b"".join(whole)[:size].count(b"\n")
     assert len(log.read(run)) == written
-    log.truncate(run, wanted)
-    assert path.read_bytes() == b"".join(whole[: min(wanted, written)])
+    log.truncate(run, last)
+    assert path.read_bytes() == b"".join(whole[: min(last, written)])
     assert [file.name for file in run.iterdir()] == ["metrics.jsonl"]
 
 
@@ -153,11 +153,11 @@ def test_an_end_that_comes_before_the_last_unit(clock, capsys):
 
 
 def test_what_takes_long_is_said(monkeypatch, capsys):
-    monkeypatch.setattr(log, "SOON", 0.01)
+    monkeypatch.setattr(log, "ANNOUNCE_AFTER", 0.01)
     for quiet in (False, True):
-        with log.said_soon("compiling", quiet):
+        with log.announce_if_slow("compiling", quiet):
             time.sleep(0.2)
-    with log.said_soon("quick", False):
+    with log.announce_if_slow("quick", False):
         pass
     time.sleep(0.1)
     assert capsys.readouterr().err == "compiling\n"

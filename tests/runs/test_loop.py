@@ -46,8 +46,8 @@ def test_settings_that_end_a_training_before_its_samples_are_said(tmp_path, caps
     onebody.train("smt", "point", preset="smoke", samples=240, out=tmp_path / "enough", quiet=True)
     assert "ended at" not in capsys.readouterr().err
     run = onebody.train("smt", "point", preset="smoke", samples=1000, out=tmp_path / "run", quiet=True)
-    said = f"onebody: {run} ended at 240 of 1,000 real samples, after all of its 3 iterations; start a new run with more iterations to reach them\n"
-    assert capsys.readouterr().err == said
+    said = capsys.readouterr().err
+    assert said.startswith(f"onebody: {run} ended at 240 of 1,000 real samples, after all of its 3 iterations; start a")
 
 
 def test_another_configuration_is_refused_and_nothing_changes(tmp_path):
@@ -66,7 +66,7 @@ def test_metrics_without_a_checkpoint_are_never_written_over(tmp_path):
     before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
     again = lambda: onebody.train("smt", "point", preset="smoke", out=run, quiet=True)  # noqa: E731
     for call in (again, lambda: onebody.resume(run, quiet=True), lambda: onebody.adapt(run, (0, 0))):
-        with pytest.raises(OnebodyError, match=r"metrics of 1 iteration\(s\), but its checkpoints are gone"):
+        with pytest.raises(OnebodyError, match=r"metrics of 1 iteration\(s\), but its checkpoints are missing"):
             call()
     assert {p: p.read_bytes() for p in run.rglob("*") if p.is_file()} == before
 
@@ -133,12 +133,14 @@ def test_the_command_of_a_run_leaves_out_what_its_preset_has_and_says_what_it_ca
     assert "--config" not in command and "'my file.py:pearl/sparse-point'" in command
     older = record | {"config": {name: value for name, value in record["config"].items() if name != "latent"}}
     for gone in (older, record | {"preset": "mine"}):
-        assert "--config" not in folder.command(gone) and "settings of its config.json" in folder.command(gone)
+        assert "--config" not in folder.command(gone) and "settings in its config.json" in folder.command(gone)
 
 
 def test_a_run_of_an_older_version_of_its_family_does_not_go_on():
     record, _ = record_of("smt", "smt/humanoid-vel")
-    with pytest.raises(OnebodyError, match=r"smt/humanoid-vel version 1, and here it has version 2: .* or train again"):
+    with pytest.raises(
+        OnebodyError, match=r"version 1 of smt/humanoid-vel, but it is now version 2: .* or train again"
+    ):
         folder.family_of(record)
 
 
@@ -170,10 +172,10 @@ def test_a_state_that_is_not_finite_is_never_saved(tmp_path, monkeypatch):
 
     def diverge(self, state, key):
         state, metrics = step(self, state, key)
-        return eqx.tree_at(lambda s: s.model.net.biases[0], state, replace_fn=lambda x: x * jnp.nan), metrics
+        return eqx.tree_at(lambda s: s.model.module.net.biases[0], state, replace_fn=lambda x: x * jnp.nan), metrics
 
     monkeypatch.setattr(smt.SMT, "step", diverge)
-    with pytest.raises(OnebodyError, match=r"state\.model\.net\.biases\[0\] is not finite in iteration 1"):
+    with pytest.raises(OnebodyError, match=r"state\.model\.module\.net\.biases\[0\] is not finite in iteration 1"):
         loop.train("smt", "point", preset="smoke", out=tmp_path / "run", quiet=True)
     assert [path.name for path in (tmp_path / "run/checkpoints").iterdir()] == ["000000"]
 
@@ -215,7 +217,7 @@ def test_seeds_beyond_32_bits_and_changed_families_are_refused(tmp_path):
         with pytest.raises(OnebodyError, match="seed"):
             loop.train("smt", "point", preset="smoke", seed=seed, out=tmp_path / "run")
     changed = dataclasses.replace(onebody.make("point"), horizon=5)
-    with pytest.raises(OnebodyError, match="not the registered one"):
+    with pytest.raises(OnebodyError, match="not the registered family"):
         loop.train("smt", changed, preset="smoke", out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -225,9 +227,9 @@ def test_evaluation_during_training_costs_no_samples_and_changes_no_byte(tmp_pat
     watched = loop.train("smt", "point", preset="smoke", out=tmp_path / "watched", evaluate_every=2, quiet=True)
     states = [(run / "checkpoints/000003/state.safetensors").read_bytes() for run in (plain, watched)]
     assert states[0] == states[1]
-    found = [json.loads(path.read_text()) for path in sorted((watched / "evaluations").iterdir())]
-    assert [(e["iteration"], e["training_samples"]) for e in found] == [(0, 0), (2, 160)]
-    assert np.shape(found[0]["stages"][0]["returns"]) == (40, 10)
+    evaluations = [json.loads(path.read_text()) for path in sorted((watched / "evaluations").iterdir())]
+    assert [(e["iteration"], e["training_samples"]) for e in evaluations] == [(0, 0), (2, 160)]
+    assert np.shape(evaluations[0]["stages"][0]["returns"]) == (40, 10)
 
 
 def test_evaluate_writes_the_meta_test(tmp_path):
@@ -286,16 +288,16 @@ def test_settings_that_cannot_work_are_refused_before_anything_is_written(tmp_pa
 def test_a_task_of_the_family_that_is_trained_on_may_lie_outside_the_one_that_is_tested(tmp_path):
     config = dataclasses.replace(presets.preset("slbo", "smoke"), n_outer=1, task=(1.5,))
     run = loop.train("slbo", "smt/cheetah-pos-to-neg", config=config, out=tmp_path / "run", quiet=True)
-    found = evaluate.evaluate(run, evaluate.MetaTest(tasks=2, stages=0))
-    assert found["tested_on"] == "smt/cheetah-pos-to-neg-test"
+    result = evaluate.evaluate(run, evaluate.MetaTest(tasks=2, stages=0))
+    assert result["tested_on"] == "smt/cheetah-pos-to-neg-test"
 
 
 def test_a_run_that_was_begun_with_fewer_settings_is_not_resumed(tmp_path, monkeypatch):
     """Their defaults would make it another algorithm in silence."""
     whole = configs.to_json
-    monkeypatch.setattr(presets, "to_json", lambda config: {k: v for k, v in whole(config).items() if k != "deviation"})
+    monkeypatch.setattr(configs, "to_json", lambda config: {k: v for k, v in whole(config).items() if k != "deviation"})
     run = loop.train("random-search", "point/goal", preset="smoke", samples=1, out=tmp_path / "run", quiet=True)
     loop.resume(run, quiet=True)
     monkeypatch.undo()
-    with pytest.raises(OnebodyError, match=r"was begun by onebody .* with fewer settings"):
+    with pytest.raises(OnebodyError, match=r"was started by onebody .* with other configuration fields"):
         loop.resume(run, quiet=True)

@@ -75,8 +75,8 @@ def test_a_saved_policy_ignores_what_never_varied(tmp_path):
     np.testing.assert_array_equal(act(OBSERVATION), act(OBSERVATION * [1, 1, 1, 1000]))
     onnx = pytest.importorskip("onnxruntime")
     path = saved(policy, jnp.zeros(0), tmp_path / "policy.onnx")
-    (found,) = onnx.InferenceSession(str(path)).run(None, {"observation": OBSERVATION})
-    np.testing.assert_allclose(found, act(OBSERVATION), atol=1e-5)
+    (actions,) = onnx.InferenceSession(str(path)).run(None, {"observation": OBSERVATION})
+    np.testing.assert_allclose(actions, act(OBSERVATION), atol=1e-5)
 
 
 def test_an_onnx_file_acts_as_the_policy(policy_and_task, tmp_path):
@@ -89,12 +89,12 @@ def test_an_onnx_file_acts_as_the_policy(policy_and_task, tmp_path):
 
 
 def test_without_its_package_an_onnx_file_is_refused(monkeypatch, tmp_path):
-    found = builtins.__import__
+    original = builtins.__import__
 
     def without(name, *rest):
         if name == "onnx":
             raise ImportError(name)
-        return found(name, *rest)
+        return original(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(OnebodyError, match=r"onebody\[onnx\]"):
@@ -122,7 +122,7 @@ def test_a_file_that_is_no_policy_is_refused(tmp_path):
     (tmp_path / "d.npz").write_bytes(b"")
     np.save(tmp_path / "e.npy", np.zeros(1))
     for name in ("a.npz", "b.npz", "c.npz", "d.npz", "e.npy"):
-        with pytest.raises(OnebodyError, match="no saved policy"):
+        with pytest.raises(OnebodyError, match="is not a saved policy"):
             policy_file.load(tmp_path / name)
 
 
@@ -137,21 +137,23 @@ def remembered():
     start = Memory(jnp.full(5, 0.3), jnp.array([0.5, -2.0]), jnp.array(1.5), jnp.array(True))
     policies = jax.tree.map(lambda x: x[None], RecurrentPolicy(net, start))
     family, key = registry.make("point/goal"), jax.random.key(0)
-    seen = rollout(Simulator(family), policies, jnp.ones((1, 2)), key, episodes=3, steps=50, deterministic=True)
-    return policies, jax.tree.map(lambda x: np.asarray(x[0]), seen)
+    transitions = rollout(Simulator(family), policies, jnp.ones((1, 2)), key, episodes=3, steps=50, deterministic=True)
+    return policies, jax.tree.map(lambda x: np.asarray(x[0]), transitions)
 
 
 def test_a_saved_policy_with_memory_acts_as_the_policy(remembered, tmp_path):
-    policies, seen = remembered
+    policies, transitions = remembered
     act = policy_file.load(policy_file.save(policies, jnp.zeros(2), tmp_path / "policy.npz"))
-    done, wanted = seen.terminated | seen.truncated, np.clip(seen.action, -1, 1)
-    found = [act(seen.observation[0])]
-    found += [act(*row) for row in zip(seen.observation[1:], seen.reward[:-1], done[:-1], strict=True)]
-    np.testing.assert_allclose(found, wanted, atol=1e-4)
-    assert done[:-1].any() and wanted.std() > 0.1 and (np.abs(wanted) == 1).any()
+    done, expected = transitions.terminated | transitions.truncated, np.clip(transitions.action, -1, 1)
+    actions = [act(transitions.observation[0])]
+    actions += [act(*row) for row in zip(transitions.observation[1:], transitions.reward[:-1], done[:-1], strict=True)]
+    np.testing.assert_allclose(actions, expected, atol=1e-4)
+    assert done[:-1].any() and expected.std() > 0.1 and (np.abs(expected) == 1).any()
     alone = policy_file.load(tmp_path / "policy.npz")
-    np.testing.assert_allclose(alone(seen.observation[0, 0]), wanted[0, 0], atol=1e-5)
-    np.testing.assert_allclose(alone(seen.observation[1, 0], seen.reward[0, 0]), wanted[1, 0], atol=1e-4)
+    np.testing.assert_allclose(alone(transitions.observation[0, 0]), expected[0, 0], atol=1e-5)
+    np.testing.assert_allclose(
+        alone(transitions.observation[1, 0], transitions.reward[0, 0]), expected[1, 0], atol=1e-4
+    )
 
 
 def test_a_policy_with_memory_wants_the_reward_and_has_no_onnx_file(remembered, tmp_path):
@@ -159,6 +161,6 @@ def test_a_policy_with_memory_wants_the_reward_and_has_no_onnx_file(remembered, 
     act(np.zeros(2))
     with pytest.raises(OnebodyError, match=r"policy\(observation, reward, ended\)"):
         act(np.zeros(2))
-    with pytest.raises(OnebodyError, match=r"\.npz alone"):
+    with pytest.raises(OnebodyError, match=r"can only be saved as \.npz"):
         policy_file.save(remembered[0], jnp.zeros(2), tmp_path / "policy.onnx")
     assert not list(tmp_path.iterdir())

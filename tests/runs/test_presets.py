@@ -15,8 +15,8 @@ SMT_SAMPLES = {"cheetah": 4000, "ant": 8000, "humanoid": 8000}
 def test_smt_takes_the_samples_of_the_paper(family):
     horizon = registry.make(family).horizon
     config = presets.preset("smt", "paper", family)
-    wanted = SMT_SAMPLES[family.removeprefix("smt/").split("-")[0]]
-    assert config.slbo.real_episodes * horizon == config.slbo.imagined_episodes * horizon == wanted
+    samples = SMT_SAMPLES[family.removeprefix("smt/").split("-")[0]]
+    assert config.slbo.real_episodes * horizon == config.slbo.imagined_episodes * horizon == samples
     assert (config.n_tasks, config.n_warmup, config.slbo.n_inner, config.slbo.n_model) == (100, 40, 20, 100)
     assert presets.preset("smt-active", "paper", family).smt.slbo == config.slbo
     laptop = presets.preset("smt", "laptop", family)

@@ -68,7 +68,8 @@ def test_a_policy_for_a_hidden_task_without_real_samples_has_a_warning(tmp_path)
         place = tmp_path / f"{name}-{family[:5]}"
         run = onebody.train(name, family, preset="smoke", samples=0, out=place, quiet=True)
         task = (0.5, 0.5) if family == "point/goal" else None
-        assert ("the policy has no information about it" in onebody.adapt(run, task, stages=stages).warning) is uninformed
+        warning = onebody.adapt(run, task, stages=stages).warning
+        assert ("the policy has no information about it" in warning) is uninformed
     both = onebody.adapt(tmp_path / "trpo-point", (3.0, 0.0), extrapolate=True).warning
     assert "no information about it" in both and "outside [-1, 1]^2" in both
     with pytest.raises(OnebodyError, match="adapt needs a task"):

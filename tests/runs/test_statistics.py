@@ -41,17 +41,17 @@ def test_improvement_is_that_of_loops(size):
         for j in range(size[1]):
             points += 1.0 if ours[i, j] > theirs[i, j] else 0.5 if ours[i, j] == theirs[i, j] else 0.0
         won.append(points / size[1])
-    found = improvement(ours, theirs)
-    assert found.by_seed == pytest.approx(won) and found.value == pytest.approx(sum(won) / len(won))
-    assert found.range == (min(found.by_seed), max(found.by_seed))
+    result = improvement(ours, theirs)
+    assert result.by_seed == pytest.approx(won) and result.value == pytest.approx(sum(won) / len(won))
+    assert result.range == (min(result.by_seed), max(result.by_seed))
 
 
 def test_intervals_by_hand():
     """The 97.5% quantile of Student's t is 2.776 for 4 degrees of freedom and 2.447 for 6."""
-    found = estimate(np.array([1.0, 2.0, 3.0, 4.0, 5.0]))
+    result = estimate(np.array([1.0, 2.0, 3.0, 4.0, 5.0]))
     half = 2.776445 * math.sqrt(2.5 / 5)
-    assert found.value == 3 and found.range == (1, 5) and found.by_seed == [1, 2, 3, 4, 5]
-    assert found.interval == pytest.approx((3 - half, 3 + half))
+    assert result.value == 3 and result.range == (1, 5) and result.by_seed == [1, 2, 3, 4, 5]
+    assert result.interval == pytest.approx((3 - half, 3 + half))
     tasks = np.arange(4.0) * 100 + np.zeros((5, 1))
     half = 2.446912 * math.sqrt((6 * (1 / 7) ** 2 + (6 / 7) ** 2) / 6 / 7)
     assert improvement(tasks + 1, tasks).interval == pytest.approx((6 / 7 - half, 1.0))
@@ -125,11 +125,11 @@ def test_few_seeds_have_points_and_a_range_but_no_interval():
 
 
 def test_the_summary_of_one_training():
-    found = statistics.summary(np.arange(20.0))
-    assert found["mean"] == 9.5 and found["worst"] == 0 and found["cvar10"] == 0.5
-    assert found["iqm"] == np.arange(5.0, 15).mean()
+    result = statistics.summary(np.arange(20.0))
+    assert result["mean"] == 9.5 and result["worst"] == 0 and result["cvar10"] == 0.5
+    assert result["iqm"] == np.arange(5.0, 15).mean()
     half = 2.093024 * math.sqrt(35 / 20)
-    assert found["interval"] == pytest.approx([9.5 - half, 9.5 + half])
+    assert result["interval"] == pytest.approx([9.5 - half, 9.5 + half])
     assert statistics.summary(np.arange(4.0))["interval"] is None
 
 

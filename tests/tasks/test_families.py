@@ -11,11 +11,11 @@ FAMILIES = registry.families()
 
 
 def reward_and_end(name, position, task):
-    """Of a step of the point robot to a position."""
+    """Reward and termination of a step of the point robot to a position."""
     family = registry.make(name)
     nowhere = jnp.full((1, 1, 2), 9.0)
-    found = family.outcome(nowhere, nowhere, jnp.array([[position]]), jnp.array([task]).reshape(1, -1))
-    return float(found[0][0, 0]), bool(found[1][0, 0])
+    reward, ended = family.outcome(nowhere, nowhere, jnp.array([[position]]), jnp.array([task]).reshape(1, -1))
+    return float(reward[0, 0]), bool(ended[0, 0])
 
 
 def test_rewards_and_ends_of_the_point_robots():

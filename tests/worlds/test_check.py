@@ -55,7 +55,7 @@ def of_body(**changes):
         (of_body(mjcf="<mujoco><nonsense/></mujoco>"), "body crane: its MJCF does not compile: XML Error"),
         (of_body(mjcf="nowhere.xml"), "'nowhere.xml'"),
         (of_body(mjcf=lambda: fails()), "the function that makes its MJCF raises KeyError: 'left'"),
-        (of_body(observation=(Feature("qposs"),)), "names 'qposs', no field of MjData; take one such as qpos"),
+        (of_body(observation=(Feature("qposs"),)), "names 'qposs', no field of MjData; use one such as qpos"),
         (of_body(observation=(Feature("qpos", (0, 2)),)), "columns (0, 2) of qpos, which has 2 numbers"),
         (of_body(observation=(Feature("qpos", (-3,)),)), "columns (-3,) of qpos"),
         (of_body(observation=(Feature("qpos", slice(1, 3)),)), "columns slice(1, 3, None) of qpos"),
@@ -74,7 +74,7 @@ def of_body(**changes):
         (of_body(start=fails), "start raises KeyError: 'left'"),
         (
             of_body(start=lambda rng, m, n: (np.random.default_rng().normal(size=(n, m.nq)), np.zeros((n, m.nv)))),
-            "start gives other numbers when it is asked again",
+            "start gives other numbers in a second call",
         ),
     ],
 )
@@ -147,7 +147,7 @@ class Space:
         (Space(lambda n: jnp.full((n, 1), jnp.inf)), "space.sample gives a task that is not finite"),
         (Space(lambda n: jnp.zeros((n, 1), int)), "space.sample gives int32; tasks are floats"),
         (Space(fails), "space.sample raises KeyError: 'left'"),
-        (Space(lambda n: jnp.full((n, 1), random.random())), "space.sample gives other numbers when it is asked again"),
+        (Space(lambda n: jnp.full((n, 1), random.random())), "space.sample gives other numbers in a second call"),
     ],
 )
 def test_spaces_that_are_refused(space, said, crane):
@@ -187,9 +187,9 @@ DATA = mujoco.MjData(mujoco.MjModel.from_xml_string("<mujoco/>"))
     [
         (lambda o, a, n, t: n[0] if n[0] > 0 else t[0], "reward branches, or picks by a mask"),
         (lambda o, a, n, t: n[n > 0].sum(), "reward branches, or picks by a mask"),
-        (lambda o, a, n, t: -abs(float(n[4]) - t[0]), "reward turns an array of JAX into a number of Python"),
-        (lambda o, a, n, t: -np.abs(n[4] - t[0]), "reward turns an array of JAX into a number of Python"),
-        (lambda o, a, n, t: n[a[0].astype(int) + list(range(5))[a[0].astype(int)]], "reward turns an array of JAX"),
+        (lambda o, a, n, t: -abs(float(n[4]) - t[0]), "reward converts a JAX array to a Python number"),
+        (lambda o, a, n, t: -np.abs(n[4] - t[0]), "reward converts a JAX array to a Python number"),
+        (lambda o, a, n, t: n[a[0].astype(int) + list(range(5))[a[0].astype(int)]], "reward converts a JAX array"),
         (
             lambda o, a, n, t: -jnp.abs(n[4:] - t),
             "reward gives float32 of shape (1,); it must give one float, a scalar",
@@ -216,11 +216,11 @@ DATA = mujoco.MjData(mujoco.MjModel.from_xml_string("<mujoco/>"))
         (lambda o, a, n, t: n[:, 4], "too many indices"),
         (
             lambda o, a, n, t: o.qpos[0],
-            "reads .qpos, which an array has not; what it needs must stand in the observation",
+            "reads .qpos, which an array does not have; what it needs must stand in the observation",
         ),
-        (lambda o, a, n, t: n[0] * DATA.time, "reward reads DATA (MjData), not its arguments alone"),
-        (counting, "reward gives other numbers when it is asked about the same transitions again"),
-        (lambda o, a, n, t: n[0] + random.random(), "reward gives other numbers when it is asked"),
+        (lambda o, a, n, t: n[0] * DATA.time, "reward reads DATA (MjData), not only its arguments"),
+        (counting, "reward gives other numbers for the same transitions in a second call"),
+        (lambda o, a, n, t: n[0] + random.random(), "reward gives other numbers"),
     ],
 )
 def test_rewards_that_are_refused(reward, said, crane):
@@ -252,7 +252,7 @@ def test_a_goal_that_start_keeps_outside_the_observation_is_refused(crane):
 
     family = of_body(start=start)(crane)
     line = refusal(dataclasses.replace(family, reward=lambda o, a, n, t: -jnp.abs(n[4] - goal["x"])))
-    assert "reward gives other numbers when it is asked about the same transitions again" in line
+    assert "reward gives other numbers for the same transitions in a second call" in line
 
 
 # ---------------------------------------------------------------- physics, the test family, the id
@@ -263,7 +263,7 @@ def test_a_goal_that_start_keeps_outside_the_observation_is_refused(crane):
     [
         (
             lambda task: {"body_mas": 1.0},
-            "physics names 'body_mas', no field of MjModel that can vary; take one such as",
+            "physics names 'body_mas', no field of MjModel that can vary; use one such as",
         ),
         (lambda task: {"qpos": 1.0}, "physics names 'qpos'"),
         (lambda task: {"body_mass": np.ones(2)}, "physics gives body_mass of shape (2,), the model's has (3,)"),
@@ -294,18 +294,18 @@ def test_a_wrong_test_family_is_refused(crane):
     )
     line = refusal(dataclasses.replace(crane, test=POINT))
     assert line.startswith(
-        "family example/crane: its test family point/goal has observations of 2 numbers, it itself of 5"
+        "family example/crane: its test family point/goal has observations of 2 numbers, but its own have 5"
     )
 
 
 def test_labels_of_tasks_are_counted(crane):
     line = refusal(dataclasses.replace(crane, task_labels=("x (m)", "y (m)")))
-    assert line == "family example/crane: 2 task_labels for tasks of 1 numbers; give each number one"
+    assert line == "family example/crane: 2 task_labels for tasks of 1 numbers; give one per number"
 
 
 @pytest.mark.parametrize("name", ["a b", "", "a/b/c", "x.py:y"])
 def test_an_id_that_is_no_name_is_refused(name, crane):
-    assert "an id is NAME or ROOM/NAME" in refusal(dataclasses.replace(crane, id=name))
+    assert "an id is NAME or GROUP/NAME" in refusal(dataclasses.replace(crane, id=name))
 
 
 # ---------------------------------------------------------------- what is said and not refused
@@ -323,9 +323,9 @@ def test_a_column_that_never_varies_is_noted(crane):
     assert check(dataclasses.replace(POINT, id="mine/still", body=still)) == []
     flat = dataclasses.replace(POINT.body, dynamics=lambda x, a: (x + 0.1 * a) * jnp.array([1.0, 0.0]))
     flat = dataclasses.replace(flat, start=lambda rng, n: rng.normal(size=(n, 2)) * [1.0, 0.0])
-    line = "family mine/flat: column 1 (y (m)) never varied in 120 random steps; nothing can be learned from that: "
+    line = "family mine/flat: column 1 (y (m)) never varied in 120 random steps; "
     (said,) = check(dataclasses.replace(POINT, id="mine/flat", body=flat))
-    assert said == line + "leave out of the observation what never will vary"
+    assert said == line + "leave out of the observation what will never vary"
     mine = dataclasses.replace(POINT, id="mine/point", test=dataclasses.replace(POINT, id="mine/flat", body=flat))
     assert check(mine) == [said]
 

@@ -45,7 +45,7 @@ def test_what_is_refused_is_not_half_registered(crane, monkeypatch):
     for family, said in (
         (
             dataclasses.replace(crane, id="point/goal"),
-            "there is a family point/goal already; give yours an id of its own",
+            "there is a family point/goal already; give yours another id",
         ),
         (dataclasses.replace(crane, id="cheetah-vel"), "there is a family cheetah-vel already"),
         (taken, "there is a family point/goal already"),
@@ -73,7 +73,7 @@ def test_a_family_of_ones_own_is_replaced(crane):
     with pytest.raises(OnebodyError, match="family mine/crane: reward"):
         register(dataclasses.replace(crane, id="mine/crane", reward=lambda o, a, n, t: n[5]))
     assert onebody.make("mine/crane") is again
-    with pytest.raises(OnebodyError, match="this mine/crane is not the registered one"):
+    with pytest.raises(OnebodyError, match="this mine/crane is not the registered family"):
         onebody.train("smt", first, preset="smoke", out="run")
     register(dataclasses.replace(crane, id="mine/crane", version=2))
     views = {name for name in gymnasium.registry if name.startswith("onebody/mine-")}
@@ -121,9 +121,9 @@ def test_the_command_line_takes_a_file_and_the_run_remembers_it(capsys):
     mine.rename("moved.py")
     line = said_no(capsys, "adapt", run["run"], "--task", "0.5")
     assert (
-        "the run is of example/crane" in line
+        "the run's family example/crane is not registered" in line
         and f"there is no file {mine.resolve()}" in line
-        and 'name the file that does as "family_file" in the run\'s config.json' in line
+        and 'give the file that does so as "family_file" in the run\'s config.json' in line
     )
     Path(run["run"], "config.json").write_text(json.dumps(record | {"family_file": "moved.py"}))
     typed("adapt", run["run"], "--task", "0.5")
@@ -140,10 +140,10 @@ def test_the_example_is_a_script_that_trains_and_adapts(capsys):
 def test_a_family_that_python_registered_must_be_registered_again(crane, capsys):
     mine = register(dataclasses.replace(crane, id="mine/crane"))
     run = onebody.train("smt", mine, preset="smoke", out="run", samples=1, quiet=True)
-    with pytest.raises(OnebodyError, match="this mine/crane is not the registered one"):
+    with pytest.raises(OnebodyError, match="this mine/crane is not the registered family"):
         onebody.train("smt", dataclasses.replace(mine), preset="smoke", out="run")
     line = said_no(capsys, "resume", run)
-    assert "the run is of mine/crane, which is not known here: call onebody.register first" in line
+    assert "the run's family mine/crane is not registered: call onebody.register first" in line
     assert onebody.resume(run, quiet=True) == run
 
 

@@ -58,9 +58,9 @@ class Early(Counting):
     """Ends a share `early` of its episodes at the fourth step, and the others after `late`."""
 
     def reset(self, *, seed=None, options=None):
-        found = super().reset(seed=seed)
+        first = super().reset(seed=seed)
         self.last = 4 if self.np_random.random() < self.early else self.late
-        return found
+        return first
 
     def step(self, action):
         observation, reward, *_ = super().step(action)
@@ -114,50 +114,52 @@ def test_environments_in_processes_of_their_own():
     )
     family = onebody.make("mine.py:gymnasium/Pendulum-v1")
     together = dataclasses.replace(family, body=dataclasses.replace(family.body, parallel=False))
-    seen = []
+    observations = []
     for simulator in (Simulator(family), Simulator(together)):
         age, observation = simulator.reset(jnp.zeros((1, 1)), 2, jax.random.split(jax.random.key(0), 1))
         for _ in range(3):
             age, observation, _ = simulator.step(age, observation, np.ones((1, 2, 1), np.float32))
-        seen.append(observation)
-    np.testing.assert_array_equal(*seen)
+        observations.append(observation)
+    np.testing.assert_array_equal(*observations)
 
 
 def test_an_environment_that_ends_where_the_family_goes_on_is_refused():
     goes_on = from_gymnasium(Counting, reward=counted, space=SIDE, horizon=20)
     line = refusal(goes_on)
-    assert line.startswith("family gymnasium/Counting: the environment ended 6 of 6 episodes where the family goes on")
+    assert line.startswith("family gymnasium/Counting: the environment ended 6 of 6 episodes before the family did")
     some = from_gymnasium(lambda: Early(early=0.2, late=99), reward=counted, space=SIDE, horizon=20)
     assert refusal(some).startswith("family gymnasium/Early: the environment ended 5 of 11 episodes")
     check(from_gymnasium(Counting, reward=counted, space=SIDE, horizon=20, terminal=at_fifth))
-    check(from_gymnasium(Counting, reward=counted, space=SIDE, horizon=5))  # its time limit, so to say
+    check(from_gymnasium(Counting, reward=counted, space=SIDE, horizon=5))  # as with a time limit
 
 
 def acted(family, steps=26):
-    """In 80 environments; the simulator that they stood in, too."""
+    """Transitions in 80 environments, with their simulator."""
     simulator, uniform = Simulator(family), UniformPolicy(1)
-    seen = rollout(simulator, for_each(uniform, 2), jnp.ones((2, 1)), jax.random.key(0), episodes=40, steps=steps)
-    return simulator, jax.tree.map(np.asarray, seen)
+    transitions = rollout(
+        simulator, for_each(uniform, 2), jnp.ones((2, 1)), jax.random.key(0), episodes=40, steps=steps
+    )
+    return simulator, jax.tree.map(np.asarray, transitions)
 
 
 @pytest.mark.parametrize(("horizon", "terminal"), [(20, at_fifth), (5, never)])
 def test_an_episode_that_the_environment_alone_ends_is_truncated_and_another_begins(horizon, terminal):
-    simulator, seen = acted(ending(0.01, horizon, terminal))
-    reached = seen.next_observation[:, :-1, :, 0]  # the last row ends all episodes
-    terminated, truncated = seen.terminated[:, :-1], seen.truncated[:, :-1]
+    simulator, transitions = acted(ending(0.01, horizon, terminal))
+    reached = transitions.next_observation[:, :-1, :, 0]  # the last row ends all episodes
+    terminated, truncated = transitions.terminated[:, :-1], transitions.truncated[:, :-1]
     cut = (reached == 4) & truncated
     assert simulator.cut == cut.sum() > 0
     np.testing.assert_array_equal(terminated, (reached == 5) & (terminal is at_fifth))
     np.testing.assert_array_equal(truncated, cut | ((reached == 5) & (terminal is never)))
-    np.testing.assert_array_equal(seen.observation[:, 1:, :, 0], np.where(terminated | truncated, 0, reached))
-    np.testing.assert_array_equal(seen.reward, -seen.next_observation[..., 0])
-    for a, b in zip(seen, acted(ending(0.01, horizon, terminal))[1], strict=True):
+    np.testing.assert_array_equal(transitions.observation[:, 1:, :, 0], np.where(terminated | truncated, 0, reached))
+    np.testing.assert_array_equal(transitions.reward, -transitions.next_observation[..., 0])
+    for a, b in zip(transitions, acted(ending(0.01, horizon, terminal))[1], strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 def test_an_environment_that_often_ends_where_the_family_goes_on_is_refused():
     check(family := ending(0.1))  # too few steps to see it
-    with pytest.raises(OnebodyError, match=r"the environment ended 10 of 80 episodes where the family goes on; give a"):
+    with pytest.raises(OnebodyError, match=r"the environment ended 10 of 80 episodes before the family did; give a"):
         acted(family)
 
 

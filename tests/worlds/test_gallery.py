@@ -64,10 +64,10 @@ def test_the_double_pendulum_falls_where_the_environment_says_so(gallery):
         while not ended:
             observation, _, ended, _, _ = env.step(rng.uniform(-1, 1, 1))
             mujoco.mj_kinematics(env.unwrapped.model, env.unwrapped.data)
-            seen, height = observation.astype(np.float32), env.unwrapped.data.site_xpos[0][2]
-            assert gallery["tip_height"](seen) == pytest.approx(height, abs=1e-6)
-            assert bool(family.terminal(seen, None)) >= ended
-            assert bool(family.terminal(seen, None)) == ended or height < 1.0011
+            row, height = observation.astype(np.float32), env.unwrapped.data.site_xpos[0][2]
+            assert gallery["tip_height"](row) == pytest.approx(height, abs=1e-6)
+            assert bool(family.terminal(row, None)) >= ended
+            assert bool(family.terminal(row, None)) == ended or height < 1.0011
             falls += ended
     assert falls == 20
     env.close()
@@ -89,20 +89,20 @@ def test_the_quadrotor_hovers_without_action_and_falls_as_a_stone_would(gallery)
 
 def test_the_cranes_load_hangs_at_the_end_of_its_rope(gallery):
     rng = np.random.default_rng(0)
-    seen = steps(gallery["crane"], (0.5, 1.2), rng.uniform(-1, 1, (30, 2)))
-    trolley, swing, rope, *_, x, z = seen.next_observation.T
+    transitions = steps(gallery["crane"], (0.5, 1.2), rng.uniform(-1, 1, (30, 2)))
+    trolley, swing, rope, *_, x, z = transitions.next_observation.T
     assert np.ptp(swing) > 0.1 and np.ptp(rope) > 0.02
     np.testing.assert_allclose(x, trolley + rope * np.sin(swing), atol=1e-5)
     np.testing.assert_allclose(z, 2.0 - rope * np.cos(swing), atol=1e-5)
     away = np.hypot(np.hypot(x - 0.5, z - 1.2), 0.02) - 0.02
-    np.testing.assert_allclose(seen.reward, -away - 0.01 * (seen.action**2).sum(1), atol=1e-5)
+    np.testing.assert_allclose(transitions.reward, -away - 0.01 * (transitions.action**2).sum(1), atol=1e-5)
 
 
 def test_the_pressing_arms_force_balances_its_torques(gallery):
     """At rest on the table, with lengths l and joint angles q: torque = -Jᵀ (friction, normal force)."""
     torque = np.array([0.2, 0.0])
-    seen = steps(gallery["press"], (0.3, 5.0), np.tile(torque, (100, 1)))
-    q1, q2, *rates, force, x, z = seen.next_observation[-1]
+    transitions = steps(gallery["press"], (0.3, 5.0), np.tile(torque, (100, 1)))
+    q1, q2, *rates, force, x, z = transitions.next_observation[-1]
     assert np.abs(rates).max() < 1e-3
     assert x == pytest.approx(0.3 * (np.cos(q1) + np.cos(q1 + q2)), abs=1e-5)
     assert z == pytest.approx(0.35 - 0.3 * (np.sin(q1) + np.sin(q1 + q2)), abs=1e-5)
@@ -110,7 +110,7 @@ def test_the_pressing_arms_force_balances_its_torques(gallery):
     jacobian = np.stack([both + outer, outer], axis=1)  # of (x, z), a column a joint
     _, normal = np.linalg.solve(jacobian.T, -torque * [8.0, 4.0])
     assert force == pytest.approx(normal, rel=0.02) and 1.0 < force < 40.0
-    assert seen.reward[-1] == pytest.approx(
+    assert transitions.reward[-1] == pytest.approx(
         -5 * (np.hypot(x - 0.3, 0.02) - 0.02) - 0.1 * (np.hypot(force - 5, 0.02) - 0.02) - 0.01 * (torque**2).sum(),
         abs=1e-4,
     )

@@ -1,4 +1,4 @@
-"""Every family is a Gymnasium environment, by Gymnasium's own checker and beside Gymnasium's own vector environment."""
+"""Every family is a Gymnasium environment, tested with Gymnasium's own checker and against its vector environment."""
 
 import dataclasses
 import subprocess
@@ -74,7 +74,7 @@ def test_every_family_has_an_id_of_its_own():
 def test_registering_again_changes_nothing_and_an_id_that_is_taken_is_refused():
     before = dict(gymnasium.registry)
     assert register_view(POINT) == "onebody/point-goal-v1"
-    with pytest.raises(OnebodyError, match="name in Gymnasium, onebody/point-goal-v1, is that of point/goal"):
+    with pytest.raises(OnebodyError, match="id in Gymnasium, onebody/point-goal-v1, is already that of point/goal"):
         register_view(dataclasses.replace(POINT, id="point-goal"))
     assert gymnasium.registry == before
 
@@ -122,20 +122,20 @@ def test_the_reward_is_the_familys(name):
     outcome = jax.jit(env._family.outcome)  # rounds as the simulator's does
     for _ in range(5):
         action = 1.5 * env.action_space.sample()  # beyond [-1, 1] too
-        following, reward, terminated, _, _ = env.step(action)
-        row = (jnp.asarray(x)[None, None] for x in (observation, action, following))
+        next_observation, reward, terminated, _, _ = env.step(action)
+        row = (jnp.asarray(x)[None, None] for x in (observation, action, next_observation))
         expected, ends = outcome(*row, jnp.asarray(info["task"])[None])
         assert reward == pytest.approx(float(expected[0, 0]), rel=1e-5) and terminated == bool(ends[0, 0])
-        observation = following
+        observation = next_observation
 
 
 @pytest.mark.parametrize("name", ["maml/point", "mbmpo/hopper", "pearl/walker-params"])
 def test_the_same_seed_gives_the_same_episodes(name):
-    def seen(seed, env):
+    def episodes(seed, env):
         begun = env.reset(seed=seed)
         return [begun, *episode(env)[0], env.reset(), *episode(env)[0]]
 
-    first, again, other = seen(3, Env(name)), seen(3, Env(name)), seen(4, Env(name))
+    first, again, other = episodes(3, Env(name)), episodes(3, Env(name)), episodes(4, Env(name))
     assert data_equivalence(first, again, exact=True)
     assert not data_equivalence(first[0], other[0])
 
@@ -183,9 +183,9 @@ def test_many_copies_by_gymnasiums_own_hand():
     observation, info = envs.reset(seed=0)
     assert observation in envs.observation_space and observation.shape == (4, 2)
     assert info["task"].tolist() == [[0.5, -0.5]] * 4 and info["_task"].all()
-    following, reward, terminated, truncated, info = envs.step(envs.action_space.sample())
-    assert following in envs.observation_space and not (terminated | truncated).any() and "final_obs" not in info
-    np.testing.assert_allclose(reward, -np.linalg.norm(following - (0.5, -0.5), axis=1), rtol=1e-5)
+    next_observation, reward, terminated, truncated, info = envs.step(envs.action_space.sample())
+    assert next_observation in envs.observation_space and not (terminated | truncated).any() and "final_obs" not in info
+    np.testing.assert_allclose(reward, -np.linalg.norm(next_observation - (0.5, -0.5), axis=1), rtol=1e-5)
     envs = gymnasium.make_vec("onebody/point-goal-v1", num_envs=2, vectorization_mode="sync")
     assert isinstance(envs, SyncVectorEnv) and envs.reset()[0].shape == (2, 2)
 
@@ -266,7 +266,7 @@ def test_frames_are_shown_at_the_pace_of_the_body():
         (lambda: Env("point/goal", task="near"), "task 'near' of point/goal"),
         (
             lambda: Env("point/goal", render_mode="human"),
-            "render_mode 'human' of point/goal: there is only 'rgb_array'",
+            "render_mode 'human' of point/goal: only 'rgb_array' is supported",
         ),
         (lambda: gymnasium.make("onebody/point-goal-v1", task=(2, 0)), "is outside"),
         (lambda: VectorEnv("point/goal", 2, task=np.zeros((3, 2))), "3 tasks for 2 copies of point/goal"),
@@ -284,7 +284,7 @@ def test_actions_of_another_shape_are_refused():
     env, envs = Env("mbmpo/hopper"), VectorEnv("mbmpo/hopper", 2)
     for view, action in ((env, np.zeros(1)), (env, np.zeros((1, 3))), (envs, np.zeros(3)), (envs, np.zeros((1, 3)))):
         view.reset()
-        with pytest.raises(OnebodyError, match="mbmpo/hopper has them of shape"):
+        with pytest.raises(OnebodyError, match="actions of mbmpo/hopper here have shape"):
             view.step(action)
 
 

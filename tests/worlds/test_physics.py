@@ -93,7 +93,7 @@ def test_whole_robot_velocity_is_that_of_the_centre_of_mass(body):
     model, jacobian = body.model, np.zeros((3, body.model.nv))
     axes = [i for i, label in enumerate(body.labels) if label.startswith("velocity")]
     for _ in range(20):
-        seen = engine.step(rng.uniform(-1, 1, (1, body.action_size)))[0, axes]
+        measured = engine.step(rng.uniform(-1, 1, (1, body.action_size)))[0, axes]
         data.qpos[:], data.qvel[:] = engine.qpos[0], engine.qvel[0]
         mujoco.mj_forward(model, data)
         momentum, centre = np.zeros(3), data.subtree_com[1].copy()
@@ -101,7 +101,7 @@ def test_whole_robot_velocity_is_that_of_the_centre_of_mass(body):
             mujoco.mj_jacBodyCom(model, data, jacobian, None, part)
             momentum += model.body_mass[part] * (jacobian @ data.qvel)
         velocity = momentum / model.body_mass.sum()
-        np.testing.assert_allclose(seen, velocity[[0, 2]] if len(axes) == 2 else velocity, atol=1e-4)
+        np.testing.assert_allclose(measured, velocity[[0, 2]] if len(axes) == 2 else velocity, atol=1e-4)
         mujoco.mj_integratePos(model, data.qpos, data.qvel, 1e-6)
         mujoco.mj_kinematics(model, data)
         mujoco.mj_comPos(model, data)

@@ -33,17 +33,17 @@ def test_one_definition_of_reward(name):
     """The simulator's reward on its own transitions is what the imagination says of them."""
     family = registry.make(name)
     tasks = family.space.sample(jax.random.key(1), 2)
-    seen = rollout(Simulator(family), policies(family, 2), tasks, jax.random.key(0), episodes=3)
-    assert seen.reward.shape == (2, family.horizon, 3)
+    transitions = rollout(Simulator(family), policies(family, 2), tasks, jax.random.key(0), episodes=3)
+    assert transitions.reward.shape == (2, family.horizon, 3)
 
     class Replayed(eqx.Module):
-        following: jax.Array
+        next_observation: jax.Array
 
         def __call__(self, key, observation, action):
-            return self.following
+            return self.next_observation
 
-    rows = jax.tree.map(lambda x: x.reshape(2, -1, *x.shape[3:]), seen)  # each step as an episode of its own
-    world = Imagination(family, Replayed(rows.next_observation), seen.observation[0, 0])
+    rows = jax.tree.map(lambda x: x.reshape(2, -1, *x.shape[3:]), transitions)  # each step as an episode of its own
+    world = Imagination(family, Replayed(rows.next_observation), transitions.observation[0, 0])
     state, _ = world.reset(tasks, rows.reward.shape[1], jax.random.split(jax.random.key(0), len(tasks)))
     _, _, row = jax.jit(Imagination.step)(world, state, rows.observation, rows.action)
     np.testing.assert_allclose(row.reward, rows.reward, atol=1e-4)
@@ -115,13 +115,13 @@ def test_each_episode_begins_with_its_own_memory(point_with_wall):
             return jnp.stack([jnp.broadcast_to(self.forwards, memory.shape), 0.1 * memory], axis=-1), memory + 1
 
     wall = point_with_wall(horizon=5)
-    seen = rollout(
+    transitions = rollout(
         Simulator(wall), Counting(jnp.array([1.0, 0.0])), jnp.zeros((2, 2)), jax.random.key(0), episodes=3, steps=9
     )
     ends = np.array([[t % 3 == 2, t % 5 == 4 or t == 8] for t in range(9)]).T[..., None]
-    np.testing.assert_array_equal(seen.done, np.broadcast_to(ends, (2, 9, 3)))
+    np.testing.assert_array_equal(transitions.done, np.broadcast_to(ends, (2, 9, 3)))
     counted = np.array([[t % 3, t % 5] for t in range(9)]).T[..., None]
-    np.testing.assert_allclose(10 * seen.action[..., 1], np.broadcast_to(counted, (2, 9, 3)), atol=1e-5)
+    np.testing.assert_allclose(10 * transitions.action[..., 1], np.broadcast_to(counted, (2, 9, 3)), atol=1e-5)
 
 
 class Summing(eqx.Module):
@@ -151,23 +151,23 @@ def test_a_policy_may_remember_rewards_and_ends_over_episodes(point_with_wall, k
     policies, tasks = Summing(jnp.array([-1.0, 0.5])), jnp.array([[0.3, 0.0], [-0.3, 0.0]])
     memory, before, ends = policies.memory((2, 3)), jnp.zeros((2, 3)), jnp.zeros((2, 3), int)
     for i in range(2):  # the second slot goes on with the memory of the first
-        seen, memory = continued(world, policies, memory, tasks, jax.random.key(i), 3, 9)
-        paid = before[:, None] + jnp.cumsum(seen.reward, axis=1) - seen.reward
-        np.testing.assert_allclose(seen.action[..., 0], policies.scale[:, None, None] * paid, atol=1e-4)
-        before, ends = before + seen.reward.sum(axis=1), ends + seen.done.sum(axis=1)
+        transitions, memory = continued(world, policies, memory, tasks, jax.random.key(i), 3, 9)
+        paid = before[:, None] + jnp.cumsum(transitions.reward, axis=1) - transitions.reward
+        np.testing.assert_allclose(transitions.action[..., 0], policies.scale[:, None, None] * paid, atol=1e-4)
+        before, ends = before + transitions.reward.sum(axis=1), ends + transitions.done.sum(axis=1)
         np.testing.assert_array_equal(memory[1], ends)
     assert terminates == (int(ends.max()) > 4) and np.abs(memory[0]).min() > 0
 
 
-def test_other_memories_begin_anew_with_the_next_slot():
+def test_other_memories_start_again_with_the_next_slot():
     family = registry.make("point/goal")
     explorers, tasks = Exploring(policies(family, 2), jnp.ones(2)), family.space.held_out(2)
     begun = explorers.memory((2, 3))
-    seen, memory = continued(Simulator(family), explorers, begun, tasks, jax.random.key(0), 3)
+    transitions, memory = continued(Simulator(family), explorers, begun, tasks, jax.random.key(0), 3)
     for now, then in zip(jax.tree.leaves(memory), jax.tree.leaves(begun), strict=True):
         np.testing.assert_array_equal(now, then)
     np.testing.assert_array_equal(
-        seen.action, rollout(Simulator(family), explorers, tasks, jax.random.key(0), episodes=3).action
+        transitions.action, rollout(Simulator(family), explorers, tasks, jax.random.key(0), episodes=3).action
     )
 
 
@@ -183,10 +183,10 @@ def test_one_policy_for_all_tasks_acts_as_so_many_copies():
 def test_deterministic_rollouts_use_the_mean_and_the_last_step_ends_every_episode():
     family = registry.make("point/goal")
     tasks, agents = family.space.held_out(2), policies(family, 2)
-    seen = rollout(Simulator(family), agents, tasks, jax.random.key(0), episodes=2, steps=7, deterministic=True)
-    mean = jax.vmap(lambda p, o: p.distribution(o).mean)(agents, seen.observation)
-    np.testing.assert_allclose(seen.action, mean, atol=1e-6)
-    assert seen.truncated[:, -1].all() and not seen.truncated[:, :-1].any()
+    transitions = rollout(Simulator(family), agents, tasks, jax.random.key(0), episodes=2, steps=7, deterministic=True)
+    mean = jax.vmap(lambda p, o: p.distribution(o).mean)(agents, transitions.observation)
+    np.testing.assert_allclose(transitions.action, mean, atol=1e-6)
+    assert transitions.truncated[:, -1].all() and not transitions.truncated[:, :-1].any()
 
 
 def test_exploration_is_an_ornstein_uhlenbeck_process():
@@ -195,10 +195,10 @@ def test_exploration_is_an_ornstein_uhlenbeck_process():
     silent = eqx.tree_at(
         lambda p: (p.log_std, p.observation.std), silent, (jnp.full((1, 2), -jnp.inf), jnp.ones((1, 2)))
     )
-    seen = rollout(
+    transitions = rollout(
         Simulator(family), Exploring(silent, jnp.ones(1)), jnp.zeros((1, 2)), jax.random.key(0), episodes=500
     )
-    noise = np.asarray(seen.action[0])  # [time, episode, action]
+    noise = np.asarray(transitions.action[0])  # [time, episode, action]
     np.testing.assert_allclose(noise[0].std(), 0.3, rtol=0.1)
     slope = (noise[1:] * noise[:-1]).sum() / (noise[:-1] ** 2).sum()
     assert slope == pytest.approx(0.85, abs=0.02)

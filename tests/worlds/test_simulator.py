@@ -41,13 +41,13 @@ def test_the_cheetah_is_gymnasiums(tmp_path, monkeypatch):
 def test_samples_are_counted_and_episodes_end_at_the_horizon(name):
     simulator = Simulator(registry.make(name))
     tasks, horizon = simulator.family.space.sample(jax.random.key(0), 2), simulator.family.horizon
-    seen = random_steps(simulator, tasks, 3, horizon + 5)
+    transitions = random_steps(simulator, tasks, 3, horizon + 5)
     assert simulator.samples == 2 * 3 * (horizon + 5)
-    ends = np.flatnonzero(seen.truncated.all(axis=(1, 2)))
-    assert ends.tolist() == [horizon - 1] and not seen.terminated.any()
+    ends = np.flatnonzero(transitions.truncated.all(axis=(1, 2)))
+    assert ends.tolist() == [horizon - 1] and not transitions.terminated.any()
     # after an end a fresh episode begins; elsewhere the next step begins where the last one ended
-    np.testing.assert_array_equal(seen.observation[1:horizon], seen.next_observation[: horizon - 1])
-    assert (seen.observation[horizon] != seen.next_observation[horizon - 1]).any()
+    np.testing.assert_array_equal(transitions.observation[1:horizon], transitions.next_observation[: horizon - 1])
+    assert (transitions.observation[horizon] != transitions.next_observation[horizon - 1]).any()
 
 
 def test_same_key_same_initial_states_and_other_key_others():

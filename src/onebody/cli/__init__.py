@@ -1,6 +1,7 @@
-"""The command line: what the user typed, read, handed to `runs` and `reports`, and the result printed on stdout.
+"""The command line: parses the arguments, calls `runs` and `reports`, and prints the result on stdout.
 
-What a user can mend is one line and exit code 2; Ctrl-C and SIGTERM exit with 130 and 143 after saving.
+An error that the user can correct is one line on stderr and exit code 2. Ctrl-C and SIGTERM save the run and exit with
+130 and 143.
 """
 
 import importlib.metadata
@@ -14,29 +15,29 @@ from onebody.core.errors import OnebodyError, Stopped, did_you_mean
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line (default: the one typed); returns the exit code."""
-    # JAX reads these when it is imported. It keeps all it compiles, so the next start is quick.
+    """Run one command line, by default the arguments of the process, and return the exit code."""
+    # JAX reads these variables when it is imported: it keeps what it compiles, so the next start is quick.
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "onebody" / "jax"
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     try:
         _command(list(sys.argv[1:] if arguments is None else arguments))()
         print(end="", flush=True)
-    except BrokenPipeError:  # whoever read our output has seen enough
+    except BrokenPipeError:  # the reader of our output has closed it, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OnebodyError as error:
-        return _say(str(error), 2)
+        return _fail(str(error), 2)
     except OSError as error:
-        return _say(f"{error.filename}: {error.strerror}" if error.filename else str(error), 2)
+        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 2)
     except KeyboardInterrupt:
-        return _say("stopped", 130)
+        return _fail("stopped", 130)
     except Stopped as error:
-        return _say(str(error), 128 + error.signum)
+        return _fail(str(error), 128 + error.signum)
     return 0
 
 
 def _command(arguments: list[str]) -> Callable[[], None]:
-    """What to do; raises OnebodyError. A command's --help is printed here, and the process exits."""
+    """The parsed command, to be called. Prints a command's --help and exits; raises OnebodyError for a mistake."""
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         return _help
     name, *rest = arguments
@@ -55,6 +56,6 @@ def _help() -> None:
     print(f"  {'--version':<11}Show the version.\n\nOptions of a command: onebody COMMAND --help")
 
 
-def _say(message: str, code: int) -> int:
+def _fail(message: str, code: int) -> int:
     print(f"onebody: {message}", file=sys.stderr)
     return code

@@ -1,6 +1,6 @@
-"""The commands. Each is a dataclass of its options, and is called to do its work and print the result.
+"""The commands. Each is a dataclass of its options; calling an instance runs the command and prints the result.
 
-What is slow to import is imported when a command is called, so that --help is quick.
+Slow imports are made when a command is called, so that --help is quick.
 """
 
 import dataclasses
@@ -26,80 +26,81 @@ Run = Annotated[Path, tyro.conf.arg(metavar="RUN")]
 
 @dataclass(frozen=True)
 class List:
-    """Show the algorithms and the task families, with their sources."""
+    """List the algorithms and the task families, with their sources."""
 
     algorithms: Flag = False
-    """only the algorithms"""
+    """Show only the algorithms"""
     families: Flag = False
-    """only the families"""
+    """Show only the task families"""
     json: Flag = False
-    """print JSON"""
+    """Print the result as JSON"""
 
     def __call__(self) -> None:
         from onebody.algorithms import presets
         from onebody.tasks import registry
 
-        found: dict[str, list[dict[str, Any]]] = {}
+        listing: dict[str, list[dict[str, Any]]] = {}
         if self.algorithms or not self.families:
-            found["algorithms"] = []
+            listing["algorithms"] = []
             for name in presets.names():
                 try:
                     kind = presets.algorithm(name)
-                except OnebodyError as error:  # of another package; the others are listed
+                except OnebodyError as error:  # another package's algorithm does not load; list the others
                     print(f"onebody: {error}", file=sys.stderr)
                 else:
                     row = {"id": name, "task_is_known": kind.task_is_known, "source": _source(kind)}
-                    found["algorithms"].append(row)
+                    listing["algorithms"].append(row)
         if self.families or not self.algorithms:
             aliases = registry.aliases()
-            found["families"] = [
-                {**family.describe(), "aliases": [short for short, name in aliases.items() if name == family.id]}
+            listing["families"] = [
+                {**family.describe(), "aliases": [alias for alias, target in aliases.items() if target == family.id]}
                 for family in registry.families().values()
             ]
         if self.json:
-            return print_json(found)
-        for row in found.get("algorithms", []):
+            return print_json(listing)
+        for row in listing.get("algorithms", []):
             print(f"{row['id']:<14} {'known task ' if row['task_is_known'] else 'hidden task'}  {row['source']}")
-        for source, rows in itertools.groupby(found.get("families", []), lambda row: row["source"]):
+        for source, rows in itertools.groupby(listing.get("families", []), lambda row: row["source"]):
             print(f"\n{source}")
             for row in rows:
-                name, episode = (
-                    ", ".join([row["id"], *row["aliases"]]),
-                    f"{row['horizon_steps']} × {row['dt_seconds']:g} s",
-                )
-                print(f"  {name:<42} {row['tasks']:<32} {episode:<16} {row['body']}")
-        if "families" in found:
-            print("\nid, tasks ψ, episode, body; all else that defines them: docs/families.md, or --json")
+                names = ", ".join([row["id"], *row["aliases"]])
+                episode = f"{row['horizon_steps']} × {row['dt_seconds']:g} s"
+                print(f"  {names:<42} {row['tasks']:<32} {episode:<16} {row['body']}")
+        if "families" in listing:
+            print("\nColumns: id, tasks ψ, episode, body. Complete definitions: docs/families.md, or list --json")
 
 
 @dataclass(frozen=True)
 class Train:
-    """Train an algorithm on a task family, into a run folder. The same command again goes on where it stopped.
+    """Train an algorithm on a task family and save the run in a folder; the same command again resumes it.
     `onebody train ALGORITHM FAMILY --help` also shows the algorithm's own options, --config.x.y.
     """
 
     algorithm: Annotated[str, tyro.conf.arg(metavar="ALGORITHM")]
-    """onebody list --algorithms"""
+    """Name of the algorithm; onebody list --algorithms shows all"""
     family: Annotated[str, tyro.conf.arg(metavar="FAMILY")]
-    """onebody list --families; or FILE.py:ID, a family that a Python file of yours registers"""
+    """Id or alias of the task family (onebody list --families shows all), or FILE.py:ID for a family that your Python
+    file registers"""
     seed: int = 0
-    """Random seed"""
+    """Random seed of the training run"""
     preset: str = "laptop"
-    """paper (as published; docs/presets.md lists what differs), laptop (learns something real on two cores in minutes)
-    or smoke (seconds); also tuned (the oracle: ours, in place of the published recipe), released (PEARL: later code of
-    its authors), demo (omni and smt)"""
+    """Named set of hyperparameters: paper (as published; docs/presets.md lists the differences), laptop (learns within
+    minutes on two CPU cores) or smoke (runs in seconds, to check that everything works). Some algorithms have others:
+    tuned (oracle: our hyperparameters instead of the published ones), released (PEARL: later code of its authors),
+    demo (omni and smt)"""
     samples: int | None = None
-    """end at the first iteration that reaches this many real samples; None: at the end of the preset"""
+    """Number of real samples (environment steps) to train for, after which training ends; None: all iterations of the
+    preset"""
     out: Path | None = None
-    """run folder; None: runs/ALGORITHM-FAMILY-sSEED"""
+    """Folder of the run; None: runs/ALGORITHM-FAMILY-sSEED"""
     evaluate_every: int = 0
-    """iterations between evaluations on the held-out tasks; 0: none while training"""
+    """Number of training iterations between evaluations on the held-out tasks; 0: no evaluation during training"""
     json: Flag = False
-    """print JSON"""
+    """Print the result as JSON"""
     quiet: Flag = False
-    """show no progress"""
+    """Show no progress"""
     config: tyro.conf.Suppress[Any] = None
-    """the algorithm's Config"""
+    """Hyperparameters of the algorithm, an instance of its Config"""
 
     def __call__(self) -> None:
         from onebody.runs import loop
@@ -121,7 +122,7 @@ class Train:
 
 
 def with_config(arguments: Sequence[str]) -> type[Train]:
-    """`Train` with the options of the algorithm that is named in the arguments, and its preset's values as defaults.
+    """`Train` with the options of the algorithm that the arguments name; its preset's values are their defaults.
 
     Raises OnebodyError for an unknown algorithm or preset.
     """
@@ -132,19 +133,19 @@ def with_config(arguments: Sequence[str]) -> type[Train]:
     from onebody.tasks import registry
 
     flags = ("--json", "--quiet", "--help")
-    typed = [  # not after an option, whose value it would be
+    positional = [  # arguments that are not the value of an option before them
         argument
         for before, argument in itertools.pairwise(["", *arguments])
         if before in flags or "=" in before or not before.startswith("--")
     ]
-    name = next((argument for argument in typed if argument in presets.names()), None)
-    if name is None:  # says which of the arguments is the algorithm, or what else is wrong
+    name = next((argument for argument in positional if argument in presets.names()), None)
+    if name is None:  # parsing finds the misspelt algorithm, or reports another mistake
         general = list(itertools.takewhile(lambda argument: not argument.startswith("--config"), arguments))
         name = options.parse(Train, "train", general).algorithm
-    chosen = re.findall(r"--preset[ =](\S+)", " ".join(arguments))
+    preset = re.findall(r"--preset[ =](\S+)", " ".join(arguments))
     ids = {**{family: family for family in registry.families()}, **registry.aliases()}
-    family = next((ids[argument] for argument in typed if argument in ids), "")
-    config = presets.preset(name, chosen[-1] if chosen else Train.preset, family)
+    family = next((ids[argument] for argument in positional if argument in ids), "")
+    config = presets.preset(name, preset[-1] if preset else Train.preset, family)
     field = ("config", type(config), dataclasses.field(default=config))
     return dataclasses.make_dataclass(
         "Train", [field], bases=(Train,), namespace={"__doc__": Train.__doc__}, frozen=True
@@ -153,14 +154,14 @@ def with_config(arguments: Sequence[str]) -> type[Train]:
 
 @dataclass(frozen=True)
 class Resume:
-    """Go on with a training that was stopped, from its newest whole checkpoint."""
+    """Resume a training run that was stopped, from its newest undamaged checkpoint."""
 
     run: Run
-    """folder of the training"""
+    """Folder of the training run"""
     json: Flag = False
-    """print JSON"""
+    """Print the result as JSON"""
     quiet: Flag = False
-    """show no progress"""
+    """Show no progress"""
 
     def __call__(self) -> None:
         from onebody.runs import loop
@@ -170,36 +171,38 @@ class Resume:
 
 @dataclass(frozen=True)
 class Adapt:
-    """Get a policy for each --task or your own --reward from a trained run, with its predicted and its real return."""
+    """Get a policy for each --task or for your own --reward from a training run, with its predicted and real return."""
 
     run: Run
-    """folder of the training"""
+    """Folder of the training run"""
     task: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """the task ψ in the family's units, numbers separated by commas where it has several; may be given again"""
+    """Task ψ in the units of the family, as numbers separated by commas; repeat the option for several tasks"""
     reward: str | None = None
-    """FILE.py:NAME, a jax.numpy function of (observation, action, next_observation, task) in place of the family's
-    reward (omni); without --task, practice begins with the policy, of those for held-out tasks, that has the highest
-    predicted return for it"""
+    """Reward function to use instead of the family's, as FILE.py:NAME: a jax.numpy function of (observation, action,
+    next_observation, task). Needs an algorithm that can optimise a policy inside its model, such as omni. Without
+    --task, the optimisation starts from the policy for a held-out task that has the highest predicted return for this
+    reward"""
     stages: int = 0
-    """stages of adaptation with real samples of the task; 0: without any"""
+    """Number of adaptation stages that take real samples of the task; 0: none are taken (zero-shot)"""
     refine: float | None = None
-    """seconds of practice inside the model for each task alone, without a real sample and after compilation (omni);
-    None: 60 for a --reward without --stages, else 0"""
+    """Seconds of policy optimisation inside the model per task, without compilation; takes no real samples. Needs an
+    algorithm that can do this, such as omni; None: 60 for a --reward without --stages, otherwise 0"""
     save: Path | None = None
-    """write the policy as .npz or .onnx; with several tasks, each file name gets its task appended"""
+    """File to save the policy to, .npz or .onnx; with several tasks, each task is appended to its file name"""
     video: Path | None = None
-    """film an episode as .webp or .mp4; with several tasks, each file name gets its task appended"""
+    """File to save a video of one episode to, .webp or .mp4; with several tasks, each task is appended to its file
+    name"""
     extrapolate: Flag = False
-    """allow a task outside the family's space"""
+    """Allow tasks outside the family's task space"""
     json: Flag = False
-    """print JSON"""
+    """Print the result as JSON"""
 
     def __call__(self) -> None:
         tasks = [_task(text) for text in self.task] or None
         if repeated := [text for text in self.task if self.task.count(text) > 1]:
             raise OnebodyError(f"task {repeated[0]} is given twice")
-        _writable("save", self.save, ".npz", ".onnx")
-        _writable("video", self.video, ".webp", ".mp4")
+        _check_writable("save", self.save, ".npz", ".onnx")
+        _check_writable("video", self.video, ".webp", ".mp4")
 
         from onebody.runs import adapt, folder
         from onebody.tasks import files
@@ -211,58 +214,62 @@ class Adapt:
 
             check_drawable(family.body)
 
-        found = adapt.adapt_many(
+        policies = adapt.adapt_many(
             self.run, tasks, stages=self.stages, refine=self.refine, reward=reward, extrapolate=self.extrapolate
         )
-        shown = ("predicted_return", "predicted_interval", "real_return", "untrained_return", "adaptation_samples")
-        in_json = ("refine_updates", "predicted_before", "warning")
-        tasks = tasks or [policy.task.tolist() for policy in found]
+        columns = ("predicted_return", "predicted_interval", "real_return", "untrained_return", "adaptation_samples")
+        only_in_json = ("refine_updates", "predicted_before", "warning")
+        tasks = tasks or [policy.task.tolist() for policy in policies]
         rows = [
-            {"task": task} | {name: getattr(policy, name) for name in shown}
-            for task, policy in zip(tasks, found, strict=True)
+            {"task": task} | {name: getattr(policy, name) for name in columns}
+            for task, policy in zip(tasks, policies, strict=True)
         ]
         try:
-            for row, policy in zip(rows, found, strict=True):
+            for row, policy in zip(rows, policies, strict=True):
                 if self.save:
-                    row["policy"] = str(policy.save(self._named(self.save, row["task"])))
+                    row["policy"] = str(policy.save(self._path(self.save, row["task"])))
                 if self.video:
                     from onebody.reports import video
 
-                    path = self._named(self.video, row["task"])
+                    path = self._path(self.video, row["task"])
                     video.film(family, policy.policies, policy.task, path)
                     row["video"] = str(path)
-        finally:  # what was found is shown, even if the machine cannot film it
-            more = [{name: getattr(policy, name) for name in in_json} for policy in found]
-            print_json([row | said for row, said in zip(rows, more, strict=True)]) if self.json else print_table(rows)
-            for row, policy in zip(rows, found, strict=True):
-                begun = f"{self.reward}, beginning with the policy of " if self.reward and policy.refine_updates else ""
-                about = f"{begun}task {cell(row['task'])}: "
-                if policy.practice and not self.json:
-                    print(about + policy.practice)
+        finally:  # print the results even if saving or rendering fails
+            if self.json:
+                more = [{name: getattr(policy, name) for name in only_in_json} for policy in policies]
+                print_json([row | further for row, further in zip(rows, more, strict=True)])
+            else:
+                print_table(rows)
+            for row, policy in zip(rows, policies, strict=True):
+                reward = f"{self.reward}, starting from the policy of " if self.reward and policy.refine_updates else ""
+                prefix = f"{reward}task {cell(row['task'])}: "
+                if policy.refinement and not self.json:
+                    print(prefix + policy.refinement)
                 if policy.warning:
-                    print(f"onebody: {about}{policy.warning}", file=sys.stderr)
+                    print(f"onebody: {prefix}{policy.warning}", file=sys.stderr)
 
-    def _named(self, path: Path, task: list[float]) -> Path:
+    def _path(self, path: Path, task: list[float]) -> Path:
         name = ",".join(f"{number:g}" for number in task)
         return path if len(self.task) < 2 else path.with_stem(f"{path.stem}-{name}")
 
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Measure a run on held-out tasks, the same for every algorithm and seed; also writes RUN/evaluation.json."""
+    """Measure the returns of a run on held-out tasks, the same ones for every run, and write RUN/evaluation.json."""
 
     run: Run
-    """folder of the training"""
+    """Folder of the training run"""
     stages: int = 3
-    """stages of adaptation after stage 0, which has no real sample of a task"""
+    """Number of adaptation stages after stage 0, which takes no real samples of a task"""
     tasks: int = 40
-    """number of held-out tasks"""
+    """Number of held-out tasks"""
     grid: int = 0
-    """in place of held-out tasks, a grid of so many a side over the box of tasks, its edges included"""
+    """Number of grid points per dimension, to test on a regular grid over the box of tasks, edges included, instead of
+    held-out tasks; 0: held-out tasks"""
     beyond: float = 1.0
-    """how many times as wide as the box of tasks the grid is: above 1 it has tasks that training never draws"""
+    """Width of the grid relative to the box of tasks; above 1, the grid includes tasks that training never samples"""
     json: Flag = False
-    """print JSON"""
+    """Print the result as JSON"""
 
     def __call__(self) -> None:
         from onebody.runs import evaluate, folder
@@ -275,8 +282,8 @@ class Evaluate:
         known = "known task" if result["task_is_known"] else "hidden task"
         print(f"{result['algorithm']} on {result['family']}, seed {result['seed']}, {known}")
         samples = result["training_samples"]
-        where = "" if result["tested_on"] == result["family"] else f" of {result['tested_on']}"
-        tested = f"tested on {evaluate.tested(result, family)}{where}"
+        test_family = "" if result["tested_on"] == result["family"] else f" of {result['tested_on']}"
+        tested = f"tested on {evaluate.tested(result, family)}{test_family}"
         print(f"after {samples:,} real samples of training, {tested}; 95% intervals over these tasks:")
         columns = ("stage", "adaptation_samples", "mean", "interval", "iqm", "worst")
         print_table([{name: stage[name] for name in columns} for stage in result["stages"]])
@@ -285,14 +292,14 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Demo:
-    """Train on the half-cheetah in minutes, get policies for tasks it never saw, and write a report."""
+    """Train on the half-cheetah for a few minutes, get policies for unseen tasks, and write a report."""
 
     out: Path = Path("runs/demo")
-    """folder for the run and its report"""
+    """Folder for the run and its report"""
     algorithm: str = "omni"
-    """omni or smt"""
+    """Algorithm to train, omni or smt"""
     quiet: Flag = False
-    """show no progress"""
+    """Show no progress"""
 
     def __call__(self) -> None:
         from onebody.reports import demo
@@ -312,23 +319,25 @@ def _task(text: str) -> list[float]:
         raise OnebodyError(f"--task {text} must be a number, or numbers separated by commas") from None
 
 
-def _writable(option: str, path: Path | None, *suffixes: str) -> None:
+def _check_writable(option: str, path: Path | None, *suffixes: str) -> None:
     if path is not None and path.suffix not in suffixes:
         raise OnebodyError(f"--{option} {path} must end in {' or '.join(suffixes)}")
     if path is not None and not path.absolute().parent.is_dir():
         raise OnebodyError(f"--{option} {path}: there is no folder {path.parent}")
     if path is not None and path.is_dir():
-        raise OnebodyError(f"--{option} {path} is a folder; give the name of a file")
-    for suffix, package, extra, other in (
+        raise OnebodyError(f"--{option} {path} is a folder; give the name of a file instead")
+    for suffix, package, extra, alternative in (
         (".mp4", "imageio_ffmpeg", "video", ".webp"),
         (".onnx", "onnx", "onnx", ".npz"),
     ):
         if path is not None and path.suffix == suffix and importlib.util.find_spec(package) is None:
-            raise OnebodyError(f"--{option} {path} needs: pip install 'onebody[{extra}]'; {other} needs nothing more")
+            raise OnebodyError(
+                f"--{option} {path} needs: pip install 'onebody[{extra}]'; {alternative} needs no extra package"
+            )
 
 
 def _source(kind: type) -> str:
-    """The first line of the algorithm's file: its name and paper."""
+    """First line of the docstring of the algorithm's module: its name and paper."""
     return str(sys.modules[kind.__module__].__doc__).splitlines()[0]
 
 

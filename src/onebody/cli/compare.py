@@ -2,7 +2,7 @@
 
 import itertools
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,45 +13,67 @@ from onebody.cli.options import Flag
 from onebody.cli.printing import print_json, print_table
 from onebody.core.errors import OnebodyError
 
-UNEQUAL = 1.1
-"""times the least real samples of training, above which a comparison says that they differ"""
+FIGURES = {
+    "smt-1a": "smt/cheetah-vel",
+    "smt-1b": "smt/ant-vel",
+    "smt-1c": "smt/humanoid-vel",
+    "smt-1d": "smt/ant-dir",
+    "smt-1e": "smt/cheetah-vel-wide",
+    "smt-1f": "smt/ant-vel-wide",
+    "smt-1g": "smt/humanoid-vel-wide",
+    "smt-1h": "smt/ant-vel-2d",
+    "smt-2a": "smt/cheetah-pos-to-neg",
+    "smt-2b": "smt/ant-pos-to-neg",
+    "smt-2c": "smt/ant-low-friction",
+    "smt-2d": "smt/ant-crippled",
+}
+"""Family of each panel of Figures 1 and 2 of Landolfi, Thomas, Ma 2019, by the paper's letters. Its Figure 3 compares
+smt with smt-active on smt/ant-vel-2d, after 5, 20 and 30 training tasks."""
+FIGURE_ALGORITHMS = ("smt", "omni", "maml", "oracle")
+"""algorithms that these panels compare, with OMNI added"""
+MAX_SAMPLE_RATIO = 1.1
+"""largest ratio between two algorithms' real samples of training at which no warning is printed"""
 
 
 @dataclass(frozen=True)
 class Compare:
-    """Train several algorithms on a family with several seeds, test all alike, and report which is better where the
-    evidence is conclusive. The same command again does only what is missing.
+    """Train several algorithms on a family with several seeds, test them on the same tasks, and compare their returns.
+    One is called better only where the evidence is conclusive. The same command again does only what is missing.
     """
 
     family: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="FAMILY")]] = ""
-    """onebody list --families; or FILE.py:ID, a family that a Python file of yours registers"""
+    """Id or alias of the task family (onebody list --families shows all), or FILE.py:ID for a family that your Python
+    file registers"""
     algorithms: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="ALGORITHM")]] = ()
-    """onebody list --algorithms"""
+    """Names of the algorithms to compare; onebody list --algorithms shows all"""
     figure: str = ""
-    """panel of Figure 1 or 2 of the SMT paper, by the paper's letter (smt-1a to smt-1h, smt-2a to smt-2d), in place of
-    a family and algorithms: compares smt, omni, maml and oracle on the panel's family"""
+    """Panel of Figure 1 or 2 of the SMT paper (smt-1a to smt-1h, smt-2a to smt-2d), instead of a family and algorithms:
+    compares smt, omni, maml and oracle on the panel's family"""
     seeds: int = 5
-    """number of trainings of each algorithm; fewer than 5 have no 95% interval and no verdict, only a range"""
+    """Number of training runs per algorithm, with seeds 0, 1, 2 and so on; fewer than 5 give no 95% interval and no
+    verdict, only a range"""
     preset: str = "laptop"
-    """paper, laptop or smoke, for all of them; or another that they all have"""
+    """Named set of hyperparameters for all algorithms: paper, laptop or smoke, or another one that all of them have"""
     samples: int | None = None
-    """end each training at this many real samples; None: as long as its preset says"""
+    """Number of real samples (environment steps) to train each algorithm for; None: all iterations of its preset"""
     evaluate_every: int = 0
-    """iterations between tests of stage 0 in training, for its curve in the report; 0 for none"""
+    """Number of training iterations between evaluations of stage 0, for the learning curve in the report; 0: no
+    evaluation during training"""
     stages: int = 3
-    """stages of adaptation after stage 0, which has no real sample of a task"""
+    """Number of adaptation stages after stage 0, which takes no real samples of a task"""
     tasks: int = 40
-    """number of held-out tasks"""
+    """Number of held-out tasks"""
     grid: int = 0
-    """in place of held-out tasks, a grid of so many a side over the box of tasks, its edges included"""
+    """Number of grid points per dimension, to test on a regular grid over the box of tasks, edges included, instead of
+    held-out tasks; 0: held-out tasks"""
     beyond: float = 1.0
-    """how many times as wide as the box of tasks the grid is: above 1 it has tasks that training never draws"""
+    """Width of the grid relative to the box of tasks; above 1, the grid includes tasks that training never samples"""
     out: Path | None = None
-    """folder of the run folders; None: runs/compare-FAMILY"""
+    """Folder that holds the run folders; None: runs/compare-FAMILY"""
     json: Flag = False
-    """print JSON"""
+    """Print the result as JSON"""
     quiet: Flag = False
-    """show no progress"""
+    """Show no progress"""
 
     def __call__(self) -> None:
         from onebody.runs import compare
@@ -59,10 +81,10 @@ class Compare:
         from onebody.runs.statistics import FEWEST
         from onebody.tasks import registry
 
-        family, algorithms = self._asked(compare.FIGURES, compare.COMPARED)
+        family, algorithms = self._selection()
         family = registry.make(family).id
         out = self.out or Path("runs") / f"compare-{family.replace('/', '-')}"
-        found = compare.compare(
+        result = compare.compare(
             algorithms,
             family,
             out=out,
@@ -74,64 +96,42 @@ class Compare:
             quiet=self.quiet,
         )
         if self.json:
-            return print_json(found)
-        print(f"in parentheses: 95% intervals over seeds, or the range of fewer than {FEWEST} seeds")
+            return print_json(result)
+        print(f"in parentheses: the 95% interval over seeds, or the range of fewer than {FEWEST} seeds")
         for known in (True, False):
-            shown = {name: each for name, each in found["algorithms"].items() if each["task_is_known"] is known}
-            if shown:
+            of_kind = {name: each for name, each in result["algorithms"].items() if each["task_is_known"] is known}
+            if of_kind:
                 kind = "known" if known else "hidden"
-                print(f"{found['family']}, {kind} task: returns on {found['tested']} ({told(known)})")
-                print_table([row for name, each in shown.items() for row in _merged(_compared(name, each))])
-        print(
-            "P: share of tasks on which a training of the first has the higher return, mean over pairs of equal seeds"
-        )
-        print_table([*_merged(map(_improved, found["improvement"]))])
-        for a, b in itertools.combinations(found["algorithms"], 2):
-            seeds = [set(found["algorithms"][name]["seeds"]) for name in (a, b)]
-            if seeds[0] != seeds[1]:
-                common = ", ".join(map(str, sorted(seeds[0] & seeds[1])))
-                said = f"only by the seeds that both have, {common}" if common else "not: they have no seed in common"
-                print(f"onebody: {a} and {b} are compared {said}", file=sys.stderr)
-        trained = {name: max(each["training_samples"]) for name, each in found["algorithms"].items()}
-        if max(trained.values()) > UNEQUAL * min(trained.values()):
-            listed = ", ".join(f"{name} {samples:,}" for name, samples in trained.items())
-            print(f"onebody: trained on unequal real samples ({listed}); --samples N ends each at N", file=sys.stderr)
-        taken = {name: each["stages"][-1]["adaptation_samples"] for name, each in found["algorithms"].items()}
-        if max(taken.values()) != min(taken.values()):
-            listed = ", ".join(f"{name} {samples:,}" for name, samples in taken.items())
-            print(f"onebody: stage {self.stages} has unequal real samples of a task ({listed})", file=sys.stderr)
-        for name, each in found["algorithms"].items():
-            for run, why in each["diverged"].items():
-                print(
-                    f"onebody: {name} diverged in {run}, its last good checkpoint is compared: {why}", file=sys.stderr
-                )
-            if each["stages"][0]["mean"]["interval"] is None:
-                seeds = f"{len(each['seeds'])} of the {FEWEST} seeds"
-                print(f"onebody: {name} has {seeds} that a 95% interval needs", file=sys.stderr)
+                print(f"{result['family']}, {kind} task: returns on {result['tested']} ({told(known)})")
+                print_table([row for name, each in of_kind.items() for row in _merged(_stage_rows(name, each))])
+        print("P: share of tasks on which the first algorithm has the higher return, averaged over the seeds of both")
+        print_table([*_merged(map(_improvement_row, result["improvement"]))])
+        for message in _warnings(result["algorithms"], self.stages, FEWEST):
+            print(f"onebody: {message}", file=sys.stderr)
 
-    def _asked(self, figures: Mapping[str, str], compared: Sequence[str]) -> tuple[str, Sequence[str]]:
-        """The family and the algorithms, typed or those of a figure."""
+    def _selection(self) -> tuple[str, Sequence[str]]:
+        """The family and the algorithms: as typed, or those of the figure."""
         if not self.figure:
             if not self.family or not self.algorithms:
                 raise OnebodyError("compare needs a family and algorithms, as in: onebody compare cheetah-vel omni smt")
             return self.family, self.algorithms
         if self.family:
-            raise OnebodyError(f"--figure {self.figure} says what is compared; leave {self.family} out")
-        if self.figure not in figures:
-            raise OnebodyError(f"no figure {self.figure!r}; known: {', '.join(figures)}")
-        return figures[self.figure], compared
+            raise OnebodyError(f"--figure {self.figure} sets the family and algorithms; leave {self.family} out")
+        if self.figure not in FIGURES:
+            raise OnebodyError(f"no figure {self.figure!r}; known: {', '.join(FIGURES)}")
+        return FIGURES[self.figure], FIGURE_ALGORITHMS
 
 
 @dataclass(frozen=True)
 class Report:
-    """Show runs of one family that were tested (compare, evaluate) in one HTML file: curves, tables, intervals."""
+    """Write one HTML report on runs of one family that compare or evaluate has tested: curves, tables and intervals."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUN")]
-    """folders of the trainings"""
+    """Folders of the training runs"""
     out: Path = Path("report.html")
-    """the file to write"""
+    """HTML file to write"""
     json: Flag = False
-    """print JSON"""
+    """Print the result as JSON"""
 
     def __call__(self) -> None:
         from onebody.reports import comparison
@@ -140,22 +140,50 @@ class Report:
         print_json({"report": str(path)}) if self.json else print(f"report: {path}")
 
 
+def _warnings(algorithms: dict[str, Any], stages: int, least_seeds: int) -> Iterator[str]:
+    """What limits the comparison: unequal seeds or samples, runs that diverged, too few seeds; one line each."""
+    for a, b in itertools.combinations(algorithms, 2):
+        seeds = [set(algorithms[name]["seeds"]) for name in (a, b)]
+        if seeds[0] != seeds[1]:
+            common = ", ".join(map(str, sorted(seeds[0] & seeds[1])))
+            yield (
+                f"{a} and {b} are compared only on the seeds that both have, {common}"
+                if common
+                else f"{a} and {b} are not compared: they have no seed in common"
+            )
+    trained = {name: max(each["training_samples"]) for name, each in algorithms.items()}
+    if max(trained.values()) > MAX_SAMPLE_RATIO * min(trained.values()):
+        yield f"trained on unequal real samples ({_counts(trained)}); --samples N ends each training run at N"
+    adapted = {name: each["stages"][-1]["adaptation_samples"] for name, each in algorithms.items()}
+    if max(adapted.values()) != min(adapted.values()):
+        yield f"stage {stages} has unequal real samples of a task ({_counts(adapted)})"
+    for name, each in algorithms.items():
+        for run, reason in each["diverged"].items():
+            yield f"{name} diverged in {run}, so its last good checkpoint is compared: {reason}"
+        if each["stages"][0]["mean"]["interval"] is None:
+            yield f"{name} has {len(each['seeds'])} of the {least_seeds} seeds that a 95% interval needs"
+
+
+def _counts(samples: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in samples.items())
+
+
 def _merged(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Rows of stages in a row that differ in nothing else, as of an algorithm that does not adapt, as one."""
-    for _, alike in itertools.groupby(rows, lambda row: {**row, "stage": None}):
-        first, *others = alike
+    """Consecutive rows that are equal except for their stage, as one row with a range of stages."""
+    for _, equal in itertools.groupby(rows, lambda row: {**row, "stage": None}):
+        first, *others = equal
         yield {**first, "stage": f"{first['stage']} to {others[-1]['stage']}" if others else first["stage"]}
 
 
-def _compared(name: str, found: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """A row for each stage of an algorithm."""
+def _stage_rows(name: str, aggregates: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """One table row per stage of an algorithm."""
     from onebody.runs.statistics import points, shown
 
-    samples = sum(found["training_samples"]) / len(found["training_samples"])
-    for stage in found["stages"]:
+    samples = sum(aggregates["training_samples"]) / len(aggregates["training_samples"])
+    for stage in aggregates["stages"]:
         yield {
             "algorithm": name,
-            "seeds": len(found["seeds"]),
+            "seeds": len(aggregates["seeds"]),
             "training_samples": f"{samples:,.0f}",
             "stage": stage["stage"],
             "samples_of_the_task": f"{stage['adaptation_samples']:,}",
@@ -166,14 +194,15 @@ def _compared(name: str, found: dict[str, Any]) -> Iterator[dict[str, Any]]:
         }
 
 
-def _improved(found: dict[str, Any]) -> dict[str, Any]:
+def _improvement_row(improvement: dict[str, Any]) -> dict[str, Any]:
+    """One table row for a pair of algorithms at one stage."""
     from onebody.runs.statistics import points, shown, verdict
 
     return {
-        "stage": found["stage"],
-        "algorithm": found["algorithm"],
-        "over": found["over"],
-        "P": shown(found, ".2f"),
-        "P_by_seed": points(found, ".2f"),
-        "better": verdict(found["interval"], found["algorithm"], found["over"]),
+        "stage": improvement["stage"],
+        "algorithm": improvement["algorithm"],
+        "over": improvement["over"],
+        "P": shown(improvement, ".2f"),
+        "P_by_seed": points(improvement, ".2f"),
+        "better": verdict(improvement["interval"], improvement["algorithm"], improvement["over"]),
     }

@@ -1,4 +1,4 @@
-"""Typed options from a command line, every mistake in one line that names the nearest option."""
+"""Parses a command line into a dataclass; a mistake is reported in one line that names the nearest option."""
 
 import contextlib
 import dataclasses
@@ -13,34 +13,35 @@ from onebody.core.errors import OnebodyError, did_you_mean
 
 T = TypeVar("T")
 Flag = tyro.conf.FlagCreatePairsOff[bool]
-"""an option that is off unless it is typed, and has no --no-… beside it, as a setting has that is True or False"""
+"""an option that is off unless it is given; unlike a boolean setting of --config, it has no --no-… form"""
 
 
 def parse(kind: type[T], command: str, arguments: Sequence[str]) -> T:
-    """A dataclass of this kind: fields without a default are positional, the others options, docstrings their help.
+    """Parse arguments into a dataclass of this kind: fields without a default are positional arguments, the others are
+    options, and the fields' docstrings are their help.
 
     Prints and exits for --help. Raises OnebodyError for an unknown option, or a missing or wrong value.
     """
     if {"--help", "-h"}.intersection(arguments):
-        arguments = ["--help"]  # tyro leaves out of its help what stands before
+        arguments = ["--help"]  # tyro omits from its help the options that are given before --help
     known = [*_names(kind), "--help"]
     for argument in arguments:
         option = argument.split("=")[0].replace("_", "-")
         if re.match("--?[A-Za-z]", option) and option not in known:
             raise OnebodyError(f"no option {option} of {command}{did_you_mean(option, known)}")
     settings = (tyro.conf.PositionalRequiredArgs,)
-    box = io.StringIO()
+    output = io.StringIO()
     try:
-        with contextlib.redirect_stderr(box):
+        with contextlib.redirect_stderr(output):
             return tyro.cli(kind, prog=f"onebody {command}", args=arguments, config=settings)
     except SystemExit as end:
         if end.code == 0:
             raise
-    raise OnebodyError(f"{_message(box.getvalue())}; see: onebody {command} --help")
+    raise OnebodyError(f"{_message(output.getvalue())}; see: onebody {command} --help")
 
 
 def _names(kind: Any, prefix: str = "--") -> Iterator[str]:
-    """All options of a dataclass as they are typed; those of a dataclass in it have its name and a dot before."""
+    """All options of a dataclass as they are typed; those of a nested dataclass begin with its name and a dot."""
     for field in dataclasses.fields(kind):
         value = getattr(kind, field.name, None)
         name = field.name.replace("_", "-")
@@ -52,9 +53,9 @@ def _names(kind: Any, prefix: str = "--") -> Iterator[str]:
                 yield f"{prefix}no-{name}"
 
 
-def _message(box: str) -> str:
-    """What tyro says in the box it draws: what stands between the title and the first rule."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
+def _message(output: str) -> str:
+    """The message in the box that tyro draws: the text between its title and its first rule."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", output)
     lines = "\n".join(line.strip("│| ") for line in plain.splitlines())
     parts = re.split(r"^(?:╭.*|╰.*|[─-]{3,})$", lines, flags=re.MULTILINE)
     return " ".join([*parts, plain][1].split()).rstrip(".")

@@ -1,4 +1,4 @@
-"""What the commands print on stdout."""
+"""Prints results on stdout, as JSON or as a table."""
 
 import json
 import math
@@ -8,12 +8,12 @@ from typing import Any
 
 
 def print_json(value: Any) -> None:
-    """A number that is not finite becomes null, for JSON has no other word for it."""
+    """Print one JSON value; a number that is not finite becomes null, because JSON cannot represent it."""
     print(json.dumps(json.loads(json.dumps(value), parse_constant=lambda _: None), ensure_ascii=False))
 
 
 def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
-    """A column for each key of the first row; nothing where there is none."""
+    """Print a table with a column per key of the first row; prints nothing if there are no rows."""
     if not rows:
         return
     from rich.console import Console
@@ -26,6 +26,7 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def cell(value: Any) -> str:
+    """A value as it is shown in a table: None and NaN as a dash, the elements of a list joined by commas."""
     if isinstance(value, list | tuple):
         return ", ".join(map(cell, value))
     if value is None or (isinstance(value, float) and math.isnan(value)):

@@ -1,4 +1,4 @@
-"""The one exception for what a user can mend, and the checks that raise it."""
+"""The exception for errors that a user can correct, and checks that raise it."""
 
 import difflib
 import math
@@ -7,9 +7,9 @@ from typing import Any
 
 
 class OnebodyError(Exception):
-    """Something the user can mend: one clear line that says what is wrong and what to do.
+    """An error that the user can correct: one line that says what is wrong and what to do.
 
-    The command line prints it and exits with code 2; nothing is written or lost.
+    The command line prints it and exits with code 2; nothing is lost or overwritten.
     """
 
 
@@ -18,7 +18,7 @@ class NotFinite(OnebodyError):
 
 
 class Stopped(Exception):
-    """A signal asked the training in the folder `run` to stop; everything up to its last whole iteration is saved."""
+    """A signal stopped the training in the folder `run`; everything up to its last complete iteration is saved."""
 
     def __init__(self, signum: int, run: Any):
         super().__init__(f"stopped; go on with: onebody resume {run}")
@@ -26,7 +26,7 @@ class Stopped(Exception):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`"; did you mean 'a' or 'b'?"` for the nearest known names, else the list of all of them."""
+    """`"; did you mean 'a' or 'b'?"` for the nearest known names, or a list of all names if none is near."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     if near:
@@ -35,7 +35,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def at_least(low: int, config: Any, *names: str) -> None:
-    """Check fields of a configuration; of tuples, each element.
+    """Check that fields of a configuration are at least `low`; in a tuple, each element.
 
     Raises:
         OnebodyError: one is below `low` or not finite.
@@ -45,7 +45,7 @@ def at_least(low: int, config: Any, *names: str) -> None:
 
 
 def at_most(high: int, config: Any, *names: str) -> None:
-    """Check fields of a configuration.
+    """Check that fields of a configuration are at most `high`.
 
     Raises:
         OnebodyError: one is above `high` or not finite.
@@ -55,7 +55,7 @@ def at_most(high: int, config: Any, *names: str) -> None:
 
 
 def positive(config: Any, *names: str) -> None:
-    """Check fields of a configuration.
+    """Check that fields of a configuration are above zero.
 
     Raises:
         OnebodyError: one is not a finite number above zero.
@@ -64,9 +64,9 @@ def positive(config: Any, *names: str) -> None:
         _check(config, name, lambda x: x > 0, "above 0")
 
 
-def _check(config: Any, name: str, holds: Any, words: str) -> None:
+def _check(config: Any, name: str, holds: Any, condition: str) -> None:
     value = getattr(config, name)
     for x in value if isinstance(value, tuple) else (value,):
         if not (math.isfinite(x) and holds(x)):
-            words = f"{words} and finite" if math.isinf(x) else words
-            raise OnebodyError(f"{type(config).__name__}: {name.replace('_', '-')} must be {words}, not {x}")
+            condition = f"{condition} and finite" if math.isinf(x) else condition
+            raise OnebodyError(f"{type(config).__name__}: {name.replace('_', '-')} must be {condition}, not {x}")

@@ -1,4 +1,4 @@
-"""The diagonal Gaussian: sample, log-density, divergence, entropy."""
+"""The diagonal Gaussian: samples, log-density, KL divergence and entropy."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ _HALF_LOG_2PI = 0.5 * jnp.log(2 * jnp.pi).item()
 
 
 def log_tanh_slope(x: Float[Array, "*axes feature"]) -> Float[Array, "*axes"]:
-    """Σ log(1 - tanh² x) without its cancellation: by how much tanh makes a density larger."""
+    """Σ log(1 - tanh² x) over the last axis, the log-determinant of tanh's Jacobian, computed without cancellation."""
     return (2 * (jnp.log(2.0) - x - softplus(-2 * x))).sum(-1)
 
 
@@ -22,24 +22,25 @@ class Gaussian(NamedTuple):
     log_std: Float[Array, "*features"]
 
     def sample(self, noise: Float[Array, "*axes feature"]) -> Float[Array, "*axes feature"]:
-        """`mean + std · noise`; standard normal noise samples, zero noise gives the mean."""
+        """`mean + std · noise`: a sample if the noise is standard normal, the mean if it is zero."""
         return self.mean + jnp.exp(self.log_std) * noise
 
     def log_prob(self, x: Float[Array, "*axes feature"]) -> Float[Array, "*axes"]:
+        """Log-density of x, summed over the last axis."""
         z = (x - self.mean) * jnp.exp(-self.log_std)
         return -(0.5 * z**2 + self.log_std + _HALF_LOG_2PI).sum(-1)
 
     def kl(self, other: "Gaussian") -> Float[Array, "*axes"]:
-        """KL(self ‖ other) in nats."""
+        """KL(self ‖ other) in nats, summed over the last axis."""
         variance, other_variance = jnp.exp(2 * self.log_std), jnp.exp(2 * other.log_std)
         ratio = (variance + (self.mean - other.mean) ** 2) / (2 * other_variance)
         return (other.log_std - self.log_std + ratio - 0.5).sum(-1)
 
     def limited_entropy(self, limit: float) -> Float[Array, "*axes"]:
-        """∫ -p log p over |x| ≤ limit, per dimension, summed.
+        """∫ -p log p over |x| ≤ limit per dimension, summed over the last axis.
 
-        It stops rewarding a wider Gaussian once its mass leaves the range of actions (SLBO, Appendix F). The released
-        code has another second part; this is the exact integral.
+        Unlike the entropy, it does not grow with the standard deviation once the mass leaves the range of actions
+        (SLBO, Appendix F). The released code has another second term; this is the exact integral.
         """
         scale = jnp.sqrt(2.0) * jnp.exp(self.log_std)
         low, high = (-limit - self.mean) / scale, (limit - self.mean) / scale
@@ -49,5 +50,5 @@ class Gaussian(NamedTuple):
 
 
 def standard(*shape: int) -> Gaussian:
-    """N(0, I)."""
+    """The standard normal distribution N(0, I) with mean and log-std of this shape."""
     return Gaussian(jnp.zeros(shape), jnp.zeros(shape))

@@ -1,4 +1,4 @@
-"""Networks and the running normaliser, as Equinox modules that work on any leading axes."""
+"""Networks and the running normaliser, as Equinox modules that accept any leading axes."""
 
 import itertools
 import math
@@ -18,7 +18,7 @@ Initializer = Callable[[Key, tuple[int, int]], Array]
 
 
 def normalized_columns(gain: float) -> Initializer:
-    """Gaussian weights, each output's column scaled to norm `gain` ("normc", Dhariwal et al. 2017)."""
+    """Gaussian weights with the column of each output scaled to norm `gain` ("normc", Dhariwal et al. 2017)."""
 
     def initialize(key: Key, shape: tuple[int, int]) -> Array:
         weight = random.normal(key, shape)
@@ -28,17 +28,17 @@ def normalized_columns(gain: float) -> Initializer:
 
 
 def truncated_normal(std: float) -> Initializer:
-    """Normal weights of standard deviation `std`, cut at two deviations."""
+    """Normal weights of standard deviation `std`, truncated at two standard deviations."""
     return lambda key, shape: std * random.truncated_normal(key, -2.0, 2.0, shape)
 
 
 def fan_in(gain: float) -> Initializer:
-    """Normal weights of standard deviation gain / √inputs, cut at two deviations (LeCun et al. 1998)."""
+    """Normal weights of standard deviation gain / √inputs, truncated at two of them (LeCun et al. 1998)."""
     return lambda key, shape: gain * random.truncated_normal(key, -2.0, 2.0, shape) / jnp.sqrt(shape[0])
 
 
 def uniform(limit: float | None = None) -> Initializer:
-    """Weights within ± `limit`, by default 1/√outputs (the released PEARL takes a layer's outputs for its inputs)."""
+    """Uniform weights within ± `limit`, by default 1/√outputs (as in the released PEARL, in place of 1/√inputs)."""
 
     def initialize(key: Key, shape: tuple[int, int]) -> Array:
         bound = shape[1] ** -0.5 if limit is None else limit
@@ -48,16 +48,17 @@ def uniform(limit: float | None = None) -> Initializer:
 
 
 def _mean(x: Array) -> Array:
+    """Mean over the last axis, which is kept."""
     return x @ jnp.full((x.shape[-1], 1), 1.0 / x.shape[-1])
 
 
 def _normed(activation: Callable[[Array], Array], pull: Callable[[Array, Array], Array]) -> Callable[[Array], Array]:
-    """An activation of the layer-normalised units (Ba et al. 2016, without gain and bias).
+    """The activation of layer-normalised units (Ba et al. 2016, without gain and bias).
 
-    Its derivative is written out, and means are products with a column, because XLA's own are slow on a CPU.
+    The derivative is explicit, and means are products with a column, because those of XLA are slow on a CPU.
 
     Args:
-        pull: gradients of its outputs, and its inputs -> gradients of its inputs.
+        pull: backward pass of the activation: (gradients of its outputs, its inputs) -> gradients of its inputs.
     """
 
     def forward(x: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -66,8 +67,8 @@ def _normed(activation: Callable[[Array], Array], pull: Callable[[Array, Array],
         y = centred * scale
         return activation(y), (y, scale)
 
-    def backward(seen: tuple[Array, Array], gradient: Array) -> tuple[Array]:
-        y, scale = seen
+    def backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array]:
+        y, scale = saved
         inner = pull(gradient, y)
         return (scale * (inner - _mean(inner) - y * _mean(inner * y)),)
 
@@ -90,13 +91,13 @@ normed_relu = _normed(jax.nn.relu, lambda gradient, y: jnp.where(y > 0, gradient
 
 
 class MLP(eqx.Module):
-    """A multi-layer perceptron: `x @ weight + bias` a layer, `activation` between them, none at the end."""
+    """A multi-layer perceptron: `x @ weight + bias` per layer, with `activation` between layers and none at the end."""
 
     weights: list[Float[Array, "in out"]]
     biases: list[Float[Array, " out"]]
     activation: Callable[[Array], Array] = eqx.field(static=True)
     half: bool = eqx.field(static=True)
-    """multiplies large batches in half precision (`core/half.py`)"""
+    """whether large batches are multiplied in half precision (`core/half.py`)"""
 
     def __init__(
         self,
@@ -106,13 +107,18 @@ class MLP(eqx.Module):
         initializers: Sequence[Initializer],
         half: bool = False,
     ):
-        """`sizes` counts the input, each hidden layer and the output; one initializer a layer; biases start at 0.
+        """Initialise the network; biases start at 0.
+
+        Args:
+            sizes: number of units of the input, of each hidden layer and of the output.
+            initializers: one per layer.
+            half: multiply large batches in half precision.
 
         Raises:
-            ValueError: half precision with an activation that looks at several units.
+            ValueError: half precision with an activation that is not elementwise.
         """
-        if half and activation not in precision.UNIT_BY_UNIT:
-            raise ValueError("half precision needs an activation of single units, such as jax.nn.relu")
+        if half and activation not in precision.ELEMENTWISE:
+            raise ValueError("half precision needs an elementwise activation, such as jax.nn.relu")
         keys = jax.random.split(key, len(sizes) - 1)
         shapes = list(itertools.pairwise(sizes))
         self.weights = [f(k, shape) for f, k, shape in zip(initializers, keys, shapes, strict=True)]
@@ -121,7 +127,7 @@ class MLP(eqx.Module):
         self.half = half
 
     def features(self, x: Float[Array, "*axes in"]) -> Float[Array, "*axes unit"]:
-        """The last hidden layer."""
+        """Activations of the last hidden layer."""
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
             x = self.activation(x @ weight + bias)
         return x
@@ -132,14 +138,14 @@ class MLP(eqx.Module):
         return self.features(x) @ self.weights[-1] + self.biases[-1]
 
 
-UNVARIED = 1e-6
-"""a feature whose standard deviation is no more than this, or than this times its mean, counts as constant"""
+CONSTANT = 1e-6
+"""a feature counts as constant if its standard deviation is at most this, or this times its mean"""
 
 
 class Normalizer(eqx.Module):
-    """Running mean and standard deviation per feature; never trained by gradients (see `trainable`).
+    """Running mean and standard deviation per feature; not trained by gradients (see `trainable`).
 
-    A constant feature is normalised to 0, so that whatever reads it ignores it until the data show that it varies.
+    A constant feature is normalised to 0, so that networks ignore it until it varies in the data.
     """
 
     count: Float[Array, ""]
@@ -157,56 +163,56 @@ class Normalizer(eqx.Module):
 
     @property
     def varied(self) -> Bool[Array, "*axes feature"]:
-        """Whether each feature has varied; float32 resolves no smaller deviations. Before any data: yes."""
-        return self.std > UNVARIED * jnp.maximum(1.0, jnp.abs(self.mean))
+        """Whether each feature has varied, as far as float32 can resolve it; true before any data."""
+        return self.std > CONSTANT * jnp.maximum(1.0, jnp.abs(self.mean))
 
     @property
     def scale(self) -> Float[Array, "*axes feature"]:
-        """Standard deviations to divide by; infinite for a constant feature."""
+        """Standard deviations for division; infinite for a constant feature."""
         return jnp.where(self.varied, self.std, jnp.inf)
 
     @property
     def spread(self) -> Float[Array, "*axes feature"]:
-        """Standard deviations to multiply with; 0 for a constant feature."""
+        """Standard deviations for multiplication; 0 for a constant feature."""
         return jnp.where(self.varied, self.std, 0.0)
 
     def update(self, x: Float[Array, "*axes feature"]) -> "Normalizer":
-        """Merge all rows of `x` into the statistics (Chan, Golub, LeVeque 1983); std is at least UNVARIED."""
+        """Merge all rows of `x` into the statistics (Chan, Golub, LeVeque 1983); std is at least CONSTANT."""
         x = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
         n, mean, variance = x.shape[0], x.mean(0), x.var(0)
         total, difference = self.count + n, mean - self.mean
         merged = self.count * self.spread**2 + n * variance + difference**2 * self.count * n / total
-        new = (total, self.mean + difference * n / total, jnp.maximum(jnp.sqrt(merged / total), UNVARIED))
-        return eqx.tree_at(lambda s: (s.count, s.mean, s.std), self, new)
+        statistics = (total, self.mean + difference * n / total, jnp.maximum(jnp.sqrt(merged / total), CONSTANT))
+        return eqx.tree_at(lambda s: (s.count, s.mean, s.std), self, statistics)
 
 
-UNKNOWN = 10.0
-"""a feature whose standard deviation grows more than so many times hardly varied before, and begins anew"""
+MAX_GROWTH = 10.0
+"""growth of a feature's standard deviation above which its old statistics count as unknown and its weights become 0"""
 
 
 def renormalized(module: Any, new: Normalizer, net: Callable[[Any], MLP] = lambda module: module.net) -> Any:
-    """A module with a network behind its normaliser `observation`, given other statistics: the same function.
+    """Replace the statistics of a module's normaliser `observation` without changing the function that it computes.
 
-    The first layer takes up the change; without that, new data would change what has been learned from old ones. At the
-    first statistics there is nothing to keep, and the network stays as it is. A feature that was constant was ignored,
-    so its weights become 0, from where they are trained once it varies. Leading axes are kept.
+    The first layer compensates for the change, so that new data do not change what has been learned. With the first
+    statistics there is nothing to preserve, and the network stays as it is. A feature that was constant was ignored, so
+    its weights become 0 and are trained once it varies. Leading axes are kept.
 
     Args:
-        net: the network in the module. Its inputs are the normalised observation and whatever follows that.
+        net: returns the network in the module, whose inputs are the normalised observation and possibly more features.
     """
     old, weight, bias = module.observation, net(module).weights[0], net(module).biases[0]
     size = new.mean.shape[-1]
-    known = (old.count[..., None] > 0) & old.varied & (new.std < UNKNOWN * old.std)
+    known = (old.count[..., None] > 0) & old.varied & (new.std < MAX_GROWTH * old.std)
     scale = jnp.where(known, new.std / old.std, old.varied)
     shift = jnp.where(known, (new.mean - old.mean) / old.std, 0.0)
-    seen = weight[..., :size, :]
-    weight = weight.at[..., :size, :].set(seen * scale[..., None])
+    of_observation = weight[..., :size, :]
+    weight = weight.at[..., :size, :].set(of_observation * scale[..., None])
     where = lambda m: (net(m).weights[0], net(m).biases[0], m.observation)  # noqa: E731
-    return eqx.tree_at(where, module, (weight, bias + (shift[..., None, :] @ seen)[..., 0, :], new))
+    return eqx.tree_at(where, module, (weight, bias + (shift[..., None, :] @ of_observation)[..., 0, :], new))
 
 
 def trainable(module: Any) -> Any:
-    """A filter for `eqx.partition`: the float arrays of a module that gradients may change, so no normalizer."""
+    """A filter for `eqx.partition` that selects the float arrays of a module, except those of normalizers."""
 
     def keep(node: Any) -> Any:
         return jax.tree.map(lambda _: False, node) if isinstance(node, Normalizer) else eqx.is_inexact_array(node)

@@ -1,4 +1,4 @@
-"""Random arrays of any shape: the same numbers as `jax.random` gives, drawn along one axis and reshaped.
+"""Random arrays of any shape: the same numbers as those of `jax.random`, sampled along one axis and reshaped.
 
 On a CPU, `jax.random` compiles slowly and runs several times slower for shapes whose last axis is short.
 """
@@ -18,18 +18,18 @@ def normal(key: Key, shape: tuple[int, ...] = ()) -> Float[Array, "..."]:
 
 
 def truncated_normal(key: Key, low: float, high: float, shape: tuple[int, ...]) -> Float[Array, "..."]:
-    """Standard normal numbers, given that they lie between `low` and `high`."""
+    """Standard normal numbers truncated to the range from `low` to `high`."""
     return jax.random.truncated_normal(key, low, high, (math.prod(shape),)).reshape(shape)
 
 
 def uniform(
     key: Key, shape: tuple[int, ...], low: float | Array = 0.0, high: float | Array = 1.0
 ) -> Float[Array, "..."]:
-    """Uniform numbers from `low` to below `high`, each a number or an array that broadcasts to the shape."""
+    """Uniform numbers in [low, high); both bounds are numbers or arrays that broadcast to the shape."""
     low, high = (jnp.broadcast_to(x, shape).ravel() for x in (low, high))
     return jax.random.uniform(key, low.shape, minval=low, maxval=high).reshape(shape)
 
 
 def randint(key: Key, shape: tuple[int, ...], low: int | Array, high: int | Array) -> Int[Array, "..."]:
-    """Uniform integers from `low` to below `high`."""
+    """Uniform integers in [low, high)."""
     return jax.random.randint(key, (math.prod(shape),), low, high).reshape(shape)

@@ -16,8 +16,11 @@ def gae(
 ) -> Float[Array, "time episode"]:
     """Generalised advantage estimates (Schulman et al. 2016, Eq. 16) of `[time, episode]` transitions.
 
-    `value` and `next_value` are V(observation) and V(next_observation). A termination stops the bootstrap; any end
-    of an episode cuts the trace.
+    Args:
+        value: V(observation).
+        next_value: V(next_observation); not used where the transition terminates.
+        discount: discount factor γ.
+        trace: λ; the end of an episode, for either reason, stops the sum.
     """
     delta = transitions.reward + discount * jnp.where(transitions.terminated, 0.0, next_value) - value
 
@@ -33,7 +36,7 @@ def gae(
 def first_episode_return(
     reward: Float[Array, "task time episode"], done: Bool[Array, "task time episode"]
 ) -> Float[Array, "task episode"]:
-    """Undiscounted return of the first episode in each slot, up to and including its end."""
+    """Undiscounted return of the first episode in each slot, including its last step."""
     ended_before = jnp.cumsum(done, axis=1) - done > 0
     return jnp.where(ended_before, 0.0, reward).sum(axis=1)
 
@@ -43,9 +46,9 @@ def return_so_far(
 ) -> Float[Array, "time episode"]:
     """Σ γ^(t - k) r_k over the steps k ≤ t of each step's episode."""
 
-    def step(before: Array, row: tuple[Array, Array]) -> tuple[Array, Array]:
+    def step(carry: Array, row: tuple[Array, Array]) -> tuple[Array, Array]:
         reward, done = row
-        now = discount * before + reward
-        return jnp.where(done, 0.0, now), now
+        current = discount * carry + reward
+        return jnp.where(done, 0.0, current), current
 
     return jax.lax.scan(step, jnp.zeros_like(reward[0]), (reward, done))[1]

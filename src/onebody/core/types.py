@@ -1,6 +1,6 @@
-"""Array names and the one record of experience, shared by every room.
+"""Array types and the record of experience that all packages share.
 
-Axis order everywhere is `[task, time, episode, feature]`, as far as the axes occur.
+Axes are always in the order `[task, time, episode, feature]`; some may be absent.
 """
 
 from typing import NamedTuple
@@ -12,15 +12,15 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 Key = PRNGKeyArray
 Keys = jaxtyping.Key[Array, " task"]
-"""one key a task"""
+"""one key per task"""
 
 
 class Transitions(NamedTuple):
-    """Steps taken in a world, with any leading axes; `[task, time, episode]` when they come from a rollout.
+    """Environment steps in a world, with any leading axes; `[task, time, episode]` from a rollout.
 
-    `action` is what the policy asked for; a world acts with it clipped to [-1, 1].
-    `terminated` ends an episode because the task says so, `truncated` because the horizon is reached (or the
-    rollout ends there); only `terminated` stops a bootstrap. The row after an end begins a new episode.
+    `action` is the output of the policy; a world clips it to [-1, 1]. `terminated` means that the terminal function of
+    the family ended the episode, `truncated` that its horizon or the rollout ended; only `terminated` stops a
+    bootstrap. The row after the end of an episode is the first of a new one.
     """
 
     observation: Float[Array, "*axes observation"]
@@ -32,10 +32,10 @@ class Transitions(NamedTuple):
 
     @property
     def done(self) -> Bool[Array, "*axes"]:
-        """Where an episode ends, for either reason."""
+        """Whether an episode ends, by termination or truncation."""
         return self.terminated | self.truncated
 
     @property
     def by_time(self) -> "Transitions":
-        """Transitions `[task, time, episode]` as `[time, task · episode]`."""
+        """Transitions `[task, time, episode]` reshaped to `[time, task · episode]`."""
         return jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0).reshape(x.shape[1], -1, *x.shape[3:]), self)

@@ -1,4 +1,4 @@
-"""What a page draws: data in; SVG in the page's own colours, or PNG and CSV files, out."""
+"""Charts from data: as SVG in the colours of the page, or as PNG and CSV files."""
 
 import csv
 import html
@@ -20,23 +20,23 @@ from onebody.reports.page import paragraph
 
 
 class Palette(NamedTuple):
-    """Colours of text, of what is behind the data, and of lines."""
+    """Colours of text (ink), of the grid, and of the lines."""
 
     ink: str
     grid: str
     lines: tuple[str, ...]
 
 
-STEP, PACE = "step", 0.4
-"""what marks the parts of a drawing that appear one after the other, and the seconds between two of them"""
-STAND_INS = Palette("#010101", "#020202", ("#030303", "#040404", "#050505", "#060606"))
-"""for the page's own colours, which follow light and dark"""
-ON_PAPER = Palette("#1c2430", "#e2e6eb", ("#1f6fb5", "#c2571a", "#2a8a5c", "#8a4fa8"))
+STEP, STEP_SECONDS = "step", 0.4
+"""SVG id prefix of the elements that an animation shows one after the other, and the time (s) between two of them"""
+PLACEHOLDERS = Palette("#010101", "#020202", ("#030303", "#040404", "#050505", "#060606"))
+"""colours that are replaced by the page's own, which depend on its light or dark theme"""
+PRINT_COLORS = Palette("#1c2430", "#e2e6eb", ("#1f6fb5", "#c2571a", "#2a8a5c", "#8a4fa8"))
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a chart; `low` and `high` bound the band around it, where there is one."""
+    """One line of a chart; `low` and `high` bound the band around it, if it has one."""
 
     label: str
     x: Sequence[float]
@@ -47,9 +47,9 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """Lines over a common axis; values that are not finite are gaps.
+    """Lines over a common x axis; values that are not finite are gaps.
 
-    Lines of the same label have one colour and one entry in the legend.
+    Lines with the same label have the same colour and one entry in the legend.
     """
 
     title: str
@@ -57,9 +57,9 @@ class Chart:
     x: str
     y: str
     log_x: bool = False
-    """a logarithmic axis, where x spans a power of ten"""
+    """a logarithmic x axis, if x spans at least one power of ten"""
     goal: tuple[float, float] | None = None
-    """a place that is marked; x and y then have one scale"""
+    """a point to mark with a star; x and y then have the same scale"""
 
     def is_empty(self) -> bool:
         return not any(math.isfinite(y) for line in self.lines for y in line.y)
@@ -67,10 +67,10 @@ class Chart:
     def draw(self, figure: Figure, colors: Palette) -> None:
         axes = figure.add_subplot()
         lines = [line for line in self.lines if any(map(math.isfinite, line.y))]
-        given = dict(zip(dict.fromkeys(line.label for line in lines), colors.lines * len(lines), strict=False))
+        color_of = dict(zip(dict.fromkeys(line.label for line in lines), colors.lines * len(lines), strict=False))
         drawn: set[str] = set()
         for line in lines:
-            color, marker = given[line.label], "o" if len(line.x) < 30 else None
+            color, marker = color_of[line.label], "o" if len(line.x) < 30 else None
             label = None if line.label in drawn else line.label
             drawn.add(line.label)
             axes.plot(line.x, line.y, color=color, label=label, linewidth=1.8, marker=marker, markersize=4)
@@ -81,21 +81,21 @@ class Chart:
             axes.set_aspect("equal", "datalim")
         _frame(axes, self.x, self.y)
         axes.grid(axis="y", color=colors.grid, linewidth=0.8)
-        places = [x for line in lines for x in line.x]
-        if self.log_x and max(places) >= 10 * min(places) > 0:
+        values = [x for line in lines for x in line.x]
+        if self.log_x and max(values) >= 10 * min(values) > 0:
             axes.set_xscale("log")
-            wide = max(places) >= 1000 * min(places)
+            wide = max(values) >= 1000 * min(values)
             axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0)))
             axes.xaxis.set_minor_formatter(NullFormatter())
-        if max(places) >= 1000:
+        if max(values) >= 1000:
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-        if len(given) > 1:
+        if len(color_of) > 1:
             figure.legend(
                 loc="outside upper left", ncols=4, frameon=False, borderpad=0.2, handlelength=1, columnspacing=1.3
             )
 
     def rows(self) -> Iterator[Sequence[Any]]:
-        """The data, with a header."""
+        """The data as rows of a CSV file, with a header."""
         yield "line", self.x, self.y, "low", "high"
         if self.goal:
             yield "goal", *self.goal, "", ""
@@ -106,7 +106,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class HeatMap:
-    """Values at points of a plane, and between them by triangles unless it is told not to."""
+    """Values at points of a plane, interpolated between them over triangles unless `interpolate` is False."""
 
     title: str
     points: Sequence[tuple[float, float]]
@@ -115,16 +115,16 @@ class HeatMap:
     y: str
     label: str
     limits: tuple[float, float]
-    """values at the two ends of the colours"""
-    between: bool = True
+    """values at the two ends of the colour map"""
+    interpolate: bool = True
     extent: tuple[float, float, float, float] | None = None
-    """least and largest x and y of the axes; by default those of the points"""
+    """limits of the axes (least x, largest x, least y, largest y); by default those of the points"""
     box: tuple[tuple[float, float], tuple[float, float]] | None = None
-    """lowest and highest corner of a part that is framed"""
+    """lower and upper corner of a box to outline"""
     cyclic: bool = False
-    """whether the lowest value is next to the highest, as of angles"""
+    """whether the lowest value is next to the highest, as for angles"""
     visited: Sequence[tuple[float, float]] = ()
-    """points that are numbered and joined, in order; on a page one appears after the other"""
+    """points to number and connect in order; on a page, an animation shows them one after the other"""
 
     def is_empty(self) -> bool:
         return not self.points
@@ -135,7 +135,7 @@ class HeatMap:
         colormap = "twilight" if self.cyclic else "viridis"
         style: dict[str, Any] = {"vmin": self.limits[0], "vmax": self.limits[1], "cmap": colormap}
         if (
-            self.between and np.linalg.matrix_rank(np.subtract(self.points, self.points[0])) == 2
+            self.interpolate and np.linalg.matrix_rank(np.subtract(self.points, self.points[0])) == 2
         ):  # or there is no triangle
             axes.tricontourf(x, y, self.values, levels=12, **style)
         dots = axes.scatter(x, y, c=self.values, s=26, edgecolors=colors.ink, linewidths=0.6, **style)
@@ -144,12 +144,12 @@ class HeatMap:
             frame = [left, right, right, left, left], [low, low, high, high, low]
             axes.plot(*frame, color=colors.ink, linewidth=1.0, linestyle="--")
         if self.visited:
-            before, n = self.visited[0], len(self.visited)
-            for i, here in enumerate(self.visited, start=1):
-                way = zip(before, here, strict=True)
-                axes.plot(*way, color=colors.ink, linewidth=0.8, marker=".", markersize=3, gid=f"{STEP}-{i}-{n}")
-                axes.annotate(str(i), here, (2, 2), textcoords="offset points", fontsize=7, gid=f"{STEP}-{i}-{n}")
-                before = here
+            previous, n = self.visited[0], len(self.visited)
+            for i, point in enumerate(self.visited, start=1):
+                segment = zip(previous, point, strict=True)
+                axes.plot(*segment, color=colors.ink, linewidth=0.8, marker=".", markersize=3, gid=f"{STEP}-{i}-{n}")
+                axes.annotate(str(i), point, (2, 2), textcoords="offset points", fontsize=7, gid=f"{STEP}-{i}-{n}")
+                previous = point
         if self.extent:
             axes.axis(self.extent)
         _frame(axes, self.x, self.y)
@@ -157,14 +157,14 @@ class HeatMap:
         bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
 
     def rows(self) -> Iterator[Sequence[Any]]:
-        """The data, with a header."""
+        """The data as rows of a CSV file, with a header."""
         yield self.x, self.y, self.label, *(["visited"] if self.visited else [])
         yield from ((*point, value) for point, value in zip(self.points, self.values, strict=True))
         yield from ((*point, "", i) for i, point in enumerate(self.visited, start=1))
 
 
 Captioned = tuple[Chart | HeatMap, str]
-"""a drawing and its caption"""
+"""a chart and its caption"""
 
 
 def _frame(axes: Axes, x: str, y: str) -> None:
@@ -175,41 +175,41 @@ def _frame(axes: Axes, x: str, y: str) -> None:
 
 
 def svg(drawing: Chart | HeatMap) -> str:
-    """A piece of HTML; a note where there is no value."""
+    """The chart as a piece of HTML; a note if it has no values."""
     if drawing.is_empty():
         return paragraph(f"{drawing.title}: nothing recorded yet.", "note")
     file = io.StringIO()
-    _save(drawing, file, STAND_INS, "svg")
+    _save(drawing, file, PLACEHOLDERS, "svg")
     return _inline(file.getvalue(), drawing.title)
 
 
 def save(drawing: Chart | HeatMap, path: Path) -> None:
-    """Write `path.csv`, and `path.png` where there is a value."""
+    """Write `path.csv`, and `path.png` if the chart has values."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_suffix(".csv").open("w", newline="") as file:
         csv.writer(file).writerows(drawing.rows())
     if not drawing.is_empty():
-        _save(drawing, path.with_suffix(".png"), ON_PAPER, "png")
+        _save(drawing, path.with_suffix(".png"), PRINT_COLORS, "png")
 
 
 def learning_curve(rows: Sequence[Mapping[str, Any]]) -> Chart:
-    """Real and imagined return a training iteration against real samples; `rows` of `metrics.jsonl`."""
+    """Real and imagined return per training iteration against real samples; `rows` of `metrics.jsonl`."""
     samples = _column(rows, "real/samples")
     lines = [
         Line("real", samples, _column(rows, "real/return")),
         Line("imagined", samples, _column(rows, "imagined/return")),
     ]
-    return Chart("Return of training", lines, "real samples", "return an episode")
+    return Chart("Return of training", lines, "real samples", "return per episode")
 
 
 def model_error(rows: Sequence[Mapping[str, Any]]) -> Chart:
-    """The model's error on samples it has not been fitted to, against real samples; `rows` of `metrics.jsonl`."""
+    """Validation error of the model against real samples; `rows` of `metrics.jsonl`."""
     line = Line("model", _column(rows, "real/samples"), _column(rows, "model/validation_error"))
     return Chart("Error of the model", [line], "real samples", "validation error")
 
 
 def _column(rows: Sequence[Mapping[str, Any]], name: str) -> list[float]:
-    """NaN where a row has no such number."""
+    """One metric of all rows; NaN where a row does not have it."""
     values = (row.get(name) for row in rows)
     return [math.nan if value is None else float(value) for value in values]
 
@@ -234,22 +234,22 @@ def _save(drawing: Chart | HeatMap, file: Any, colors: Palette, kind: str) -> No
 
 
 def _inline(text: str, title: str) -> str:
-    """Matplotlib's SVG as a piece of HTML: no prologue, names or addresses; the page's colours and font."""
+    """Matplotlib's SVG as a piece of HTML: without prologue, ids and URLs, in the colours and font of the page."""
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    text = text.replace("xlink:href", "href").replace(f"stroke: {STAND_INS.grid}", "stroke: var(--grid)")
-    text = re.sub(rf'<g id="{STEP}-(\d+)-(\d+)">', lambda found: "<g>" + _appearing(*map(int, found.groups())), text)
+    text = text.replace("xlink:href", "href").replace(f"stroke: {PLACEHOLDERS.grid}", "stroke: var(--grid)")
+    text = re.sub(rf'<g id="{STEP}-(\d+)-(\d+)">', lambda match: "<g>" + _animation(*map(int, match.groups())), text)
     text = re.sub(r'<g id="[^"]*"', "<g", text)
     for color, name in (
-        (STAND_INS.ink, "var(--muted)"),
-        *((c, f"var(--line-{i})") for i, c in enumerate(STAND_INS.lines)),
+        (PLACEHOLDERS.ink, "var(--muted)"),
+        *((c, f"var(--line-{i})") for i, c in enumerate(PLACEHOLDERS.lines)),
     ):
         text = text.replace(color, name)
     view = re.search(r'viewBox="[^"]*"', text)
-    assert view is not None, "matplotlib gives each SVG its view box"
+    assert view is not None, "matplotlib gives each SVG a view box"
     return f'<svg role="img" aria-label="{html.escape(title)}" {view[0]}>' + text[text.index(">") + 1 :].strip()
 
 
-def _appearing(i: int, n: int) -> str:
-    """The i-th of n steps is seen once its time has come, again and again."""
-    times = f'keyTimes="0;{i / (n + 1):.4f}" dur="{PACE * (n + 1):g}s"'
+def _animation(i: int, n: int) -> str:
+    """Animation that shows the i-th of n steps from its time on, and repeats."""
+    times = f'keyTimes="0;{i / (n + 1):.4f}" dur="{STEP_SECONDS * (n + 1):g}s"'
     return f'<animate attributeName="opacity" values="0;1" {times} calcMode="discrete" repeatCount="indefinite"/>'

@@ -1,4 +1,4 @@
-"""The page of `onebody report`: what several runs of one family reach, with how many samples, and how surely."""
+"""The page of `onebody report`: returns of several runs of one family against samples, with intervals."""
 
 import csv
 import json
@@ -19,46 +19,46 @@ from onebody.tasks.space import Arc, Box, TaskSpace
 
 
 def write(runs: Sequence[Path], path: Path) -> Path:
-    """One HTML file that needs nothing else, from runs that were tested (`onebody evaluate`, `onebody compare`).
+    """Write one self-contained HTML file on runs that were tested (`onebody evaluate`, `onebody compare`).
 
-    Beside it: every return that it is made of as CSV, a line an episode; each figure as PNG and CSV, in a folder of the
-    page's name.
+    Also writes all returns as CSV, one line per episode, next to the page, and each figure as PNG and CSV in a folder
+    with the name of the page.
 
     Raises:
         OnebodyError: as `compare.summary`.
     """
-    found = compare.summary(runs)
-    names = list(found["algorithms"])
+    summary = compare.summary(runs)
+    names = list(summary["algorithms"])
     tests = [json.loads((run / "evaluation.json").read_text()) for run in runs]
-    known = {name: each["task_is_known"] for name, each in found["algorithms"].items()}
+    known = {name: each["task_is_known"] for name, each in summary["algorithms"].items()}
     kinds = [
         f"{', '.join(name for name in names if known[name] is kind)}: {told(kind)}."
         for kind in (True, False)
         if kind in known.values()
     ]
-    lead = f"Mean returns of deterministic policies on {found['tested']}, the same for all. {' '.join(kinds)}"
+    lead = f"Mean returns of deterministic policies on {summary['tested']}, the same for all. {' '.join(kinds)}"
     family = folder.family_of(folder.read_config(runs[0]))
     labels = family.describe()["task"]
-    curves = [_adaptation(found), *_in_training(runs), _training(runs)]
-    by_task = list(_by_task(labels, tests, runs, found["best"], family.space))
-    believed = list(hypotheses.drawings(labels, tests))
+    curves = [_adaptation(summary), *_in_training(runs), _training(runs)]
+    by_task = list(_by_task(labels, tests, runs, summary["best"], family.space))
+    beliefs = list(hypotheses.drawings(labels, tests))
     sections = [
-        Section("Adaptation", _figures(curves) + _failures(found)),
-        Section("In numbers", _numbers(found)),
-        *([Section("Which is better", _improvement(found) + _gaps(found))] if len(names) > 1 else []),
+        Section("Adaptation", _figures(curves) + _notes(summary)),
+        Section("In numbers", _numbers(summary)),
+        *([Section("Which is better", _improvement(summary) + _gaps(summary))] if len(names) > 1 else []),
         *([Section("By task", _figures(by_task))] if by_task else []),
-        *([Section("What was believed of the task", _figures(believed))] if believed else []),
-        Section("What was run", _provenance(runs)),
+        *([Section("Beliefs about the task", _figures(beliefs))] if beliefs else []),
+        Section("Commands and versions", _provenance(runs)),
     ]
-    written = page.write(path, f"{found['family']}: {', '.join(names)}", lead, sections)
+    written = page.write(path, f"{summary['family']}: {', '.join(names)}", lead, sections)
     _write_returns(tests, path.with_suffix(".csv"))
-    for drawing, _ in [*curves, *by_task, *believed]:
+    for drawing, _ in [*curves, *by_task, *beliefs]:
         charts.save(drawing, path.with_suffix("") / drawing.title.lower().replace(",", "").replace(" ", "-"))
     return written
 
 
-def _figures(drawn: Sequence[Captioned]) -> str:
-    return page.figures(*((charts.svg(drawing), caption) for drawing, caption in drawn))
+def _figures(drawings: Sequence[Captioned]) -> str:
+    return page.figures(*((charts.svg(drawing), caption) for drawing, caption in drawings))
 
 
 def _write_returns(tests: Sequence[dict[str, Any]], path: Path) -> None:
@@ -71,17 +71,17 @@ def _write_returns(tests: Sequence[dict[str, Any]], path: Path) -> None:
             run = test["algorithm"], test["seed"], test["training_samples"]
             for stage in test["stages"]:
                 for task, returns in zip(stage["tasks"], stage["returns"], strict=True):
-                    place = *run, stage["stage"], stage["adaptation_samples"], " ".join(f"{x:g}" for x in task)
-                    rows.writerows([*place, i, value] for i, value in enumerate(returns))
+                    setting = *run, stage["stage"], stage["adaptation_samples"], " ".join(f"{x:g}" for x in task)
+                    rows.writerows([*setting, i, value] for i, value in enumerate(returns))
 
 
-def _adaptation(found: dict[str, Any]) -> Captioned:
+def _adaptation(summary: dict[str, Any]) -> Captioned:
     """Return against real samples of the new task; stage 0 has none."""
     lines, kinds = [], []
-    for name, each in found["algorithms"].items():
+    for name, each in summary["algorithms"].items():
         stages, estimates = each["stages"], [stage["mean"] for stage in each["stages"]]
         kinds.append("95% interval" if estimates[0]["interval"] else "range")
-        low, high = map(list, zip(*(one["interval"] or one["range"] for one in estimates), strict=True))
+        low, high = map(list, zip(*(each["interval"] or each["range"] for each in estimates), strict=True))
         samples = [float(stage["adaptation_samples"]) for stage in stages]
         lines.append(Line(name, samples, [estimate["value"] for estimate in estimates], low, high))
     y = f"mean return, {' or '.join(dict.fromkeys(kinds))}"
@@ -91,21 +91,21 @@ def _adaptation(found: dict[str, Any]) -> Captioned:
 
 
 def _in_training(runs: Sequence[Path]) -> Iterator[Captioned]:
-    """Zero-shot return against real samples of training, a line a run that was tested meanwhile (--evaluate-every)."""
-    lines, where = [], ""
+    """Zero-shot return against real samples of training, one line per run evaluated in training (--evaluate-every)."""
+    lines, tasks = [], ""
     for run in runs:
         tests = [json.loads(path.read_text()) for path in sorted((run / "evaluations").glob("*.json"))]
         if tests := [test for test in tests if test["training_samples"]]:
             samples = [float(test["training_samples"]) for test in tests]
-            where = tested(tests[0], folder.family_of(folder.read_config(run)))
+            tasks = tested(tests[0], folder.family_of(folder.read_config(run)))
             lines.append(Line(tests[0]["algorithm"], samples, [test["stages"][0]["mean"] for test in tests]))
     if lines:
         chart = Chart("Zero-shot return", lines, "real samples of training", "mean return", log_x=True)
-        yield chart, f"Return on {where} at stage 0, a line a training."
+        yield chart, f"Return on {tasks} at stage 0; one line per training run."
 
 
 def _training(runs: Sequence[Path]) -> Captioned:
-    """Return of training against real samples, a line a run, of at most forty points that average what is between."""
+    """Return in training against real samples, one line per run of at most forty points, averaged over iterations."""
     lines = []
     for run in runs:
         record, rows = folder.read_config(run), log.read(run)
@@ -113,23 +113,24 @@ def _training(runs: Sequence[Path]) -> Captioned:
         samples = [float(rows[part[-1]]["real/samples"]) for part in parts]
         returns = [float(np.mean([rows[i].get("real/return", math.nan) for i in part])) for part in parts]
         lines.append(Line(record["algorithm"], samples, returns))
-    chart = Chart("Return in training", lines, "real samples of training", "return an episode", log_x=True)
-    return chart, "Return of the episodes of training, with exploration, a line a training."
+    chart = Chart("Return in training", lines, "real samples of training", "return per episode", log_x=True)
+    return chart, "Return of the training episodes, with exploration noise; one line per training run."
 
 
-def _failures(found: dict[str, Any]) -> str:
+def _notes(summary: dict[str, Any]) -> str:
+    """Notes on runs that diverged and on algorithms with too few seeds."""
     notes = [
-        f"{name} diverged in {run}; its last good checkpoint stays in the comparison: {why}"
-        for name, each in found["algorithms"].items()
-        for run, why in each["diverged"].items()
+        f"{name} diverged in {run}; its last good checkpoint is compared: {reason}"
+        for name, each in summary["algorithms"].items()
+        for run, reason in each["diverged"].items()
     ]
-    for name, each in found["algorithms"].items():
+    for name, each in summary["algorithms"].items():
         if each["stages"][0]["mean"]["interval"] is None:
             notes.append(f"{name}: {len(each['seeds'])} of the {FEWEST} seeds that a 95% interval needs.")
     return "".join(page.paragraph(note, "note") for note in notes)
 
 
-def _numbers(found: dict[str, Any]) -> str:
+def _numbers(summary: dict[str, Any]) -> str:
     header = [
         "algorithm, stage",
         "seeds",
@@ -151,17 +152,17 @@ def _numbers(found: dict[str, Any]) -> str:
             points(stage["mean"], ".1f"),
             *(shown(stage[key], ".1f") for key in ("iqm", "worst", "cvar10")),
         ]
-        for name, each in found["algorithms"].items()
+        for name, each in summary["algorithms"].items()
         for stage in each["stages"]
     ]
     note = (
-        "In parentheses: 95% intervals over seeds (Student's t), or the range of fewer seeds; all are of these tasks. "
-        "IQM, worst and worst 10% are of the tasks of a training, and then averaged over trainings."
+        f"In parentheses: 95% intervals over seeds (Student's t), or the range of fewer than {FEWEST} seeds. "
+        "IQM, worst and worst 10% are computed over the tasks of each training run, then averaged over the runs."
     )
     return page.table(header, rows) + page.paragraph(note, "note")
 
 
-def _improvement(found: dict[str, Any]) -> str:
+def _improvement(summary: dict[str, Any]) -> str:
     rows = [
         [
             f"{row['algorithm']} over {row['over']}",
@@ -170,23 +171,23 @@ def _improvement(found: dict[str, Any]) -> str:
             points(row, ".2f"),
             verdict(row["interval"], row["algorithm"], row["over"]),
         ]
-        for row in found["improvement"]
+        for row in summary["improvement"]
     ]
     note = (
-        "How probably a training of one has a higher return on a task than a training of the other: the share of tasks "
-        "won, ties counted half, mean over pairs of trainings with the same seed. One is better where the 95% interval "
-        "excludes one half. Stages are compared by their number, whatever samples of the task each has had."
+        "Probability that a run of the first algorithm has a higher return on a task than a run of the second: the "
+        "share of such tasks, ties counted half, averaged over pairs of runs with the same seed. One is called better "
+        "if the 95% interval excludes one half. Stages of equal number are compared, even if their real samples differ."
     )
     return page.table(["", "stage", "probability", "by seed", "better"], rows) + page.paragraph(note, "note")
 
 
-def _gaps(found: dict[str, Any]) -> str:
+def _gaps(summary: dict[str, Any]) -> str:
     rows = [
         [f"{name}, {stage['stage']}", *(shown(stage["gap"][key], ".1f") for key in ("mean", "worst", "cvar10"))]
-        for name, each in found["algorithms"].items()
+        for name, each in summary["algorithms"].items()
         for stage in each["stages"]
     ]
-    note = "Gap: how far below the highest return that any training here reached on the task, at any stage."
+    note = "Gap: how far the return is below the highest that any of these runs reached on the task, at any stage."
     return page.table(["algorithm, stage", "mean gap", "worst", "worst 10%"], rows) + page.paragraph(note, "note")
 
 
@@ -197,10 +198,10 @@ def _by_task(
     best: Sequence[float],
     space: TaskSpace | None = None,
 ) -> Iterator[Captioned]:
-    """Zero-shot and last stage against a task of one or two dimensions, mean over seeds.
+    """Return against the task if it has one or two dimensions, at stage 0 and the last stage, averaged over seeds.
 
-    On a plane of tasks, the gap to the best return of each where several trainings say what can be reached; also where
-    the first training of an algorithm went, where it says so, and the tasks of a box that the tests go beyond.
+    For tasks of two dimensions and several runs, the gap to the best return on each task instead. Also marks the
+    training tasks that the first run of an algorithm has recorded, and the box of tasks if the tests extend beyond it.
     """
     tasks = np.array(tests[0]["stages"][0]["tasks"])
     if tasks.shape[1] > 2 or len(tasks) < 3:
@@ -216,9 +217,9 @@ def _by_task(
             lines = [Line(name, tasks[order, 0].tolist(), mean[order].tolist()) for name, mean in means.items()]
             yield Chart(f"Return by task, stage {stage}", lines, labels[0], "mean return"), f"Stage {stage}."
             continue
-        what, label = "Return", "mean return"
+        quantity, label = "Return", "mean return"
         if len(tests) > 1:
-            what, label = "Gap", "gap to the best of these trainings"
+            quantity, label = "Gap", "gap to the best of these runs"
             means = {name: np.array(best) - mean for name, mean in means.items()}
         limits = min(map(np.min, means.values())), max(map(np.max, means.values()))
         points = [(float(a), float(b)) for a, b in tasks]
@@ -226,14 +227,14 @@ def _by_task(
         if isinstance(space, Box) and not all(map(space.contains, tasks)):
             box = (space.low[0], space.low[1]), (space.high[0], space.high[1])
         for name, mean in means.items():
-            title, (x, y) = f"{what} by task, stage {stage}, {name}", labels
+            title, (x, y) = f"{quantity} by task, stage {stage}, {name}", labels
             first = next(run for run, test in zip(runs, tests, strict=True) if test["algorithm"] == name)
             visited = [(row["task/1"], row["task/2"]) for row in log.read(first) if "task/2" in row]
-            caption = f"{name}, stage {stage}, mean of its trainings."
-            caption += " Dashed: the tasks that training draws." if box else ""
+            caption = f"{name}, stage {stage}, mean over its runs."
+            caption += " Dashed: the box that training samples tasks from." if box else ""
             caption += f" Numbered: the training tasks of {first.name}, in order." if visited else ""
-            between = not isinstance(getattr(space, "space", space), Arc)  # no task is inside the circle
-            drawing = HeatMap(title, points, mean.tolist(), x, y, label, limits, between, box=box, visited=visited)
+            interpolate = not isinstance(getattr(space, "space", space), Arc)  # there is no task inside the circle
+            drawing = HeatMap(title, points, mean.tolist(), x, y, label, limits, interpolate, box=box, visited=visited)
             yield drawing, caption
 
 

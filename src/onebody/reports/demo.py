@@ -1,4 +1,4 @@
-"""The demo: train on a few velocities, get policies for velocities never seen, show how they do."""
+"""The demo: trains on some velocities, gets policies for unseen velocities, and reports their returns."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,31 +16,31 @@ from onebody.tasks import registry
 from onebody.tasks.family import TaskFamily
 
 FAMILY, PRESET = "smt/cheetah-vel", "demo"
-PRACTICE = {
-    "omni": "each episode at another velocity. One policy for all velocities practised inside that learned model; for "
-    "the {n} velocities below, which were not among them, it is asked, and nothing more",
-    "smt": "at velocities drawn at random. Policies for the {n} velocities below, which were not among them, then "
-    "practised inside that learned model alone",
+METHOD = {
+    "omni": "each episode at another velocity. One policy for all velocities was then optimised inside this learned "
+    "model. It acts at the {n} velocities below, which training never used, without further training",
+    "smt": "at velocities sampled at random. Policies for the {n} velocities below, which training never used, were "
+    "then optimised inside this learned model only",
 }
-"""by algorithm: where the samples were taken, and where the policies come from"""
+"""by algorithm: at which velocities the samples were taken, and how the policies were obtained"""
 TASKS = (0.4, 1.0, 1.6)
-"""m/s; training draws its own tasks at random, so it meets these with probability zero"""
+"""velocities (m/s); training samples its tasks from a continuous distribution, so it uses these with probability 0"""
 HEADER = ("task", "predicted\nreturn", "real return,\nzero samples", "real return,\nuntrained policy")
 
 
 def demo(out: Path, quiet: bool = False, algorithm: str = "omni") -> None:
-    """Train into `out` (or go on there), adapt, print a table, write `out/report.html`.
+    """Train in `out` (or resume there), adapt, print a table and write `out/report.html`.
 
     Args:
-        quiet: show no progress; the table is printed all the same.
+        quiet: show no progress; the table is printed anyway.
         algorithm: `omni` or `smt`.
 
     Raises:
-        OnebodyError: another algorithm, `out` holds something else, or what `train` and `adapt_many` raise. A machine
-            that cannot render is no error: the report is written without pictures.
+        OnebodyError: another algorithm, `out` holds something else, or as `train` and `adapt_many`. On a machine that
+            cannot render, the report is written without videos.
     """
-    if algorithm not in PRACTICE:
-        raise OnebodyError(f"the demo has no algorithm {algorithm!r}{did_you_mean(algorithm, PRACTICE)}")
+    if algorithm not in METHOD:
+        raise OnebodyError(f"the demo has no algorithm {algorithm!r}{did_you_mean(algorithm, METHOD)}")
     config = preset(algorithm, PRESET)
     run = loop.train(
         algorithm,
@@ -56,11 +56,11 @@ def demo(out: Path, quiet: bool = False, algorithm: str = "omni") -> None:
     family, rows = registry.make(FAMILY), log.read(run)
     console = Console()
     if not quiet:
-        console.print("Adapting to three tasks it never saw, with no real sample of them …")
+        console.print("Adapting to three unseen tasks without real samples of them …")
     adapted = adapt.adapt_many(run, list(TASKS), stages=0, extrapolate=False)
     _print_table(console, family, adapted)
-    films = _films(console, family, adapted)
-    report = write_report(run, family, rows, adapted, films)
+    videos = _videos(console, family, adapted)
+    report = write_report(run, family, rows, adapted, videos)
     console.print(f"\nReport: {report}", soft_wrap=True, highlight=False)
     console.print(f"Next:   {next_command(run)}", soft_wrap=True, highlight=False)
 
@@ -70,48 +70,48 @@ def write_report(
     family: TaskFamily,
     rows: Sequence[Mapping[str, Any]],
     adapted: Sequence[AdaptedPolicy],
-    films: Sequence[bytes],
+    videos: Sequence[bytes],
 ) -> Path:
-    """`run/report.html`, from the lines of metrics, the adapted policies and a film of each (or none)."""
+    """Write `run/report.html` from the rows of metrics, the adapted policies and a video of each (or none)."""
     config = folder.read_config(run)
     samples = int(rows[-1]["real/samples"]) if rows else 0
-    practice = PRACTICE[config["algorithm"]].format(n=len(adapted))
+    method = METHOD[config["algorithm"]].format(n=len(adapted))
     lead = (
-        f"A simulated half-cheetah learned how its own body moves from {samples:,} real samples "
-        f"({samples * family.body.dt:,.0f} s of motion), {practice}. "
-        "This is one training with one seed, made small to be quick: it shows how things work, not how well they can."
+        f"A model of a simulated half-cheetah was learned from {samples:,} real samples "
+        f"({samples * family.body.dt:,.0f} s of motion), {method}. "
+        "This is one short training run with one seed: it shows how the method works, not how well it can perform."
     )
     results = page.table(HEADER, table_rows(adapted)) + page.paragraph(unit(family), "note")
-    sections = [page.Section("Tasks it never saw", results)]
-    if films:
+    sections = [page.Section("Unseen tasks", results)]
+    if videos:
         pictures = (
-            (page.picture(film, f"the half-cheetah at task {task}"), f"told to run at {task}: real return {real}")
-            for film, (task, _, real, _) in zip(films, table_rows(adapted), strict=True)
+            (page.picture(data, f"the half-cheetah at task {task}"), f"task {task}: real return {real}")
+            for data, (task, _, real, _) in zip(videos, table_rows(adapted), strict=True)
         )
-        sections.append(page.Section("How they move", page.figures(*pictures)))
+        sections.append(page.Section("Videos", page.figures(*pictures)))
     curves = page.figures(
         (
             charts.svg(charts.learning_curve(rows)),
-            "Each point is an iteration, on velocities drawn at random, some harder than others. Real: the episodes "
-            "its samples come from, with exploration noise. Imagined: in the model, after more practice there.",
+            "Each point is one iteration at random velocities, some of which are harder than others. Real: the "
+            "episodes of its samples, with exploration noise. Imagined: in the model, after more policy optimisation.",
         ),
         (
             charts.svg(charts.model_error(rows)),
-            "How wrong the model is on each iteration's new samples, before it learns from them.",
+            "Error of the model on the new samples of each iteration, before it is trained on them.",
         ),
     )
-    again = page.command(f"onebody demo --out {run}", next_command(run))
-    made_with = {name: str(config[name]) for name in ("algorithm", "family", "preset", "seed")} | config["versions"]
+    commands = page.command(f"onebody demo --out {run}", next_command(run))
+    settings = {name: str(config[name]) for name in ("algorithm", "family", "preset", "seed")} | config["versions"]
     sections += [
         page.Section("Training", curves),
-        page.Section("Do it again, or ask for another velocity", again),
-        page.Section("Made with", page.facts(made_with)),
+        page.Section("Repeat it, or adapt to another velocity", commands),
+        page.Section("Settings and versions", page.facts(settings)),
     ]
     return page.write(run / "report.html", "One body, many velocities", lead, sections)
 
 
 def table_rows(adapted: Sequence[AdaptedPolicy]) -> list[tuple[str, str, str, str]]:
-    """A row a task, in the order of HEADER."""
+    """One row per task, with the columns of HEADER."""
     return [
         (
             f"{float(each.task[0]):.1f} m/s",
@@ -124,16 +124,16 @@ def table_rows(adapted: Sequence[AdaptedPolicy]) -> list[tuple[str, str, str, st
 
 
 def unit(family: TaskFamily) -> str:
-    """What the numbers of the table are."""
+    """Explains the numbers of the table."""
     return (
-        f"Return over {family.horizon} steps of {family.body.dt:g} s; 0 is perfect. Reward a step: "
+        f"Return over {family.horizon} steps of {family.body.dt:g} s; 0 is perfect. Reward per step: "
         f"{family.reward_text}. "
-        f"Real: mean of {evaluate.EPISODES} episodes in the simulator. Predicted: in the learned model, beforehand."
+        f"Real: mean of {evaluate.EPISODES} episodes in the simulator. Predicted: in the learned model, before these."
     )
 
 
 def next_command(run: Path) -> str:
-    """What to try after the demo."""
+    """A command to try after the demo."""
     return f"onebody adapt {run} --task 1.3"
 
 
@@ -148,10 +148,10 @@ def _print_table(console: Console, family: TaskFamily, adapted: Sequence[Adapted
     console.print(unit(family), markup=False, highlight=False)
 
 
-def _films(console: Console, family: TaskFamily, adapted: Sequence[AdaptedPolicy]) -> list[bytes]:
-    """One of each policy; none, and a line that says what to install, where the machine cannot render."""
+def _videos(console: Console, family: TaskFamily, adapted: Sequence[AdaptedPolicy]) -> list[bytes]:
+    """A video per policy; if the machine cannot render, none, and a line that says what to install."""
     try:
         return [video.film(family, each.policies, each.task) for each in adapted]
     except OnebodyError as error:
-        console.print(f"No pictures in the report: {error}", soft_wrap=True, markup=False, highlight=False)
+        console.print(f"No videos in the report: {error}", soft_wrap=True, markup=False, highlight=False)
         return []

@@ -22,15 +22,15 @@ This page is made from the definitions (`make docs`); `onebody list --families -
 
 
 def page() -> str:
-    """docs/families.md."""
+    """Content of docs/families.md."""
     rows = [family.describe() for family in registry.families().values()]
     aliases: dict[str, list[str]] = {}
     for alias, name in registry.aliases().items():
         aliases.setdefault(name, []).append(f"`{alias}`")
     parts = [HEAD, _table(rows)]
-    for room in dict.fromkeys(row["id"].split("/")[0] for row in rows):
-        parts.append(f"## {room}\n")
-        parts += [_section(row, aliases.get(row["id"], [])) for row in rows if row["id"].startswith(f"{room}/")]
+    for group in dict.fromkeys(row["id"].split("/")[0] for row in rows):
+        parts.append(f"## {group}\n")
+        parts += [_section(row, aliases.get(row["id"], [])) for row in rows if row["id"].startswith(f"{group}/")]
     return "\n".join(parts)
 
 
@@ -52,26 +52,26 @@ def _section(row: dict[str, Any], aliases: Sequence[str]) -> str:
         "body": f"{row['body']}, {row['actions']} actions",
         "initial state": row["initial_state"],
         "time": f"{row['dt_seconds']:g} s a step; an episode has {row['horizon_steps']}, {row['horizon_seconds']:g} s",
-        "tasks": f"ψ ∈ {row['tasks']}: {', '.join(_runs(row['task']))}; {row['split']}"
+        "tasks": f"ψ ∈ {row['tasks']}: {', '.join(_abbreviated(row['task']))}; {row['split']}"
         if row["task"]
         else row["tasks"],
         "dynamics": "vary with the task" if row["dynamics_vary"] else "",
         "tested on": row["tested_on"] if row["tested_on"] != row["id"] else "",
         "reward": row["reward"],
         "episode ends early": row["terminates"],
-        "observation": f"{size} numbers: {', '.join(_runs(row['observation']))}",
+        "observation": f"{size} numbers: {', '.join(_abbreviated(row['observation']))}",
     }
     name = f"### {row['id']}" + (f"\n\nalias {', '.join(aliases)}" if aliases else "")
     return name + "\n\n" + "\n".join(f"* **{key}**: {value}" for key, value in facts.items() if value) + "\n"
 
 
-def _runs(labels: Sequence[str]) -> list[str]:
-    """Numbered labels in a row are given as first … last."""
-    found: list[str] = []
+def _abbreviated(labels: Sequence[str]) -> list[str]:
+    """Four or more consecutive numbered labels are shortened to first … last."""
+    result: list[str] = []
     for _, group in itertools.groupby(labels, lambda label: re.sub(r"\d+$", "", label)):
         members = list(group)
-        found += members if len(members) < 4 else [f"{members[0]} … {members[-1]}"]
-    return found
+        result += members if len(members) < 4 else [f"{members[0]} … {members[-1]}"]
+    return result
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""One HTML page that needs nothing else: data in, HTML out. Only `write` touches the disk.
+"""A self-contained HTML page. Only `write` touches the disk.
 
-Every function but `write` returns a piece of HTML; texts given to them are escaped, pieces are not.
+Every other function returns a piece of HTML; it escapes the texts that it is given, but not pieces of HTML.
 """
 
 import base64
@@ -20,11 +20,11 @@ class Section:
 
 
 def write(path: Path, title: str, lead: str, sections: Sequence[Section]) -> Path:
-    """Write the page, whole or not at all; `lead` is the paragraph under the heading."""
+    """Write the page completely or not at all; `lead` is the paragraph under the heading."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.partial")
-    beside.write_text(page(title, lead, sections), encoding="utf-8")
-    os.replace(beside, path)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(page(title, lead, sections), encoding="utf-8")
+    os.replace(partial, path)
     return path
 
 
@@ -40,7 +40,7 @@ def paragraph(text: str, kind: str = "") -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of texts; the first column names the row, the others stand to the right."""
+    """A table of texts; the first column is the row's heading, the others are right-aligned."""
     head = "".join(f"<th scope=col>{html.escape(name)}</th>" for name in header)
     body = "".join(
         f"<tr><th scope=row>{html.escape(row[0])}</th>"
@@ -52,18 +52,18 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def facts(values: Mapping[str, str]) -> str:
-    """Names and values, for what a result depends on."""
+    """Names and values, such as what a result depends on."""
     pairs = (f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>" for name, value in values.items())
     return f"<dl>{''.join(pairs)}</dl>"
 
 
 def command(*lines: str) -> str:
-    """What to type."""
+    """Commands to type, one per line."""
     return f"<pre><code>{html.escape(chr(10).join(lines))}</code></pre>"
 
 
 def figures(*pieces: tuple[str, str]) -> str:
-    """(piece, caption) pairs side by side, one below the other where the page is narrow."""
+    """(piece, caption) pairs side by side, or one below the other on a narrow page."""
     inner = "".join(
         f"<figure>{piece}<figcaption>{html.escape(caption)}</figcaption></figure>\n" for piece, caption in pieces
     )
@@ -71,7 +71,7 @@ def figures(*pieces: tuple[str, str]) -> str:
 
 
 def picture(webp: bytes, description: str) -> str:
-    """A (moving) WebP picture, in the page itself."""
+    """A still or animated WebP image, embedded in the page."""
     data = base64.b64encode(webp).decode()
     return f'<img src="data:image/webp;base64,{data}" alt="{html.escape(description)}">'
 

@@ -1,4 +1,4 @@
-"""Moving pictures of a policy at work: one real episode, drawn after it is over."""
+"""Videos of policies: one real episode, rendered after it is over."""
 
 import importlib.util
 import io
@@ -20,43 +20,43 @@ from onebody.worlds.camera import Camera, other_programs
 from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
 
-FRAMES_A_SECOND = 25
+FRAMES_PER_SECOND = 25
 
 
-class Filmed(Simulator):
-    """A simulator that keeps what draws its first body before each step."""
+class PoseRecorder(Simulator):
+    """A simulator that records the pose of its first body before each step."""
 
     def __init__(self, family: TaskFamily):
         super().__init__(family, threads=1)
-        self.seen: list[np.ndarray] = []
+        self.recorded: list[np.ndarray] = []
 
     def step(
         self, age: np.ndarray, observation: np.ndarray, action: Array
     ) -> tuple[np.ndarray, np.ndarray, Transitions]:
-        self.seen.append(self.poses(observation)[0, 0])
+        self.recorded.append(self.poses(observation)[0, 0])
         return super().step(age, observation, action)
 
 
 def film(
     family: TaskFamily, policy: Policy, task: Any, path: Path | None = None, size: tuple[int, int] = (320, 240)
 ) -> bytes:
-    """One real episode of the deterministic policy, in real time; always from the same initial state.
+    """Render one real episode of the deterministic policy in real time, always from the same initial state.
 
     Args:
-        policy: stacked, of one task (leading axis 1).
-        task: ψ, [feature].
-        path: also write it there, as `.webp` (animated) or `.mp4`.
-        size: width and height in pixels; even for mp4.
+        policy: the policy, with a leading axis of length 1.
+        task: ψ [feature].
+        path: file to write as well, `.webp` (animated) or `.mp4`.
+        size: width and height in pixels; both must be even for mp4.
 
     Returns:
-        The file: mp4 for such a path, else animated WebP.
+        The content of the file: mp4 if the path ends in `.mp4`, otherwise animated WebP.
 
     Raises:
-        OnebodyError: another kind of file, mp4 without the extra `video`, or a body that cannot be drawn here.
+        OnebodyError: another kind of file, mp4 without the extra `video`, or a body that cannot be rendered here.
     """
     kind = ".webp" if path is None else path.suffix.lower()
     _check_kind(kind)
-    every = max(1, round(1 / (FRAMES_A_SECOND * family.body.dt)))
+    every = max(1, round(1 / (FRAMES_PER_SECOND * family.body.dt)))
     seconds = every * family.body.dt
     with Camera(family.body, size) as camera:
         frames = camera.pictures(episode(family, policy, task)[::every], task)
@@ -71,15 +71,15 @@ def film(
 
 
 def episode(family: TaskFamily, policy: Policy, task: Any) -> list[np.ndarray]:
-    """What draws the body at each step of one real episode of the deterministic policy."""
-    world = Filmed(family)
+    """Pose of the body at each step of one real episode of the deterministic policy (see `Simulator.poses`)."""
+    simulator = PoseRecorder(family)
     tasks = jnp.atleast_1d(jnp.asarray(task, jnp.float32))[None]
-    steps = rollout(world, policy, tasks, jax.random.key(0), episodes=1, deterministic=True)
-    return world.seen[: int(np.argmax(steps.done[0, :, 0])) + 1]
+    steps = rollout(simulator, policy, tasks, jax.random.key(0), episodes=1, deterministic=True)
+    return simulator.recorded[: int(np.argmax(steps.done[0, :, 0])) + 1]
 
 
 def webp(frames: Sequence[Image.Image], seconds: float) -> bytes:
-    """An animated WebP that repeats for ever; `seconds` a frame."""
+    """An animated WebP that loops forever; `seconds` per frame."""
     file = io.BytesIO()
     frames[0].save(
         file, "WEBP", save_all=True, append_images=frames[1:], duration=round(1000 * seconds), loop=0, quality=75
@@ -89,9 +89,9 @@ def webp(frames: Sequence[Image.Image], seconds: float) -> bytes:
 
 def _check_kind(kind: str) -> None:
     if kind not in (".webp", ".mp4"):
-        raise OnebodyError(f"cannot write a video with the ending {kind!r}: .webp and .mp4 it can")
+        raise OnebodyError(f"cannot write a video with the ending {kind!r}: use .webp or .mp4")
     if kind == ".mp4" and importlib.util.find_spec("imageio_ffmpeg") is None:
-        raise OnebodyError("mp4 needs imageio-ffmpeg: pip install onebody[video]; .webp needs nothing more")
+        raise OnebodyError("mp4 needs imageio-ffmpeg: pip install onebody[video]; .webp needs no extra package")
 
 
 def _write_mp4(frames: Sequence[Image.Image], seconds: float, path: Path) -> None:

@@ -1,5 +1,6 @@
-"""Policies for single tasks from a run, and what is said of each: predicted, reached, untrained, a warning."""
+"""Policies for single tasks from a run; each with its predicted, real and untrained return, and a warning if needed."""
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from onebody.algorithms import presets
 from onebody.algorithms.protocol import Adapted, Algorithm, Refining
 from onebody.core.errors import OnebodyError
 from onebody.core.types import Key
@@ -24,44 +26,47 @@ from onebody.tasks.family import Reward, TaskFamily
 from onebody.tasks.space import TaskSpace
 from onebody.worlds.check import check
 
-NOVEL = 2.0
-"""disagreement of the models, over what is usual on their data, above which a prediction has a warning"""
+MAX_NOVELTY = 2.0
+"""ratio of the models' disagreement along a policy's trajectory to that on their data above which a warning is given"""
 REWARD_SECONDS = 60.0
-"""of practice for a reward of the user's own, unless said otherwise"""
+"""default time (s) of policy optimisation inside the model for a user's own reward"""
 
 
 @dataclass(frozen=True)
 class AdaptedPolicy:
-    """A policy for one task, what it is expected to reach, and what it reaches."""
+    """A policy for one task, with its predicted return and its real return."""
 
     task: np.ndarray
     predicted_return: float
-    """mean imagined return of the deterministic policy; of an ensemble, the median over its members"""
+    """mean return of the deterministic policy in the model; for an ensemble, the median over its models"""
     predicted_interval: tuple[float, float] | None
-    """where the real return is expected; None of an algorithm that has one model alone"""
+    """interval in which the real return is expected; None for an algorithm with a single model"""
     real_return: float
-    """mean real return of ten episodes of the deterministic policy"""
+    """mean return of the deterministic policy over ten real episodes"""
     untrained_return: float
-    """the same of a policy before any training"""
+    """mean return of a policy before any training, over ten real episodes"""
     adaptation_samples: int
-    """real samples of this task that adaptation used"""
+    """number of real samples of this task that adaptation took"""
     refine_updates: int
-    """updates of the policy inside the model for this task alone, with `refine`"""
+    """number of policy updates that `refine` made inside the model for this task"""
     predicted_before: float
-    """predicted return of the policy before these updates, for the same reward"""
+    """predicted return before these updates, for the same reward"""
     warning: str
-    """why the policy may not be what was asked for, or its prediction may not hold; else empty"""
+    """why the policy may not solve the task, or why its predicted return may be wrong; empty if there is no reason"""
     policies: Policy
-    """one policy, stacked"""
+    """the policy, with a leading axis of length 1"""
 
     def __call__(self, observation: np.ndarray, *last: Any) -> np.ndarray:
-        """The deterministic action [..., action] in [-1, 1] for observations [..., observation]. A policy with memory
-        is told, after its first action, also the last step's reward and whether it ended an episode."""
+        """The deterministic action [..., action] in [-1, 1] for observations [..., observation].
+
+        A policy with memory also takes, after its first action, the reward of the last step and whether that step ended
+        an episode.
+        """
         return self._actor(observation, *last)
 
     @property
-    def practice(self) -> str:
-        """What `refine` has improved, in words; empty where it has improved nothing."""
+    def refinement(self) -> str:
+        """One line on how much `refine` improved the predicted return; empty if it did not."""
         if not self.refine_updates or not self.predicted_return > self.predicted_before:
             return ""
         before, after = f"{self.predicted_before:,.1f}", f"{self.predicted_return:,.1f}"
@@ -72,7 +77,7 @@ class AdaptedPolicy:
         return policy_file.actor(policy_file.arrays(self.policies, self.task))
 
     def save(self, path: Path | str) -> Path:
-        """Write it for `onebody.load_policy`, which needs NumPy alone."""
+        """Write the policy to a file, .npz for `onebody.load_policy` (which needs only NumPy) or .onnx."""
         return policy_file.save(self.policies, self.task, Path(path))
 
 
@@ -88,18 +93,19 @@ def adapt_many(
     """Policies for new tasks, or for another reward, from a run's last checkpoint.
 
     Args:
-        tasks: left out for a reward: then the practice begins with the policy, of those for held-out tasks, that has
-            the highest predicted return for it. Left out, too, of a family that is a single task.
-        stages: of adaptation, each with real samples of each task.
-        refine: seconds of practice inside the model for each task alone, without a real sample; compilation does not
-            count. By default 60 for a reward without stages, else none.
-        reward: another one than the family's: a `jnp` function of (observation, action, next observation, task). A task
-            is then where its practice begins, and what the function is given.
+        tasks: each a task ψ [feature]. None for a family of a single task. May be None with a reward: the optimisation
+            then starts from the policy for a held-out task that has the highest predicted return for this reward.
+        stages: number of adaptation stages that take real samples of each task.
+        refine: seconds of policy optimisation inside the model per task, not counting compilation; takes no real
+            samples. By default 60 for a reward without stages, otherwise 0.
+        reward: replaces the family's reward: a `jnp` function of (observation, action, next observation, task). The
+            optimisation for it starts from the policy for the task, which is also the function's argument `task`.
+        extrapolate: allow tasks outside the family's task space.
 
     Raises:
-        OnebodyError: no run or checkpoint; a task outside the family's space without `extrapolate`, or none where one
-            is needed; a reward that is wrong; a reward for an algorithm that cannot practise for it; `refine` of such
-            an algorithm, or beside `stages`.
+        OnebodyError: there is no run or checkpoint; a task is outside the family's space without `extrapolate`, or
+            missing; the reward is invalid; the algorithm cannot optimise a policy inside its model, which `reward` and
+            `refine` need; or `refine` and `stages` are both given.
     """
     if refine is None:
         refine = REWARD_SECONDS if reward is not None and not stages else 0.0
@@ -113,52 +119,55 @@ def adapt_many(
     record = folder.read_config(run)
     algorithm = folder.build(record, tested=True)
     if (refine or reward is not None) and not isinstance(algorithm, Refining):
-        raise OnebodyError(f"{record['algorithm']} cannot practise inside its model: use --stages, or train omni")
-    family, drawn_from = algorithm.family, folder.family_of(record).space
+        able = " or ".join(_refining_algorithms())
+        raise OnebodyError(
+            f"{record['algorithm']} cannot optimise a policy inside its model: use --stages, or train {able}"
+        )
+    family, training_space = algorithm.family, folder.family_of(record).space
     if tasks is None and reward is None:
-        if drawn_from.size:
+        if training_space.size:
             numbers = ",".join(f"{x:.2g}" for x in family.space.held_out(1)[0])
             raise OnebodyError(f"adapt needs a task, {', '.join(family.task_names)}, as in --task {numbers}")
         tasks = [()]
     values = None if tasks is None else jnp.stack([family.parse(task, extrapolate) for task in tasks])
     if reward is not None:
-        family = _rewarded(family, reward)
-    before = folder.untrained(record)
-    found = folder.last(run, record, before)
-    state = found.state
-    nothing = ""
-    if not found.iteration and not stages:
-        mend = "train a run with samples" if record["samples"] == 0 else f"onebody resume {run}"
-        nothing = f"nothing was trained, for no iteration is finished: {mend}"
+        family = _with_reward(family, reward)
+    initial_state = folder.untrained(record)
+    last = folder.last(run, record, initial_state)
+    state = last.state
+    no_training = ""
+    if not last.iteration and not stages:
+        remedy = "train a run with samples" if record["samples"] == 0 else f"onebody resume {run}"
+        no_training = f"the run is untrained, because it has finished no iteration: {remedy}"
     if isinstance(algorithm, Refining) and reward is not None:
         algorithm, state = algorithm.rewarded(state, family)
     if values is None:
-        values = _nearest(algorithm, state, record["seed"])
-    ((untrained, _),) = stages_of(algorithm, before, values, 0, record["seed"])
+        values = _best_held_out(algorithm, state, record["seed"])
+    ((untrained, _),) = stages_of(algorithm, initial_state, values, 0, record["seed"])
     if isinstance(algorithm, Refining) and refine:
         key = key_of(record["seed"])
-        first, each, updates = zip(*(_refined(algorithm, state, value, key, refine) for value in values), strict=True)
-        start, adapted, used = _beside(first), _beside(each), 0
+        first, each, updates = zip(*(_refine(algorithm, state, value, key, refine) for value in values), strict=True)
+        start, adapted, used = _concatenate(first), _concatenate(each), 0
     else:
         *_, (adapted, used) = stages_of(algorithm, state, values, stages, record["seed"])
         start, updates = adapted, [0] * len(values)
-    unseen = not algorithm.task_is_known and used == 0 and drawn_from.size > 0
-    unpractised = reward is not None and not refine and not stages
-    untrained_return, reached = (real_return(family, each.policies, values).mean(1) for each in (untrained, adapted))
+    uninformed = not algorithm.task_is_known and used == 0 and training_space.size > 0
+    unrefined = reward is not None and not refine and not stages
+    before, after = (real_return(family, each.policies, values).mean(1) for each in (untrained, adapted))
     return [
         AdaptedPolicy(
             task=np.asarray(values[i]),
             predicted_return=predicted(adapted, i),
             predicted_interval=interval(adapted, i),
-            real_return=float(reached[i]),
-            untrained_return=float(untrained_return[i]),
+            real_return=float(after[i]),
+            untrained_return=float(before[i]),
             adaptation_samples=used,
             refine_updates=updates[i],
             predicted_before=predicted(start, i),
             warning="; ".join(
                 [
-                    *_of_practice(updates[i], predicted(start, i), predicted(adapted, i), unpractised),
-                    *_warnings(drawn_from, values[i], adapted, i, unseen, nothing),
+                    *_refinement_warnings(updates[i], predicted(start, i), predicted(adapted, i), unrefined),
+                    *_warnings(training_space, values[i], adapted, i, uninformed, no_training),
                 ]
             ),
             policies=jax.tree.map(lambda x, i=i: x[i : i + 1], adapted.policies),
@@ -176,33 +185,43 @@ def adapt(
     reward: Reward | None = None,
     extrapolate: bool = False,
 ) -> AdaptedPolicy:
-    """A policy for one new task, or for another reward; all as in `adapt_many`."""
+    """A policy for one new task, or for another reward; arguments and errors as in `adapt_many`."""
     tasks = None if task is None else [task]
     return adapt_many(run, tasks, stages=stages, refine=refine, reward=reward, extrapolate=extrapolate)[0]
 
 
-def _rewarded(family: TaskFamily, reward: Reward) -> TaskFamily:
-    """The family where its reward is another.
+def _refining_algorithms() -> Iterator[str]:
+    """Names of the listed algorithms that can optimise a policy inside their model."""
+    for name in presets.names():
+        with contextlib.suppress(OnebodyError):  # of another package, and it does not load
+            if hasattr(presets.algorithm(name), "refine"):
+                yield name
+
+
+def _with_reward(family: TaskFamily, reward: Reward) -> TaskFamily:
+    """The family with another reward.
 
     Raises:
-        OnebodyError: the reward is wrong; it says how.
+        OnebodyError: the reward is invalid; says why.
     """
-    asked = dataclasses.replace(family, id=f"{family.id}-rewarded", reward=reward, test=None)
-    check(asked)
-    return asked
+    changed = dataclasses.replace(family, id=f"{family.id}-rewarded", reward=reward, test=None)
+    check(changed)
+    return changed
 
 
-def _nearest(algorithm: Algorithm[Any], state: Any, seed: int) -> Float[Array, "1 feature"]:
-    """The held-out task whose policy has most of the reward in the model."""
+def _best_held_out(algorithm: Algorithm[Any], state: Any, seed: int) -> Float[Array, "1 feature"]:
+    """The held-out task whose policy has the highest predicted return."""
     tasks = HELD_OUT.of(algorithm.family)
     ((adapted, _),) = stages_of(algorithm, state, tasks, 0, seed)
     best = np.argmax([predicted(adapted, i) for i in range(len(tasks))])
     return tasks[best : best + 1]
 
 
-def _refined(algorithm: Refining, state: Any, task: Array, key: Key, seconds: float) -> tuple[Adapted, Adapted, int]:
-    """The policy before practice, the one that practice has brought when the time is over, and its updates. The time
-    begins after the first of them, which compile."""
+def _refine(algorithm: Refining, state: Any, task: Array, key: Key, seconds: float) -> tuple[Adapted, Adapted, int]:
+    """Optimise a policy for one task for some seconds: the policy before, the one after, and the number of updates.
+
+    The time starts after the first round of updates, which includes compilation.
+    """
     policies = algorithm.refine(state, task, key)
     first, adapted = next(policies), next(policies)
     began, rounds = time.monotonic(), 1
@@ -211,33 +230,41 @@ def _refined(algorithm: Refining, state: Any, task: Array, key: Key, seconds: fl
     return first, adapted, rounds * algorithm.refine_updates
 
 
-def _beside(each: Sequence[Adapted]) -> Adapted:
-    """Adaptations to single tasks as one to all of them."""
+def _concatenate(each: Sequence[Adapted]) -> Adapted:
+    """Adaptations to single tasks, concatenated along the task axis."""
     return jax.tree.map(lambda *x: jnp.concatenate(x), *each)
 
 
-def _of_practice(updates: int, before: float, after: float, unpractised: bool) -> Iterator[str]:
-    if unpractised:
-        yield "this is the policy for the task, not optimised for the reward: give seconds of practice with --refine"
+def _refinement_warnings(updates: int, before: float, after: float, unrefined: bool) -> Iterator[str]:
+    """`before`, `after`: predicted returns; `unrefined`: a reward was given, but no time to optimise for it."""
+    if unrefined:
+        yield "this is the policy for the task, not optimised for the reward: optimise it with --refine SECONDS"
     if updates and not after > before:
         yield (
             f"{updates:,} updates did not raise the predicted return, so this is the policy as it was before them: "
-            "give more seconds with --refine, or, if the reward has steps or is constant where the policy goes, make "
-            "it smooth"
+            "give more seconds with --refine, or, if the reward has steps or is constant along the policy's "
+            "trajectory, make it smooth"
         )
 
 
-def _warnings(space: TaskSpace, task: Array, adapted: Adapted, i: int, unseen: bool, nothing: str) -> Iterator[str]:
-    """`nothing`: that nothing was trained; empty if something was."""
-    if nothing:
-        yield nothing
-    if unseen:
-        yield "the task is hidden and nothing was seen of it: --stages N adapts to it with real samples"
+def _warnings(
+    space: TaskSpace, task: Array, adapted: Adapted, i: int, uninformed: bool, no_training: str
+) -> Iterator[str]:
+    """Warnings about the policy for task i.
+
+    Args:
+        space: task space of training.
+        uninformed: the task is hidden and adaptation has taken no real samples of it.
+        no_training: message that the run is untrained; empty if it is trained.
+    """
+    if no_training:
+        yield no_training
+    if uninformed:
+        yield "the task is hidden and the policy has no information about it: --stages N adapts with real samples"
     if not space.contains(task):
-        yield f"the task is outside {space.bounds}, which training drew from"
-    elif not nothing and adapted.novelty is not None and float(adapted.novelty[i]) > NOVEL:
-        times = float(adapted.novelty[i])
+        yield f"the task is outside {space.bounds}, the space that training sampled tasks from"
+    elif not no_training and adapted.novelty is not None and float(adapted.novelty[i]) > MAX_NOVELTY:
         yield (
-            f"the policy goes where the models disagree {times:.1f} times as much as on their data, so its prediction "
-            "may be wrong"
+            f"the models disagree {float(adapted.novelty[i]):.1f} times as much along the policy's trajectory as on "
+            "their data, so the predicted return may be wrong"
         )

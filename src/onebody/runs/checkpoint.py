@@ -1,10 +1,10 @@
-"""Checkpoints: a state on disk, as data and never as code, whole or not at all.
+"""Checkpoints: a state on disk, as data and never as code, written completely or not at all.
 
     RUN/checkpoints/000012/state.safetensors   every array and number of the state, named by its path in the pytree
                            checkpoint.json     iteration, facts, shape and dtype of each array, checksums
 
-A checkpoint is written into a hidden folder beside its place and renamed into it, so a kill, a power cut or a full
-disk leaves the one before it as it was. The same state gives the same bytes.
+A checkpoint is written to a hidden folder and then renamed, so a kill, a power cut or a full disk leaves the previous
+checkpoint as it was. The same state gives the same bytes.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ STATE, RECORD = "state.safetensors", "checkpoint.json"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One checkpoint read back: `state` has the structure of the `like` it was read with."""
+    """One checkpoint read from disk; `state` has the structure of the `like` that it was read with."""
 
     iteration: int
     state: Any
@@ -39,20 +39,20 @@ class Checkpoint:
 
 
 class _Damaged(Exception):
-    """What is wrong with one checkpoint folder."""
+    """One checkpoint folder is damaged; the message says how."""
 
 
 def save(run: Path, iteration: int, state: PyTree, facts: Mapping[str, Any], keep: int = 2) -> Path:
-    """Write `state` and the JSON-able `facts` as the newest checkpoint of `run`; returns its folder.
+    """Write `state` and the JSON-serialisable `facts` as the newest checkpoint of `run`; returns its folder.
 
-    Only when it is in place are others removed: all but the newest `keep` (at least 1), and any of a later iteration,
-    which can only be there because they were passed over as damaged. Saving an iteration again replaces it.
+    Other checkpoints are removed only after that: all but the newest `keep` (at least 1), and any of a later iteration,
+    which can only exist because they were damaged and skipped. Saving an iteration again replaces it.
 
-    Raises OnebodyError when the disk is full or refuses; the checkpoints already there are not touched.
+    Raises OnebodyError when the disk is full or not writable; existing checkpoints are then left as they were.
     """
     folder = run / "checkpoints"
-    place = folder / f"{iteration:06d}"
-    partial, aside = folder / f".{place.name}.partial", folder / f".{place.name}.old"
+    path = folder / f"{iteration:06d}"
+    partial, replaced = folder / f".{path.name}.partial", folder / f".{path.name}.old"
     arrays = safetensors.numpy.save(leaves.to_arrays(state))
     record = {
         "format": FORMAT,
@@ -64,44 +64,44 @@ def save(run: Path, iteration: int, state: PyTree, facts: Mapping[str, Any], kee
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for left_over in folder.glob(".*.partial"):
-            shutil.rmtree(left_over)
+        for leftover in folder.glob(".*.partial"):
+            shutil.rmtree(leftover)
         partial.mkdir()
         (partial / STATE).write_bytes(arrays)
         (partial / RECORD).write_text(json.dumps({**record, "sha256": _checksum(record)}, indent=1))
         for written in (partial / STATE, partial / RECORD, partial):
             _sync(written)
-        if place.exists():
-            shutil.rmtree(aside, ignore_errors=True)
-            os.rename(place, aside)  # killed here, `latest` still finds it under this name
-        os.rename(partial, place)
+        if path.exists():
+            shutil.rmtree(replaced, ignore_errors=True)
+            os.rename(path, replaced)  # after a kill at this point, `latest` still finds it under this name
+        os.rename(partial, path)
         _sync(folder)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
-        before = _found(folder)
-        untouched = f"the last one, {before[0][1]}, is untouched" if before else "there is none before it"
+        existing = _listed(folder)
+        last = f"the last one, {existing[0][1]}, is unchanged" if existing else "there is no earlier one"
         raise OnebodyError(
-            f"cannot save a checkpoint of {run} ({error.strerror or error}); {untouched}; make room, then go on with: "
+            f"cannot save a checkpoint of {run} ({error.strerror or error}); {last}; free some disk space, then: "
             f"onebody resume {run}"
         ) from error
-    found = _found(folder)
-    kept = list({at: path for at, path in reversed(found) if at <= iteration}.values())[-max(keep, 1) :]
-    for _, path in found:
-        if path not in kept:
-            shutil.rmtree(path, ignore_errors=True)
-    return place
+    existing = _listed(folder)
+    kept = list({at: each for at, each in reversed(existing) if at <= iteration}.values())[-max(keep, 1) :]
+    for _, each in existing:
+        if each not in kept:
+            shutil.rmtree(each, ignore_errors=True)
+    return path
 
 
 def latest(run: Path, like: PyTree, on_damage: Callable[[str], None]) -> Checkpoint | None:
-    """The newest whole checkpoint of `run`, or None when there is none at all.
+    """The newest undamaged checkpoint of `run`, or None if there are no checkpoints.
 
-    `like` has the structure, shapes and dtypes of the saved state; its leaves that are no data (functions) are kept.
-    Each damaged checkpoint that is passed over is named in one line through `on_damage`.
+    `like` has the structure, shapes and dtypes of the saved state; its leaves that are not data (functions) are kept.
+    Each damaged checkpoint that is skipped is reported in one line through `on_damage`.
 
-    Raises OnebodyError when every checkpoint is damaged, or when a whole one does not fit `like`.
+    Raises OnebodyError when every checkpoint is damaged, or when an undamaged one does not fit `like`.
     """
     damages: list[tuple[Path, str]] = []
-    for _, path in _found(run / "checkpoints"):
+    for _, path in _listed(run / "checkpoints"):
         try:
             record = _verified_record(path)
         except _Damaged as damage:
@@ -117,13 +117,13 @@ def latest(run: Path, like: PyTree, on_damage: Callable[[str], None]) -> Checkpo
         return None
     listed = ", ".join(f"{path.name} ({reason})" for path, reason in damages)
     raise OnebodyError(
-        f"no checkpoint in {run / 'checkpoints'} is whole: {listed}; put a good copy back, or train again with another "
-        "--out"
+        f"every checkpoint in {run / 'checkpoints'} is damaged: {listed}; restore a good copy, or train again with "
+        "another --out"
     )
 
 
 def _verified_record(path: Path) -> dict[str, Any]:
-    """checkpoint.json, when it and the state beside it have their checksums; raises _Damaged."""
+    """Content of checkpoint.json after its checksum and that of the state are verified; raises _Damaged."""
     try:
         record = json.loads((path / RECORD).read_bytes())
         if not isinstance(record, dict) or record.pop("sha256", None) != _checksum(record):
@@ -139,11 +139,11 @@ def _verified_record(path: Path) -> dict[str, Any]:
 
 
 def _check_fits(path: Path, record: dict[str, Any], here: dict[str, str]) -> None:
-    """Raises OnebodyError that says what differs, when an undamaged checkpoint is not of this state."""
+    """Raises OnebodyError, saying what differs, if an undamaged checkpoint holds a state of another structure."""
     writer = f"checkpoint {path} was written by onebody {record['onebody']}"
     if record["format"] != FORMAT:
         raise OnebodyError(
-            f"{writer} in format {record['format']}, and this one reads format {FORMAT}: use that onebody"
+            f"{writer} in format {record['format']}, and this version reads format {FORMAT}: use that version"
         )
     there: dict[str, str] = record["arrays"]
     for name in sorted(there.keys() | here.keys()):
@@ -154,11 +154,11 @@ def _check_fits(path: Path, record: dict[str, Any], here: dict[str, str]) -> Non
             )
 
 
-def _found(folder: Path) -> list[tuple[int, Path]]:
-    """Iteration and folder, newest first; one that was moved aside comes after the one that replaced it."""
+def _listed(folder: Path) -> list[tuple[int, Path]]:
+    """Iteration and folder of each checkpoint, newest first; a replaced one comes after the one that replaced it."""
     matches = [(re.fullmatch(r"(\d+)|\.(\d+)\.old", path.name), path) for path in folder.glob("*")]
-    found = [(int(match[1] or match[2]), match[1] is not None, path) for match, path in matches if match]
-    return [(iteration, path) for iteration, _, path in sorted(found, reverse=True)]
+    rows = [(int(match[1] or match[2]), match[1] is not None, path) for match, path in matches if match]
+    return [(iteration, path) for iteration, _, path in sorted(rows, reverse=True)]
 
 
 def _checksum(record: Mapping[str, Any]) -> str:
@@ -166,7 +166,7 @@ def _checksum(record: Mapping[str, Any]) -> str:
 
 
 def _sync(path: Path) -> None:
-    """Force a file or folder out to the disk."""
+    """Flush a file or folder to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

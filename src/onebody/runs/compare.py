@@ -1,7 +1,7 @@
-"""Several algorithms on one family with several seeds: train what is missing, test all alike, compare.
+"""Compares several algorithms on one family with several seeds: trains what is missing, tests all on the same tasks.
 
-What is done is not done again: trainings go on where they stopped, tests are kept beside them. A training that diverges
-stays in, with its last good checkpoint, and is named.
+Nothing is done twice: a training run is resumed where it stopped, and its test is kept in its folder. A run that
+diverges is included with its last good checkpoint, and is reported as diverged.
 """
 
 import itertools
@@ -21,26 +21,8 @@ from onebody.runs.evaluate import MetaTest
 from onebody.tasks import registry
 from onebody.worlds.simulator import Simulator
 
-FIGURES = {
-    "smt-1a": "smt/cheetah-vel",
-    "smt-1b": "smt/ant-vel",
-    "smt-1c": "smt/humanoid-vel",
-    "smt-1d": "smt/ant-dir",
-    "smt-1e": "smt/cheetah-vel-wide",
-    "smt-1f": "smt/ant-vel-wide",
-    "smt-1g": "smt/humanoid-vel-wide",
-    "smt-1h": "smt/ant-vel-2d",
-    "smt-2a": "smt/cheetah-pos-to-neg",
-    "smt-2b": "smt/ant-pos-to-neg",
-    "smt-2c": "smt/ant-low-friction",
-    "smt-2d": "smt/ant-crippled",
-}
-"""Family of each panel of Figures 1 and 2 of Landolfi, Thomas, Ma 2019, by the paper's letters. Its Figure 3 compares
-smt with smt-active on smt/ant-vel-2d, after 5, 20 and 30 training tasks."""
-COMPARED = ("smt", "omni", "maml", "oracle")
-"""algorithms that the panels compare, and OMNI"""
 DIVERGED = "diverged.txt"
-"""in a run folder: what stopped its training for good"""
+"""file in a run folder that says why its training diverged and ended"""
 
 
 def compare(
@@ -58,13 +40,15 @@ def compare(
     """Train each algorithm with seeds 0 … seeds - 1 into `out/ALGORITHM-sSEED`, test each, and compare them.
 
     Args:
-        samples: real samples that end each training; by default each trains as long as its preset says.
-        evaluate_every: iterations between tests of stage 0 in training; 0 for none.
-        test: of all trainings, in the end.
+        seeds: number of training runs per algorithm.
+        samples: number of real samples to train for; None: all iterations of the preset.
+        evaluate_every: number of training iterations between evaluations of stage 0; 0: none during training.
+        test: the meta-test of every run after training.
 
     Raises:
-        OnebodyError: no algorithm or seed, or an algorithm twice; as `loop.train`, `evaluate.evaluate` and `summary`.
-            Names, and whether each algorithm takes the family, are checked before the first training.
+        OnebodyError: there is no algorithm or seed, or an algorithm is given twice; also as `loop.train`,
+            `evaluate.evaluate` and `summary`. Names, and whether each algorithm supports the family, are checked before
+            the first run.
     """
     if seeds < 1 or not algorithms:
         raise OnebodyError("a comparison needs at least one algorithm and one seed")
@@ -72,14 +56,14 @@ def compare(
         raise OnebodyError(f"--evaluate-every must be at least 0, not {evaluate_every}")
     if repeated := [name for name in algorithms if algorithms.count(name) > 1]:
         raise OnebodyError(f"{repeated[0]} is given twice")
-    made = registry.make(family)
-    test.of(made.tested)
+    registered = registry.make(family)
+    test.of(registered.tested)
     for name in algorithms:
-        config = presets.preset(name, preset, made.id)
-        presets.algorithm(name)(made, config, Simulator(made)).init(jax.random.key(0))
+        config = presets.preset(name, preset, registered.id)
+        presets.algorithm(name)(registered, config, Simulator(registered)).init(jax.random.key(0))
     options = {"preset": preset, "samples": samples, "evaluate_every": evaluate_every, "quiet": quiet}
     runs = []
-    for seed, name in itertools.product(range(seeds), algorithms):  # seed by seed, so that there is something early
+    for seed, name in itertools.product(range(seeds), algorithms):  # all algorithms with one seed first
         run = Path(out) / f"{name}-s{seed}"
         _train(name, family, run, {**options, "seed": seed})
         _test(run, test)
@@ -98,85 +82,87 @@ def _train(name: str, family: str, run: Path, options: dict[str, Any]) -> None:
 
 
 def _test(run: Path, test: MetaTest) -> None:
-    """Unless the last checkpoint has been tested so already."""
+    """Test the last checkpoint of a run, unless it has already been tested in this way."""
     path = run / "evaluation.json"
     if path.exists():
         record = folder.read_config(run)
         tasks = test.of(folder.family_of(record).tested).tolist()
-        asked = [tasks] * (test.stages + 1), evaluate.trained(run, record)
+        expected = [tasks] * (test.stages + 1), evaluate.trained(run, record)
         try:
-            there = json.loads(path.read_text())
+            existing = json.loads(path.read_text())
         except ValueError:
-            there = {"stages": []}  # damaged
-        if ([stage["tasks"] for stage in there["stages"]], there.get("training_samples")) == asked:
+            existing = {"stages": []}  # damaged
+        if ([stage["tasks"] for stage in existing["stages"]], existing.get("training_samples")) == expected:
             return
     try:
         evaluate.evaluate(run, test)
     except NotFinite as error:
-        raise NotFinite(f"the test of {run} ended ({error}); fewer --stages may go through") from error
+        raise NotFinite(f"the test of {run} failed ({error}); try fewer --stages") from error
 
 
 def summary(runs: Sequence[Path | str]) -> dict[str, Any]:
-    """What the tests of several runs say: aggregates with intervals, and how probably one algorithm beats another.
+    """Summarises the tests of several runs: aggregates with intervals, and probabilities of improvement.
 
-    An algorithm is compared with another by the seeds that both have, and not at all where they have none in common.
+    Two algorithms are compared on the seeds that both have, and not at all if they have none in common.
 
     Raises:
-        OnebodyError: a run is missing or was not tested; they are of other families, versions, tests or settings; two
-            of an algorithm have the same seed.
+        OnebodyError: a run is missing or was not tested; the runs differ in family, version, test or configuration; two
+            runs of an algorithm have the same seed.
     """
-    found: dict[str, list[dict[str, Any]]] = {}
+    by_algorithm: dict[str, list[dict[str, Any]]] = {}
     paths = [Path(run) for run in runs]
     records = [folder.read_config(run) for run in paths]
     for run, record in zip(paths, records, strict=True):
         test = _tested(run)
         _same("family", paths[0], records[0]["family"], run, record["family"])
         _same("version of the family", paths[0], records[0]["family_version"], run, record["family_version"])
-        alike = found.setdefault(record["algorithm"], [])
-        if alike:
-            _same("configuration", alike[0]["run"], alike[0]["config"], run, record["config"])
-        if twice := [one["run"] for one in alike if one["seed"] == record["seed"]]:
-            raise OnebodyError(f"{twice[0]} and {run} have the same seed, {record['seed']}: leave one of them out")
+        others = by_algorithm.setdefault(record["algorithm"], [])
+        if others:
+            _same("configuration", others[0]["run"], others[0]["config"], run, record["config"])
+        if same_seed := [other["run"] for other in others if other["seed"] == record["seed"]]:
+            raise OnebodyError(f"{same_seed[0]} and {run} have the same seed, {record['seed']}: leave one of them out")
         diverged = (run / DIVERGED).read_text().strip() if (run / DIVERGED).exists() else None
-        alike.append(
+        others.append(
             {"run": run, "config": record["config"], "seed": record["seed"], "test": test, "diverged": diverged}
         )
-    first = found[records[0]["algorithm"]][0]["test"]
-    wanted = [stage["tasks"] for stage in first["stages"]]
-    for each in itertools.chain.from_iterable(found.values()):
+    first = by_algorithm[records[0]["algorithm"]][0]["test"]
+    expected = [stage["tasks"] for stage in first["stages"]]
+    for each in itertools.chain.from_iterable(by_algorithm.values()):
         tasks = [stage["tasks"] for stage in each["test"]["stages"]]
-        _same("number of stages", paths[0], len(wanted) - 1, each["run"], len(tasks) - 1)
-        _same("tested tasks", paths[0], wanted, each["run"], tasks)
+        _same("number of stages", paths[0], len(expected) - 1, each["run"], len(tasks) - 1)
+        _same("tested tasks", paths[0], expected, each["run"], tasks)
     n_stages = len(first["stages"])
-    everything = [_scores(each, i) for each in found.values() for i in range(n_stages)]
-    best = np.concatenate(everything).max(axis=0)
+    scores = [_scores(each, i) for each in by_algorithm.values() for i in range(n_stages)]
+    best = np.concatenate(scores).max(axis=0)
     return {
         "family": records[0]["family"],
         "tested": evaluate.tested(first, folder.family_of(records[0])),
         "best": best.tolist(),
-        "algorithms": {name: _aggregates(each, best) for name, each in found.items()},
+        "algorithms": {name: _aggregates(each, best) for name, each in by_algorithm.items()},
         "improvement": [
             {"algorithm": a, "over": b, "stage": i, **improvement}
-            for a, b in itertools.combinations(found, 2)
-            for i, improvement in enumerate(_improvements(found[a], found[b]))
+            for a, b in itertools.combinations(by_algorithm, 2)
+            for i, improvement in enumerate(_improvements(by_algorithm[a], by_algorithm[b]))
         ],
     }
 
 
 def _tested(run: Path) -> dict[str, Any]:
+    """The test of a run, from its evaluation.json."""
     path = run / "evaluation.json"
     if not path.is_file():
-        raise OnebodyError(f"{run} was not tested yet: onebody evaluate {run}")
+        raise OnebodyError(f"{run} has not been tested yet: onebody evaluate {run}")
     try:
         return json.loads(path.read_text())
     except ValueError:
         raise OnebodyError(f"{path} is damaged; test it again: onebody evaluate {run}") from None
 
 
-def _same(what: str, there: Path, wanted: Any, here: Path, given: Any) -> None:
-    if wanted != given:
-        shown = f" ({wanted} and {given})" if len(str(wanted) + str(given)) < 80 else ""
-        raise OnebodyError(f"{there} and {here} cannot be compared: they differ in their {what}{shown}")
+def _same(name: str, run: Path, value: Any, other_run: Path, other: Any) -> None:
+    """Raises OnebodyError if two runs have different values of something."""
+    if value != other:
+        values = f" ({value} and {other})" if len(str(value) + str(other)) < 80 else ""
+        raise OnebodyError(f"{run} and {other_run} cannot be compared: they differ in their {name}{values}")
 
 
 def _scores(each: Sequence[dict[str, Any]], stage: int) -> np.ndarray:
@@ -185,7 +171,7 @@ def _scores(each: Sequence[dict[str, Any]], stage: int) -> np.ndarray:
 
 
 def _aggregates(each: Sequence[dict[str, Any]], best: np.ndarray) -> dict[str, Any]:
-    """Of one algorithm; `best`: the highest return that any training compared reached at any stage, [task]."""
+    """Aggregates of one algorithm; `best` [task]: highest mean return of any compared run at any stage."""
     stages = []
     for i, stage in enumerate(each[0]["test"]["stages"]):
         scores = _scores(each, i)
@@ -202,7 +188,7 @@ def _aggregates(each: Sequence[dict[str, Any]], best: np.ndarray) -> dict[str, A
 
 
 def _improvements(ours: Sequence[dict[str, Any]], theirs: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Stage by stage, of the seeds that both have; nothing where they have none in common."""
+    """Probability of improvement per stage, on the seeds that both algorithms have; empty if there are none."""
     other = {one["seed"]: one for one in theirs}
     pairs = [(one, other[one["seed"]]) for one in ours if one["seed"] in other]
     seeds = [one["seed"] for one, _ in pairs]

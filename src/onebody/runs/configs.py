@@ -1,4 +1,4 @@
-"""Configurations as JSON, and back."""
+"""Converts configurations to JSON and back."""
 
 import dataclasses
 import json
@@ -8,12 +8,12 @@ from typing import Any
 
 
 def to_json(config: Any) -> dict[str, Any]:
-    """A (nested) config dataclass as `config.json` has it."""
+    """A (nested) config dataclass as a JSON object, as in `config.json`."""
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
 def from_json(config: type[Any], values: Mapping[str, Any]) -> Any:
-    """A (nested) config dataclass from what `to_json` made of it."""
+    """A (nested) config dataclass from the JSON object that `to_json` made of it."""
     types = typing.get_type_hints(config)
 
     def value(kind: Any, given: Any) -> Any:

@@ -1,8 +1,8 @@
 """The meta-test protocol.
 
-Held-out tasks are the family's, or those of the family it is tested on; all algorithms see the same tasks and the
-same initial states. After each stage of adaptation, ten real episodes a task with the deterministic policy; they are
-not real samples of the algorithm.
+The held-out tasks are those of the family, or of the family that it is tested on; all algorithms get the same tasks and
+the same initial states. After each stage of adaptation, the deterministic policy acts for ten real episodes per task;
+their environment steps are not counted as real samples of the algorithm.
 """
 
 import itertools
@@ -31,25 +31,25 @@ from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
 
 EPISODES = 10
-"""real episodes a task and stage"""
-MOST = 10_000
-"""tasks that a grid may have"""
+"""number of real episodes per task and stage"""
+MAX_GRID_TASKS = 10_000
+"""largest number of tasks of a grid"""
 PLANE = ("x (m)", "y (m)")
-"""observation of a body whose paths are drawn, where the task is hidden"""
+"""observation labels of a body that moves in the plane; its paths are recorded if the task is hidden"""
 
 
 @dataclass(frozen=True)
 class MetaTest:
-    """What is tested: held-out tasks, or a grid over all tasks, which has the edges, too, and may go beyond them."""
+    """Which tasks are tested: held-out tasks, or a regular grid over the box of tasks that includes its edges."""
 
     tasks: int = 40
     """number of held-out tasks"""
     stages: int = 3
-    """stages of adaptation after stage 0, which has no real sample of a task"""
+    """number of adaptation stages after stage 0, which takes no real samples of a task"""
     grid: int = 0
-    """in place of held-out tasks, a grid of so many a side over the box of tasks; 0 for none"""
+    """number of grid points per dimension, to test on a grid instead of held-out tasks; 0: held-out tasks"""
     beyond: float = 1.0
-    """how many times as wide as the box of tasks the grid is: above 1 it has tasks that training never draws"""
+    """width of the grid relative to the box of tasks; above 1, it includes tasks that training never samples"""
 
     def __post_init__(self) -> None:
         if self.tasks < 1:
@@ -57,37 +57,37 @@ class MetaTest:
         if self.stages < 0:
             raise OnebodyError(f"--stages must be at least 0, not {self.stages}")
         if self.grid < 0 or self.grid == 1:
-            raise OnebodyError(f"--grid must be 0 (none) or at least 2 tasks a side, not {self.grid}")
+            raise OnebodyError(f"--grid must be 0 (no grid) or at least 2 points per dimension, not {self.grid}")
         if not 0 < self.beyond < math.inf:
             raise OnebodyError(f"--beyond must be above 0, not {self.beyond}")
         if self.beyond != 1 and not self.grid:
-            raise OnebodyError("--beyond is the width of a grid: say how fine it is, as in --grid 5")
+            raise OnebodyError("--beyond needs a grid: give its points per dimension, as in --grid 5")
 
     def of(self, family: TaskFamily) -> Float[Array, "task feature"]:
-        """Its tasks of a family.
+        """The tasks of a family to test on.
 
         Raises:
-            OnebodyError: as `box`, and where a grid has more tasks than can be tested.
+            OnebodyError: as `box`; also if the grid has more than MAX_GRID_TASKS tasks.
         """
         if not self.grid:
             return family.space.held_out(self.tasks)
         box = self.box(family)
-        if self.grid**box.size > MOST:
+        if (n := self.grid**box.size) > MAX_GRID_TASKS:
             raise OnebodyError(
-                f"--grid {self.grid} is {self.grid**box.size:,} tasks of {family.id}, {MOST:,} are the most: "
-                "take a smaller one, or leave --grid out"
+                f"--grid {self.grid} gives {n:,} tasks of {family.id}, and at most {MAX_GRID_TASKS:,} are allowed: "
+                "give a smaller number, or leave --grid out"
             )
         return box.grid(self.grid)
 
     def box(self, family: TaskFamily) -> Box:
-        """What the grid is over.
+        """The box that the grid covers.
 
         Raises:
-            OnebodyError: tasks of the family are no box.
+            OnebodyError: the family's task space is not a box.
         """
         if not isinstance(family.space, Box):
             split = family.space.split
-            raise OnebodyError(f"tasks of {family.id} are no box ({split}), as a grid needs: leave --grid out")
+            raise OnebodyError(f"tasks of {family.id} are not a box ({split}), which a grid needs: leave --grid out")
         return family.space.widened(self.beyond)
 
 
@@ -97,12 +97,12 @@ HELD_OUT = MetaTest()
 def real_return(
     family: TaskFamily, policies: Policy, tasks: Float[Array, "task feature"]
 ) -> Float[np.ndarray, "task episode"]:
-    """Returns of deterministic policies in the simulator, from initial states that are always the same."""
-    seen = _tried(family, policies, tasks)
-    return np.asarray(first_episode_return(seen.reward, seen.done))
+    """Returns of deterministic policies in the simulator; the initial states are always the same."""
+    transitions = _test_rollout(family, policies, tasks)
+    return np.asarray(first_episode_return(transitions.reward, transitions.done))
 
 
-def _tried(family: TaskFamily, policies: Policy, tasks: Float[Array, "task feature"]) -> Transitions:
+def _test_rollout(family: TaskFamily, policies: Policy, tasks: Float[Array, "task feature"]) -> Transitions:
     key = jax.random.key(2019)
     return rollout(Simulator(family), policies, tasks, key, episodes=EPISODES, deterministic=True)
 
@@ -110,12 +110,13 @@ def _tried(family: TaskFamily, policies: Policy, tasks: Float[Array, "task featu
 def meta_test(
     record: dict[str, Any], algorithm: Algorithm[Any], state: Any, samples: int, test: MetaTest
 ) -> dict[str, Any]:
-    """Adapt to the tasks through the stages; the JSON of `onebody evaluate`."""
+    """Adapt to the tasks stage by stage and measure returns; gives the JSON of `onebody evaluate`."""
     family, tasks = algorithm.family, test.of(algorithm.family)
     results = []
     for stage, (adapted, used) in enumerate(stages_of(algorithm, state, tasks, test.stages, record["seed"])):
-        seen = _tried(family, adapted.policies, tasks)
-        returns = np.asarray(first_episode_return(seen.reward, seen.done))
+        transitions = _test_rollout(family, adapted.policies, tasks)
+        returns = np.asarray(first_episode_return(transitions.reward, transitions.done))
+        in_plane = family.body.labels == PLANE and not algorithm.task_is_known
         results.append(
             {
                 "stage": stage,
@@ -124,8 +125,8 @@ def meta_test(
                 "returns": returns.tolist(),
                 "predicted": [x if math.isfinite(x := predicted(adapted, i)) else None for i in range(len(tasks))],
                 "predicted_intervals": [interval(adapted, i) for i in range(len(tasks))],
-                **(_believed(adapted.belief) if adapted.belief else {}),
-                **({"paths": _paths(seen)} if family.body.labels == PLANE and not algorithm.task_is_known else {}),
+                **(_belief_arrays(adapted.belief) if adapted.belief else {}),
+                **({"paths": _paths(transitions)} if in_plane else {}),
                 **summary(returns.mean(axis=1)),
             }
         )
@@ -141,44 +142,45 @@ def meta_test(
     }
 
 
-def _believed(belief: Gaussian) -> dict[str, Any]:
-    """Mean and standard deviation of each latent feature, [task, feature]."""
+def _belief_arrays(belief: Gaussian) -> dict[str, Any]:
+    """Mean and standard deviation of the latent, each [task, feature]."""
     return {"beliefs": belief.mean.tolist(), "belief_stds": jnp.exp(belief.log_std).tolist()}
 
 
-def _paths(seen: Transitions) -> list[list[list[float]]]:
-    """Where the first episode of each task went in a plane, from start to end, [task, time + 1, 2]."""
-    places = np.concatenate([seen.observation[:, :1, 0], seen.next_observation[:, :, 0]], axis=1, dtype=np.float64)
-    return np.round(places, 3).tolist()
+def _paths(transitions: Transitions) -> list[list[list[float]]]:
+    """Positions in the plane during the first episode of each task, [task, time + 1, 2]."""
+    first, later = transitions.observation[:, :1, 0], transitions.next_observation[:, :, 0]
+    return np.round(np.concatenate([first, later], axis=1, dtype=np.float64), 3).tolist()
 
 
 def during_training(run: Path, record: dict[str, Any], algorithm: Algorithm[Any], state: Any, iteration: int) -> None:
-    """Test stage 0, into `RUN/evaluations/<iteration>.json`; the samples that training has counted stay as they are."""
+    """Test stage 0 and write `RUN/evaluations/<iteration>.json`; leaves the sample counts of training unchanged."""
     result = meta_test(
         record, folder.build(record, tested=True), state, algorithm.simulator.samples, MetaTest(stages=0)
     )
-    place = run / "evaluations" / f"{iteration:06d}.json"
-    place.parent.mkdir(exist_ok=True)
-    folder.write_json(place, {"iteration": iteration, **result})
+    path = run / "evaluations" / f"{iteration:06d}.json"
+    path.parent.mkdir(exist_ok=True)
+    folder.write_json(path, {"iteration": iteration, **result})
 
 
 def evaluate(run: Path | str, test: MetaTest = HELD_OUT) -> dict[str, Any]:
-    """The meta-test of a run's last checkpoint, also written to `RUN/evaluation.json`.
+    """The meta-test of a run's last checkpoint; also written to `RUN/evaluation.json`.
 
     Raises:
-        OnebodyError: no run, no whole checkpoint, a grid over tasks that are no box or of too many.
+        OnebodyError: there is no run or no undamaged checkpoint; a grid over a task space that is not a box, or of too
+            many tasks.
     """
     run = Path(run)
     record = folder.read_config(run)
     algorithm = folder.build(record, tested=True)
-    found = folder.last(run, record, folder.untrained(record))
-    result = meta_test(record, algorithm, found.state, found.facts["samples"], test)
+    last = folder.last(run, record, folder.untrained(record))
+    result = meta_test(record, algorithm, last.state, last.facts["samples"], test)
     folder.write_json(run / "evaluation.json", result)
     return result
 
 
 def tested(test: dict[str, Any], family: TaskFamily) -> str:
-    """The tasks of a meta-test of a run of the family, in words."""
+    """Describes the tasks of a meta-test of a run of the family."""
     n = len(test["stages"][0]["tasks"])
     if "grid" in test:
         return f"{n} tasks on a grid over {test['grid']}"
@@ -186,29 +188,29 @@ def tested(test: dict[str, Any], family: TaskFamily) -> str:
         return "the one task"
     tasks = f"task{'s' if n > 1 else ''}"
     if isinstance(family.space, FiniteSet) and family.space == family.tested.space:
-        return f"{n} {tasks} that training draws from, too"
+        return f"{n} {tasks} that are also training tasks"
     return f"{n} held-out {tasks}"
 
 
 def told(task_is_known: bool) -> str:
-    """Whether an algorithm is told the task, and what that makes of stage 0, in words."""
+    """Describes whether an algorithm is told the task, and what that means for stage 0."""
     if task_is_known:
         return "told the task; stage 0 takes no real sample to adapt to it"
     return "not told the task; stage 0 has not adapted to it and is the control"
 
 
 def trained(run: Path, record: dict[str, Any]) -> int:
-    """Real samples of a run's last checkpoint."""
+    """Number of real samples of training at a run's last checkpoint."""
     return folder.last(run, record, folder.untrained(record)).facts["samples"]
 
 
 def predicted(adapted: Adapted, i: int) -> float:
-    """Return of task i; NaN of an algorithm without a model."""
+    """Predicted return on task i; NaN if the algorithm predicts none."""
     return math.nan if adapted.predicted_return is None else float(adapted.predicted_return[i])
 
 
 def interval(adapted: Adapted, i: int) -> tuple[float, float] | None:
-    """Of the predicted return of task i; None of an algorithm without one."""
+    """Interval of the predicted return on task i; None if the algorithm predicts none."""
     if adapted.predicted_interval is None:
         return None
     low, high = adapted.predicted_interval[i].tolist()
@@ -216,14 +218,14 @@ def interval(adapted: Adapted, i: int) -> tuple[float, float] | None:
 
 
 def key_of(seed: int) -> Key:
-    """Of adaptation, of a run with this seed."""
+    """Random key for adaptation of a run with this seed."""
     return jax.random.fold_in(jax.random.key(2020), seed)
 
 
 def stages_of(
     algorithm: Algorithm[Any], state: Any, tasks: Float[Array, "task feature"], last: int, seed: int
 ) -> Iterator[tuple[Adapted, int]]:
-    """Stages 0 … `last`, each with the real samples of each task that were used until then."""
+    """Stages 0 … `last` of adaptation, each with the number of real samples per task taken so far."""
     before = algorithm.simulator.samples
     for adapted in itertools.islice(algorithm.adapt(state, tasks, key_of(seed)), last + 1):
         yield adapted, (algorithm.simulator.samples - before) // len(tasks)

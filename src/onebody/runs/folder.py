@@ -1,4 +1,4 @@
-"""A run folder: what was asked for (`config.json`) and how to get it back."""
+"""A run folder: writes its `config.json` and rebuilds the run from it."""
 
 import fcntl
 import json
@@ -27,33 +27,33 @@ CONFIG = "config.json"
 LOCK = ".lock"
 IDENTITY = ("algorithm", "family", "family_version", "seed", "config")
 FIELDS = {*IDENTITY, "preset", "samples", "evaluate_every", "versions"}
-"""of config.json"""
+"""fields of config.json"""
 
 
 def claim(run: Path, record: dict[str, Any], state: Any) -> tuple[dict[str, Any], checkpoint.Checkpoint | None]:
-    """Make `run` the folder of this run, new or one to go on with; its record and last whole checkpoint.
+    """Make `run` the folder of a new run or resume the run in it; returns its record and its last undamaged checkpoint.
 
     Raises:
-        OnebodyError: the folder holds another run, or none of the checkpoints that it had is whole or there; nothing
-            is written.
+        OnebodyError: the folder holds another run, or all of its checkpoints are damaged or missing; nothing is written
+            then.
     """
     path = run / CONFIG
     there = _read(path) if path.exists() else {}
     if there:
         check_same(run, there, record)
-    found = latest(run, record, state)
+    last_checkpoint = latest(run, record, state)
     record = record | {"versions": there.get("versions", record["versions"])}
     write_json(path, record)
-    return record, found
+    return record, last_checkpoint
 
 
 def identity(record: dict[str, Any]) -> dict[str, Any]:
-    """What may not change in a run that goes on; each checkpoint has it too."""
+    """The part of the record that may not change when a run is resumed; each checkpoint holds it, too."""
     return {name: record[name] for name in IDENTITY}
 
 
 def check_same(run: Path, there: dict[str, Any], here: dict[str, Any]) -> None:
-    """Raises OnebodyError that says what differs, when what the folder holds is not the run that is asked for."""
+    """Raises OnebodyError, saying what differs, if the folder holds another run (`there`) than the requested one."""
     if different := [name for name in IDENTITY if there.get(name) != here[name]]:
         if "algorithm" in different:
             different = [name for name in different if name != "config"]
@@ -65,18 +65,18 @@ def read_config(run: Path) -> dict[str, Any]:
     """`config.json` of a run.
 
     Raises:
-        OnebodyError: the folder is no run, or the file is damaged.
+        OnebodyError: the folder is not a run folder, or the file is damaged.
     """
     path = run / CONFIG
     if not path.is_file():
-        raise OnebodyError(f"{run} is no run folder: it has no {CONFIG}")
+        raise OnebodyError(f"{run} is not a run folder: it has no {CONFIG}")
     if record := _read(path):
         return record
-    raise OnebodyError(f"{path} is damaged; give the command of the training again, with --out {run}")
+    raise OnebodyError(f"{path} is damaged; repeat the training command with --out {run}")
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """The record in a config.json, or nothing when it is damaged."""
+    """The record in a config.json; empty if the file is damaged."""
     try:
         record = json.loads(path.read_text())
     except ValueError:
@@ -85,27 +85,27 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, record: dict[str, Any]) -> None:
-    """Whole or not at all."""
-    beside = path.with_name(f".{path.name}.partial")
-    with beside.open("w") as file:
+    """Write a JSON file completely or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("w") as file:
         file.write(json.dumps(record) + "\n")
         file.flush()
         os.fsync(file.fileno())
-    os.replace(beside, path)
+    os.replace(partial, path)
 
 
 @contextmanager
 def locked(run: Path) -> Iterator[None]:
-    """Hold a folder for one training; it is made if there is none. The lock goes with the process, however it ends.
+    """Lock a folder for one training run; creates it if there is none. The lock ends with the process.
 
     Raises:
-        OnebodyError: another process trains there, or it is a file or the folder of something else.
+        OnebodyError: another process is training there, or the path is a file or a folder that is not a run folder.
     """
     if run.exists() and not run.is_dir():
         raise OnebodyError(f"{run} is a file; choose another --out")
-    own = {LOCK, f".{CONFIG}.partial"}  # a kill may have left these alone
+    own = {LOCK, f".{CONFIG}.partial"}  # a kill may leave only these
     if run.exists() and not (run / CONFIG).exists() and any(path.name not in own for path in run.iterdir()):
-        raise OnebodyError(f"{run} is not empty and is no run folder; choose another --out")
+        raise OnebodyError(f"{run} is not empty and is not a run folder; choose another --out")
     run.mkdir(parents=True, exist_ok=True)
     with (run / LOCK).open("w") as file:
         try:
@@ -116,33 +116,33 @@ def locked(run: Path) -> Iterator[None]:
 
 
 def family_of(record: dict[str, Any]) -> TaskFamily:
-    """The family of a run; a user's file that it came from is run if need be.
+    """The family of a run; if it is not registered, the user's file that registers it is run.
 
     Raises:
-        OnebodyError: there is none of this id, its file is gone or fails, or it has another version by now.
+        OnebodyError: there is no family of this id, its file is missing or fails, or its version has changed.
     """
     name, file = record["family"], record.get("family_file")
     if name not in registry.families():
         if file is None or not Path(file).is_file():
-            gone = "" if file is None else f", and there is no file {file}"
+            missing = "" if file is None else f", and there is no file {file}"
             raise OnebodyError(
-                f"the run is of {name}, which is not known here{gone}: call onebody.register first, or name the file "
-                f'that does as "family_file" in the run\'s {CONFIG}'
+                f"the run's family {name} is not registered{missing}: call onebody.register first, or give the file "
+                f'that does so as "family_file" in the run\'s {CONFIG}'
             )
         name = f"{file}:{name}"
     family = registry.make(name)
     if family.version != record["family_version"]:
         raise OnebodyError(
-            f"the run is of {family.id} version {record['family_version']}, and here it has version {family.version}: "
-            f"use {file or 'onebody ' + record['versions']['onebody']} as it was when the run began, or train again"
+            f"the run used version {record['family_version']} of {family.id}, but it is now version {family.version}: "
+            f"use {file or 'onebody ' + record['versions']['onebody']} as it was when the run started, or train again"
         )
     return family
 
 
 def build(record: dict[str, Any], *, tested: bool = False) -> Algorithm[Any]:
-    """The algorithm that a run's `config.json` describes, with a simulator that has counted nothing.
+    """The algorithm that a run's `config.json` describes, with a new simulator.
 
-    `tested`: on what adaptation and evaluation meet, where the family says that it is not what training meets.
+    `tested`: on the family for adaptation and evaluation, which may differ from that of training.
     """
     kind, family = presets.algorithm(record["algorithm"]), family_of(record)
     family = family.tested if tested else family
@@ -150,59 +150,62 @@ def build(record: dict[str, Any], *, tested: bool = False) -> Algorithm[Any]:
         config = configs.from_json(typing.get_type_hints(kind)["config"], record["config"])
     except (KeyError, TypeError) as error:
         written = record["versions"]["onebody"]
-        raise OnebodyError(f"the configuration was written by onebody {written}, with other fields: {error}") from error
+        raise OnebodyError(f"the configuration is of onebody {written}, with other fields: {error}") from error
     presets.check(record["algorithm"], config)
     return kind(family, config, Simulator(family))
 
 
 def check_fields(record: dict[str, Any], algorithm: Algorithm[Any]) -> None:
-    """Raises OnebodyError where a run's settings are not all that the algorithm has: it would go on as another one."""
+    """Raises OnebodyError if a run's configuration lacks fields that the algorithm's has now.
+
+    Resuming it would use their defaults, with which the run may not have been started.
+    """
     if _names(configs.to_json(algorithm.config)) != _names(record["config"]):
         raise OnebodyError(
-            f"the run was begun by onebody {record['versions']['onebody']} as it was then, with fewer settings: go on "
-            "with that one, or train again"
+            f"the run was started by onebody {record['versions']['onebody']} with other configuration fields: resume "
+            "it with that version, or train again"
         )
 
 
 def initial_state(record: dict[str, Any], algorithm: Algorithm[Any]) -> Any:
-    """The state before training; it follows from the seed. The algorithm is on the family that is trained on."""
+    """The state before training, which depends only on the seed; `algorithm` must be on the family of training."""
     return algorithm.init(jax.random.fold_in(jax.random.key(record["seed"]), 0))
 
 
 def latest(run: Path, record: dict[str, Any], state: Any) -> checkpoint.Checkpoint | None:
-    """The last whole checkpoint, into the structure of `state`; a damaged one is named on stderr and passed over.
+    """The last undamaged checkpoint, in the structure of `state`; damaged ones are reported on stderr and skipped.
 
     Raises:
-        OnebodyError: none is whole, it is of another run than the record, or there are metrics alone.
+        OnebodyError: all checkpoints are damaged, it belongs to another run than the record, or there are only metrics.
     """
-    found = checkpoint.latest(run, state, lambda message: print(f"onebody: {message}", file=sys.stderr))
-    if found is not None:
-        check_same(run, found.facts["identity"], record)
+    last_checkpoint = checkpoint.latest(run, state, lambda message: print(f"onebody: {message}", file=sys.stderr))
+    if last_checkpoint is not None:
+        check_same(run, last_checkpoint.facts["identity"], record)
     elif lines := log.read(run):
         raise OnebodyError(
-            f"{run} has the metrics of {len(lines)} iteration(s), but its checkpoints are gone; "
+            f"{run} has the metrics of {len(lines)} iteration(s), but its checkpoints are missing; "
             "train again with another --out"
         )
-    return found
+    return last_checkpoint
 
 
 def untrained(record: dict[str, Any]) -> Any:
-    """The state before training, on the family that is trained on."""
+    """The state before training, on the family of training."""
     return initial_state(record, build(record))
 
 
 def last(run: Path, record: dict[str, Any], structure: Any) -> checkpoint.Checkpoint:
-    """As `latest`. Raises OnebodyError, too, where there is no checkpoint yet."""
-    found = latest(run, record, structure)
-    if found is None:
+    """As `latest`, but raises OnebodyError if there is no checkpoint yet."""
+    last_checkpoint = latest(run, record, structure)
+    if last_checkpoint is None:
         raise OnebodyError(f"{run} has no checkpoint yet; train it with: onebody resume {run}")
-    return found
+    return last_checkpoint
 
 
 def command(record: dict[str, Any]) -> str:
-    """What to type for the same training, with the settings that differ from its preset.
+    """The command line that repeats the training run, with the options that differ from its preset.
 
-    Of an older onebody, whose presets and settings were others, it says so in place of them.
+    If an older onebody with other configuration fields trained it, a comment says so instead of those options.
     """
     family = record["family"] if record.get("family_file") is None else f"{record['family_file']}:{record['family']}"
     words = ["onebody", "train", record["algorithm"], family, "--preset", record["preset"], "--seed", record["seed"]]
@@ -212,19 +215,19 @@ def command(record: dict[str, Any]) -> str:
         preset = configs.to_json(presets.preset(record["algorithm"], record["preset"], family_of(record)))
     except OnebodyError:
         preset = {}
-    if of_today := _names(preset) == _names(record["config"]):
+    if same_fields := _names(preset) == _names(record["config"]):
         words += _options("--config.", preset, record["config"])
-    note = "" if of_today else f"  # by onebody {record['versions']['onebody']}, with the settings of its config.json"
+    note = "" if same_fields else f"  # onebody {record['versions']['onebody']}, with the settings in its config.json"
     return shlex.join(map(str, words)) + note
 
 
 def _names(config: Any) -> Any:
-    """Of nested settings."""
+    """Names of the fields of a nested configuration, without their values."""
     return {name: _names(value) for name, value in config.items()} if isinstance(config, dict) else None
 
 
 def _options(prefix: str, preset: dict[str, Any], config: dict[str, Any]) -> Iterator[Any]:
-    """Words for the settings that differ."""
+    """Command-line options for the settings that differ from the preset."""
     for name, value in config.items():
         if value == preset[name]:
             continue
@@ -238,22 +241,22 @@ def _options(prefix: str, preset: dict[str, Any], config: dict[str, Any]) -> Ite
 
 
 def versions() -> dict[str, str]:
-    """What a result depends on."""
+    """Versions of Python and of the packages that a result depends on."""
     names = ("onebody", "jax", "jaxlib", "equinox", "optax", "mujoco", "gymnasium", "numpy")
     return {"python": platform.python_version()} | {name: metadata.version(name) for name in names}
 
 
 def note_other_versions(record: dict[str, Any]) -> None:
-    """Say on stderr what has another version than when the run began: the bytes it gives may differ from here on."""
+    """Warn on stderr about packages whose version has changed since the run started."""
     here = versions()
     if changed := [
         f"{name} {old}, now {here.get(name)}" for name, old in record["versions"].items() if old != here[name]
     ]:
-        print(f"onebody: the run began with {', '.join(changed)}; its bytes may differ from here on", file=sys.stderr)
+        print(f"onebody: the run started with {', '.join(changed)}; its results may now differ", file=sys.stderr)
 
 
 def _difference(name: str, there: Any, here: Any) -> str:
-    """The first place where two configurations differ, as `name is … there and … here`."""
+    """The first field in which two configurations differ, as `name is … there and … here`."""
     if isinstance(there, dict) and isinstance(here, dict):
         key = next(key for key in [*there, *here] if there.get(key) != here.get(key))
         return _difference(f"{name}.{key}", there.get(key), here.get(key))

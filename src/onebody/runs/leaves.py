@@ -1,4 +1,4 @@
-"""A pytree as named NumPy arrays, and back: which leaves of a state are data, and what they are called on disk."""
+"""Converts a pytree to named NumPy arrays and back; defines which leaves of a state are data, and their names."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,12 +10,12 @@ from jaxtyping import PyTree
 
 
 def to_arrays(tree: PyTree) -> dict[str, np.ndarray]:
-    """The arrays, random keys and Python numbers of `tree` by their path; other leaves (functions) are no data."""
+    """Arrays, random keys and Python numbers of `tree` by their path; other leaves, such as functions, are left out."""
     return {name: _to_numpy(leaf) for name, leaf in _named(tree).items()}
 
 
 def from_arrays(read: Callable[[str], np.ndarray], like: PyTree) -> PyTree:
-    """`like` with each leaf that is data replaced by `read(its name)`, as the same kind of thing."""
+    """`like` with each leaf that is data replaced by `read(name)`, converted to the leaf's type."""
     return jax.tree_util.tree_map_with_path(
         lambda path, leaf: _as(leaf, read(jax.tree_util.keystr(path))) if _is_data(leaf) else leaf, like
     )

@@ -1,4 +1,4 @@
-"""What a run writes down (`RUN/metrics.jsonl`, one JSON object an iteration) and what it shows while it works."""
+"""The metrics file of a run (`RUN/metrics.jsonl`, one JSON object per iteration) and its progress display."""
 
 import contextlib
 import errno
@@ -22,12 +22,12 @@ from rich.progress import Progress as Bar
 from onebody.core.errors import OnebodyError
 
 METRICS = "metrics.jsonl"
-SOON = 1.0
-"""seconds after which what takes long is said"""
+ANNOUNCE_AFTER = 1.0
+"""time (s) after which `announce_if_slow` prints its message"""
 
 
 class Log:
-    """Appends to the run's metrics; a context manager. A line has left the process when `write` returns."""
+    """Appends to the metrics file of a run; a context manager. `write` is unbuffered."""
 
     def __init__(self, run: Path):
         self.path = run / METRICS
@@ -40,9 +40,9 @@ class Log:
         self._file.close()
 
     def write(self, iteration: int, metrics: Mapping[str, SupportsFloat]) -> None:
-        """Append one line. A value that is not finite becomes null, for JSON has no other word for it.
+        """Append one line. A value that is not finite becomes null, because JSON cannot represent it.
 
-        Raises OnebodyError when the disk is full or refuses.
+        Raises OnebodyError when the disk is full or not writable.
         """
         line = json.dumps({"iteration": iteration} | {name: _plain(value) for name, value in metrics.items()}) + "\n"
         try:
@@ -50,38 +50,38 @@ class Log:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             raise OnebodyError(
-                f"cannot write {self.path} ({error.strerror}); make room, then go on with: "
+                f"cannot write {self.path} ({error.strerror}); free some disk space, then: "
                 f"onebody resume {self.path.parent}"
             ) from error
 
 
 def read(run: Path) -> list[dict[str, Any]]:
-    """The lines of the run's metrics, null as NaN; without a half-written last line; [] when there is no file."""
+    """Metrics of a run, one dictionary per line, null as NaN; omits an incomplete last line; [] if there is no file."""
     records = [record for _, record in _lines(run / METRICS)]
     return [{key: math.nan if value is None else value for key, value in record.items()} for record in records]
 
 
 def truncate(run: Path, iteration: int) -> None:
-    """Drop the lines after `iteration`, and a half-written last line: what a kill leaves behind."""
+    """Remove the lines after `iteration` and an incomplete last line, which a kill may leave."""
     path = run / METRICS
     if not path.exists():
         return
-    beside = path.with_name(f".{METRICS}.partial")
-    with beside.open("wb") as file:
+    partial = path.with_name(f".{METRICS}.partial")
+    with partial.open("wb") as file:
         file.writelines(line for line, record in _lines(path) if record["iteration"] <= iteration)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(beside, path)
+    os.replace(partial, path)
 
 
 def _lines(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
-    """Each whole line, as bytes and as JSON."""
+    """Each complete line, as bytes and as JSON."""
     lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-    found = []
+    records = []
     for line in lines:
-        with contextlib.suppress(ValueError):  # a damaged line is no line
-            found.append((line, json.loads(line)))
-    return [(line, record) for line, record in found if line.endswith(b"}\n")]
+        with contextlib.suppress(ValueError):  # skip a damaged line
+            records.append((line, json.loads(line)))
+    return [(line, record) for line, record in records if line.endswith(b"}\n")]
 
 
 def _plain(value: SupportsFloat) -> int | float | None:
@@ -90,9 +90,9 @@ def _plain(value: SupportsFloat) -> int | float | None:
 
 
 @contextmanager
-def said_soon(words: str, quiet: bool) -> Iterator[None]:
-    """Says it on stderr where the block takes more than `SOON`, unless `quiet`."""
-    timer = threading.Timer(SOON, print, (words,), {"file": sys.stderr, "flush": True})
+def announce_if_slow(message: str, quiet: bool) -> Iterator[None]:
+    """Print a message on stderr if the block takes longer than ANNOUNCE_AFTER, unless `quiet`."""
+    timer = threading.Timer(ANNOUNCE_AFTER, print, (message,), {"file": sys.stderr, "flush": True})
     timer.daemon = True
     if not quiet:
         timer.start()
@@ -104,11 +104,11 @@ def said_soon(words: str, quiet: bool) -> Iterator[None]:
 
 @dataclass
 class Progress:
-    """Progress on stderr, a context manager: a bar on a terminal, plain lines elsewhere, nothing when `quiet`.
+    """Shows progress on stderr, a context manager: a bar on a terminal, otherwise plain lines; nothing if `quiet`.
 
-    Plain lines read `iteration 3/30 · 12,000 samples · 0:01:10, 0:08:30 left`; at most one comes every `every`
-    seconds, and always the last. `start` units were done before (a resumed run) and say nothing of the speed; nor does
-    the first one after them, which compiles.
+    Plain lines read `iteration 3/30 · 12,000 samples · 0:01:10, 0:08:30 left`; at most one is printed per `every`
+    seconds, and the last one always. `start` is the number of units that were done before (in a resumed run). They do
+    not count for the speed, and neither does the first unit after them, which includes compilation.
     """
 
     total: int
@@ -138,8 +138,10 @@ class Progress:
             self._bar.stop()
 
     def update(self, done: int, text: str, last: int | None = None) -> None:
-        """`done` of `total` units are done; `text` says what came out. `last`: the unit that will end it all, if it is
-        another than `total`."""
+        """Show that `done` of `total` units are done, with their result as `text`.
+
+        `last`: expected number of the last unit, if it is not `total`.
+        """
         now, last = time.monotonic(), self.total if last is None else last
         left = ""
         if self._compiled is None:

@@ -1,4 +1,4 @@
-"""The one outer loop: step, evaluate, log, checkpoint. The same command again goes on where it stopped."""
+"""The one outer loop: step, evaluate, log, checkpoint. A stopped training run is resumed where it stopped."""
 
 import math
 import signal
@@ -24,11 +24,11 @@ from onebody.tasks import registry
 from onebody.tasks.family import TaskFamily
 
 COUNTS = ("samples", "episodes", "cut")
-"""what the simulator has counted, in a checkpoint"""
+"""counters of the simulator that are saved in a checkpoint"""
 
 
 class _Signal(BaseException):
-    """Raised by a signal where the iteration under way may be dropped."""
+    """Raised by a signal while the current iteration may be discarded."""
 
 
 def train(
@@ -43,40 +43,43 @@ def train(
     evaluate_every: int = 0,
     quiet: bool = False,
 ) -> Path:
-    """Train into the folder `out`, or go on there if it holds a run of the same configuration.
+    """Train in the folder `out`; resumes the run in it if it has the same configuration.
 
     Args:
         family: a registered family, its id or alias, or `FILE.py:ID` of a file that registers it.
         config: the algorithm's `Config`, by default that of `onebody.preset`.
-        samples: end at the first iteration that reaches this many real samples.
-        evaluate_every: iterations between evaluations of stage 0 on the held-out tasks; 0 for none.
+        samples: number of real samples to train for, reached at the end of an iteration; None: all iterations.
+        evaluate_every: number of iterations between evaluations of stage 0 on the held-out tasks; 0: none.
+
+    Returns:
+        The run folder.
 
     Raises:
-        OnebodyError: unknown names, a `config` of another algorithm, a folder that holds something else, a value that
-            is not finite, a full disk.
+        OnebodyError: an unknown name, a `config` of another algorithm, a folder that holds something else, a value that
+            is not finite, or a full disk.
         Stopped: SIGINT or SIGTERM; the run can be resumed.
     """
-    made = registry.make(family if isinstance(family, str) else family.id)
-    if not isinstance(family, str) and family is not made:
-        raise OnebodyError(f"this {family.id} is not the registered one: call onebody.register first")
+    registered = registry.make(family if isinstance(family, str) else family.id)
+    if not isinstance(family, str) and family is not registered:
+        raise OnebodyError(f"this {family.id} is not the registered family: call onebody.register first")
     if samples is not None and samples < 0:
         raise OnebodyError(f"--samples must be at least 0, not {samples}")
     if evaluate_every < 0:
         raise OnebodyError(f"--evaluate-every must be at least 0, not {evaluate_every}")
     if not 0 <= seed < 2**32:
         raise OnebodyError(f"--seed must be at least 0 and below 2**32, not {seed}")
-    config = presets.preset(algorithm, preset, made) if config is None else config
-    if type(config) is not (wanted := typing.get_type_hints(presets.algorithm(algorithm))["config"]):
+    config = presets.preset(algorithm, preset, registered) if config is None else config
+    if type(config) is not (expected := typing.get_type_hints(presets.algorithm(algorithm))["config"]):
         raise OnebodyError(
-            f"config must be {wanted.__module__}.{wanted.__name__}, not {type(config).__module__}."
-            f"{type(config).__name__}: with settings of your own, "
-            f"dataclasses.replace(onebody.preset({algorithm!r}, {preset!r}, {made.id!r}), ...)"
+            f"config must be {expected.__module__}.{expected.__name__}, not {type(config).__module__}."
+            f"{type(config).__name__}; to change single settings: "
+            f"dataclasses.replace(onebody.preset({algorithm!r}, {preset!r}, {registered.id!r}), ...)"
         )
     record = {
         "algorithm": algorithm,
-        "family": made.id,
-        "family_version": made.version,
-        "family_file": registry.file_of(made),
+        "family": registered.id,
+        "family_version": registered.version,
+        "family_file": registry.file_of(registered),
         "seed": seed,
         "preset": preset,
         "config": configs.to_json(config),
@@ -84,24 +87,24 @@ def train(
         "evaluate_every": evaluate_every,
         "versions": folder.versions(),
     }
-    with log.said_soon(f"compiling {algorithm} for {made.id}", quiet):
+    with log.announce_if_slow(f"compiling {algorithm} for {registered.id}", quiet):
         built = folder.build(record)
         state = folder.initial_state(record, built)
     run = Path(out)
     with folder.locked(run):
-        record, found = folder.claim(run, record, state)
-        _run(run, record, built, state, found, quiet)
+        record, last_checkpoint = folder.claim(run, record, state)
+        _run(run, record, built, state, last_checkpoint, quiet)
     return run
 
 
 def resume(run: Path | str, *, quiet: bool = False) -> Path:
-    """Go on with a run until its end; the final state is the same, byte for byte, as if it had never stopped.
+    """Resume a run and train to its end; the final state is byte for byte the same as without the interruption.
 
     Raises: as `train`.
     """
     run = Path(run)
     record = folder.read_config(run)
-    with log.said_soon(f"compiling {record['algorithm']} for {record['family']}", quiet):
+    with log.announce_if_slow(f"compiling {record['algorithm']} for {record['family']}", quiet):
         algorithm = folder.build(record)
         state = folder.initial_state(record, algorithm)
     with folder.locked(run):
@@ -110,7 +113,7 @@ def resume(run: Path | str, *, quiet: bool = False) -> Path:
 
 
 def _facts(record: dict[str, Any], algorithm: Algorithm[Any]) -> dict[str, Any]:
-    """What a checkpoint says beside the state."""
+    """What a checkpoint holds besides the state."""
     counts = {name: getattr(algorithm.simulator, name) for name in COUNTS}
     return counts | {"identity": folder.identity(record)}
 
@@ -120,27 +123,27 @@ def _run(
     record: dict[str, Any],
     algorithm: Algorithm[Any],
     state: Any,
-    found: checkpoint.Checkpoint | None,
+    last_checkpoint: checkpoint.Checkpoint | None,
     quiet: bool,
 ) -> None:
     folder.note_other_versions(record)
     done, every = 0, record["evaluate_every"]
-    if found:
+    if last_checkpoint:
         folder.check_fields(record, algorithm)
-        state, done = found.state, found.iteration
+        state, done = last_checkpoint.state, last_checkpoint.iteration
         for name in COUNTS:
-            setattr(algorithm.simulator, name, found.facts.get(name, 0))
+            setattr(algorithm.simulator, name, last_checkpoint.facts.get(name, 0))
     else:
         checkpoint.save(run, 0, state, _facts(record, algorithm))
     log.truncate(run, done)
-    past, parted, cut = log.read(run), "", watch.cut(algorithm.simulator)
+    history, model_is_off, cut = log.read(run), "", watch.cut(algorithm.simulator)
 
     limit = math.inf if record["samples"] is None else record["samples"]
     if done >= algorithm.config.n_iterations or algorithm.simulator.samples >= limit:
         return None if quiet else print(f"{run} is complete: iteration {done}", file=sys.stderr)
     label = f"{record['algorithm']} on {record['family']}, seed {record['seed']}, in {run}"
     progress = log.Progress(algorithm.config.n_iterations, "iteration", label, start=done, quiet=quiet)
-    with _signals(run) as whole, log.Log(run) as lines, progress:
+    with _signals(run) as uninterrupted, log.Log(run) as lines, progress:
         if every and done == 0:
             evaluate.during_training(run, record, algorithm, state, 0)
         while done < algorithm.config.n_iterations and algorithm.simulator.samples < limit:
@@ -151,39 +154,39 @@ def _run(
             metrics = {"real/samples": samples, **metrics, "time/step": time.perf_counter() - began}
             if every and done % every == 0:
                 evaluate.during_training(run, record, algorithm, state, done)
-            with whole():
+            with uninterrupted():
                 lines.write(done, metrics)
                 checkpoint.save(run, done, state, _facts(record, algorithm))
-            past.append(metrics)
+            history.append(metrics)
             if done == 1:
                 _warn(run, watch.constant(state, algorithm.family))
             if not cut:
                 _warn(run, cut := watch.cut(algorithm.simulator))
-            if not parted:
-                _warn(run, parted := watch.parted(past))
+            if not model_is_off:
+                _warn(run, model_is_off := watch.model_is_off(history))
             of_limit = f"/{limit:,}" if limit < math.inf else ""
             text = f"{samples:,}{of_limit} samples · return {metrics.get('real/return', math.nan):.1f}"
             progress.update(done, text, last=_last(done, algorithm.config.n_iterations, samples, limit))
     if (samples := algorithm.simulator.samples) < limit < math.inf:
         print(
-            f"onebody: {run} ended at {samples:,} of {limit:,} real samples: its settings have {done} iterations. "
-            "More need a new run",
+            f"onebody: {run} ended at {samples:,} of {limit:,} real samples, after all of its {done} iterations; "
+            "start a new run with more iterations to reach them",
             file=sys.stderr,
         )
 
 
 def _last(done: int, n_iterations: int, samples: int, limit: int | float) -> int:
-    """The iteration that will end the training, if the next ones take as many samples as those before on average."""
+    """Expected last iteration, if further ones take as many samples on average as those so far."""
     return done + math.ceil(min(n_iterations - done, max(0, limit - samples) * done / max(samples, 1)))
 
 
-def _warn(run: Path, words: str) -> None:
-    if words:
-        print(f"onebody: {run}: {words}", file=sys.stderr)
+def _warn(run: Path, message: str) -> None:
+    if message:
+        print(f"onebody: {run}: {message}", file=sys.stderr)
 
 
 def _step(algorithm: Algorithm[Any], state: Any, key: Key, run: Path, done: int) -> tuple[Any, Metrics]:
-    """One iteration; values that are not finite are refused, so that no checkpoint ever holds them."""
+    """One iteration. Raises NotFinite for a value that is not finite, so that no checkpoint ever holds one."""
     place = f"iteration {done + 1}; the last good checkpoint is {run / 'checkpoints' / f'{done:06d}'}"
     try:
         state, metrics = algorithm.step(state, key)
@@ -200,33 +203,33 @@ def _step(algorithm: Algorithm[Any], state: Any, key: Key, run: Path, done: int)
 
 @contextmanager
 def _signals(run: Path) -> Iterator[Callable[[], AbstractContextManager[None]]]:
-    """SIGINT and SIGTERM raise `Stopped` and drop the iteration that is under way.
+    """Within the block, SIGINT and SIGTERM raise `Stopped` and discard the current iteration.
 
-    Yields a context manager for what must be done whole: a signal is held back until its block ends.
+    Yields a context manager for code that must not be interrupted: a signal is deferred until its block ends.
     """
     if threading.current_thread() is not threading.main_thread():
         yield nullcontext  # only the main thread may receive signals
         return
     received: list[int] = []
-    held = False
+    deferred = False
 
     def receive(signum: int, _: object) -> None:
         received.append(signum)
-        if not held:
+        if not deferred:
             raise _Signal
 
     @contextmanager
-    def whole() -> Iterator[None]:
-        nonlocal held
-        held = True
+    def uninterrupted() -> Iterator[None]:
+        nonlocal deferred
+        deferred = True
         yield
-        held = False
+        deferred = False
         if received:
             raise _Signal
 
     before = {signum: signal.signal(signum, receive) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield whole
+        yield uninterrupted
     except _Signal:
         raise Stopped(received[0], run) from None
     finally:

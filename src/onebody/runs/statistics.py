@@ -1,12 +1,12 @@
 """Aggregates of returns over tasks and seeds, and 95% intervals over seeds.
 
-An aggregate is a number of one training, taken over its tasks; that of an algorithm is its mean over seeds. So the
-worst task is each training's own, and so is the worst tenth of the tasks (CVaR). IQM, probability of improvement and
-the advice to show intervals are from Agarwal et al. 2021 (rliable), who pool seeds and tasks in the IQM.
+An aggregate is computed over the tasks of one training run; that of an algorithm is its mean over seeds. So the worst
+task, and the worst tenth of the tasks (CVaR), may be other tasks in each run. IQM, probability of improvement and the
+advice to show intervals are from Agarwal et al. 2021 (rliable), who pool seeds and tasks in the IQM.
 
-The held-out tasks are fixed by the family and the same for all, so intervals treat the seeds alone as a sample: they
-speak of further trainings on these tasks. An interval of a mean is Student's t over the values of the seeds. Below
-`FEWEST` seeds there is none: the values themselves and their range are shown.
+The held-out tasks are fixed by the family and the same for all runs, so intervals treat only the seeds as a sample:
+they are about further training runs on these tasks. The interval of a mean is Student's t over the values of the seeds.
+Below `FEWEST` seeds there is none, and the values and their range are shown instead.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,21 +17,22 @@ from jaxtyping import Float
 from scipy import stats
 
 FEWEST = 5
-"""number of seeds, or of tasks for a single training, below which there is no interval"""
+"""least number of seeds, or of tasks for a single run, with which there is an interval"""
 
 
 class Estimate(NamedTuple):
-    """A mean over seeds, what it is the mean of, and how far both can be trusted."""
+    """A mean over seeds, with the value of each seed, their range and the interval of the mean."""
 
     value: float
     by_seed: list[float]
     range: tuple[float, float]
-    """lowest and highest value of a seed"""
+    """lowest and highest value of all seeds"""
     interval: tuple[float, float] | None
     """95% interval of the mean; None below `FEWEST` seeds"""
 
 
 def mean(scores: Float[np.ndarray, "seed task"]) -> Float[np.ndarray, " seed"]:
+    """Mean over tasks."""
     return scores.mean(axis=1)
 
 
@@ -52,25 +53,26 @@ def cvar10(scores: Float[np.ndarray, "seed task"]) -> Float[np.ndarray, " seed"]
 
 
 AGGREGATES: dict[str, Callable[[np.ndarray], np.ndarray]] = {"mean": mean, "iqm": iqm, "worst": worst, "cvar10": cvar10}
-"""of mean returns [seed, task]; a value for each seed"""
+"""functions of mean returns [seed, task] that give one value per seed"""
 
 
 def estimate(by_seed: Float[np.ndarray, " seed"]) -> Estimate:
     """The mean of one value per seed, with Student's t interval.
 
-    The difference of two algorithms is estimated by the differences of their seeds' values, paired by seed.
+    To estimate the difference of two algorithms, give the differences of their values, paired by seed.
     """
     return _estimate(by_seed, _interval(by_seed) if len(by_seed) >= FEWEST else None)
 
 
 def improvement(ours: Float[np.ndarray, "seed task"], theirs: Float[np.ndarray, "seed task"]) -> Estimate:
-    """Probability that a training of ours beats one of theirs on a task, ties counted half; rows are paired by seed.
+    """Probability that a run of ours beats a run of theirs on a task, ties counted half; rows are paired by seed.
 
-    The value of a pair is its share of tasks won. Student's t has no width where all pairs agree, as when seeds differ
-    so much that each pair is won or lost on all tasks. So the interval is that of the pairs and two more, one won and
-    one lost on all tasks, as in Laplace's rule of succession (Agresti and Coull 1998 add two of each to a proportion).
-    With 5 to 20 pairs of a single task it holds in at least 93% of cases, and wrongly excludes one half in at most 7%:
-    6% with five pairs, which by chance all go one way in 1 case of 16, and 2% with ten.
+    The value of a pair is the share of tasks on which ours wins. Student's t has zero width if all pairs are equal, for
+    example if ours wins all tasks in each pair. The interval is therefore computed from the pairs and two more, one
+    that wins and one that loses all tasks, as in Laplace's rule of succession (Agresti and Coull 1998 add two of each
+    to a proportion). With 5 to 20 pairs of a single task, it covers the true value in at least 93% of cases and wrongly
+    excludes one half in at most 7%: 6% with five pairs, which by chance all have one sign in 1 case of 16, and 2% with
+    ten.
     """
     won = (0.5 + 0.5 * np.sign(ours - theirs)).mean(axis=1)
     if len(won) < FEWEST:
@@ -80,29 +82,29 @@ def improvement(ours: Float[np.ndarray, "seed task"], theirs: Float[np.ndarray, 
 
 
 def verdict(interval: tuple[float, float] | None, yes: str, no: str) -> str:
-    """What an interval of `improvement` says; only one that excludes one half is a claim."""
+    """The better algorithm according to an interval of `improvement`; `not sure` if it includes one half."""
     if interval is None:
         return f"fewer than {FEWEST} seeds"
     low, high = interval
     return yes if low > 0.5 else no if high < 0.5 else "not sure"
 
 
-def shown(found: Mapping[str, Any], form: str) -> str:
-    """An `Estimate`, as a mapping, in words: its value with its interval, or with the range of several seeds."""
-    low, high = (format(x, form) for x in found["interval"] or found["range"])
-    kind = "" if found["interval"] else "range "
-    return f"{found['value']:{form}}" + (f" ({kind}{low} to {high})" if len(found["by_seed"]) > 1 else "")
+def shown(estimate: Mapping[str, Any], form: str) -> str:
+    """An `Estimate`, given as a mapping, as text: its value with its interval, or with the range over the seeds."""
+    low, high = (format(x, form) for x in estimate["interval"] or estimate["range"])
+    kind = "" if estimate["interval"] else "range "
+    return f"{estimate['value']:{form}}" + (f" ({kind}{low} to {high})" if len(estimate["by_seed"]) > 1 else "")
 
 
-def points(found: Mapping[str, Any], form: str) -> str:
-    """The values of an `Estimate`'s seeds, in words."""
-    return " ".join(format(x, form) for x in found["by_seed"])
+def points(estimate: Mapping[str, Any], form: str) -> str:
+    """The value of each seed of an `Estimate`, given as a mapping, as text."""
+    return " ".join(format(x, form) for x in estimate["by_seed"])
 
 
 def summary(scores: Float[np.ndarray, " task"]) -> dict[str, Any]:
-    """The aggregates of one training, with an interval of the mean that says nothing of other seeds.
+    """The aggregates of one training run, with an interval of the mean that does not account for other seeds.
 
-    It is Student's t over the tasks, as if they were independent draws from p(ψ); None below `FEWEST` tasks.
+    The interval is Student's t over the tasks, treated as independent draws from p(ψ); None below `FEWEST` tasks.
     """
     interval = _interval(scores) if len(scores) >= FEWEST else None
     return {name: float(aggregate(scores[None])[0]) for name, aggregate in AGGREGATES.items()} | {

@@ -1,4 +1,4 @@
-"""The families of AdMRL (Lin, Thomas, Yang, Ma 2020): Gymnasium's robots, one physics step a control step."""
+"""The families of AdMRL (Lin, Thomas, Yang, Ma 2020): Gymnasium's robots, with one physics step per control step."""
 
 import functools
 from dataclasses import replace
@@ -30,8 +30,8 @@ HOPPER = MujocoBody(
 )
 WALKER = replace(HOPPER, name="walker2d", mjcf=robot("walker2d"))
 
-# Mean and standard deviation of the half-cheetah's state (place, height, pitch, six joints; then velocities): the
-# released statistics of AdMRL's linear task.
+# Mean and standard deviation of the half-cheetah's state (position, height, pitch, six joints; then velocities), as
+# released for AdMRL's linear task.
 POSITION_MEAN = (-0.2032, -0.1054, 0.0898, 0.0143, 0.0019, 0.0132, 0.0708, -0.1491, -0.0426)
 VELOCITY_MEAN = (-0.2398, -0.0426, 0.0979, -0.1000, -0.0930, 0.0415, 0.0365, -0.0661, -0.1578)
 POSITION_DEVIATION = (0.2466, 0.0705, 0.1305, 0.2103, 0.2675, 0.2240, 0.2896, 0.2673, 0.2615)

@@ -72,9 +72,9 @@ MJCF = """
 </mujoco>
 """
 POSE = (0.5, 0.3, 0.5, -1.2, 0.0, -0.6, 0.0)
-"""joint angles (rad) that an episode begins near"""
+"""joint angles (rad) near which an episode starts"""
 GOALS = ((0.4, 0.25, 0.6), (0.6, 0.75, 1.0))
-"""corners of the box (m) that goals are drawn from"""
+"""corners of the box (m) from which goals are sampled"""
 
 
 def start(rng: np.random.Generator, model: mujoco.MjModel, n: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Bodies: what acts. A MuJoCo robot, a formula, or any Gymnasium environment; actions are always in [-1, 1]."""
+"""Bodies: a MuJoCo robot, a formula, or a Gymnasium environment. Actions are always in [-1, 1]."""
 
 import inspect
 import math
@@ -16,12 +16,12 @@ from onebody.core.errors import OnebodyError
 
 
 class Feature(NamedTuple):
-    """Some columns of a field of MjData, flattened, as they stand in an observation."""
+    """Columns of a flattened field of MjData, as a part of an observation."""
 
     field: str
     columns: slice | tuple[int, ...] = slice(None)
     limit: float = math.inf
-    """values beyond ±limit are cut off"""
+    """values are clipped to ±limit"""
 
 
 class Normal(NamedTuple):
@@ -49,15 +49,15 @@ class Uniform(NamedTuple):
 
 
 class Start(NamedTuple):
-    """p0: a pose, at rest, plus noise on positions (m, rad) and on velocities (m/s, rad/s)."""
+    """p0: a pose at rest, plus noise on positions (m, rad) and velocities (m/s, rad/s)."""
 
     position: Normal | Uniform = Normal(0.01)
     velocity: Normal | Uniform = Normal(0.1)
     pose: str = ""
-    """a <numeric> of the model that holds joint positions; by default the model's own pose"""
+    """name of a <numeric> of the model that holds joint positions; by default the model's own pose"""
 
     def __call__(self, rng: np.random.Generator, model: mujoco.MjModel, n: int) -> tuple[np.ndarray, np.ndarray]:
-        """Draws n states: joint positions [n, nq] and velocities [n, nv]."""
+        """Sample n states: joint positions [n, nq] and velocities [n, nv]."""
         pose = model.numeric(self.pose).data if self.pose else model.qpos0
         qpos = pose + self.position(rng, (n, model.nq))
         return qpos, self.velocity(rng, (n, model.nv))
@@ -73,17 +73,17 @@ class MujocoBody:
 
     name: str
     mjcf: str | Path | Callable[[], mujoco.MjModel]
-    """a file of MJCF (`Path(__file__).with_name("robot.xml")`), MJCF itself, or a function that compiles the model"""
+    """MJCF file (`Path(__file__).with_name("robot.xml")`), MJCF text, or a function that compiles the model"""
     frame_skip: int
-    """physics steps a control step"""
+    """number of physics steps per control step"""
     observation: tuple[Feature, ...] = (Feature("qpos"), Feature("qvel"), Feature("sensordata"))
-    """concatenated; sensors hold whatever a reward needs beyond positions and velocities"""
+    """parts of the observation, concatenated; sensors add what a reward needs besides positions and velocities"""
     start: Callable[[np.random.Generator, mujoco.MjModel, int], tuple[np.ndarray, np.ndarray]] = Start()
-    """draws n initial (qpos [n, nq], qvel [n, nv]) from p0; its docstring, or str of a `Start`, says how"""
+    """samples n initial (qpos [n, nq], qvel [n, nv]) from p0; described by its docstring, or by str of a `Start`"""
 
     @cached_property
     def model(self) -> mujoco.MjModel:
-        """The compiled model; a state that is not finite is left to be seen, where MuJoCo would reset in silence.
+        """The compiled model, without MuJoCo's silent reset of a state that is not finite.
 
         Raises:
             OnebodyError: it does not compile, or has an actuator without a control range.
@@ -108,19 +108,19 @@ class MujocoBody:
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """Name of each number of an observation, with its unit where it is known."""
+        """Name of each number of an observation, with its unit if that is known."""
         names = {
             "qpos": [f"{name} ({unit})" for name, unit in _positions(self.model)],
             "qvel": [f"{name} rate ({unit}/s)" for name, unit in _velocities(self.model)],
             "sensordata": list(_sensors(self.model)),
         }
         data = mujoco.MjData(self.model)
-        chosen: list[str] = []
+        labels: list[str] = []
         for field, columns, limit in self.observation:
-            all_of_it = names.get(field) or [f"{field} {i}" for i in range(np.size(getattr(data, field)))]
-            some = np.array(all_of_it, object)[columns if isinstance(columns, slice) else list(columns)].tolist()
-            chosen += some if math.isinf(limit) else [f"{label}, cut at ±{limit:g}" for label in some]
-        return tuple(chosen)
+            of_field = names.get(field) or [f"{field} {i}" for i in range(np.size(getattr(data, field)))]
+            part = np.array(of_field, object)[columns if isinstance(columns, slice) else list(columns)].tolist()
+            labels += part if math.isinf(limit) else [f"{label}, cut at ±{limit:g}" for label in part]
+        return tuple(labels)
 
     @property
     def observation_size(self) -> int:
@@ -132,7 +132,7 @@ class MujocoBody:
 
     @property
     def dt(self) -> float:
-        """seconds a control step"""
+        """seconds per control step"""
         return float(self.model.opt.timestep) * self.frame_skip
 
 
@@ -150,7 +150,7 @@ def _velocities(model: mujoco.MjModel) -> Iterator[tuple[str, str]]:
 
 
 def _joints(model: mujoco.MjModel, free: Any, ball: Any) -> Iterator[tuple[str, str]]:
-    """(name, unit) of each coordinate."""
+    """Name and unit of each coordinate."""
     for i in range(model.njnt):
         name, kind = model.joint(i).name or f"joint {i}", mujoco.mjtJoint(model.jnt_type[i])
         if kind in (mujoco.mjtJoint.mjJNT_FREE, mujoco.mjtJoint.mjJNT_BALL):
@@ -179,18 +179,18 @@ def _sensors(model: mujoco.MjModel) -> Iterator[str]:
 
 @dataclass(frozen=True, eq=False)
 class ClosedFormBody:
-    """A body whose state is its observation and whose dynamics is a formula."""
+    """A body whose state is its observation and whose dynamics are a formula."""
 
     name: str
     dynamics: Callable[[Array, Array], Array]
-    """(observation, action in [-1, 1]) -> next observation; jnp, of one state"""
+    """(observation, action in [-1, 1]) -> next observation; a jnp function of one state"""
     labels: tuple[str, ...]
     """name and unit of each number of the observation"""
     action_size: int
     start: Callable[[np.random.Generator, int], np.ndarray]
-    """draws n initial observations [n, observation] from p0; its docstring says how"""
+    """samples n initial observations [n, observation] from p0; described by its docstring"""
     dt: float
-    """seconds a control step"""
+    """seconds per control step"""
 
     @property
     def observation_size(self) -> int:
@@ -199,7 +199,7 @@ class ClosedFormBody:
 
 @dataclass(frozen=True, eq=False)
 class GymnasiumBody:
-    """Any Gymnasium environment with flat observations and bounded flat actions; its own reward is not used."""
+    """A Gymnasium environment with flat observations and bounded flat actions; its own reward is not used."""
 
     name: str
     make: Callable[[], Any]
@@ -208,9 +208,9 @@ class GymnasiumBody:
     """name of each number of the observation"""
     action_size: int
     dt: float
-    """seconds a control step"""
+    """seconds per control step"""
     parallel: bool = False
-    """a process for each environment, for those that are slow"""
+    """whether each environment runs in its own process, for slow environments"""
 
     @property
     def observation_size(self) -> int:
@@ -221,7 +221,7 @@ Body = MujocoBody | ClosedFormBody | GymnasiumBody
 
 
 def start_of(body: Body) -> str:
-    """p0 in words."""
+    """Text that describes p0."""
     if isinstance(body, GymnasiumBody):
         return "the environment's own"
     return str(body.start) if isinstance(body.start, Start) else (inspect.getdoc(body.start) or "").split("\n")[0]

@@ -1,7 +1,7 @@
-"""What is to be done: families. One definition serves both worlds.
+"""Task families. One definition serves both worlds.
 
-The simulator steps physics and then asks `TaskFamily.outcome`; the imagination predicts the next observation and asks
-the same. So whatever a reward needs stands in the observation.
+The simulator steps physics and then calls `TaskFamily.outcome`; the imagination predicts the next observation and calls
+the same function. So the observation must contain everything that the reward needs.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,29 +23,29 @@ Physics = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
 
 def never(next_observation: Array, task: Array) -> Array:
-    """The terminal function of tasks that only end at their horizon."""
+    """Terminal function of tasks that end only at their horizon."""
     return jnp.zeros((), bool)
 
 
 @dataclass(frozen=True, eq=False)
 class TaskFamily:
-    """One body, many tasks: everything that gives a task of this family its meaning."""
+    """One body and many tasks: everything that defines the tasks of this family."""
 
     id: str
     body: Body
     space: TaskSpace
     reward: Reward
-    """(observation, action clipped to [-1, 1], next observation, task) -> reward a step; jnp, of one transition"""
+    """(observation, action clipped to [-1, 1], next observation, task) -> reward; a jnp function of one transition"""
     horizon: int
-    """control steps an episode"""
+    """control steps per episode"""
     terminal: Terminal = never
-    """(next observation, task) -> whether the episode ends there; jnp, of one transition"""
+    """(next observation, task) -> whether the episode ends there; a jnp function of one transition"""
     physics: Physics | None = None
-    """task -> fields of MjModel that it overwrites (a MuJoCo body's); None: all tasks have the same dynamics"""
+    """task -> fields of MjModel to overwrite (only for a MuJoCo body); None: all tasks have the same dynamics"""
     test: "TaskFamily | None" = None
-    """what adaptation and evaluation meet, where it is not this family: a shift of tasks, dynamics or reward"""
+    """family for adaptation and evaluation with shifted tasks, dynamics or reward; None: this family itself"""
     version: int = 1
-    """changing the body, dt, horizon, reward or task space makes a new version"""
+    """version of the definition; a change of body, dt, horizon, reward or task space makes a new one"""
     task_labels: tuple[str, ...] = field(default=(), kw_only=True)
     """name and unit of each number of a task"""
     source: str = field(default="", kw_only=True)
@@ -64,15 +64,16 @@ class TaskFamily:
             raise OnebodyError(f"family {self.id}: version must be 1, 2, 3 …, not {self.version}")
 
     def needs_one_model(self) -> None:
-        """Raises OnebodyError where no one learned model can fit all tasks."""
+        """Raises OnebodyError if the dynamics vary with the task, so that one learned model cannot fit all tasks."""
         if self.physics is not None:
             raise OnebodyError(
-                f"the dynamics of {self.id} vary with the task: no one model fits them; slbo trains on one of its tasks"
+                f"the dynamics of {self.id} vary with the task, so one model cannot fit them; "
+                "slbo trains on one of its tasks"
             )
 
     @property
     def tested(self) -> "TaskFamily":
-        """The family that adaptation and evaluation meet."""
+        """The family for adaptation and evaluation."""
         return self.test or self
 
     def outcome(
@@ -82,20 +83,20 @@ class TaskFamily:
         next_observation: Float[Array, "*axes observation"],
         tasks: Float[Array, "*#axes feature"],
     ) -> tuple[Float[Array, "*axes"], Bool[Array, "*axes"]]:
-        """Reward and termination of transitions, in either world; the action is clipped here, for both."""
+        """Reward and termination of transitions in both worlds; clips the action."""
 
         def one(observation: Array, action: Array, next_observation: Array, task: Array) -> tuple[Array, Array]:
             action = jnp.clip(action, -1.0, 1.0)
             return self.reward(observation, action, next_observation, task), self.terminal(next_observation, task)
 
-        each = jnp.vectorize(one, signature="(o),(a),(o),(t)->(),()")
-        return each(observation, action, next_observation, tasks)
+        vectorized = jnp.vectorize(one, signature="(o),(a),(o),(t)->(),()")
+        return vectorized(observation, action, next_observation, tasks)
 
     def parse(self, task: Any, extrapolate: bool = False) -> Float[Array, " feature"]:
         """A user's task (number or sequence) as an array.
 
         Raises:
-            OnebodyError: not `space.size` finite numbers, or outside the space and `extrapolate` is not set.
+            OnebodyError: it is not `space.size` finite numbers, or it is outside the space without `extrapolate`.
         """
         try:
             value = np.atleast_1d(np.asarray(task, np.float32))
@@ -115,15 +116,15 @@ class TaskFamily:
 
     @property
     def task_names(self) -> tuple[str, ...]:
-        """A name for each number of a task: its label, with its unit, where the family has labels."""
+        """A name for each number of a task: its label with unit, or ψ1, ψ2 and so on if the family has no labels."""
         return self.task_labels or tuple(f"ψ{i + 1}" for i in range(self.space.size))
 
     def given_or_drawn(self, task: Any | None, key: Key) -> Float[Array, "1 feature"]:
-        """One task, as a user gives it, or a draw from p(ψ) where none is given. Raises: as `parse`."""
+        """The given task, or a sample from p(ψ) if none is given. Raises OnebodyError as `parse`."""
         return self.space.sample(key, 1) if task is None else self.parse(task)[None]
 
     def describe(self) -> dict[str, Any]:
-        """What `onebody list --families --json` and docs/families.md say of it."""
+        """Description of the family for `onebody list --families --json` and docs/families.md."""
         return {
             "id": self.id,
             "version": self.version,

@@ -1,4 +1,4 @@
-"""Python files of users: run for the families that they register, and for functions of theirs."""
+"""Runs Python files of users, for the families that they register and for functions that they define."""
 
 import importlib.util
 import sys
@@ -11,10 +11,10 @@ from onebody.core.errors import OnebodyError, did_you_mean
 
 
 def function(text: str) -> Callable[..., Any]:
-    """The function that `FILE.py:NAME` names; the file is run.
+    """Run the file and return the function that `FILE.py:NAME` names.
 
     Raises:
-        OnebodyError: the text is another, the file is missing or fails, or it defines no such function.
+        OnebodyError: the text has another form, the file is missing or fails, or it defines no such function.
     """
     path, in_file, name = text.rpartition(".py:")
     if not in_file:
@@ -23,7 +23,7 @@ def function(text: str) -> Callable[..., Any]:
     defined = vars(run(file, "name a function of your own as FILE.py:NAME"))
     if name not in defined:
         functions = [each for each, value in defined.items() if getattr(value, "__module__", None) == str(file)]
-        near = did_you_mean(name, functions) if functions else "; it defines no function at all"
+        near = did_you_mean(name, functions) if functions else "; it defines no functions"
         raise OnebodyError(f"{file} defines no function {name!r}{near}")
     if not callable(defined[name]):
         raise OnebodyError(f"{name} of {file} is of type {type(defined[name]).__name__}, not a function")
@@ -31,10 +31,10 @@ def function(text: str) -> Callable[..., Any]:
 
 
 def run(file: Path, hint: str) -> ModuleType:
-    """Run a Python file, unless it is running.
+    """Run a Python file, unless it is being run already.
 
     Raises:
-        OnebodyError: it is missing, which gets the hint, or fails.
+        OnebodyError: the file is missing (the message ends with the hint), or it fails.
     """
     if str(file) in sys.modules:
         return sys.modules[str(file)]
@@ -48,8 +48,8 @@ def run(file: Path, hint: str) -> ModuleType:
     except Exception as error:
         if isinstance(error, OnebodyError):
             raise
-        words = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise OnebodyError(f"{file} cannot be run: {words}") from error
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise OnebodyError(f"{file} cannot be run: {reason}") from error
     finally:
-        del sys.modules[spec.name]  # no other process could import it by this name, so none is to be told of it
+        del sys.modules[spec.name]  # other processes cannot import it by this name, so its objects are pickled by value
     return module

@@ -1,4 +1,4 @@
-"""The single tasks of MB-MPO (Clavera et al. 2018): its released code's robots, and a torque-controlled arm."""
+"""The single tasks of MB-MPO (Clavera et al. 2018): the robots of its released code, and a torque-controlled arm."""
 
 import functools
 from dataclasses import replace

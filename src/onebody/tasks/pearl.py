@@ -1,7 +1,7 @@
-"""The families of PEARL (Rakelly et al. 2019), as its released code has them: Gymnasium's robots and their time steps.
+"""The families of PEARL (Rakelly et al. 2019) as in its released code, with Gymnasium's robots and time steps.
 
-Tasks are fixed sets, some to train and others to test on. Where the source leaves a draw unseeded, ours has the seed
-that the source uses elsewhere.
+Training and test tasks are fixed sets. Where the source samples tasks without a seed, ours uses the seed that the
+source uses elsewhere.
 """
 
 import math
@@ -58,17 +58,17 @@ HOPPER = replace(WALKER, name="hopper", mjcf=robot("hopper", timestep=0.004))
 ant_falls, humanoid_falls = height_outside(0, 0.2, 1.0), height_outside(0, 1.0, 2.0)
 
 
-def _travelled(observation: Array, next_observation: Array) -> Array:
+def _forward_velocity(observation: Array, next_observation: Array) -> Array:
     """The half-cheetah's mean velocity over a step (m/s)."""
     return (next_observation[17] - observation[17]) / 0.05
 
 
 def cheetah_velocity(observation: Array, action: Array, next_observation: Array, task: Array) -> Array:
-    return -jnp.abs(_travelled(observation, next_observation) - task[0]) - 0.05 * jnp.sum(action**2)
+    return -jnp.abs(_forward_velocity(observation, next_observation) - task[0]) - 0.05 * jnp.sum(action**2)
 
 
 def cheetah_direction(observation: Array, action: Array, next_observation: Array, task: Array) -> Array:
-    return task[0] * _travelled(observation, next_observation) - 0.05 * jnp.sum(action**2)
+    return task[0] * _forward_velocity(observation, next_observation) - 0.05 * jnp.sum(action**2)
 
 
 def ant_direction(observation: Array, action: Array, next_observation: Array, task: Array) -> Array:
@@ -88,11 +88,11 @@ def humanoid_direction(observation: Array, action: Array, next_observation: Arra
 
 
 _VARIED = (("body_mass", 1.5), ("body_inertia", 1.5), ("dof_damping", 1.3), ("geom_friction", 1.5))
-"""fields of MjModel and the bases of their factors; the world's body has no mass"""
+"""fields of MjModel that vary, and the bases of their factors; the world body is left out, as it has no mass"""
 
 
 def random_parameters(body: MujocoBody) -> Physics:
-    """Every element of mass, inertia, damping and friction times base^ψ, in the order of `_VARIED`."""
+    """Physics with each element of mass, inertia, damping and friction times base^ψ, in the order of `_VARIED`."""
 
     def physics(task: Float[np.ndarray, " feature"]) -> Mapping[str, np.ndarray]:
         fields, begin = {}, 0
@@ -108,23 +108,23 @@ def random_parameters(body: MujocoBody) -> Physics:
 
 
 def _exponents(bodies: int, joints: int, geoms: int) -> tuple[str, ...]:
-    """In the order of MuJoCo's arrays; the root's three joints have no damping, so their factors do nothing."""
+    """Task labels in the order of MuJoCo's arrays; the root's three joints have no damping, so theirs do nothing."""
     counts = {"mass": bodies, "inertia": 3 * bodies, "damping": joints, "friction": 3 * geoms}
     return tuple(f"exponent of {name} {i}" for name, count in counts.items() for i in range(count))
 
 
-def _drawn(n: int, columns: int, low: float, high: float) -> np.ndarray:
+def _uniform(n: int, columns: int, low: float, high: float) -> np.ndarray:
     return np.random.RandomState(SEED).uniform(low, high, (n, columns))
 
 
 def _directions(n_train: int, n_test: int) -> Split:
-    angle = _drawn(n_train + n_test, 1, 0.0, 2 * math.pi)
+    angle = _uniform(n_train + n_test, 1, 0.0, 2 * math.pi)
     tasks = np.concatenate([np.cos(angle), np.sin(angle)], axis=1)
     return Split.of(Arc(), tasks, n_train, f"angles drawn once with seed {SEED}")
 
 
 def _goals(n_train: int, n_test: int) -> Split:
-    angle, root = _drawn(n_train + n_test, 2, 0.0, 1.0).T
+    angle, root = _uniform(n_train + n_test, 2, 0.0, 1.0).T
     distance = 3.0 * np.sqrt(root)
     tasks = np.stack([distance * np.cos(2 * np.pi * angle), distance * np.sin(2 * np.pi * angle)], axis=1)
     return Split.of(Disk(3.0), tasks, n_train, f"drawn once with seed {SEED}")
@@ -132,7 +132,7 @@ def _goals(n_train: int, n_test: int) -> Split:
 
 def _parameters(n: int) -> Split:
     space = Box((-3.0,) * n, (3.0,) * n)
-    return Split.of(space, _drawn(50, n, -3.0, 3.0), 40, f"drawn once with seed {SEED}")
+    return Split.of(space, _uniform(50, n, -3.0, 3.0), 40, f"drawn once with seed {SEED}")
 
 
 _PEARL = "Rakelly et al. 2019 (PEARL)"
@@ -151,7 +151,7 @@ FAMILIES = (
     TaskFamily(
         id="pearl/cheetah-vel",
         body=CHEETAH,
-        space=Split.of(Box((0.0,), (3.0,)), _drawn(130, 1, 0.0, 3.0), 100, f"drawn once with seed {SEED}"),
+        space=Split.of(Box((0.0,), (3.0,)), _uniform(130, 1, 0.0, 3.0), 100, f"drawn once with seed {SEED}"),
         reward=cheetah_velocity,
         task_labels=("forward velocity (m/s)",),
         horizon=200,

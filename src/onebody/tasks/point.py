@@ -1,4 +1,4 @@
-"""Point robots: closed-form dynamics. Ours, for tests and tutorials, and those of MAML, PEARL and MB-MPO."""
+"""Point robots with closed-form dynamics: our own, for tests and tutorials, and those of MAML, PEARL and MB-MPO."""
 
 import functools
 import math
@@ -46,8 +46,8 @@ def distance_reward(observation: Array, action: Array, next_observation: Array, 
 
 
 def sparse_reward(observation: Array, action: Array, next_observation: Array, task: Array) -> Array:
-    away = distance(next_observation, task)
-    return jnp.where(away <= RADIUS, 1.0 - away, 0.0)
+    to_goal = distance(next_observation, task)
+    return jnp.where(to_goal <= RADIUS, 1.0 - to_goal, 0.0)
 
 
 def origin_reward(observation: Array, action: Array, next_observation: Array, task: Array) -> Array:
@@ -63,7 +63,7 @@ def home(next_observation: Array, task: Array) -> Array:
 
 
 RADIUS = 0.2
-"""distance of a goal (m) within which the sparse reward is given"""
+"""largest distance (m) from the goal at which the sparse reward is not 0"""
 
 _point = functools.partial(
     ClosedFormBody, name="point", dynamics=move, labels=("x (m)", "y (m)"), action_size=2, dt=0.1

@@ -1,4 +1,4 @@
-"""All families by their ids, and the short names that papers use; those of users, from their own files too."""
+"""Registry of all families by id, with aliases that papers use; includes families of users."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from onebody.tasks.family import TaskFamily
 _BUILT_IN = (*smt.FAMILIES, *pearl.FAMILIES, *mbmpo.FAMILIES, *admrl.FAMILIES, *point.FAMILIES)
 _FAMILIES = {family.id: family for family in _BUILT_IN}
 _FILES: dict[str, str] = {}
-"""id -> the user's file by which the family was asked for"""
+"""id -> user's file that registered the family"""
 _ALIASES = {
     "cheetah-vel": "smt/cheetah-vel",
     "cheetah-dir": "smt/cheetah-dir",
@@ -33,59 +33,60 @@ def families() -> dict[str, TaskFamily]:
 
 
 def aliases() -> dict[str, str]:
-    """Short name -> id."""
+    """Alias -> id."""
     return dict(_ALIASES)
 
 
 def is_known(family: TaskFamily) -> bool:
-    """Whether this very family is registered.
+    """Whether this family object is registered.
 
     Raises:
-        OnebodyError: another family, which is no user's, has the id.
+        OnebodyError: a built-in family has this id.
     """
     known = _FAMILIES.get(family.id) is family
     if not known and family.id in {each.id for each in _BUILT_IN} | _ALIASES.keys():
-        raise OnebodyError(f"there is a family {family.id} already; give yours an id of its own")
+        raise OnebodyError(f"there is a family {family.id} already; give yours another id")
     return known
 
 
 def add(family: TaskFamily) -> None:
-    """Make a family known by its id, in place of a user's family that had it; `onebody.register` checks it first.
+    """Register a family by its id; replaces another family of the user with this id. Does not check the family.
 
     Raises:
-        OnebodyError: another family, which is no user's, has the id.
+        OnebodyError: a built-in family has this id.
     """
     if not is_known(family):
         _FAMILIES[family.id] = family
 
 
 def make(name: str) -> TaskFamily:
-    """The family with this id or alias; `FILE.py:ID` first runs a file of yours, which registers it, if need be.
+    """The family with this id or alias. `FILE.py:ID` runs a user's file if the family is not registered yet.
 
     Raises:
-        OnebodyError: there is none; names the nearest ones. Or the file is missing or fails.
+        OnebodyError: there is no such family (the nearest names are suggested), or the file is missing or fails.
     """
     path, in_file, name = name.rpartition(".py:")
     if in_file:
         file = Path(f"{path}.py").resolve()
-        if name not in _own():
+        if name not in _of_users():
             files.run(file, "name a family of your own as FILE.py:ID")
-        if name not in _own():
-            near = did_you_mean(name, _own()) if _own() else "; it must call onebody.register(family)"
+        if name not in _of_users():
+            near = did_you_mean(name, _of_users()) if _of_users() else "; it must call onebody.register(family)"
             raise OnebodyError(f"{file} registers no family {name!r}{near}")
         _FILES[name] = str(file)
     name = _ALIASES.get(name, name)
     if name not in _FAMILIES:
         near = did_you_mean(name, [*_FAMILIES, *_ALIASES])
-        far = "; onebody list --families shows all, and FILE.py:ID names one of your own"
-        raise OnebodyError(f"no family {name!r}{near if 'did you mean' in near else far}")
+        general = "; onebody list --families shows all, and FILE.py:ID names one of your own"
+        raise OnebodyError(f"no family {name!r}{near if 'did you mean' in near else general}")
     return _FAMILIES[name]
 
 
 def file_of(family: TaskFamily) -> str | None:
-    """The user's file by which a family was asked for, as an absolute path."""
+    """Absolute path of the user's file that registered a family; None if there is none."""
     return _FILES.get(family.id)
 
 
-def _own() -> set[str]:
+def _of_users() -> set[str]:
+    """Ids of the families that users registered."""
     return _FAMILIES.keys() - {family.id for family in _BUILT_IN}

@@ -1,4 +1,4 @@
-"""MuJoCo robots: the models and observations that the papers' families share.
+"""MuJoCo robots that the papers' families share.
 
 The MJCF files are Gymnasium's, changed here where a paper's robot differs.
 """
@@ -38,19 +38,20 @@ def robot(
     mass: float | None = None,
     change: Callable[[mujoco.MjSpec], None] = lambda spec: None,
 ) -> Model:
-    """What compiles one of Gymnasium's robots.
+    """A function that compiles one of Gymnasium's robots.
 
     Args:
-        sensors: in world axes, of the body `torso`: `velocity` (of the whole robot's centre of mass, m/s), `place` (m),
-            `axis x`, `axis y` and `axis z` (columns of its rotation matrix).
-        timestep: seconds a physics step; by default the file's.
-        mass: in total, kg; by default the file's.
-        change: any other change.
+        asset: name of the MJCF file, without extension.
+        sensors: of the body `torso`, in world axes: `velocity` (of the whole robot's centre of mass, m/s), `place`
+            (position, m), `axis x`, `axis y` and `axis z` (columns of the rotation matrix).
+        timestep: seconds per physics step; by default that of the file.
+        mass: total mass (kg); by default that of the file.
+        change: makes further changes to the model.
     """
 
     def model() -> mujoco.MjModel:
         xml = files("gymnasium").joinpath(f"envs/mujoco/assets/{asset}.xml").read_text()
-        spec = mujoco.MjSpec.from_string(xml.replace('settotalmass="14"', ""))  # deprecated: `mass` does it
+        spec = mujoco.MjSpec.from_string(xml.replace('settotalmass="14"', ""))  # deprecated; `mass` replaces it
         for name in sensors:
             kind, of = _SENSORS[name]
             spec.add_sensor(name=name, type=kind, objtype=of, objname="torso")
@@ -60,7 +61,7 @@ def robot(
         compiled = spec.compile()
         if mass is not None:
             mujoco.mj_setTotalmass(compiled, mass)
-            # or the masses of subtrees, which the velocity of the whole robot is divided by, are wrong
+            # otherwise the masses of subtrees, by which the velocity of the whole robot is divided, are wrong
             mujoco.mj_setConst(compiled, mujoco.MjData(compiled))
         return compiled
 
@@ -68,18 +69,18 @@ def robot(
 
 
 def rllab_contacts(spec: mujoco.MjSpec) -> None:
-    """rllab's ant: softer contacts than Gymnasium's."""
+    """Contacts of rllab's ant, which are softer than Gymnasium's."""
     for geom in spec.geoms:
         geom.solref[:2], geom.solimp[:3] = (0.02, 1.0), (0.8, 0.8, 0.01)
 
 
 def height_outside(column: int, low: float, high: float) -> Terminal:
-    """Ends an episode where that number of the observation, a height (m), leaves [low, high]."""
+    """Terminal function that ends an episode when a column of the observation, a height (m), leaves [low, high]."""
     return lambda next_observation, task: (next_observation[column] < low) | (next_observation[column] > high)
 
 
 def with_friction(model: Model, factor: float) -> Model:
-    """The robot where every friction is `factor` of its own."""
+    """The robot with every friction coefficient multiplied by `factor`."""
 
     def changed() -> mujoco.MjModel:
         compiled = model()
@@ -90,7 +91,7 @@ def with_friction(model: Model, factor: float) -> Model:
 
 
 def without_torque(model: Model, *joints: str) -> Model:
-    """The robot whose motors of these joints do nothing."""
+    """The robot with the motors of these joints disabled."""
 
     def changed() -> mujoco.MjModel:
         compiled = model()

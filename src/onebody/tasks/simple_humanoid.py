@@ -1,11 +1,11 @@
 """rllab's simple humanoid: torso and pelvis in one piece, arms without elbows, feet without ankles; ten motors.
 
-Written from the parameters of rllab's model (m, kg, rad, N m), which gives masses and inertias apart from the geoms.
-Limbs touch the floor, but not each other. The range of shoulder1 is the same on both sides, as in rllab's model, though
-its axis is such that equal angles are no mirror images.
+Written from the parameters of rllab's model (m, kg, rad, N m), which gives masses and inertias separately from the
+geoms. Limbs collide with the floor, but not with each other. The range of shoulder1 is the same on both sides, as in
+rllab's model, although equal angles of the two are not mirror images because of their axes.
 
-Contacts act from a distance of 0.1 m. rllab's model gives this margin to the limbs and to the floor: the MuJoCo of its
-day took the larger one, today's takes their sum, so here the floor has none.
+Contacts act from a distance of 0.1 m. rllab's model gives this margin to the limbs and to the floor: the MuJoCo version
+that it used took the larger one, but current versions take their sum, so here the floor has no margin.
 """
 
 from onebody.tasks.body import Feature, MujocoBody

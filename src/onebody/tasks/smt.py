@@ -1,7 +1,7 @@
 """The families of SMT (Landolfi, Thomas, Ma 2019), and MAML's half-cheetah directions, which share their body: rllab's
 robots, one physics step per control step.
 
-Each reward is a function of the whole robot's velocity, that of its centre of mass, which stands in the observation.
+Each reward depends on the velocity of the whole robot's centre of mass, which is part of the observation.
 """
 
 import functools
@@ -45,6 +45,7 @@ ant_falls, humanoid_falls = height_outside(0, 0.2, 1.0), height_outside(0, 0.8, 
 
 
 def _effort(action: Array, cost: float) -> Array:
+    """Cost of an action."""
     return cost * jnp.sum(action**2)
 
 

@@ -1,4 +1,4 @@
-"""Task spaces: the tasks of a family, and how those to train and to test on are drawn."""
+"""Task spaces: the tasks of a family, and how training and test tasks are sampled."""
 
 import math
 from collections.abc import Sequence
@@ -20,27 +20,29 @@ class TaskSpace(Protocol):
 
     @property
     def size(self) -> int:
-        """features of a task"""
+        """number of features of a task"""
         ...
 
     def sample(self, key: Key, n: int) -> Float[Array, "n feature"]:
-        """n draws from p(ψ), to train on."""
+        """n samples from p(ψ), for training."""
         ...
 
     def held_out(self, n: int) -> Float[Array, "n feature"]:
-        """n test tasks, the same for every algorithm and seed; fewer if the space has fewer."""
+        """n test tasks, the same for every algorithm and seed; fewer if the space contains fewer."""
         ...
 
-    def contains(self, task: Any) -> bool: ...
+    def contains(self, task: Any) -> bool:
+        """Whether a task is in the space."""
+        ...
 
     @property
     def bounds(self) -> str:
-        """the space in words, for messages and lists"""
+        """text that describes the space, for messages and lists"""
         ...
 
     @property
     def split(self) -> str:
-        """p(ψ) and the test tasks in words"""
+        """text that describes p(ψ) and the test tasks"""
         ...
 
 
@@ -48,7 +50,7 @@ _SPREAD = "training tasks are new draws, test tasks a low-discrepancy sequence o
 
 
 def _low_discrepancy(n: int, size: int) -> Float[np.ndarray, "n size"]:
-    """The first n points of the additive recurrence with the generalised golden ratio in [0, 1)^size: no seed."""
+    """First n points of the additive recurrence with the generalised golden ratio in [0, 1)^size; deterministic."""
     root = 2.0
     for _ in range(64):
         root = (1 + root) ** (1 / (size + 1))
@@ -68,7 +70,7 @@ class Box:
         if not all(isinstance(side, tuple) for side in sides) or len(self.low) != len(self.high):
             raise OnebodyError(f"a Box has two tuples of equal length, as in Box((0.0,), (1.0,)), not {self}")
         if any(low > high for low, high in zip(self.low, self.high, strict=True)):
-            raise OnebodyError(f"a Box begins with its lower corner: {self}")
+            raise OnebodyError(f"the first corner of a Box must be the lower one: {self}")
 
     @property
     def size(self) -> int:
@@ -82,13 +84,13 @@ class Box:
         return jnp.asarray(np.array(self.low) + unit * np.subtract(self.high, self.low), jnp.float32)
 
     def grid(self, n: int) -> Float[Array, "task feature"]:
-        """Evenly spaced tasks, n a side, edges included."""
+        """Evenly spaced tasks, n per dimension, edges included."""
         sides = [np.linspace(low, high, n) for low, high in zip(self.low, self.high, strict=True)]
         rows = np.stack(np.meshgrid(*sides, indexing="ij"), axis=-1)
         return jnp.asarray(rows.reshape(-1, self.size), jnp.float32)
 
     def widened(self, factor: float) -> "Box":
-        """The box with the same middle and sides that are so many times as long."""
+        """The box with the same centre and sides that are `factor` times as long."""
         middle, half = np.add(self.low, self.high) / 2, factor * np.subtract(self.high, self.low) / 2
         return Box(tuple((middle - half).tolist()), tuple((middle + half).tolist()))
 
@@ -112,7 +114,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Disk:
-    """Uniform on the disk of places (x, y) around the origin."""
+    """Uniform on the disk of positions (x, y) around the origin."""
 
     radius: float
 
@@ -180,7 +182,7 @@ class Arc:
 
 @dataclass(frozen=True)
 class FiniteSet:
-    """Uniform on finitely many tasks; train and test tasks are the same."""
+    """Uniform on finitely many tasks; the test tasks are the training tasks."""
 
     tasks: tuple[tuple[float, ...], ...]
 
@@ -214,22 +216,22 @@ class FiniteSet:
 
 
 ONE_TASK = FiniteSet(((),))
-"""of a family that is a single task"""
+"""space of a family that is a single task"""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Uniform on fixed training tasks of a space; the test tasks are others."""
+    """Uniform on fixed training tasks of a space, with separate test tasks."""
 
     space: TaskSpace
     train: tuple[tuple[float, ...], ...]
     test: tuple[tuple[float, ...], ...]
     drawn: str
-    """how the tasks were drawn, in words"""
+    """text that describes how the tasks were sampled"""
 
     @classmethod
     def of(cls, space: TaskSpace, tasks: np.ndarray, n_train: int, drawn: str) -> "Split":
-        """The first `n_train` of the tasks [task, feature] to train on, the others to test on."""
+        """Split tasks [task, feature]: the first `n_train` for training, the others for testing."""
         rows: Sequence[list[float]] = np.asarray(tasks, np.float32).tolist()
         members = tuple(map(tuple, rows))
         return cls(space, members[:n_train], members[n_train:], drawn)
@@ -257,7 +259,7 @@ class Split:
 
 
 def training_tasks(space: TaskSpace, key: Key, n: int) -> Float[Array, "task feature"]:
-    """Tasks to train on again and again: the first n of a space that has finitely many, else n draws."""
+    """A fixed set of training tasks: the first n of a finite space, otherwise n samples."""
     if isinstance(space, Split):
         return jnp.array(space.train[:n])
     return jnp.array(space.tasks[:n]) if isinstance(space, FiniteSet) else space.sample(key, n)

@@ -1,4 +1,4 @@
-"""What hopper and walker are rewarded for, and when they fall, as Gymnasium has it: PEARL, MB-MPO and AdMRL use it."""
+"""Gymnasium's rewards and terminal functions of hopper and walker, which PEARL, MB-MPO and AdMRL use."""
 
 import jax.numpy as jnp
 from jaxtyping import Array

@@ -1,4 +1,4 @@
-"""Pictures of bodies: MuJoCo's own of a robot, and of a point where it is and the way it came."""
+"""Images of bodies: a robot rendered by MuJoCo, or a point with its path."""
 
 import copy
 import os
@@ -17,23 +17,23 @@ from onebody.core.errors import OnebodyError
 from onebody.tasks.body import Body, GymnasiumBody, MujocoBody
 
 CAMERA = "track"
-"""the camera that follows the robot, where its model has one"""
+"""name of the camera that follows the robot, if its model has one"""
 INSTALL = "on Debian or Ubuntu: apt-get install libegl1 libgl1 libgl1-mesa-dri"
 
 
 def check_drawable(body: Body) -> None:
-    """Raises OnebodyError for a body that has no picture."""
+    """Raises OnebodyError for a body that cannot be drawn."""
     if isinstance(body, GymnasiumBody):
         raise OnebodyError(f"body {body.name} is a Gymnasium environment: it cannot be drawn here")
     if not isinstance(body, MujocoBody) and body.observation_size < 2:
-        raise OnebodyError(f"body {body.name} has no place in the plane: it cannot be drawn")
+        raise OnebodyError(f"body {body.name} has no position in the plane: it cannot be drawn")
 
 
 class Camera:
     """Draws one body; `close` it after use, or use it in a `with` statement.
 
     Raises:
-        OnebodyError: the body has no picture, or this machine cannot render a robot.
+        OnebodyError: the body cannot be drawn, or this machine cannot render a robot.
     """
 
     def __init__(self, body: Body, size: tuple[int, int] = (320, 240)):
@@ -48,17 +48,17 @@ class Camera:
             self._renderer = _renderer(model, *size)
 
     def picture(self, poses: Sequence[np.ndarray], task: Any) -> Image.Image:
-        """The last of `poses` (see `Simulator.poses`).
+        """An image of the last of `poses` (see `Simulator.poses`).
 
-        A point also has its way through the poses before, and a ring at `task` [feature] where that is a place in
-        the plane; the scale is such that all of it is in the picture.
+        For a point, it also shows the path through the earlier poses, and a ring at `task` [feature] if that is a
+        position in the plane; the scale is chosen so that everything is visible.
         """
         if self._renderer is not None:
             return self._draw_robot(poses[-1])
         return _draw_point(poses, task, _reach(poses, task), self.size)
 
     def pictures(self, poses: Sequence[np.ndarray], task: Any) -> list[Image.Image]:
-        """A picture of each pose, all in one scale."""
+        """An image of each pose, all at the same scale."""
         if self._renderer is not None:
             return [self._draw_robot(pose) for pose in poses]
         reach = _reach(poses, task)
@@ -75,7 +75,7 @@ class Camera:
         self.close()
 
     def _draw_robot(self, pose: np.ndarray) -> Image.Image:
-        """Without shadows and reflections, which are slow where there is no GPU."""
+        """Renders without shadows and reflections, which are slow without a GPU."""
         renderer, data = self._renderer, self._data
         data.qpos[:] = pose
         mujoco.mj_forward(data.model, data)
@@ -87,17 +87,17 @@ class Camera:
 
 @contextmanager
 def other_programs() -> Iterator[None]:
-    """Starts ffmpeg, or what finds a library, without JAX's warning of forks: these run another program at once."""
+    """Suppresses JAX's warning about forks where the fork only starts another program, such as ffmpeg."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
         yield
 
 
 def _renderer(model: Any, width: int, height: int) -> Any:
-    """Raises OnebodyError where there is no OpenGL."""
+    """Raises OnebodyError if there is no working OpenGL."""
     try:
         if sys.platform == "linux" and not os.environ.get("MUJOCO_GL"):
-            # MuJoCo chooses at its import, and unless MUJOCO_GL tells it takes GLFW, which needs a display that works.
+            # MuJoCo chooses at import; without MUJOCO_GL it takes GLFW, which needs a working display.
             with other_programs():
                 from mujoco.egl import GLContext
 
@@ -110,24 +110,24 @@ def _renderer(model: Any, width: int, height: int) -> Any:
 
 
 def _goals(task: Any) -> np.ndarray:
-    """The task [1, 2] where it is a place in the plane, else [0, 2]."""
+    """The task as [1, 2] if it is a position in the plane, otherwise an empty array [0, 2]."""
     task = np.atleast_1d(np.asarray(task))
     return task[None] if task.shape == (2,) else np.zeros((0, 2))
 
 
 def _reach(poses: Sequence[np.ndarray], task: Any) -> float:
-    """Half a picture's shorter side (m)."""
-    places = np.concatenate([[pose[:2] for pose in poses], _goals(task)])
-    return 1.2 * max(float(np.abs(places).max()), 0.1)
+    """Half the length (m) of the image's shorter side."""
+    positions = np.concatenate([[pose[:2] for pose in poses], _goals(task)])
+    return 1.2 * max(float(np.abs(positions).max()), 0.1)
 
 
 def _draw_point(poses: Sequence[np.ndarray], task: Any, reach: float, size: tuple[int, int]) -> Image.Image:
-    scale = 2  # drawn larger and made smaller: smooth edges
+    scale = 2  # drawn larger and then reduced, for smooth edges
     width, height = (scale * pixels for pixels in size)
     unit = min(width, height) / 2 / reach
 
-    def pixel(place: np.ndarray) -> tuple[float, float]:
-        return width / 2 + unit * float(place[0]), height / 2 - unit * float(place[1])
+    def pixel(position: np.ndarray) -> tuple[float, float]:
+        return width / 2 + unit * float(position[0]), height / 2 - unit * float(position[1])
 
     image = Image.new("RGB", (width, height), "#f4f5f7")
     draw = ImageDraw.Draw(image)

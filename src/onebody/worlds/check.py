@@ -1,7 +1,7 @@
-"""What is wrong with a user's family, said before anything trains on it.
+"""Checks a user's family before training, and reports what is wrong with it.
 
-A reward is checked as it will be used: compiled, asked for transitions of real random steps, and of nothing but its
-arguments.
+A reward is checked as it will be used: compiled, on the transitions of random real steps, and for dependence on
+anything but its arguments.
 """
 
 import inspect
@@ -23,26 +23,26 @@ from onebody.tasks.body import ClosedFormBody, Feature, GymnasiumBody, MujocoBod
 from onebody.tasks.family import TaskFamily
 from onebody.tasks.space import TaskSpace
 from onebody.worlds.notes import notes
-from onebody.worlds.refusals import needs, refusal, sizes, told, twice
+from onebody.worlds.refusals import needs, refusal, refusing, reproducible, sizes
 from onebody.worlds.simulator import Simulator
 
 TASKS, EPISODES, STEPS = 3, 2, 20
-"""random steps that a family is tried with: of so many tasks, in so many episodes each"""
+"""size of the trial: number of tasks, of episodes per task, and of random steps per episode"""
 STARTS = 8
-"""of each task, that its observation is asked whether it tells it"""
+"""number of initial observations per task in `check_hidden`"""
 
 
 def check(family: TaskFamily) -> list[str]:
-    """Try a family: its body, task space and functions, and some random steps of a few tasks.
+    """Check a family: its body, task space and functions, with some random steps of a few tasks.
 
     Returns:
-        What may not be meant, one line each (see `notes`).
+        Notes on what may be unintended, one line each (see `notes`).
 
     Raises:
-        OnebodyError: it cannot be trained on; one line with the reason and what to do.
+        OnebodyError: it cannot be used for training; one line with the reason and what to do.
     """
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", family.id):
-        raise OnebodyError(f"family {family.id!r}: an id is NAME or ROOM/NAME, of letters, digits, '-', '_' and '.'")
+        raise OnebodyError(f"family {family.id!r}: an id is NAME or GROUP/NAME, of letters, digits, '-', '_' and '.'")
     _check_body(family)
     tasks = _check_space(family)
     if family.physics is not None:
@@ -50,48 +50,49 @@ def check(family: TaskFamily) -> list[str]:
     functions = _functions(family)
     for function in functions:
         _check_function(family, function)
-    said = [*notes(family, _check_steps(family, functions, tasks))]
+    messages = [*notes(family, _check_steps(family, functions, tasks))]
     if len(family.task_labels) not in (0, family.space.size):
         raise refusal(
             family,
-            f"{len(family.task_labels)} task_labels for tasks of {family.space.size} numbers; give each number one",
+            f"{len(family.task_labels)} task_labels for tasks of {family.space.size} numbers; give one per number",
         )
-    with told(family, "its description"):
+    with refusing(family, "its description"):
         family.describe()
     if family.test is not None:
-        said += check(family.test)
-        if (here := sizes(family)) != (there := sizes(family.test)):
-            name = next(name for name in here if here[name] != there[name])
+        messages += check(family.test)
+        if (own := sizes(family)) != (other := sizes(family.test)):
+            name = next(name for name in own if own[name] != other[name])
             raise refusal(
                 family,
-                f"its test family {family.test.id} has {name}s of {there[name]} numbers, it itself of {here[name]}; "
+                f"its test family {family.test.id} has {name}s of {other[name]} numbers, but its own have {own[name]}; "
                 "a policy must fit both",
             )
-    return said
+    return messages
 
 
 def check_hidden(family: TaskFamily) -> None:
-    """For an algorithm that is to infer the task: see whether initial observations say it.
+    """For an algorithm that must infer the task: check that initial observations do not reveal it.
 
     Raises:
-        OnebodyError: a number of them is the same at every start of a task, and another in another task.
+        OnebodyError: some number of the observation is the same in all initial states of a task and differs between
+            tasks.
     """
     if family.physics is None:
-        return  # then nothing that is observed knows the task
+        return  # observations do not depend on the task
     tasks, keys = family.space.sample(jax.random.key(0), TASKS), jax.random.split(jax.random.key(0), TASKS)
     _, observation = Simulator(family).reset(tasks, STARTS, keys)
-    says = (np.ptp(observation, axis=1) == 0).all(axis=0) & (np.ptp(observation[:, 0], axis=0) > 1e-5)
-    if says.any():
-        names = ", ".join(name for name, said in zip(family.body.labels, says, strict=True) if said)
+    reveals = (np.ptp(observation, axis=1) == 0).all(axis=0) & (np.ptp(observation[:, 0], axis=0) > 1e-5)
+    if reveals.any():
+        names = ", ".join(label for label, revealing in zip(family.body.labels, reveals, strict=True) if revealing)
         raise refusal(
             family,
-            f"its observation tells the task ({names}), which would not be hidden; leave that out, or take an "
+            f"its observation tells the task ({names}), which would not be hidden; leave that out, or use an "
             "algorithm that is told the task, such as oracle",
         )
 
 
 class _Function(NamedTuple):
-    """A function of one transition, and what it must give."""
+    """A function of one transition, and the shape and type that it must return."""
 
     name: str
     call: Callable[..., Any]
@@ -102,7 +103,7 @@ class _Function(NamedTuple):
 
 
 def _functions(family: TaskFamily) -> list[_Function]:
-    found = [
+    functions = [
         _Function(
             "reward",
             family.reward,
@@ -117,14 +118,14 @@ def _functions(family: TaskFamily) -> list[_Function]:
         size = family.body.observation_size
         gives = f"the next observation, {size} floats"
         dynamics = family.body.dynamics
-        found.append(_Function("dynamics", dynamics, ("observation", "action"), (size,), jnp.floating, gives))
-    return found
+        functions.append(_Function("dynamics", dynamics, ("observation", "action"), (size,), jnp.floating, gives))
+    return functions
 
 
 def _check_body(family: TaskFamily) -> None:
     body = family.body
     if isinstance(body, MujocoBody):
-        with told(family, "the function that makes its MJCF"):
+        with refusing(family, "the function that makes its MJCF"):
             model = body.model
         if not isinstance(body.frame_skip, int):
             raise refusal(family, f"frame_skip is a whole number of physics steps, not {body.frame_skip}")
@@ -133,21 +134,21 @@ def _check_body(family: TaskFamily) -> None:
             raise refusal(family, 'its observation is a tuple of Features, as in (Feature("qpos"), Feature("qvel"))')
         for feature in body.observation:
             _check_feature(family, feature, data)
-        start = twice(family, "start", lambda: body.start(np.random.default_rng(0), model, TASKS))
-        wanted = {"qpos": (TASKS, model.nq), "qvel": (TASKS, model.nv)}
+        start = reproducible(family, "start", lambda: body.start(np.random.default_rng(0), model, TASKS))
+        shapes = {"qpos": (TASKS, model.nq), "qvel": (TASKS, model.nv)}
         if not isinstance(start, tuple | list) or len(start) != 2:
             raise refusal(family, "start must give two arrays, qpos [n, nq] and qvel [n, nv]")
-        drawn = dict(zip(wanted, start, strict=True))
+        states = dict(zip(shapes, start, strict=True))
     elif isinstance(body, ClosedFormBody):
-        drawn = {"observations": twice(family, "start", lambda: body.start(np.random.default_rng(0), TASKS))}
-        wanted = {"observations": (TASKS, body.observation_size)}
+        states = {"observations": reproducible(family, "start", lambda: body.start(np.random.default_rng(0), TASKS))}
+        shapes = {"observations": (TASKS, body.observation_size)}
     elif isinstance(body, GymnasiumBody):
-        drawn, wanted = {}, {}
+        states, shapes = {}, {}
     else:
         raise refusal(family, "its body must be a MujocoBody or a ClosedFormBody, or come from from_gymnasium")
-    for name, values in drawn.items():
-        if np.shape(values) != wanted[name]:
-            raise refusal(family, f"start gives {name} of shape {np.shape(values)} for n = {TASKS}, not {wanted[name]}")
+    for name, values in states.items():
+        if np.shape(values) != shapes[name]:
+            raise refusal(family, f"start gives {name} of shape {np.shape(values)} for n = {TASKS}, not {shapes[name]}")
         if not np.isfinite(values).all():
             raise refusal(family, f"start gives {name} that are not finite; draw finite numbers")
     if not body.dt > 0:
@@ -159,30 +160,30 @@ def _check_body(family: TaskFamily) -> None:
 def _check_feature(family: TaskFamily, feature: Feature, data: mujoco.MjData) -> None:
     field, columns, limit = feature
     if not limit > 0:
-        raise refusal(family, f"its observation cuts {field} at ±{limit:g}; a limit is above 0")
+        raise refusal(family, f"its observation clips {field} to ±{limit:g}; a limit must be above 0")
     if field not in DATA_FIELDS:
         raise refusal(
-            family, f"its observation names {field!r}, no field of MjData; take one such as qpos, qvel or sensordata"
+            family, f"its observation names {field!r}, no field of MjData; use one such as qpos, qvel or sensordata"
         )
     size = np.size(getattr(data, field))
-    if _beyond(columns, size) if isinstance(columns, slice) else any(not -size <= i < size for i in columns):
+    if _out_of_range(columns, size) if isinstance(columns, slice) else any(not -size <= i < size for i in columns):
         raise refusal(family, f"its observation takes columns {columns} of {field}, which has {size} numbers")
 
 
-def _beyond(part: slice, size: int) -> bool:
-    """Whether a slice begins or ends outside an array, where Python cuts it off in silence."""
-    start, stop = part.start or 0, size if part.stop is None else part.stop
-    return not (-size <= start <= size and -size <= stop <= size) or (part.start is not None and start == size)
+def _out_of_range(columns: slice, size: int) -> bool:
+    """Whether a slice begins or ends outside an array, where Python would silently shorten it."""
+    start, stop = columns.start or 0, size if columns.stop is None else columns.stop
+    return not (-size <= start <= size and -size <= stop <= size) or (columns.start is not None and start == size)
 
 
 def _check_space(family: TaskFamily) -> np.ndarray:
-    """Some tasks [task, feature] of the space."""
+    """Check the task space; returns some tasks [task, feature] of it."""
     space = family.space
     if not isinstance(space, TaskSpace):
         raise refusal(family, "its space must have size, sample, held_out, contains, bounds and split, as a Box has")
-    drawn = twice(family, "space.sample", lambda: space.sample(jax.random.key(0), TASKS))
-    held_out = twice(family, "space.held_out", lambda: space.held_out(TASKS))
-    for name, rows in (("sample", drawn), ("held_out", held_out)):
+    sampled = reproducible(family, "space.sample", lambda: space.sample(jax.random.key(0), TASKS))
+    held_out = reproducible(family, "space.held_out", lambda: space.held_out(TASKS))
+    for name, rows in (("sample", sampled), ("held_out", held_out)):
         rows, least = np.asarray(rows), 1 if name == "held_out" else TASKS
         if rows.ndim != 2 or rows.shape[1] != space.size or not least <= len(rows) <= TASKS:
             fewer = " or fewer" if least < TASKS else ""
@@ -194,14 +195,14 @@ def _check_space(family: TaskFamily) -> np.ndarray:
         if rows.dtype.kind != "f":
             raise refusal(family, f"space.{name} gives {rows.dtype}; tasks are floats: write 1.0 for 1")
         if not np.isfinite(rows).all():
-            raise refusal(family, f"space.{name} gives a task that is not finite; let its bounds be finite")
+            raise refusal(family, f"space.{name} gives a task that is not finite; use finite bounds")
         for row in rows:
-            with told(family, "space.contains"):
+            with refusing(family, "space.contains"):
                 inside = space.contains(row)
             if not inside:
                 task = ", ".join(f"{x:g}" for x in row)
-                raise refusal(family, f"space.contains rejects ({task}), which space.{name} gave; let them agree")
-    return np.asarray(drawn)
+                raise refusal(family, f"space.contains rejects ({task}), which space.{name} gave; make them agree")
+    return np.asarray(sampled)
 
 
 def _check_physics(family: TaskFamily, tasks: np.ndarray) -> None:
@@ -211,9 +212,9 @@ def _check_physics(family: TaskFamily, tasks: np.ndarray) -> None:
         raise refusal(family, "physics that vary with the task need a MuJoCo body; leave physics out")
     names: list[list[str]] = []
     for task in tasks:
-        fields = twice(family, "physics", lambda task=task: physics(task))
+        fields = reproducible(family, "physics", lambda task=task: physics(task))
         if not isinstance(fields, Mapping):
-            raise refusal(family, "physics must give a dict, from names of fields of MjModel to their values")
+            raise refusal(family, "physics must give a dict from names of fields of MjModel to their values")
         names.append(sorted(fields))
         for name, values in fields.items():
             if name == "opt.timestep":
@@ -221,7 +222,7 @@ def _check_physics(family: TaskFamily, tasks: np.ndarray) -> None:
             if name not in MODEL_FIELDS:
                 raise refusal(
                     family,
-                    f"physics names {name!r}, no field of MjModel that can vary; take one such as body_mass, "
+                    f"physics names {name!r}, no field of MjModel that can vary; use one such as body_mass, "
                     "geom_friction or opt.gravity",
                 )
             option = name.removeprefix("opt.")
@@ -229,67 +230,67 @@ def _check_physics(family: TaskFamily, tasks: np.ndarray) -> None:
             if np.shape(values) != shape:
                 raise refusal(family, f"physics gives {name} of shape {np.shape(values)}, the model's has {shape}")
             if not np.isfinite(values).all():
-                raise refusal(family, f"physics gives {name} that is not finite; let it be finite for every task")
+                raise refusal(family, f"physics gives {name} that is not finite; it must be finite for every task")
             if name in ("body_mass", "body_inertia") and np.min(values) < 0:
-                raise refusal(family, f"physics gives {name} below zero; let it be above for every task")
+                raise refusal(family, f"physics gives {name} below zero; it must be at least zero for every task")
     if any(each != names[0] for each in names):
-        raise refusal(family, "physics gives other fields for other tasks; let it give the same for all")
+        raise refusal(family, "physics gives other fields for other tasks; it must give the same fields for all")
 
 
 def _check_function(family: TaskFamily, function: _Function) -> None:
-    """Its signature, what it reads, whether it compiles, and the shape that it gives."""
+    """Check a function's signature, what it reads, whether it compiles, and the shape of its result."""
     name, call, arguments, shape, kind, gives = function
     try:
         inspect.signature(call).bind(*arguments)
     except (TypeError, ValueError) as error:
         raise refusal(family, f"{name} must take ({', '.join(arguments)})") from error
     if inspect.isfunction(call):
-        with told(family, name):
-            used = inspect.getclosurevars(call)
-        for variable, value in {**used.globals, **used.nonlocals}.items():
+        with refusing(family, name):
+            variables = inspect.getclosurevars(call)
+        for variable, value in {**variables.globals, **variables.nonlocals}.items():
             if isinstance(value, mujoco.MjData | gymnasium.Env):
                 raise refusal(
                     family,
-                    f"{name} reads {variable} ({type(value).__name__}), not its arguments alone; {needs(family)}",
+                    f"{name} reads {variable} ({type(value).__name__}), not only its arguments; {needs(family)}",
                 )
     size_of = sizes(family)
     rows = [np.zeros(size_of[argument.removeprefix("next_")], np.float32) for argument in arguments]
     try:
         with np.errstate(all="ignore"):
-            call(*(row.view(_Row) for row in rows))  # JAX would clamp an index that is beyond
+            call(*(row.view(_StrictArray) for row in rows))  # JAX would clamp an index out of range
     except jax.errors.JAXIndexError:
         pass
     except IndexError as error:
         raise refusal(family, f"{name} reads what is not there ({error}); {needs(family)}") from error
     except Exception:
-        pass  # not every jnp function takes NumPy's arrays
-    with told(family, name):
-        found = jax.eval_shape(call, *rows)
-    if not isinstance(found, jax.ShapeDtypeStruct):
-        raise refusal(family, f"{name} gives {type(found).__name__}; it must give {gives}")
-    if found.shape != shape or not jnp.issubdtype(found.dtype, kind):
-        raise refusal(family, f"{name} gives {found.dtype} of shape {found.shape}; it must give {gives}")
+        pass  # some jnp functions do not accept NumPy arrays
+    with refusing(family, name):
+        result = jax.eval_shape(call, *rows)
+    if not isinstance(result, jax.ShapeDtypeStruct):
+        raise refusal(family, f"{name} gives {type(result).__name__}; it must give {gives}")
+    if result.shape != shape or not jnp.issubdtype(result.dtype, kind):
+        raise refusal(family, f"{name} gives {result.dtype} of shape {result.shape}; it must give {gives}")
 
 
-class _Row(np.ndarray):
-    """An array that refuses a slice beyond its end."""
+class _StrictArray(np.ndarray):
+    """An array that raises IndexError for a slice out of range."""
 
     def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice) and _beyond(index, len(self)):
+        if isinstance(index, slice) and _out_of_range(index, len(self)):
             raise IndexError(f"slice {index.start}:{index.stop} is out of bounds with size {len(self)}")
         return super().__getitem__(index)
 
 
 def _check_steps(family: TaskFamily, functions: list[_Function], tasks: np.ndarray) -> np.ndarray:
-    """Random steps in the simulator; then the functions are asked about them twice. Observations [row, observation]."""
-    here = family
+    """Take random steps in the simulator and evaluate the functions on them twice; returns their observations."""
+    trial = family
     if isinstance(family.body, GymnasiumBody):
-        here = replace(family, body=replace(family.body, parallel=False))  # a few steps are not worth processes
-    simulator, rng = Simulator(here), np.random.default_rng(0)
+        trial = replace(family, body=replace(family.body, parallel=False))
+    simulator, rng = Simulator(trial), np.random.default_rng(0)
     keys = jax.random.split(jax.random.key(0), TASKS)
     rows, size = [], family.body.observation_size
     try:
-        with told(family, "its simulation"):
+        with refusing(family, "its simulation"):
             age, observation = simulator.reset(jnp.asarray(tasks), EPISODES, keys)
             if observation.shape[-1] != size:
                 raise refusal(family, f"its body has {size} labels for observations of {observation.shape[-1]} numbers")
@@ -298,40 +299,40 @@ def _check_steps(family: TaskFamily, functions: list[_Function], tasks: np.ndarr
                 age, observation, row = simulator.step(age, observation, action)
                 rows.append(row)
             if simulator.cut > max(1, sum(np.sum(row.terminated | row.truncated) for row in rows) / 2):
-                raise simulator.disagreement()
+                raise simulator.early_end_error()
     except OnebodyError as error:
-        words = str(error).removeprefix(f"family {family.id}: ").removeprefix(f"{family.id}: ")
-        hint = {
+        reason = str(error).removeprefix(f"family {family.id}: ").removeprefix(f"{family.id}: ")
+        hints = {
             "reward is not finite": "; keep roots, logarithms and divisions away from zero, and indices in range",
-            "observation is not finite": "; take a smaller time step or weaker actuators",
+            "observation is not finite": "; use a smaller time step or weaker actuators",
         }
-        raise refusal(family, words + next((more for fault, more in hint.items() if fault in words), "")) from error
+        raise refusal(family, reason + next((hint for fault, hint in hints.items() if fault in reason), "")) from error
 
-    seen = jax.tree.map(lambda *x: np.stack(x), *rows)
-    if seen.terminated.all():
-        raise refusal(family, "terminal holds from the first step of every episode; let it hold where one is to end")
-    given = {name: getattr(seen, name) for name in ("observation", "action", "next_observation")}
-    given["task"] = np.broadcast_to(tasks[:, None], (STEPS, TASKS, EPISODES, tasks.shape[-1]))
-    flat = {name: values.reshape(STEPS * TASKS * EPISODES, values.shape[-1]) for name, values in given.items()}
-    first = [_asked(family, function, flat) for function in functions]
+    transitions = jax.tree.map(lambda *x: np.stack(x), *rows)
+    if transitions.terminated.all():
+        raise refusal(family, "terminal is true from the first step of every episode; make it true only at its end")
+    arguments = {name: getattr(transitions, name) for name in ("observation", "action", "next_observation")}
+    arguments["task"] = np.broadcast_to(tasks[:, None], (STEPS, TASKS, EPISODES, tasks.shape[-1]))
+    flat = {name: values.reshape(STEPS * TASKS * EPISODES, values.shape[-1]) for name, values in arguments.items()}
+    first = [_evaluated(family, function, flat) for function in functions]
     simulator.reset(jnp.asarray(tasks), EPISODES, jax.random.split(jax.random.key(1), TASKS))
     for function, before in zip(functions, first, strict=True):
-        if before.tobytes() != _asked(family, function, flat).tobytes():
+        if before.tobytes() != _evaluated(family, function, flat).tobytes():
             raise refusal(
                 family,
-                f"{function.name} gives other numbers when it is asked about the same transitions again; let it "
-                "depend on its arguments alone, without random numbers or anything that changes",
+                f"{function.name} gives other numbers for the same transitions in a second call; it may depend only on "
+                "its arguments, not on random numbers or on anything that changes",
             )
     return flat["observation"]
 
 
-def _asked(family: TaskFamily, function: _Function, flat: Mapping[str, np.ndarray]) -> np.ndarray:
-    """What a function gives for transitions, traced anew and with every index checked."""
+def _evaluated(family: TaskFamily, function: _Function, flat: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Results of a function on transitions [row, ...], traced again and with every index checked."""
     checked = checkify.checkify(jax.vmap(function.call), errors=checkify.index_checks)
-    with told(family, function.name):
-        fault, found = jax.jit(checked)(*(flat[argument] for argument in function.arguments))
+    with refusing(family, function.name):
+        fault, result = jax.jit(checked)(*(flat[argument] for argument in function.arguments))
     if fault.get():
-        at = re.search(r"(index -?\d+ is out of bounds) for axis \d+ (with size \d+)", str(fault.get()))
-        words = " ".join(at.groups()) if at else "out of bounds"
-        raise refusal(family, f"{function.name} reads what is not there ({words}); {needs(family)}")
-    return np.asarray(found)
+        match = re.search(r"(index -?\d+ is out of bounds) for axis \d+ (with size \d+)", str(fault.get()))
+        reason = " ".join(match.groups()) if match else "out of bounds"
+        raise refusal(family, f"{function.name} reads what is not there ({reason}); {needs(family)}")
+    return np.asarray(result)

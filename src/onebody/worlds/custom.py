@@ -1,4 +1,4 @@
-"""Families of users: their own, which become known by their ids, and any Gymnasium environment as one."""
+"""Families of users: registers them by their ids, and makes a family from a Gymnasium environment."""
 
 import sys
 from collections.abc import Callable
@@ -18,13 +18,13 @@ from onebody.worlds.refusals import first_line
 
 
 def register(family: TaskFamily) -> TaskFamily:
-    """Make a family of your own, and the one it is tested on, known by their ids to all of onebody and to Gymnasium.
+    """Register a family of your own, and its test family, by their ids in onebody and in Gymnasium.
 
-    Another family of yours with the same id is replaced, whatever its version; registering the very same one again does
-    nothing. What may not be meant is said on stderr.
+    Replaces another family of yours with the same id, whatever its version; registering the same family again has no
+    effect. Prints notes on what may be unintended on stderr.
 
     Raises:
-        OnebodyError: it is wrong (see `check`), or a family of onebody's own has its id; nothing changes.
+        OnebodyError: it is invalid (see `check`), or onebody has a family of this id; nothing changes then.
     """
     new = [member for member in (family, family.test) if member is not None and not registry.is_known(member)]
     for note in check(family) if new else ():
@@ -59,24 +59,24 @@ def from_gymnasium(
     source: str = "",
     reward_text: str = "",
 ) -> TaskFamily:
-    """Any Gymnasium environment with flat observations and bounded flat actions as a family, to hand to `register`.
+    """Make a family from a Gymnasium environment with flat observations and bounded flat actions, for `register`.
 
-    Its own reward is not used. An episode that it ends where neither `terminal` nor the horizon does is truncated; an
-    environment where such episodes are frequent is refused.
+    The environment's own reward is not used. An episode that the environment ends before `terminal` or the horizon does
+    is truncated; an error is raised if that is frequent.
 
     Args:
         env_fn: makes a new environment at each call.
-        reward: as of `TaskFamily`; actions are in [-1, 1] there, and are scaled to the environment's own range.
-        terminal: as of `TaskFamily`; by default no episode ends before its horizon.
-        id: by default `gymnasium/` and the environment's own.
-        horizon: control steps an episode; by default the environment's time limit.
-        dt: seconds a control step; by default the environment's own `dt`, else 1.
+        reward: as in `TaskFamily`; its actions are in [-1, 1], and are scaled to the environment's range.
+        terminal: as in `TaskFamily`; by default no episode ends before its horizon.
+        id: by default `gymnasium/` followed by the environment's id.
+        horizon: control steps per episode; by default the environment's time limit.
+        dt: seconds per control step; by default the environment's `dt`, or 1 if it has none.
         labels: name of each number of the observation.
-        parallel: a process for each environment, for those that are slow. It is spawned: a script that uses it needs
-            `if __name__ == "__main__":`.
+        parallel: run each environment in its own process, for slow environments. Processes are spawned, so a script
+            that uses this needs `if __name__ == "__main__":`.
 
     Raises:
-        OnebodyError: its observations or actions are of another kind, or the horizon is unknown or above its limit.
+        OnebodyError: its observations or actions are of another kind, or the horizon is unknown or too long.
     """
     try:
         env = env_fn()
@@ -86,40 +86,44 @@ def from_gymnasium(
         raise OnebodyError(f"from_gymnasium: env_fn gives {type(env).__name__}, not a gymnasium.Env")
     if (another := env_fn()) is env:
         raise OnebodyError(
-            "from_gymnasium: env_fn gives the same environment again; let it make a new one at each call"
+            "from_gymnasium: env_fn gives the same environment again; it must make a new one at each call"
         )
     another.close()
     name = env.spec.id if env.spec else type(env.unwrapped).__name__
-    seen, acts = env.observation_space, env.action_space
-    if not isinstance(seen, gymnasium.spaces.Box) or len(seen.shape) != 1:
+    observation_space, action_space = env.observation_space, env.action_space
+    if not isinstance(observation_space, gymnasium.spaces.Box) or len(observation_space.shape) != 1:
         raise OnebodyError(
-            f"environment {name}: observations must be a flat Box, not {seen}; wrap it in "
+            f"environment {name}: observations must be a flat Box, not {observation_space}; wrap it in "
             "gymnasium.wrappers.FlattenObservation"
         )
-    if not isinstance(acts, gymnasium.spaces.Box) or len(acts.shape) != 1 or acts.dtype.kind != "f":
-        raise OnebodyError(f"environment {name}: actions must be a flat Box of floats, not {acts}")
-    if not (np.isfinite(acts.low).all() and np.isfinite(acts.high).all()):
-        raise OnebodyError(f"environment {name}: actions must have finite bounds; wrap it in one that gives them some")
+    if (
+        not isinstance(action_space, gymnasium.spaces.Box)
+        or len(action_space.shape) != 1
+        or action_space.dtype.kind != "f"
+    ):
+        raise OnebodyError(f"environment {name}: actions must be a flat Box of floats, not {action_space}")
+    if not (np.isfinite(action_space.low).all() and np.isfinite(action_space.high).all()):
+        raise OnebodyError(f"environment {name}: actions must have finite bounds; add a wrapper that sets them")
     limit = env.spec.max_episode_steps if env.spec else None
     horizon = limit if horizon is None else horizon
     if horizon is None:
         raise OnebodyError(
-            f"environment {name} has no time limit: say how many steps an episode has, as in horizon=200"
+            f"environment {name} has no time limit: give the number of steps per episode, as in horizon=200"
         )
     if limit is not None and horizon > limit:
+        raise OnebodyError(f"environment {name} ends an episode after {limit} steps: horizon {horizon} is above that")
+    labels = labels or tuple(f"observation {i}" for i in range(observation_space.shape[0]))
+    if len(labels) != observation_space.shape[0]:
         raise OnebodyError(
-            f"environment {name} ends an episode after {limit} steps: horizon {horizon} must not be above"
+            f"environment {name}: {len(labels)} labels for observations of {observation_space.shape[0]} numbers"
         )
-    labels = labels or tuple(f"observation {i}" for i in range(seen.shape[0]))
-    if len(labels) != seen.shape[0]:
-        raise OnebodyError(f"environment {name}: {len(labels)} labels for observations of {seen.shape[0]} numbers")
     family = TaskFamily(
         id=id or f"gymnasium/{name.replace('/', '-')}",
         body=GymnasiumBody(
             name=name,
             make=env_fn,
             labels=labels,
-            action_size=acts.shape[0],
+            action_size=action_space.shape[0],
             dt=float(getattr(env.unwrapped, "dt", 1.0)) if dt is None else dt,
             parallel=parallel,
         ),

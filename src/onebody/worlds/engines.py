@@ -1,4 +1,4 @@
-"""What moves bodies: n copies of one body in step, for each kind of body."""
+"""Physics engines: each simulates n copies of one body at once, for one kind of body."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
@@ -15,36 +15,36 @@ from onebody.tasks.body import Body, ClosedFormBody, GymnasiumBody, MujocoBody
 
 @runtime_checkable
 class Engine(Protocol):
-    """n copies of one body, in step."""
+    """Simulates n copies of one body at once."""
 
     ended: np.ndarray
-    """[n] bool: copies whose episode the body itself ended in the last step; they are reset before the next one"""
+    """[n] bool: copies whose environment ended its episode in the last step; they must be reset before the next step"""
 
     def set_physics(self, fields: Mapping[str, np.ndarray]) -> None:
-        """Give each copy its own dynamics: fields of MjModel, [n, ...]; a reset of all rows follows."""
+        """Set the dynamics of each copy as fields of MjModel [n, ...]; all rows must be reset afterwards."""
         ...
 
     def reset(self, rows: np.ndarray, draws: list[tuple[np.random.Generator, int]]) -> np.ndarray:
-        """Put the bodies `rows` (indices, in order) into fresh initial states; observations [n, observation] of all.
+        """Put the copies `rows` (sorted indices) into new initial states; returns observations [n, observation] of all.
 
-        Each generator draws the states of as many of the rows as stand beside it.
+        Each generator samples the states of as many rows as its number in `draws` says.
         """
         ...
 
     def step(self, action: np.ndarray) -> np.ndarray:
-        """Act with [n, action] in [-1, 1] for one control step; observations [n, observation] of the new states."""
+        """Act with [n, action] in [-1, 1] for one control step; returns observations [n, observation]."""
         ...
 
 
 def engine(body: Body, n: int, threads: int) -> Engine:
-    """n copies of a body. `threads`: C++ threads that step MuJoCo, 0 for one a core."""
+    """The engine for n copies of a body. `threads`: number of C++ threads for MuJoCo; 0: one per core."""
     if isinstance(body, MujocoBody):
         return MujocoEngine(body, n, threads)
     return ClosedFormEngine(body, n) if isinstance(body, ClosedFormBody) else GymnasiumEngine(body, n)
 
 
 class MujocoEngine:
-    """`mujoco.batch.Batch`, persistent, so that what an observation needs of the new state is not computed twice."""
+    """Uses `mujoco.batch.Batch` with persistent data, so that nothing in the new state is computed twice."""
 
     def __init__(self, body: MujocoBody, n: int, threads: int):
         self.body, self.batch = body, Batch(body.model, n, threads, persistent=True)
@@ -61,7 +61,7 @@ class MujocoEngine:
     def set_physics(self, fields: Mapping[str, np.ndarray]) -> None:
         for name, values in fields.items():
             self.batch.expand(name)[:] = values
-        self.batch.set_const()  # what MuJoCo derives from masses
+        self.batch.set_const()  # recompute the constants that MuJoCo derives from masses
 
     def reset(self, rows: np.ndarray, draws: list[tuple[np.random.Generator, int]]) -> np.ndarray:
         self.batch.reset(rows, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
@@ -81,12 +81,12 @@ class MujocoEngine:
         for values, columns, limit in self.features:
             part = values.reshape(len(values), -1)[:, columns]
             parts.append(part if np.isinf(limit) else np.clip(part, -limit, limit))
-        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused as such
+        with np.errstate(over="ignore"):  # a value beyond the range of float32 becomes infinite and raises an error
             return np.concatenate(parts, axis=1, dtype=np.float32)
 
 
 class ClosedFormEngine:
-    """A formula, compiled."""
+    """Uses a compiled formula."""
 
     def __init__(self, body: ClosedFormBody, n: int):
         self.body, self.dynamics = body, jax.jit(jax.vmap(body.dynamics))
@@ -94,7 +94,7 @@ class ClosedFormEngine:
 
     def set_physics(self, fields: Mapping[str, np.ndarray]) -> None:
         raise OnebodyError(
-            f"body {self.body.name} is a formula: only a MuJoCo body has physics that vary with the task"
+            f"body {self.body.name} is a formula: only a MuJoCo body can have physics that vary with the task"
         )
 
     def reset(self, rows: np.ndarray, draws: list[tuple[np.random.Generator, int]]) -> np.ndarray:
@@ -107,12 +107,12 @@ class ClosedFormEngine:
 
 
 class GymnasiumEngine:
-    """Gymnasium's own vector environment; it knows neither the family's horizon nor its terminal function."""
+    """Uses Gymnasium's vector environment, which does not know the family's horizon and terminal function."""
 
     def __init__(self, body: GymnasiumBody, n: int):
         self.body = body
         kind = gymnasium.vector.AsyncVectorEnv if body.parallel else gymnasium.vector.SyncVectorEnv
-        options: dict[str, Any] = {"context": "spawn"} if body.parallel else {}  # JAX does not survive a fork
+        options: dict[str, Any] = {"context": "spawn"} if body.parallel else {}  # JAX does not support forking
         self.envs = kind([body.make] * n, autoreset_mode=gymnasium.vector.AutoresetMode.DISABLED, **options)
         box = self.envs.single_action_space
         assert isinstance(box, gymnasium.spaces.Box)
@@ -120,12 +120,14 @@ class GymnasiumEngine:
         self.ended = np.zeros(n, bool)
 
     def set_physics(self, fields: Mapping[str, np.ndarray]) -> None:
-        raise OnebodyError(f"body {self.body.name} is an environment: only a MuJoCo body has physics of its own a task")
+        raise OnebodyError(
+            f"body {self.body.name} is an environment: only a MuJoCo body can have physics that vary with the task"
+        )
 
     def reset(self, rows: np.ndarray, draws: list[tuple[np.random.Generator, int]]) -> np.ndarray:
         seeds: list[int | None] = [None] * len(self.ended)
-        drawn = np.concatenate([rng.integers(2**31, size=n) for rng, n in draws]).tolist()
-        for row, seed in zip(rows.tolist(), drawn, strict=True):
+        samples = np.concatenate([rng.integers(2**31, size=n) for rng, n in draws]).tolist()
+        for row, seed in zip(rows.tolist(), samples, strict=True):
             seeds[row] = seed
         self.ended[rows] = False
         mask = np.isin(np.arange(len(seeds)), rows)

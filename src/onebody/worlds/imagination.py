@@ -1,4 +1,4 @@
-"""The learned world: a dynamics model steps, and the family's own functions give reward and termination."""
+"""The learned world: a dynamics model predicts observations; the family's functions give reward and termination."""
 
 from typing import Any, NamedTuple
 
@@ -14,27 +14,27 @@ from onebody.tasks.family import TaskFamily
 
 
 class State(NamedTuple):
-    """Where all episodes are."""
+    """State of all episodes."""
 
     tasks: Float[Array, "task feature"]
     age: Int[Array, "task episode"]
-    """Steps since the beginning of each episode"""
+    """Number of steps since the start of each episode"""
     start: Int[Array, "task episode"]
     """Index of each episode's initial state"""
     key: Key
-    """Of the model's randomness"""
+    """Random key of the model"""
 
 
 class Imagination(eqx.Module):
-    """The world that a model imagines. Episodes start from real initial states and end as real ones do."""
+    """A world whose observations a model predicts. Episodes start from real initial states and end as real ones do."""
 
     family: TaskFamily = eqx.field(static=True)
     model: Model
     starts: Float[Array, "start observation"]
-    """Draws from p0; each episode begins at the next one"""
+    """Samples of p0; each episode starts from the next one"""
 
     def reset(self, tasks: Float[Array, "task feature"], episodes: int, keys: Keys) -> tuple[State, Array]:
-        """Begin `episodes` episodes of each task, with one key per task; the state, and observations."""
+        """Start `episodes` episodes of each task, with one key per task; returns the state and observations."""
         start = jax.vmap(lambda key: random.randint(key, (episodes,), 0, len(self.starts)))(keys)
         state = State(tasks, jnp.zeros_like(start), start, jax.random.fold_in(keys[0], episodes))
         return state, self.starts[start]
@@ -45,8 +45,11 @@ class Imagination(eqx.Module):
         observation: Float[Array, "task episode observation"],
         action: Float[Array, "task episode action"],
     ) -> tuple[State, Array, Transitions]:
-        """One step of every episode; an episode that ends is followed by another. New state, observations, and
-        transitions."""
+        """One step of every episode; an episode that ends is followed by another one.
+
+        Returns:
+            The new state, the observations to act on next, and the transitions.
+        """
         tasks, age, start, key = state
         key, model_key = jax.random.split(key)
         next_observation = self.model(model_key, observation, action)
@@ -54,10 +57,10 @@ class Imagination(eqx.Module):
         truncated = (age + 1 >= self.family.horizon) & ~terminated
         done = terminated | truncated
         age, start = jnp.where(done, 0, age + 1), jnp.where(done, (start + 1) % len(self.starts), start)
-        beginning = jnp.where(done[..., None], self.starts[start], next_observation)
+        start_or_next = jnp.where(done[..., None], self.starts[start], next_observation)
         transitions = Transitions(observation, action, reward, next_observation, terminated, truncated)
-        return State(tasks, age, start, key), beginning, transitions
+        return State(tasks, age, start, key), start_or_next, transitions
 
     @staticmethod
-    def scan(step: Any, carry: Any, noise: Array, rewarded: bool = False) -> tuple[Any, Transitions]:
+    def scan(step: Any, carry: Any, noise: Array, needs_reward: bool = False) -> tuple[Any, Transitions]:
         return jax.lax.scan(step, carry, noise)

@@ -1,4 +1,4 @@
-"""What is right about a user's family but may not be meant: said when it is registered, and no reason to refuse it."""
+"""Notes on a user's family that is valid but may be unintended; printed when it is registered."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,23 +11,23 @@ from onebody.tasks.family import TaskFamily
 
 
 def notes(family: TaskFamily, observations: Float[np.ndarray, "row observation"]) -> Iterator[str]:
-    """One line each: observations that are the same in all these rows, and a task that nothing depends on."""
-    if same := constant(family.body.labels, observations):
+    """One line each on observations that are constant in these rows, and on a task that nothing depends on."""
+    if labels := constant(family.body.labels, observations):
         yield (
-            f"family {family.id}: {same} never varied in {len(observations)} random steps; nothing can be learned from "
-            "that: leave out of the observation what never will vary"
+            f"family {family.id}: {labels} never varied in {len(observations)} random steps; leave out of the "
+            "observation what will never vary"
         )
     if family.space.size and family.physics is None and not _uses_task(family):
         yield (
             f"family {family.id}: neither its reward nor its terminal function uses the task, so all its tasks are the "
-            "same; use the argument task in one of them"
+            "same; use their argument task in at least one of them"
         )
 
 
 def constant(labels: tuple[str, ...], observations: Float[np.ndarray, "row observation"]) -> str:
-    """Columns of the observation, with their labels, that are the same in all rows; empty if there are none."""
-    same = np.flatnonzero(np.ptp(observations, axis=0) == 0)
-    return ", ".join(f"column {i} ({labels[i]})" for i in same)
+    """Numbers and labels of the observation's columns that are constant over all rows; empty if there are none."""
+    columns = np.flatnonzero(np.ptp(observations, axis=0) == 0)
+    return ", ".join(f"column {i} ({labels[i]})" for i in columns)
 
 
 def _uses_task(family: TaskFamily) -> bool:
@@ -40,7 +40,7 @@ def _uses_task(family: TaskFamily) -> bool:
 
 
 def _uses_last(function: Callable[..., Any], *arguments: np.ndarray) -> bool:
-    """Whether the result is computed from the last argument."""
+    """Whether the result depends on the last argument, by the program that JAX traces."""
     program = jax.make_jaxpr(function)(*arguments).jaxpr
     needed = {id(each) for each in program.outvars}
     for line in reversed(program.eqns):

@@ -1,4 +1,4 @@
-"""How a user's family is refused: one line with the reason and what to do."""
+"""Errors for an invalid family of a user: one line with the reason and what to do."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,10 +11,11 @@ from onebody.core.errors import OnebodyError
 from onebody.tasks.family import TaskFamily
 
 LABELS = 40
-"""numbers of an observation that a message lists"""
+"""largest number of observation labels that a message lists"""
 
 
 def sizes(family: TaskFamily) -> dict[str, int]:
+    """Number of features of an observation, an action and a task."""
     return {
         "observation": family.body.observation_size,
         "action": family.body.action_size,
@@ -23,10 +24,12 @@ def sizes(family: TaskFamily) -> dict[str, int]:
 
 
 def refusal(family: TaskFamily, reason: str) -> OnebodyError:
+    """The error that names the family and the reason."""
     return OnebodyError(f"family {family.id}: {reason}")
 
 
 def needs(family: TaskFamily) -> str:
+    """Says that a function may read only its arguments, and lists what these contain."""
     labels = [f"{i} {label}" for i, label in enumerate(family.body.labels)]
     listed = ", ".join(labels[:LABELS]) + (", …" if len(labels) > LABELS else "")
     size_of = sizes(family)
@@ -36,23 +39,23 @@ def needs(family: TaskFamily) -> str:
     )
 
 
-def twice(family: TaskFamily, name: str, ask: Callable[[], Any]) -> Any:
-    """What it gives, with arrays of NumPy; refused if it gives something else when it is asked again."""
-    with told(family, name):
-        first, again = (jax.tree.map(np.asarray, ask()) for _ in range(2))
+def reproducible(family: TaskFamily, name: str, call: Callable[[], Any]) -> Any:
+    """Result of a call, as NumPy arrays; raises OnebodyError if a second call gives another result."""
+    with refusing(family, name):
+        first, again = (jax.tree.map(np.asarray, call()) for _ in range(2))
         bytes_of = [[(x.shape, x.tobytes()) for x in jax.tree.leaves(each)] for each in (first, again)]
     if bytes_of[0] != bytes_of[1]:
         raise refusal(
             family,
-            f"{name} gives other numbers when it is asked again; let it depend on its arguments alone, and draw from "
+            f"{name} gives other numbers in a second call; it may depend only on its arguments, and must sample from "
             "the generator or key that it is given",
         )
     return first
 
 
 @contextmanager
-def told(family: TaskFamily, name: str) -> Iterator[None]:
-    """What a user's function raises becomes a refusal that says what to do."""
+def refusing(family: TaskFamily, name: str) -> Iterator[None]:
+    """Converts exceptions of a user's function into an OnebodyError that says what to do."""
     try:
         yield
     except OnebodyError as error:
@@ -62,7 +65,7 @@ def told(family: TaskFamily, name: str) -> Iterator[None]:
     except AttributeError as error:
         if not isinstance(error.obj, jax.Array):
             raise refusal(family, f"{name} raises {first_line(error)}") from error
-        raise refusal(family, f"{name} reads .{error.name}, which an array has not; {needs(family)}") from error
+        raise refusal(family, f"{name} reads .{error.name}, which an array does not have; {needs(family)}") from error
     except (jax.errors.TracerBoolConversionError, jax.errors.NonConcreteBooleanIndexError) as error:
         raise refusal(
             family,
@@ -76,7 +79,7 @@ def told(family: TaskFamily, name: str) -> Iterator[None]:
     ) as error:
         raise refusal(
             family,
-            f"{name} turns an array of JAX into a number of Python or an array of NumPy; use jax.numpy for math and "
+            f"{name} converts a JAX array to a Python number or a NumPy array; use jax.numpy instead of math and "
             "numpy, and no float() or int()",
         ) from error
     except Exception as error:

@@ -1,4 +1,4 @@
-"""How algorithms collect in a world: whole episodes, of many tasks at once."""
+"""Collects transitions in a world: episodes of many tasks at once."""
 
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
@@ -24,8 +24,8 @@ class World(Protocol):
 
     def step(self, state: Any, observation: Any, action: Any, /) -> tuple[Any, Any, Transitions]: ...
 
-    def scan(self, step: Any, carry: Any, noise: Array, rewarded: bool = False) -> tuple[Any, Transitions]:
-        """`lax.scan`; `rewarded`: a step needs the reward of the one before it."""
+    def scan(self, step: Any, carry: Any, noise: Array, needs_reward: bool = False) -> tuple[Any, Transitions]:
+        """As `lax.scan`. `needs_reward`: a step needs the reward of the previous one."""
         ...
 
 
@@ -40,20 +40,21 @@ def rollout(
     deterministic: bool = False,
     shared: bool = False,
 ) -> Transitions:
-    """Act in a world: `episodes` episodes at once of each task, each task with its own policy.
+    """Act in a world, in `episodes` parallel slots per task, each task with its own policy.
 
     Args:
-        policies: one policy a task, stacked along the leading axis of its arrays.
-        key: a task's initial states and noise follow from it and from the task's place, whatever tasks come after.
-        steps: control steps of each slot, by default one horizon; an episode that ends early is followed by another.
+        policies: one policy per task, stacked along the leading axis of its arrays.
+        key: determines initial states and noise; those of a task depend on its index, but not on later tasks.
+        episodes: number of parallel slots per task.
+        steps: control steps per slot, by default one horizon; an episode that ends early is followed by another one.
         deterministic: act with the mean action.
-        shared: `policies` is one policy for all tasks, not stacked, which is quicker than many copies of it.
+        shared: `policies` is a single policy for all tasks, not stacked; this is faster than copies of it.
 
     Returns:
         Transitions `[task, time, episode, ...]`; the last step of every slot ends its episode (`truncated`).
     """
-    begun, how = policies.memory((len(tasks), episodes)), (steps, deterministic, shared)
-    return continued(world, policies, begun, tasks, key, episodes, *how)[0]
+    memory = policies.memory((len(tasks), episodes))
+    return continued(world, policies, memory, tasks, key, episodes, steps, deterministic, shared)[0]
 
 
 def continued(
@@ -67,22 +68,27 @@ def continued(
     deterministic: bool = False,
     shared: bool = False,
 ) -> tuple[Transitions, Any]:
-    """`rollout` with each episode begun with a memory `[task, episode, ...]`, or the first one alone where policies
-    remember over the ends of episodes; also their memory after the last step."""
+    """As `rollout`, but with a given initial memory `[task, episode, ...]` of the policies.
+
+    Each episode starts with it; only the first one does if the policies keep their memory over the ends of episodes.
+
+    Returns:
+        The transitions as from `rollout`, and the memory after the last step.
+    """
     steps = world.family.horizon if steps is None else steps
-    start_key, noise_key = (jax.random.split(k, len(tasks)) for k in jax.random.split(key))  # a task's own
+    start_key, noise_key = (jax.random.split(k, len(tasks)) for k in jax.random.split(key))  # one key per task
     state, observation = world.reset(tasks, episodes, start_key)
     shape = (steps, episodes, policies.noise_size)
     noise = jax.vmap(lambda k: jnp.zeros(shape) if deterministic else random.normal(k, shape), out_axes=1)(noise_key)
     remembers = isinstance(policies, Remembering)
-    remember = policies.remember if remembers else partial(_anew, memory)
+    remember = policies.remember if remembers else partial(_reset_memory, memory)
 
     def step(carry: Any, noise: Any) -> tuple[Any, Transitions]:
-        state, observation, memory, left = carry
+        state, observation, memory, remaining = carry
         action, memory = _act(policies, observation, tasks, memory, noise, shared)
         state, observation, transitions = world.step(state, observation, action)
-        ended = transitions.terminated | transitions.truncated | (left == 1)
-        return (state, observation, remember(memory, transitions.reward, ended), left - 1), transitions
+        ended = transitions.terminated | transitions.truncated | (remaining == 1)
+        return (state, observation, remember(memory, transitions.reward, ended), remaining - 1), transitions
 
     carry = state, observation, memory, np.int32(steps)
     (_, _, memory, _), transitions = world.scan(step, carry, noise, remembers)
@@ -97,7 +103,7 @@ def _act(policies: Policy, observation: Any, tasks: Array, memory: Any, noise: A
     return act(policies, observation, tasks, memory, noise)
 
 
-def _anew(begun: Any, memory: Any, reward: Any, ended: Any) -> Any:
-    """Memory, as it was at the beginning where an episode has ended."""
-    axes = lambda x: ended.reshape(*ended.shape, *[1] * (x.ndim - ended.ndim))  # noqa: E731
-    return jax.tree.map(lambda now, then: jnp.where(axes(now), then, now), memory, begun)
+def _reset_memory(initial: Any, memory: Any, reward: Any, ended: Any) -> Any:
+    """The memory, replaced by the initial one where an episode has ended."""
+    mask = lambda x: ended.reshape(*ended.shape, *[1] * (x.ndim - ended.ndim))  # noqa: E731
+    return jax.tree.map(lambda x, x0: jnp.where(mask(x), x0, x), memory, initial)

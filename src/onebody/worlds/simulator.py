@@ -1,4 +1,4 @@
-"""The real world: a batch of simulations, one C++ call a control step. It counts its own samples."""
+"""The real world: a batch of simulations, with one C++ call per control step. It counts its own real samples."""
 
 from typing import Any
 
@@ -13,35 +13,36 @@ from onebody.tasks.family import TaskFamily, never
 from onebody.worlds.engines import Engine, MujocoEngine, engine
 
 STARTS = 1024
-"""draws from p0 that imagined episodes begin at"""
-FEW, SHARE = 5, 0.02
-"""episodes that an environment may cut before it counts, and their largest share of all episodes"""
+"""number of samples of p0 from which imagined episodes start"""
+MAX_CUT, MAX_CUT_SHARE = 5, 0.02
+"""number and share of episodes that an environment may end early; an error is raised if both are exceeded"""
 
 
 class Simulator:
     """The real world of a family. `samples` counts every transition taken in it, and nothing else does.
 
-    A Gymnasium environment may end an episode that the family goes on with: it is cut there (`truncated`). `episodes`
-    counts the episodes that have begun, `cut` those that were cut.
+    A Gymnasium environment may end an episode before the family does; the episode is then `truncated`. `episodes`
+    counts the episodes that have started, `cut` those that an environment ended early.
 
     Raises:
-        NotFinite: from `step`, when an observation or reward is not finite.
-        OnebodyError: from `step`, when more than `FEW` episodes, and more than `SHARE` of them, were cut.
+        NotFinite: from `step`, if an observation or reward is not finite.
+        OnebodyError: from `step`, if an environment ended more than `MAX_CUT` episodes, and more than a share of
+            `MAX_CUT_SHARE`, early.
     """
 
     def __init__(self, family: TaskFamily, threads: int = 0):
-        """`threads`: C++ threads that step, 0 for one a core."""
+        """`threads`: number of C++ threads; 0: one per core."""
         self.family, self.threads = family, threads
         self.samples = self.episodes = self.cut = 0
         self._outcome = jax.jit(family.outcome)
-        self._reward_later = False
+        self._defer_reward = False
         self._engine: Engine | None = None
         self._shape = (0, 0)
 
     def reset(
         self, tasks: Float[Array, "task feature"], episodes: int, keys: Keys
     ) -> tuple[np.ndarray, Float[np.ndarray, "task episode observation"]]:
-        """Begin `episodes` episodes of each task, with a key a task; ages of the episodes in steps and observations."""
+        """Start `episodes` episodes of each task, with one key per task; returns ages (steps) and observations."""
         shape = (len(tasks), episodes)
         if self._engine is None or shape != self._shape:
             self._engine, self._shape = engine(self.family.body, len(tasks) * episodes, self.threads), shape
@@ -55,10 +56,10 @@ class Simulator:
         return np.zeros(shape, np.int32), observation.reshape(*shape, -1)
 
     def starts(self, key: Key, n: int = STARTS) -> Float[Array, "n observation"]:
-        """At least n initial observations, drawn from p0; they are not samples."""
-        some, task = 20, self.family.space.held_out(1)
-        keys = jax.random.split(key, -(-n // some))
-        return jnp.concatenate([jnp.asarray(self.reset(task, some, k[None])[1][0]) for k in keys])
+        """At least n initial observations sampled from p0; they do not count as real samples."""
+        batch, task = 20, self.family.space.held_out(1)
+        keys = jax.random.split(key, -(-n // batch))
+        return jnp.concatenate([jnp.asarray(self.reset(task, batch, k[None])[1][0]) for k in keys])
 
     def step(
         self,
@@ -66,7 +67,11 @@ class Simulator:
         observation: Float[np.ndarray, "task episode observation"],
         action: Any,
     ) -> tuple[np.ndarray, np.ndarray, Transitions]:
-        """One control step of every episode; one that ends begins anew. New ages, observations, transitions (NumPy)."""
+        """One control step of every episode; an episode that ends is followed by another one.
+
+        Returns:
+            The new ages (steps), the observations to act on next, and the transitions, all NumPy.
+        """
         age, row = self.advance(age, observation, action)
         done, start = np.asarray(row.terminated | row.truncated), np.asarray(row.next_observation)
         if done.any():
@@ -82,13 +87,17 @@ class Simulator:
         observation: Float[np.ndarray, "task episode observation"],
         action: Any,
     ) -> tuple[np.ndarray, Transitions]:
-        """One control step of every episode; one that ends is left as it is. New ages, transitions (NumPy)."""
+        """One control step of every episode, without a reset of those that end.
+
+        Returns:
+            The new ages (steps) and the transitions, both NumPy.
+        """
         assert self._engine is not None, "reset before step"
         action = np.asarray(action)
         raw = self._engine.step(np.clip(action, -1.0, 1.0).reshape(age.size, -1))
         next_observation = raw.reshape(observation.shape)
         reward, terminated = np.zeros(age.shape, np.float32), np.zeros(age.shape, bool)
-        if not self._reward_later:
+        if not self._defer_reward:
             outcome = self._outcome(observation, action, next_observation, self._tasks[:, None])
             reward, terminated = (np.asarray(x) for x in outcome)
         self.samples += age.size
@@ -99,41 +108,43 @@ class Simulator:
         cut = self._engine.ended.reshape(age.shape) & ~over
         truncated = (over | cut) & ~terminated
         self.cut += int(cut.sum())
-        if self.cut > max(FEW, SHARE * self.episodes):
-            raise self.disagreement()
+        if self.cut > max(MAX_CUT, MAX_CUT_SHARE * self.episodes):
+            raise self.early_end_error()
         row: list[Any] = [observation, action, reward, next_observation, terminated, truncated]
         return age, Transitions(*row)
 
     def poses(self, observation: np.ndarray) -> np.ndarray:
-        """What draws each body now [task, episode, pose]: a robot's joint positions, otherwise the observation."""
+        """Current pose of each body [task, episode, pose]: a robot's joint positions, otherwise the observation."""
         if isinstance(self._engine, MujocoEngine):
             return np.array(self._engine.qpos).reshape(*observation.shape[:2], -1)
         return observation.copy()
 
-    def scan(self, step: Any, carry: Any, noise: Any, rewarded: bool = False) -> tuple[Any, Transitions]:
-        """`lax.scan`'s contract, by a Python loop over time; rewards that end no episode are asked for all at once,
-        unless each is needed in the next step (`rewarded`)."""
-        rows, self._reward_later = [], self.family.terminal is never and not rewarded
+    def scan(self, step: Any, carry: Any, noise: Any, needs_reward: bool = False) -> tuple[Any, Transitions]:
+        """As `lax.scan`, but as a Python loop over time.
+
+        Rewards are computed for all steps at once if no episode terminates and no step needs the previous reward.
+        """
+        rows, self._defer_reward = [], self.family.terminal is never and not needs_reward
         try:
             for row in np.asarray(noise):
                 carry, transitions = step(carry, row)
                 rows.append(transitions)
         finally:
-            later, self._reward_later = self._reward_later, False
-        seen = jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
-        if later:
-            reward, _ = self._outcome(seen.observation, seen.action, seen.next_observation, self._tasks[:, None])
-            seen = seen._replace(reward=np.asarray(reward))
-            age = np.broadcast_to(np.arange(len(rows))[:, None, None] % self.family.horizon, seen.reward.shape)
-            self._check(age, reward=seen.reward)
-        return carry, jax.tree.map(jnp.asarray, seen)
+            deferred, self._defer_reward = self._defer_reward, False
+        batch = jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
+        if deferred:
+            reward, _ = self._outcome(batch.observation, batch.action, batch.next_observation, self._tasks[:, None])
+            batch = batch._replace(reward=np.asarray(reward))
+            age = np.broadcast_to(np.arange(len(rows))[:, None, None] % self.family.horizon, batch.reward.shape)
+            self._check(age, reward=batch.reward)
+        return carry, jax.tree.map(jnp.asarray, batch)
 
-    def disagreement(self) -> OnebodyError:
-        """That the body and the family's terminal function or horizon do not agree, and what to do."""
+    def early_end_error(self) -> OnebodyError:
+        """The error that the environment ends episodes before the family does; says what to do."""
         return OnebodyError(
-            f"family {self.family.id}: the environment ended {self.cut:,} of {self.episodes:,} episodes where the "
-            "family goes on; give a terminal function that ends them there, or a horizon within the environment's "
-            "time limit"
+            f"family {self.family.id}: the environment ended {self.cut:,} of {self.episodes:,} episodes before the "
+            "family did; give a terminal function that ends them there, or a horizon within the environment's time "
+            "limit"
         )
 
     def _check(self, age: np.ndarray, **values: np.ndarray) -> None:

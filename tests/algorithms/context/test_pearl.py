@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,9 +13,8 @@ from onebody.algorithms.context import pearl
 from onebody.core import random
 from onebody.core.errors import OnebodyError
 from onebody.core.gaussian import Gaussian, standard
-from onebody.learning.policies import for_each
-from onebody.learning.sac import LatentPolicy, network, policy_network
-from onebody.runs import evaluate, policy_file
+from onebody.learning.sac import network
+from onebody.runs import evaluate
 from onebody.tasks import registry
 from onebody.worlds.simulator import Simulator
 
@@ -185,34 +183,6 @@ def test_stages_after_the_first_compile_nothing(trained, caplog):
         caplog.clear()
         next(stages), next(stages), next(stages)
     assert "Compiling" not in caplog.text
-
-
-def test_a_task_adapts_from_its_own_rewards_alone(trained):
-    """The first of two tasks ends with the same belief whatever the second is."""
-    algorithm, state = trained
-
-    def belief(other):
-        tasks = jnp.array([[0.5, 0.5], other])
-        *_, last = itertools.islice(algorithm.adapt(state, tasks, jax.random.key(7)), 3)
-        return last.belief
-
-    one, two = belief([-0.5, -0.5]), belief([0.9, -0.9])
-    np.testing.assert_allclose(one.mean[0], two.mean[0], atol=1e-5)
-    assert float(jnp.abs(one.mean[1] - two.mean[1]).max()) > 1e-4
-
-
-def test_the_latent_is_part_of_the_saved_policy(tmp_path):
-    net = policy_network(jax.random.key(0), 4 + 3, 2, (16, 16))
-    stacked = LatentPolicy(for_each(net, 1), random.normal(jax.random.key(1), (1, 3)))
-    observation = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
-    act = policy_file.load(policy_file.save(stacked, np.zeros(1, np.float32), tmp_path / "policy.npz"))
-    one = jax.tree.map(lambda x: x[0], stacked)
-    expected, _ = one(jnp.asarray(observation), jnp.zeros(1), (), jnp.zeros((5, 2)))
-    np.testing.assert_allclose(act(observation), expected, atol=1e-6)
-    other = jax.tree.map(lambda x: x, eqx.tree_at(lambda p: p.latent, one, one.latent + 1))
-    assert (
-        float(jnp.abs(other(jnp.asarray(observation), jnp.zeros(1), (), jnp.zeros((5, 2)))[0] - expected).max()) > 1e-6
-    )
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def test_a_policy_sees_how_the_last_step_went_and_begins_with_its_own_memory():
     np.testing.assert_array_equal(told.action, action)
     np.testing.assert_array_equal(told.reward, np.arange(6.0))
     np.testing.assert_array_equal(
-        net.seen(observation, *told[1:])[:, -2:], np.stack([np.arange(6.0), np.zeros(6)], axis=1)
+        net.inputs_of(observation, *told[1:])[:, -2:], np.stack([np.arange(6.0), np.zeros(6)], axis=1)
     )
 
 

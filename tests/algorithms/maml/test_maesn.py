@@ -15,10 +15,9 @@ from onebody.algorithms.maml import maesn
 from onebody.core import random
 from onebody.core.errors import OnebodyError
 from onebody.core.gaussian import Gaussian, standard
-from onebody.core.nets import Normalizer
-from onebody.learning.policies import ConditionedGaussian, with_task
+from onebody.learning.policies import with_task
 from onebody.learning.trpo import TRPOConfig
-from onebody.runs import evaluate, policy_file
+from onebody.runs import evaluate
 from onebody.tasks import registry
 from onebody.tasks.space import FiniteSet
 from onebody.worlds.rollout import continued, rollout
@@ -46,7 +45,7 @@ def louder(state):
 
 def test_the_inner_step_by_hand():
     """Two episodes with z = 2 and z = -1 from N(0, 1), advantages 1 and -1."""
-    tried = maesn.Tried(jnp.array([[[2.0], [-1.0]]]), jnp.array([[1.0, -1.0]]))
+    tried = maesn.LatentBatch(jnp.array([[[2.0], [-1.0]]]), jnp.array([[1.0, -1.0]]))
     rates = maesn.Rates(jnp.array([0.1]), jnp.array([0.2]))
     found = maesn.inner_step(standard(1, 1), tried, rates)
     assert float(found.mean[0, 0]) == pytest.approx(0.1 * (2 + 1) / 2)
@@ -56,7 +55,7 @@ def test_the_inner_step_by_hand():
 def test_the_inner_step_follows_finite_differences_of_its_loss():
     """For each task, and each number of its latent."""
     keys = jax.random.split(jax.random.key(0), 4)
-    tried = maesn.Tried(random.normal(keys[0], (3, 12, 2)), random.normal(keys[1], (3, 12)))
+    tried = maesn.LatentBatch(random.normal(keys[0], (3, 12, 2)), random.normal(keys[1], (3, 12)))
     latents = Gaussian(*(0.5 * random.normal(key, (3, 2)) for key in keys[2:]))
     rates = maesn.Rates(jnp.array([0.5, 1.0]), jnp.array([2.0, 0.25]))
     step = jax.tree.map(jnp.subtract, maesn.inner_step(latents, tried, rates), latents)
@@ -80,7 +79,7 @@ def problem():
     """What a meta-batch with two inner steps saw, in which task 2 is drawn twice and tasks 1 and 3 are not."""
     algorithm, state = new(config=dataclasses.replace(SMALL, inner_steps=2, kl=0.3))
     state, chosen, before = louder(state), jnp.array([0, 2, 2]), []
-    latents = maesn.some(state.latents, chosen)
+    latents = maesn.of_tasks(state.latents, chosen)
     for i in range(3):
         tried, after, _ = explore(algorithm, state, latents, jax.random.key(i), state.tasks[chosen])
         latents = maesn.inner_step(latents, tried, state.rates)
@@ -91,7 +90,7 @@ def problem():
 def test_the_outer_gradient_is_that_of_finite_differences(problem):
     """Of each part of what is learned, through two inner steps."""
     _, state, chosen, before, after = problem
-    parts = state.policy, maesn.some(state.latents, chosen), state.rates
+    parts = state.policy, maesn.of_tasks(state.latents, chosen), state.rates
     flat, unravel = ravel_pytree(parts)
     part = jnp.concatenate([jnp.full(ravel_pytree(x)[0].size, i) for i, x in enumerate(parts)])
 
@@ -177,16 +176,6 @@ def test_adaptation_begins_at_the_prior_and_moves_the_latent_alone(inner_steps, 
         expected = maesn.inner_step(latents, tried, maesn.Rates(*(share * rate for rate in state.rates)))
         np.testing.assert_allclose(jnp.stack(after.belief), jnp.stack(expected), atol=1e-6)
         assert (after.policies.policy.net.weights[0] == weights).all()
-
-
-def test_a_saved_policy_acts_with_the_mean_latent(tmp_path):
-    policy = ConditionedGaussian(jax.random.key(0), (16, 16), Normalizer(6), 2)
-    latents = Gaussian(jnp.array([[1.0, -2.0]]), jnp.ones((1, 2)))
-    observation = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
-    policies = maesn.with_latents(policy, latents)
-    act = policy_file.load(policy_file.save(policies, np.zeros(1, np.float32), tmp_path / "policy.npz"))
-    seen = np.concatenate([observation, np.broadcast_to([[1.0, -2.0]], (5, 2))], axis=1)
-    np.testing.assert_allclose(act(observation), np.clip(policy.distribution(jnp.asarray(seen)).mean, -1, 1), atol=1e-6)
 
 
 @pytest.mark.parametrize(("change", "message"), [({"latent": 0}, "latent"), ({"kl": -0.1}, "kl")])

@@ -200,16 +200,6 @@ def test_tasks_go_up_the_gap_inside_the_models(monkeypatch):
     assert chosen.max() <= FAMILY.space.high[0] and algorithm.simulator.samples == before
 
 
-def test_a_task_does_not_depend_on_the_tasks_beside_it():
-    algorithm = make()
-    state, _ = train(algorithm)
-    tasks = FAMILY.space.held_out(3)
-    alone, together = (
-        [a for _, a in zip(range(2), algorithm.adapt(state, tasks[:n], jax.random.key(0)))][1] for n in (1, 3)
-    )
-    np.testing.assert_allclose(alone.policies.net.weights[0][0], together.policies.net.weights[0][0], atol=1e-6)
-
-
 def test_an_interval_takes_in_the_members_and_past_errors():
     """Members at 8 and 12: 2 deviations are 4; of errors from -10 to 0 the 5% quantile is -9.5."""
     returns, errors = jnp.array([[8.0, 10.0], [12.0, 10.0]]), jnp.linspace(-10.0, 0.0, 41)

@@ -36,7 +36,7 @@ def test_tasks_below_the_quantile_of_the_first_ratings_are_skipped(rating):
         state, metrics = algorithm.step(state, jax.random.key(i))
         seen.append(metrics)
     assert state.shared.data.size == algorithm.simulator.samples
-    assert "task/rating" not in seen[0] and int(state.rated) == 1
+    assert "task/rating" not in seen[0] and int(state.n_rated) == 1
     assert float(state.ratings[0]) == pytest.approx(seen[1]["task/rating"])
     known = dataclasses.replace(state, ratings=jnp.full(1, 1e6))
     unknown = dataclasses.replace(state, ratings=jnp.full(1, -1e6))

@@ -228,13 +228,6 @@ def test_other_choices_of_tasks_cost_no_samples(tasks):
     assert at_the_edge == pytest.approx(0.32 if tasks == "gaussian" else 0.0, abs=0.06)
 
 
-def test_the_same_seed_gives_the_same_bytes(two_steps):
-    algorithm, (_, second, third), _ = two_steps
-    again, _ = algorithm.step(second, jax.random.key(2))
-    for a, b in zip(jax.tree.leaves(third), jax.tree.leaves(again), strict=True):
-        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
-
-
 def test_adaptation_is_smts(two_steps):
     algorithm, states, _ = two_steps
     tasks, key = FAMILY.space.held_out(2), jax.random.key(0)

@@ -79,40 +79,6 @@ def test_samples_from_elsewhere_change_neither_actions_nor_values():
     np.testing.assert_allclose(other.value.module(x[0]), one.value.module(x[0]), atol=1e-4)
 
 
-def test_the_same_seed_gives_the_same_bytes():
-    first, second = train(make(n_tasks=2))[0], train(make(n_tasks=2))[0]
-    for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
-        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
-
-
-def test_adaptation_counts_its_samples_and_leaves_the_state_alone():
-    algorithm = make(n_tasks=1)
-    state, _ = train(algorithm)
-    before = [np.asarray(x).tobytes() for x in jax.tree.leaves(state)]
-    tasks, per_stage = FAMILY.space.held_out(2), SMOKE.slbo.real_episodes * FAMILY.horizon
-    for stage, (adapted, used) in enumerate(evaluate.stages_of(algorithm, state, tasks, 2, seed=0)):
-        assert used == stage * per_stage
-        assert adapted.predicted_return.shape == (2,) and jnp.isfinite(adapted.predicted_return).all()
-    assert [np.asarray(x).tobytes() for x in jax.tree.leaves(state)] == before
-
-
-def test_tasks_adapt_apart_from_each_other():
-    """A task's policy is the one it gets whatever other tasks come with it."""
-    algorithm = make(n_tasks=1)
-    state, _ = train(algorithm)
-    tasks = FAMILY.space.held_out(3)
-    swapped = jnp.stack([tasks[0], tasks[2], tasks[1]])
-    together, other = (next(algorithm.adapt(state, t, jax.random.key(0))).policies for t in (tasks, swapped))
-    alone = next(algorithm.adapt(state, tasks[:1], jax.random.key(0))).policies
-    for a, b, c in zip(*map(jax.tree.leaves, (together, other, alone)), strict=True):
-        np.testing.assert_array_equal(a[0], b[0])
-        np.testing.assert_allclose(a[0], c[0], atol=1e-3)
-    assert any(
-        (np.asarray(a[1]) != np.asarray(b[1])).any()
-        for a, b in zip(*map(jax.tree.leaves, (together, other)), strict=True)
-    )
-
-
 def test_slbo_learns_its_own_task():
     config = slbo.Config(n_outer=4, task=(0.6, -0.6), stage=LEARNER)
     algorithm = slbo.SLBO(FAMILY, config, Simulator(FAMILY))

@@ -205,10 +205,8 @@ def update(
     """Lines 5-6."""
     task_key, context_key, batch_key, latent_key, action_key = jax.random.split(key, 5)
     tasks = random.randint(task_key, (config.meta_batch,), 0, len(replay.n_visits))
-    recent, rows = (
-        replay.draw_recent(context_key, tasks, config.context_rows),
-        replay.draw(batch_key, tasks, config.batch),
-    )
+    recent = replay.draw_recent(context_key, tasks, config.context_rows)
+    rows = replay.draw(batch_key, tasks, config.batch)
     latent_noise = random.normal(latent_key, (config.meta_batch, config.latent))
     batch = Batch(context(recent, dynamics_vary), rows, latent_noise, random.normal(action_key, rows.action.shape))
     adam = optax.adam(config.learning_rate)

@@ -183,7 +183,7 @@ class OMNI:
             return after - before
 
         widest = task_choice.largest(draws, gap(draws), n)
-        return task_choice.ascend(gap, widest, self.family.space, jnp.stack(ascent_keys))
+        return task_choice.ascend(gap, widest, self.family.space, ascent_keys)
 
     def _collect(self, state: State, tasks: Array, key: Key) -> tuple[State, dict[str, Array]]:
         """Line 3: a real episode of each task. Those with the deterministic policy calibrate the predicted returns."""

@@ -1,11 +1,11 @@
 """How OMNI chooses its next training tasks among random draws."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from onebody.core.types import Keys
+from onebody.core.types import Key
 from onebody.tasks.space import TaskSpace
 
 STRIDE = 0.3
@@ -21,7 +21,7 @@ def ascend(
     gap: Callable[[Float[Array, "task feature"]], Float[Array, " task"]],
     tasks: Float[Array, "task feature"],
     space: TaskSpace,
-    keys: Keys,
+    keys: Sequence[Key],
 ) -> Float[Array, "task feature"]:
     """AdMRL's ascent of the gap, without a gradient: small steps towards other draws, kept where they raise it.
 

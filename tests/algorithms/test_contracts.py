@@ -1,0 +1,137 @@
+"""What every algorithm promises (`algorithms/protocol.py`), for each of them: `smoke`, on a point robot."""
+
+import itertools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from onebody.algorithms import presets
+from onebody.core.errors import OnebodyError
+from onebody.runs import checkpoint, evaluate, policy_file
+from onebody.tasks import registry
+from onebody.worlds.simulator import Simulator
+
+META = {
+    "maml": "maml/point",
+    "promp": "pearl/point",
+    "pearl": "pearl/point",
+    "maesn": "pearl/point",
+    "rl2": "pearl/point",
+}
+"""Families of algorithms that need many tasks; the others have point/goal"""
+ALGORITHMS = [name for name in presets.names() if name not in ("mb-unif", "mb-gauss")]  # AdMRL with other tasks
+TASKS = jnp.array([[0.6, -0.3], [-0.5, 0.7]])
+
+
+class Trained(NamedTuple):
+    """An algorithm after one and after two iterations."""
+
+    name: str
+    algorithm: Any
+    once: Any
+    twice: Any
+
+
+def made(name):
+    family = registry.make(META.get(name, "point/goal"))
+    return presets.algorithm(name)(family, presets.preset(name, "smoke", family), Simulator(family))
+
+
+def key(iteration):
+    return jax.random.fold_in(jax.random.key(7), iteration)
+
+
+@pytest.fixture(scope="module", params=ALGORITHMS)
+def trained(request):
+    algorithm = made(request.param)
+    once, _ = algorithm.step(algorithm.init(key(0)), key(1))
+    twice, metrics = algorithm.step(once, key(2))
+    assert all(isinstance(value, float) and np.isfinite(value) for value in metrics.values())
+    return Trained(request.param, algorithm, once, twice)
+
+
+def arrays(state):
+    """Every array as bytes; keys of randomness as their numbers."""
+
+    def one(x):
+        return jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x
+
+    return [np.asarray(one(x)).tobytes() for x in jax.tree.leaves(state) if hasattr(x, "dtype")]
+
+
+def stages(trained, tasks, last=1):
+    """Stages of adaptation after two iterations, and the real samples per task of each."""
+    adapted, used = zip(*evaluate.stages_of(trained.algorithm, trained.twice, tasks, last, seed=3), strict=True)
+    return adapted, used
+
+
+def actions(adapted, task, observation):
+    """Actions of the policy of the first task, without noise."""
+    policy = jax.tree.map(lambda x: x[0], adapted.policies)
+    memory = policy.memory((len(observation),))
+    return policy(observation, task, memory, jnp.zeros((len(observation), policy.noise_size)))[0]
+
+
+OBSERVATION = jnp.array([[0.1, 0.2], [-0.7, 0.4], [0.0, -1.0]])
+
+
+def test_the_same_seed_gives_the_same_bytes(trained):
+    again = made(trained.name)
+    state, _ = again.step(again.init(key(0)), key(1))
+    assert arrays(state) == arrays(trained.once)
+    assert again.simulator.samples > 0
+
+
+def test_a_resumed_run_gives_the_same_bytes(trained, tmp_path):
+    """A state that was written to disk and read again goes on as the one that was not."""
+    checkpoint.save(tmp_path, 1, trained.once, {})
+    read = checkpoint.latest(tmp_path, made(trained.name).init(key(0)), pytest.fail).state
+    state, _ = trained.algorithm.step(read, key(2))
+    assert arrays(state) == arrays(trained.twice)
+
+
+def test_adaptation_counts_real_samples_and_leaves_the_state_as_it_was(trained):
+    before, samples = arrays(trained.twice), trained.algorithm.simulator.samples
+    _, used = stages(trained, TASKS, 2)
+    taken = trained.algorithm.simulator.samples - samples
+    assert arrays(trained.twice) == before
+    assert used[0] == 0 and used[2] == 2 * used[1] and taken == len(TASKS) * used[2]
+    assert used[1] % trained.algorithm.family.horizon == 0
+
+
+def test_a_task_adapts_as_it_would_alone(trained):
+    together, alone = (stages(trained, tasks)[0] for tasks in (TASKS, TASKS[:1]))
+    for stage in range(2):
+        one, other = (actions(each[stage], TASKS[0], OBSERVATION) for each in (together, alone))
+        np.testing.assert_allclose(one, other, atol=2e-3)
+
+
+def test_only_known_tasks_are_seen_before_a_real_sample(trained):
+    """Stage 0 for one task and for another: alike where the task is hidden; where it is known, actions or what is
+    predicted of them are different."""
+    one, other = (stages(trained, task[None], 0)[0][0] for task in TASKS)
+    acted = [actions(each, task, OBSERVATION) for each, task in zip((one, other), TASKS, strict=True)]
+    differ = [np.abs(acted[0] - acted[1]).max() > 1e-6]
+    if one.predicted_return is not None:
+        differ.append(bool(np.abs(one.predicted_return - other.predicted_return).max() > 1e-3))
+    assert any(differ) == trained.algorithm.task_is_known
+
+
+def test_a_saved_policy_acts_the_same_in_numpy(trained, tmp_path):
+    adapted = stages(trained, TASKS)[0][1]
+    policy, path = jax.tree.map(lambda x: x[:1], adapted.policies), tmp_path / "policy.npz"
+    if trained.name == "mb-mpc":
+        with pytest.raises(OnebodyError, match="has no file"):
+            policy_file.save(policy, np.asarray(TASKS[0]), path)
+        return
+    act = policy_file.load(policy_file.save(policy, np.asarray(TASKS[0]), path))
+    expected = np.clip(actions(adapted, TASKS[0], OBSERVATION[:1]), -1, 1)
+    np.testing.assert_allclose(act(np.asarray(OBSERVATION[0])), expected[0], atol=1e-4)
+
+
+def test_stages_go_on_for_as_long_as_they_are_asked_for(trained):
+    adapted = trained.algorithm.adapt(trained.twice, TASKS, jax.random.key(1))
+    assert len(list(itertools.islice(adapted, 3))) == 3
