@@ -46,6 +46,10 @@ class Nothing:
     def adapt(self, state, tasks, key):
         return repeat(Adapted(for_each(state, len(tasks))))
 
+class Silent:
+    task_is_known: bool
+
+SILENT, ENDLESS = AlgorithmSpec(Silent, {"laptop": Config()}), AlgorithmSpec(Nothing, {"laptop": 3})
 SPEC = AlgorithmSpec(Nothing, {"laptop": Config()}, {("laptop", "point/goal"): {"n_iterations": 3}})
 '''
 
@@ -62,6 +66,9 @@ def installed(tmp_path):
         "nothing = nothing_algorithm:SPEC\n"
         "missing = nowhere:SPEC\n"
         "wrong = nothing_algorithm:Config\n"
+        "silent = nothing_algorithm:SILENT\n"
+        "endless = nothing_algorithm:ENDLESS\n"
+        "ppo = nothing_algorithm:SPEC\n"
     )
     return tmp_path
 
@@ -80,6 +87,8 @@ def test_the_command_line_takes_it(installed, tmp_path):
     onebody("train", "nothing", "point", "--out", run, "--config.hidden", "4", "--quiet")
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert (config["algorithm"], config["config"]) == ("nothing", {"n_iterations": 3, "hidden": [4]})
+    bare = subprocess.run([sys.executable, "-m", "onebody", "evaluate", run], capture_output=True, text=True)
+    assert bare.returncode == 2 and "'nothing', which no installed package provides" in bare.stderr
     found = json.loads(onebody("evaluate", run, "--tasks", "2", "--stages", "1", "--json"))
     assert [len(stage["returns"]) for stage in found["stages"]] == [2, 2]
 
@@ -97,9 +106,16 @@ def added(installed, monkeypatch):
     [
         ("missing", "'missing' cannot be loaded from nowhere:SPEC: No module named 'nowhere'"),
         ("wrong", "nothing_algorithm:Config must be an AlgorithmSpec, not type"),
+        ("silent", "'silent': its class needs `task_is_known = True`"),
+        ("endless", "'endless': preset 'laptop' must be a dataclass that has `n_iterations`"),
         ("nothin", "no algorithm 'nothin'.*nothing"),
     ],
 )
 def test_one_that_cannot_be_loaded_is_named(added, name, message):
     with pytest.raises(OnebodyError, match=message):
         presets.spec(name)
+
+
+def test_our_names_stay_ours(added):
+    assert presets.ignored() == ["ppo = nothing_algorithm:SPEC"]
+    assert presets.algorithm("ppo").__module__.startswith("onebody.") and presets.names().count("ppo") == 1

@@ -54,6 +54,11 @@ def names() -> list[str]:
     return [*_BUILT_IN, *_added()]
 
 
+def ignored() -> list[str]:
+    """Entry points of installed packages that have the name of one of our algorithms, which stays as it is."""
+    return [f"{point.name} = {point.value}" for point in entry_points(group=GROUP) if point.name in _BUILT_IN]
+
+
 def spec(name: str) -> AlgorithmSpec:
     """An algorithm's class and presets.
 
@@ -72,6 +77,11 @@ def spec(name: str) -> AlgorithmSpec:
         raise OnebodyError(f"algorithm {name!r} cannot be loaded from {point.value}: {error}") from error
     if not isinstance(loaded, AlgorithmSpec):
         raise OnebodyError(f"algorithm {name!r}: {point.value} must be an AlgorithmSpec, not {type(loaded).__name__}")
+    if not isinstance(getattr(loaded.algorithm, "task_is_known", None), bool):
+        raise OnebodyError(f"algorithm {name!r}: its class needs `task_is_known = True` or `= False` in its body")
+    for preset, config in loaded.presets.items():
+        if not dataclasses.is_dataclass(config) or not hasattr(config, "n_iterations"):
+            raise OnebodyError(f"algorithm {name!r}: preset {preset!r} must be a dataclass that has `n_iterations`")
     return loaded
 
 

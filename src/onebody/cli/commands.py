@@ -42,6 +42,8 @@ class List:
         listing: dict[str, list[dict[str, Any]]] = {}
         if self.algorithms or not self.families:
             listing["algorithms"] = []
+            for entry_point in presets.ignored():
+                print(f"onebody: entry point {entry_point} is ignored: the name is taken", file=sys.stderr)
             for name in presets.names():
                 try:
                     kind = presets.algorithm(name)

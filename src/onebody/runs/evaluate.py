@@ -196,7 +196,7 @@ def told(task_is_known: bool) -> str:
     """Describes whether an algorithm is told the task, and what that means for stage 0."""
     if task_is_known:
         return "told the task; stage 0 takes no real sample to adapt to it"
-    return "not told the task; stage 0 has not adapted to it and is the control"
+    return "not told the task; at stage 0 the policy has not adapted to it yet"
 
 
 def trained(run: Path, record: dict[str, Any]) -> int:

@@ -144,14 +144,19 @@ def build(record: dict[str, Any], *, tested: bool = False) -> Algorithm[Any]:
 
     `tested`: on the family for adaptation and evaluation, which may differ from that of training.
     """
-    kind, family = presets.algorithm(record["algorithm"]), family_of(record)
+    name = record["algorithm"]
+    if name not in presets.names():
+        raise OnebodyError(
+            f"the run's algorithm is {name!r}, which no installed package provides: install the one it is of"
+        )
+    kind, family = presets.algorithm(name), family_of(record)
     family = family.tested if tested else family
     try:
         config = configs.from_json(typing.get_type_hints(kind)["config"], record["config"])
     except (KeyError, TypeError) as error:
         written = record["versions"]["onebody"]
         raise OnebodyError(f"the configuration is of onebody {written}, with other fields: {error}") from error
-    presets.check(record["algorithm"], config)
+    presets.check(name, config)
     return kind(family, config, Simulator(family))
 
 

@@ -188,8 +188,8 @@ def test_stages_after_the_first_compile_nothing(trained, caplog):
 @pytest.mark.parametrize(
     ("family", "change", "message"),
     [
-        ("mbmpo/point", {}, "PEARL tells tasks apart, and would train on 1 of mbmpo/point"),
-        ("pearl/cheetah-vel", {"n_tasks": 1}, "would train on 1 of pearl/cheetah-vel: use sac"),
+        ("mbmpo/point", {}, "PEARL needs at least two training tasks, and mbmpo/point gives it 1"),
+        ("pearl/cheetah-vel", {"n_tasks": 1}, "pearl/cheetah-vel gives it 1: use sac"),
         ("pearl/point", {"context_rows": 81}, "a context of 81 transitions is longer than the 80 that a visit"),
     ],
 )

@@ -304,7 +304,7 @@ class PEARL:
     def _check(self, tasks: int, kept: int) -> None:
         if tasks < 2:
             raise OnebodyError(
-                f"PEARL tells tasks apart, and would train on {tasks} of {self.family.id}: "
+                f"PEARL needs at least two training tasks, and {self.family.id} gives it {tasks}: "
                 "use sac for a single task, or a larger --config.n-tasks where there are more"
             )
         if self.config.context_rows > kept:

@@ -1,6 +1,6 @@
 """RL²: a recurrent policy that learns a task as it acts (Duan, Schulman, Chen, Bartlett, Sutskever, Abbeel 2016).
 
-arXiv:1611.02779, with PPO as the slow learner, as PEARL compares with it.
+arXiv:1611.02779, with PPO as the slow learner, as in the experiments of PEARL's authors.
 
     1: initialise a recurrent policy, which sees an observation with the last action, reward and end of episode
     2: for n_iterations                                                                            `step`
@@ -14,7 +14,7 @@ The task is hidden: the policy sees ψ through rewards, and through the dynamics
 steps: an episode that ends early is followed by another, and the policy is told of the slot's end as of an episode's.
 
 Differences: the paper's policy is larger, with weight normalisation, its slow learner TRPO with a recurrent baseline.
-In the code of PEARL's comparison the recurrent layer is an LSTM, and gradients go back 100 steps, here through
+In the code of PEARL's authors the recurrent layer is an LSTM, and gradients go back 100 steps, here through
 the whole trial.
 """
 
@@ -47,17 +47,18 @@ from onebody.worlds.simulator import Simulator
 
 @dataclass(frozen=True)
 class Config:
-    """The runs that PEARL compares with (Rakelly et al. 2019)."""
+    """The RL² experiments of PEARL's authors (Rakelly et al. 2019)."""
 
     n_iterations: int = 1000
     """Iterations of training"""
     meta_batch: int = 100
     """Number of tasks per iteration, with one trial each"""
     trial_episodes: int = 2
-    """Slots per trial: horizons of environment steps, each at least one episode"""
+    """Episodes per trial. Where episodes end early, the number of horizons of environment steps, each filled with
+    episodes"""
     across_episodes: bool = False
-    """Let returns go on over the ends of a trial's episodes, as in the paper, so that exploring in one episode is worth
-    what it earns in later ones; else they end with the episode, as in the code of PEARL's comparison"""
+    """Discount returns across the episodes of a trial, as in the paper, so that exploring in one episode is rewarded by
+    the returns of later ones; otherwise returns end with the episode, as in the code of PEARL's authors"""
     units: int = 64
     """Units of the policy's gated recurrent layer (GRU)"""
     normalize: bool = False

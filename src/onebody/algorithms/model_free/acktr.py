@@ -1,5 +1,6 @@
-"""ACKTR: actor-critic by Kronecker-factored trust regions (Wu, Mansimov, Grosse, Liao, Ba 2017,
-https://arxiv.org/abs/1708.05144), for one task or the mean of all.
+"""ACKTR: actor-critic by Kronecker-factored trust regions (Wu, Mansimov, Grosse, Liao, Ba 2017).
+
+https://arxiv.org/abs/1708.05144, for one task or the mean of all.
 
     1: initialise the policy and its value, and the Kronecker factors of their Fisher matrices
     2: for n_iterations                                                                    `step`

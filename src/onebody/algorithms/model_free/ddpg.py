@@ -1,5 +1,7 @@
-"""DDPG (Lillicrap et al. 2016, https://arxiv.org/abs/1509.02971, Algorithm 1) with adaptive parameter noise
-(Plappert et al. 2018, https://arxiv.org/abs/1706.01905, §3), for one task or the mean of all.
+"""DDPG: deep deterministic policy gradient (Lillicrap et al. 2016) with adaptive parameter noise.
+
+Algorithm 1 of https://arxiv.org/abs/1509.02971; the noise is that of Plappert et al. 2018
+(https://arxiv.org/abs/1706.01905, §3). For one task or the mean of all.
 
     1: initialise the actor π, the critic Q, their targets π̄ and Q̄, the deviation σ of the noise
     2: for n_iterations                                                                            `step`
@@ -55,7 +57,7 @@ class Config:
     n_iterations: int = 200
     """Iterations of training"""
     episodes: int = 25
-    """Real episodes per iteration, each of its own task; as many per task and stage of adaptation"""
+    """Real episodes per iteration, each of a task of its own, and per task and stage of adaptation"""
     n_gradient: int = 50
     """Gradient steps per real episode"""
     batch: int = 64
@@ -76,7 +78,7 @@ class Config:
     discount: float = 0.99
     """Discount factor γ"""
     target_rate: float = 0.01
-    """Share of the new weights in those of the target networks per gradient step, τ"""
+    """Share τ of the new weights in those of the target networks per gradient step"""
 
     def __post_init__(self) -> None:
         at_least(1, self, "n_iterations", "episodes", "n_gradient", "batch", "hidden", "critic_hidden")

@@ -26,11 +26,11 @@ class KFACConfig:
     rate: float
     """Largest learning rate η_max"""
     radius: float
-    """Trust region δ: largest half of Δᵀ (F + λ I) Δ of a step before its momentum, in nats"""
+    """Trust region δ: largest ½ Δᵀ (F + λ I) Δ, in nats, of a step Δ before momentum is added"""
     damping: float
     """Tikhonov damping λ of the Fisher matrix, shared between a layer's two factors (Martens and Grosse 2015, §6.3)"""
     decay: float
-    """Largest share of the old factors in their running averages per step"""
+    """Decay of the running averages of the factors per step; lower in the first steps"""
     momentum: float = 0.9
     """Share of the last step in the next one"""
 

@@ -31,7 +31,7 @@ from onebody.worlds.simulator import Simulator
 
 @dataclass(frozen=True)
 class Config:
-    """Theirs for the half-cheetah; iterations ours."""
+    """The settings of Mania et al. for the half-cheetah; the number of iterations is ours."""
 
     n_iterations: int = 200
     """Updates of the policy's weights θ"""
