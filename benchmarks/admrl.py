@@ -35,8 +35,8 @@ def main() -> None:
 
     def ascend() -> object:
         """With all iterations of conjugate gradient; without the real episodes, which are samples, not compute."""
-        found = admrl._gradient(world, state.task, agents, transitions, transitions, key, config)
-        return found, slbo.add_data(shared, agents, transitions)
+        result = admrl._gradient(world, state.task, agents, transitions, transitions, key, config)
+        return result, slbo.add_data(shared, agents, transitions)
 
     def virtual_training() -> object:
         return slbo.virtual_training(shared, agents, state.task, INNER, key, family, stage)[1]

@@ -24,17 +24,17 @@ def sac_products(config: sac.Config) -> list[Shape]:
     """Actions of the next states and their values; both critics; the policy, and its critics back to its actions."""
     n, critic = config.batch, (OBSERVATION + ACTION, *config.hidden, 1)
     actor = (OBSERVATION, *config.hidden, 2 * ACTION)
-    judged = (forward(n, critic) + through(n, critic)) * 2
+    evaluated = (forward(n, critic) + through(n, critic)) * 2
     learned = (forward(n, critic) * 2 + backward(n, critic)) * 2
-    return forward(n, actor) * 2 + backward(n, actor) + judged + learned
+    return forward(n, actor) * 2 + backward(n, actor) + evaluated + learned
 
 
 def ddpg_products(config: ddpg.Config) -> list[Shape]:
     """The same with one critic."""
     n, critic = config.batch, (OBSERVATION + ACTION, *config.critic_hidden, 1)
     actor = (OBSERVATION, *config.hidden, ACTION)
-    judged = forward(n, critic) + through(n, critic)
-    return forward(n, actor) * 2 + backward(n, actor) + judged + forward(n, critic) * 2 + backward(n, critic)
+    evaluated = forward(n, critic) + through(n, critic)
+    return forward(n, actor) * 2 + backward(n, actor) + evaluated + forward(n, critic) * 2 + backward(n, critic)
 
 
 def gradient_step(label: str, algorithm: Any, products: list[Shape], learn: Callable[[Any, Any, Any], Any]) -> None:

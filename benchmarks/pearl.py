@@ -26,15 +26,15 @@ STEPS = 10
 def products() -> list[Shape]:
     """A gradient step: encoder; both critics, also back to z; target value; policy; both critics of its actions, back
     to these; value."""
-    rows, seen = PAPER.meta_batch * PAPER.batch, PAPER.meta_batch * PAPER.context_rows
+    rows, context_rows = PAPER.meta_batch * PAPER.batch, PAPER.meta_batch * PAPER.context_rows
     encoder = (OBSERVATION + ACTION + 1, *PAPER.encoder, 2 * PAPER.latent)
     critic = (OBSERVATION + ACTION + PAPER.latent, *PAPER.hidden, 1)
-    judged = (OBSERVATION + PAPER.latent, *PAPER.hidden, 1)
-    actor = (*judged[:-1], 2 * ACTION)
-    inferred = forward(seen, encoder) + backward(seen, encoder)
+    evaluated = (OBSERVATION + PAPER.latent, *PAPER.hidden, 1)
+    actor = (*evaluated[:-1], 2 * ACTION)
+    inferred = forward(context_rows, encoder) + backward(context_rows, encoder)
     learned = (forward(rows, critic) + backward(rows, critic, inputs=True)) * 2
     acted = forward(rows, actor) + backward(rows, actor) + (forward(rows, critic) + through(rows, critic)) * 2
-    return inferred + learned + acted + forward(rows, judged) * 2 + backward(rows, judged)
+    return inferred + learned + acted + forward(rows, evaluated) * 2 + backward(rows, evaluated)
 
 
 def full(n_iterations: int, precision: Literal["float32", "bfloat16"] = "float32") -> tuple[pearl.PEARL, pearl.State]:

@@ -22,9 +22,9 @@ def iteration(name: str, on: str, goal: float, repeats: int = 3) -> None:
 
     def timed(action: np.ndarray) -> np.ndarray:
         began = time.perf_counter()
-        found = step(action)
+        result = step(action)
         inside[0] += time.perf_counter() - began
-        return found
+        return result
 
     engine.step = timed
     shares, rates = [], []

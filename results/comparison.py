@@ -22,13 +22,13 @@ def mean(stage):
 
 def training(axes, name, patterns):
     """Zero-shot returns against real samples: mean and range of all trainings that were tested there."""
-    found = {}
+    result = {}
     for run in raw.runs(*patterns):
         for samples, stages in raw.tests(run).items():
             if samples:
-                found.setdefault(samples, []).append(mean(stages[0]))
-    x = sorted(found)
-    low, middle, high = (np.array([f(found[n]) for n in x]) for f in (np.min, np.mean, np.max))
+                result.setdefault(samples, []).append(mean(stages[0]))
+    x = sorted(result)
+    low, middle, high = (np.array([f(result[n]) for n in x]) for f in (np.min, np.mean, np.max))
     color, label = draw.COLORS[name], f"{NAMES[name]}, zero-shot"
     axes.errorbar(x, middle, (middle - low, high - middle), fmt="o", ms=3, lw=1, capsize=2, color=color, label=label)
 

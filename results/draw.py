@@ -24,8 +24,8 @@ def seeds(
         values: [seed, x].
     """
     values = np.asarray(values)
-    found = [statistics.estimate(column) for column in values.T]
-    mean, low, high = np.array([(each.value, *(each.interval or each.range)) for each in found]).T
+    result = [statistics.estimate(column) for column in values.T]
+    mean, low, high = np.array([(each.value, *(each.interval or each.range)) for each in result]).T
     if len(values) < statistics.FEWEST:
         axes.plot(x, values.T, ".", ms=3, color=color, alpha=0.6)
     if len(x) < FEW:

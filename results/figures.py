@@ -34,8 +34,8 @@ NUMBER = r"(?<![\w.])(?<![A-Za-z]-)\d[\d.,]*(e-?\d+)?(?<![.,])"
 
 def pages() -> list[str]:
     """All pages with numbers to check, by their paths from the root."""
-    found = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")), *sorted(ROOT.glob("results/*/README.md"))]
-    return [path for each in found if (path := str(each.relative_to(ROOT))) not in GENERATED]
+    result = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")), *sorted(ROOT.glob("results/*/README.md"))]
+    return [path for each in result if (path := str(each.relative_to(ROOT))) not in GENERATED]
 
 
 def module(page: str) -> str:
@@ -49,8 +49,8 @@ def phrases(page: str) -> list[str]:
     name = f"results.pages.{module(page)}"
     if importlib.util.find_spec(name) is None:
         return []
-    found = importlib.import_module(name)
-    return [*getattr(found, "figures", list)(), *getattr(found, "GIVEN", [])]
+    result = importlib.import_module(name)
+    return [*getattr(result, "figures", list)(), *getattr(result, "GIVEN", [])]
 
 
 def settings(page: str) -> list[str]:
@@ -75,14 +75,14 @@ def problems(text: str, phrases: list[str], settings: list[str]) -> Iterator[str
     if missing:
         return
     text = without(text, phrases)
-    found = list(re.finditer(NUMBER, text))
-    changes = difflib.SequenceMatcher(None, settings, [each[0] for each in found], autojunk=False).get_opcodes()
+    result = list(re.finditer(NUMBER, text))
+    changes = difflib.SequenceMatcher(None, settings, [each[0] for each in result], autojunk=False).get_opcodes()
     for kind, i, j, k, end in changes:
         if kind != "equal":
             yield from (f"lacks the setting {number}" for number in settings[i:j])
             yield from (
                 f"has an unknown number: … {text[max(0, each.start() - 30) : each.end() + 15]} …"
-                for each in found[k:end]
+                for each in result[k:end]
             )
 
 
@@ -123,10 +123,10 @@ def main(names: list[str]) -> int:
     for page in pages():
         if names and page not in names and module(page) not in names:
             continue
-        found = list(problems(text_of(page), phrases(page), settings(page)))
-        wrong += len(found)
-        if found:
-            print("\n  ".join([f"{page}:", *found]))
+        result = list(problems(text_of(page), phrases(page), settings(page)))
+        wrong += len(result)
+        if result:
+            print("\n  ".join([f"{page}:", *result]))
     print(f"{wrong} problems" if wrong else "all numbers are right")
     return int(wrong > 0)
 

@@ -22,18 +22,18 @@ def runs(*patterns: str) -> list[Path]:
     Raises:
         FileNotFoundError: a pattern finds none.
     """
-    found = {pattern: sorted(HERE.glob(pattern)) for pattern in patterns}
-    for pattern, paths in found.items():
+    result = {pattern: sorted(HERE.glob(pattern)) for pattern in patterns}
+    for pattern, paths in result.items():
         if not paths:
             raise FileNotFoundError(f"no run in results/ is called {pattern}")
-    return [path for paths in found.values() for path in paths]
+    return [path for paths in result.values() for path in paths]
 
 
 def tests(run: Path) -> dict[int, list[dict[str, Any]]]:
     """The stages of a run's meta-tests, by the real samples of training; the final test's where both files have one."""
     files = [*sorted(run.glob("evaluations/*.json")), *sorted(run.glob("evaluation*.json"))]
-    found = [json.loads(path.read_text()) for path in files]
-    return {test["training_samples"]: test["stages"] for test in sorted(found, key=lambda t: t["training_samples"])}
+    result = [json.loads(path.read_text()) for path in files]
+    return {test["training_samples"]: test["stages"] for test in sorted(result, key=lambda t: t["training_samples"])}
 
 
 def stages(*patterns: str, samples: int | None = None, stage: int = 0) -> list[dict[str, Any]]:
@@ -83,8 +83,8 @@ def to(values: np.ndarray | list[float], digits: int = 0) -> str:
 
 def spread(scores: np.ndarray, digits: int = 0) -> str:
     """The 95% interval of the mean over seeds; where there are too few seeds for one, the range of their means."""
-    found = statistics.estimate(scores.mean(axis=1))
-    return to(found.interval or found.range, digits)
+    result = statistics.estimate(scores.mean(axis=1))
+    return to(result.interval or result.range, digits)
 
 
 def mean(scores: np.ndarray, digits: int = 0) -> str:

@@ -19,7 +19,7 @@ def commands(page):
     text = page.read_text()
     for placeholder, value in PLACEHOLDERS.items():
         text = text.replace(placeholder, value)
-    spoken = [" ".join(found.split()) for found in re.findall(r"`(onebody [^`]+)`", text)]
+    spoken = [" ".join(result.split()) for result in re.findall(r"`(onebody [^`]+)`", text)]
     typed = re.findall(r"^ *(onebody [^\n]+)$", text, flags=re.MULTILINE)
     for line in [*spoken, *(line for line in typed if "`" not in line)]:
         words = shlex.split(line, comments=True)[1:]

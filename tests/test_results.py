@@ -16,8 +16,8 @@ def test_numbers_are_of_the_raw_results(page):
 def test_any_changed_number_is_seen(page):
     text, expected = figures.flat(figures.text_of(page)), (figures.phrases(page), figures.settings(page))
     skipped = r"`[^`]*`|\]\([^)]*\)|" + f"{figures.NAME}|{figures.YEAR}"
-    numbers = re.sub(skipped, lambda found: "¤" * len(found[0]), text)
-    places = [found.end() - 1 for found in re.finditer(figures.NUMBER, numbers)]
+    numbers = re.sub(skipped, lambda result: "¤" * len(result[0]), text)
+    places = [result.end() - 1 for result in re.finditer(figures.NUMBER, numbers)]
     assert len(places) > 10
     for i in places:
         changed = text[:i] + str((int(text[i]) + 1) % 10) + text[i + 1 :]

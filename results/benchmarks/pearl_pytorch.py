@@ -36,18 +36,18 @@ replay = [{name: np.random.randn(ROWS, n).astype(np.float32) for name, n in widt
 
 
 def draw(tasks, n):
-    found = []
+    result = []
     for task in tasks:
         at = np.random.randint(0, ROWS, n)
-        found.append({name: x[at] for name, x in replay[task].items()})
-    return {name: torch.from_numpy(np.stack([rows[name] for rows in found])) for name in widths}
+        result.append({name: x[at] for name, x in replay[task].items()})
+    return {name: torch.from_numpy(np.stack([rows[name] for rows in result])) for name in widths}
 
 
 def step():
     tasks = np.random.randint(0, TASKS, META_BATCH)
-    seen = draw(tasks, CONTEXT)
+    transitions = draw(tasks, CONTEXT)
     rows = {name: x.reshape(-1, x.shape[-1]) for name, x in draw(tasks, BATCH).items()}
-    mean, raw = encoder(torch.cat([seen["o"], seen["a"], seen["r"]], -1)).chunk(2, -1)
+    mean, raw = encoder(torch.cat([transitions["o"], transitions["a"], transitions["r"]], -1)).chunk(2, -1)
     precision = 1 / functional.softplus(raw).clamp(min=1e-7)
     variance = 1 / precision.sum(1)
     mean = variance * (mean * precision).sum(1)
@@ -59,13 +59,13 @@ def step():
     action = torch.tanh(center + log_std.exp() * noise)
     log_prob = (-0.5 * noise**2 - log_std - 0.9189385).sum(1) - torch.log(1 - action**2 + 1e-6).sum(1)
     with torch.no_grad():
-        following = target(torch.cat([rows["next"], still], 1))
-        wanted = 5 * rows["r"] + 0.99 * (1 - rows["done"]) * following
-    judged = [q(torch.cat([rows["o"], rows["a"], z], 1)) for q in critics]
+        next_observation = target(torch.cat([rows["next"], still], 1))
+        expected = 5 * rows["r"] + 0.99 * (1 - rows["done"]) * next_observation
+    evaluated = [q(torch.cat([rows["o"], rows["a"], z], 1)) for q in critics]
     guessed = value(torch.cat([rows["o"], still], 1))
     for optimizer in optimizers[:3]:
         optimizer.zero_grad()
-    (0.1 * kl + sum(((q - wanted) ** 2).mean() for q in judged)).backward()
+    (0.1 * kl + sum(((q - expected) ** 2).mean() for q in evaluated)).backward()
     for optimizer in optimizers[:3]:
         optimizer.step()
     smallest = torch.minimum(*(q(torch.cat([rows["o"], action, still], 1)) for q in critics))

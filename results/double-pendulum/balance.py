@@ -27,16 +27,16 @@ def lengths(run: Path) -> dict[str, list[list[int]]]:
     algorithm = folder.build(record)
     state = folder.last(run, record, folder.initial_state(record, algorithm)).state
     tasks = algorithm.family.space.held_out(TASKS)
-    policies, found = for_each(state.agent.policy, len(tasks)), {}
+    policies, result = for_each(state.agent.policy, len(tasks)), {}
     for horizon in (algorithm.family.horizon, LONG):
         world = Simulator(dataclasses.replace(algorithm.family, horizon=horizon))
-        seen = rollout(world, policies, tasks, jax.random.key(7), episodes=EPISODES, deterministic=True)
-        found[str(horizon)] = (np.argmax(seen.terminated | seen.truncated, axis=1) + 1).tolist()
-    return found
+        transitions = rollout(world, policies, tasks, jax.random.key(7), episodes=EPISODES, deterministic=True)
+        result[str(horizon)] = (np.argmax(transitions.terminated | transitions.truncated, axis=1) + 1).tolist()
+    return result
 
 
 if __name__ == "__main__":
     for each in map(Path, sys.argv[1:]):
-        found = lengths(each)
-        (each / "balance.json").write_text(json.dumps(found))
-        print(each.name, {horizon: f"{np.mean(x) / int(horizon):.3f}" for horizon, x in found.items()})
+        result = lengths(each)
+        (each / "balance.json").write_text(json.dumps(result))
+        print(each.name, {horizon: f"{np.mean(x) / int(horizon):.3f}" for horizon, x in result.items()})

@@ -52,10 +52,10 @@ def main():
     )
     for name, (title, color) in TRIALS.items():
         for seed, run in enumerate(raw.runs(f"mbmpo-2/trials/{name}-s*")):
-            found = raw.tests(run)
-            values = [np.mean(stages[0]["returns"]) for stages in found.values()]
+            result = raw.tests(run)
+            values = [np.mean(stages[0]["returns"]) for stages in result.values()]
             label = title if seed == 0 else None
-            trials.plot([n / 1000 for n in found], values, lw=1, color=color, label=label)
+            trials.plot([n / 1000 for n in result], values, lw=1, color=color, label=label)
     trials.set_title("trials on mbmpo/half-cheetah, each seed", fontsize=10)
     trials.sharey(cheetah)
     for place in (*bodies, trials):

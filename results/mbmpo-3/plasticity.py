@@ -73,7 +73,7 @@ def beside_ring(values):
 def main():
     runs = [Path(name) for name in sys.argv[1:]]
     figure = Figure(figsize=(11, 3 * len(runs)), layout="constrained")
-    found = []
+    result = []
     for run, places in zip(runs, figure.subplots(len(runs), 3, squeeze=False), strict=True):
         moved, apart, control = maps(run)
         drawings = {
@@ -86,7 +86,7 @@ def main():
             drawn = place.imshow(values.reshape(SIDE, SIDE), origin="lower", extent=side, cmap="viridis")
             place.set_title(f"{run.name}: {title}", fontsize=9)
             figure.colorbar(drawn, ax=place)
-        found.append(
+        result.append(
             {
                 "run": run.name,
                 "pearson": correlation(moved, apart),
@@ -99,7 +99,7 @@ def main():
             }
         )
     figure.savefig(Path(__file__).parent / "figure.png", dpi=90)
-    print(json.dumps(found, indent=1))
+    print(json.dumps(result, indent=1))
 
 
 if __name__ == "__main__":

@@ -24,13 +24,13 @@ PANELS = {
 
 def curve(run):
     """Real samples, and return without noise of the policy before adaptation."""
-    return {n: np.mean(found[0]["returns"]) for n, found in raw.tests(run).items()}
+    return {n: np.mean(result[0]["returns"]) for n, result in raw.tests(run).items()}
 
 
 def returns(name, samples):
     """Return of each seed that got as far, in their order; between two tests the mean of both."""
-    found = [curve(run) for run in raw.runs(f"mbmpo-4-to-7/{name}-s*")]
-    return np.array([np.interp(samples, list(one), list(one.values())) for one in found if max(one) >= samples])
+    result = [curve(run) for run in raw.runs(f"mbmpo-4-to-7/{name}-s*")]
+    return np.array([np.interp(samples, list(one), list(one.values())) for one in result if max(one) >= samples])
 
 
 def main():
@@ -43,12 +43,12 @@ def main():
             seeds = [curve(run) for run in raw.runs(f"mbmpo-4-to-7/{name}-s*")]
             label = f"{label} ({len(seeds)})"
             if len(seeds) < 3:
-                for j, found in enumerate(seeds):
-                    samples = [n / 1000 for n in found]
-                    place.plot(samples, [*found.values()], "o-", ms=3, lw=1, color=f"C{i}", label=None if j else label)
+                for j, result in enumerate(seeds):
+                    samples = [n / 1000 for n in result]
+                    place.plot(samples, [*result.values()], "o-", ms=3, lw=1, color=f"C{i}", label=None if j else label)
                 continue
-            samples = [n for n in seeds[0] if all(n in found for found in seeds)]
-            values = np.array([[found[n] for n in samples] for found in seeds])
+            samples = [n for n in seeds[0] if all(n in result for result in seeds)]
+            values = np.array([[result[n] for n in samples] for result in seeds])
             draw.seeds(place, np.array(samples) / 1000, values, f"C{i}", label)
         place.set(xlabel="thousand real samples", ylabel="return before adaptation")
         place.set_title(title, fontsize=9)

@@ -31,7 +31,7 @@ def trained(axes, family):
     if family == "cheetah-vel":
         smt.append((100_000, "smt-cheetah-vel/smt-s*"))
     if smt:
-        means = np.array([raw.scores(found, samples=n).mean(1) for n, found in smt]).T
+        means = np.array([raw.scores(result, samples=n).mean(1) for n, result in smt]).T
         draw.seeds(axes, [n / 1e3 for n, _ in smt], means, draw.COLORS["smt"], "SMT")
     if family in PUBLISHED:
         label = "oracle, published (sampled actions)"

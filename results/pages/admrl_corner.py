@@ -14,8 +14,8 @@ LAST = plot.SAMPLES[-1]
 
 def interval(difference: np.ndarray, digits: int) -> str:
     """The mean of the seeds' differences and its 95% interval (Student's t)."""
-    found = statistics.estimate(difference)
-    return f"{raw.number(found.value, digits)} ({raw.to(found.interval, digits)})"
+    result = statistics.estimate(difference)
+    return f"{raw.number(result.value, digits)} ({raw.to(result.interval, digits)})"
 
 
 def elsewhere(name: str, samples: int) -> np.ndarray:

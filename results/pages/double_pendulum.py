@@ -22,8 +22,8 @@ def shares(values: np.ndarray) -> str:
 
 def inside(family: str, samples: int) -> int:
     """Tasks whose mean real return lies in the interval of their prediction."""
-    found = raw.stages(f"double-pendulum/{family}-s*", samples=samples)
-    low, high = np.moveaxis(np.array([each["predicted_intervals"] for each in found], float), -1, 0)
+    result = raw.stages(f"double-pendulum/{family}-s*", samples=samples)
+    low, high = np.moveaxis(np.array([each["predicted_intervals"] for each in result], float), -1, 0)
     real = raw.scores(f"double-pendulum/{family}-s*", samples=samples)
     return int(np.sum((low <= real) & (real <= high)))
 

@@ -28,8 +28,8 @@ def done(algorithm: str) -> list[str]:
 
 def covered(body: str) -> tuple[int, int]:
     """Tasks of all seeds whose mean real return lies in the interval of their prediction, and how many tasks."""
-    found = raw.stages(omni(body), samples=SAMPLES)
-    low, high = np.moveaxis(np.array([each["predicted_intervals"] for each in found], float), -1, 0)
+    result = raw.stages(omni(body), samples=SAMPLES)
+    low, high = np.moveaxis(np.array([each["predicted_intervals"] for each in result], float), -1, 0)
     real = raw.scores(omni(body), samples=SAMPLES)
     return int(np.sum((low <= real) & (real <= high))), real.size
 

@@ -5,22 +5,22 @@ from typing import Any
 
 from results import raw
 
-MAPS = {found["run"]: found for found in raw.read("mbmpo-3/maps.json")}
+MAPS = {result["run"]: result for result in raw.read("mbmpo-3/maps.json")}
 
 
-def correlations(found: dict[str, Any]) -> list[str]:
-    own = f"{raw.number(found['pearson'], 2)} ({raw.number(found['spearman'], 2)})"
-    return [own, *(raw.number(found[key], 2) for key in ("pearson_at_equal_distance", "pearson_control"))]
+def correlations(result: dict[str, Any]) -> list[str]:
+    own = f"{raw.number(result['pearson'], 2)} ({raw.number(result['spearman'], 2)})"
+    return [own, *(raw.number(result[key], 2) for key in ("pearson_at_equal_distance", "pearson_control"))]
 
 
 def figures() -> Iterator[str]:
     late, early, other = (MAPS[run] for run in ("mb-mpo-s1", "mb-mpo-early-s1", "mb-mpo-s0"))
-    for found, title, digits in ((late, "seed 1, 30 iterations", 5), (early, "seed 1, 3 iterations", 6)):
-        kl = [raw.number(found[key], digits) for key in ("mean_kl", "mean_kl_control")]
-        yield raw.row(title, *correlations(found), *kl)
+    for result, title, digits in ((late, "seed 1, 30 iterations", 5), (early, "seed 1, 3 iterations", 6)):
+        kl = [raw.number(result[key], digits) for key in ("mean_kl", "mean_kl_control")]
+        yield raw.row(title, *correlations(result), *kl)
     own = f"{raw.number(other['pearson'], 2)} ({raw.number(other['spearman'], 2)})"
     yield raw.row("seed 0, 30 iterations, one draw", own, "", "", raw.number(other["mean_kl"], 5), "")
-    above = [raw.number(found["pearson_above_control"], 2) for found in (late, early)]
+    above = [raw.number(result["pearson_above_control"], 2) for result in (late, early)]
     yield f"with the deviation is {above[0]}, after 3 iterations {above[1]}"
 
 

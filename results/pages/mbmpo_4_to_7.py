@@ -62,8 +62,8 @@ def biased_models() -> Iterator[str]:
 
 def long_horizon() -> Iterator[str]:
     for title, rate in (("α 0.001", "0.001"), ("without adaptation", "0")):
-        found = [shown(f"5-rate-{rate}", n) for n in (25_000, 50_000, 75_000)]
-        yield f"{title} {found[0]} after 25,000 samples, {found[1]} after 50,000 and {found[2]} after 75,000"
+        result = [shown(f"5-rate-{rate}", n) for n in (25_000, 50_000, 75_000)]
+        yield f"{title} {result[0]} after 25,000 samples, {result[1]} after 50,000 and {result[2]} after 75,000"
     runs = raw.runs("mbmpo-4-to-7/5-rate-*-s*")
     tested = [
         (line, tests[n])

@@ -30,16 +30,16 @@ VARIANTS = {
 
 def inside(pattern: str, samples: int) -> np.ndarray:
     """-1, 0 or 1 where a task's real mean return lies below, in or above its predicted interval, [seed, task]."""
-    found = raw.stages(pattern, samples=samples)
-    low, high = np.moveaxis(np.array([each["predicted_intervals"] for each in found], float), -1, 0)
+    result = raw.stages(pattern, samples=samples)
+    low, high = np.moveaxis(np.array([each["predicted_intervals"] for each in result], float), -1, 0)
     real = raw.scores(pattern, samples=samples)
     return (real > high).astype(int) - (real < low)
 
 
 def widths(pattern: str, samples: int) -> np.ndarray:
     """Median width of the predicted intervals, [seed]."""
-    found = raw.stages(pattern, samples=samples)
-    return np.array([np.median(np.diff(np.array(each["predicted_intervals"], float))) for each in found])
+    result = raw.stages(pattern, samples=samples)
+    return np.array([np.median(np.diff(np.array(each["predicted_intervals"], float))) for each in result])
 
 
 def main_table() -> Iterator[str]:
@@ -69,7 +69,7 @@ def main_table() -> Iterator[str]:
         )
 
 
-def seen() -> Iterator[str]:
+def transitions() -> Iterator[str]:
     pairs = [
         (raw.scores(ours, samples=n), raw.scores(theirs, samples=n))
         for ours, theirs, n in (
@@ -83,8 +83,8 @@ def seen() -> Iterator[str]:
     yield "every training of OMNI is above every training of SMT with as many samples, in its mean and on its worst task"
     again = raw.scores("smt-1a/omni-s*", samples=40_000), raw.scores("cheetah-dir/omni-s*", samples=40_000)
     first = (raw.scores(pattern, samples=40_000)[:1] for pattern in (VEL, DIR))
-    for found, there, digits in zip(again, first, (1, 0)):
-        yield f"{raw.mean(found, digits)} beside {raw.mean(there, digits)}"
+    for result, there, digits in zip(again, first, (1, 0)):
+        yield f"{raw.mean(result, digits)} beside {raw.mean(there, digits)}"
     psi = np.array(raw.stages(VEL)[0]["tasks"])[:, 0]
     scores = raw.scores(VEL, samples=100_000)
     fast, slow = scores[:, psi > 1.2].mean(), scores[:, psi <= 1.2].mean()
@@ -153,22 +153,22 @@ def ablations() -> Iterator[str]:
 
     reference = raw.scores(FIRST_THREE, samples=ABLATED)
     yield row("as it is", "", reference, raw.predicted(FIRST_THREE, samples=ABLATED))
-    found = {}
+    result = {}
     for name, (words, options) in VARIANTS.items():
         pattern = f"omni/ablations/{name}-s*"
-        found[name] = raw.scores(pattern, samples=ABLATED)
-        yield row(words, options, found[name], raw.predicted(pattern, samples=ABLATED))
+        result[name] = raw.scores(pattern, samples=ABLATED)
+        yield row(words, options, result[name], raw.predicted(pattern, samples=ABLATED))
     trpo = [raw.read(f"omni/ablations/trpo-s{seed}.json") for seed in range(3)]
     scores = np.array([np.mean(each["returns"], axis=1) for each in trpo])
     words = "TRPO in place of pathwise gradients, about the same time"
     yield row(words, "`python ablations/trpo.py SEED`", scores, np.array([each["predicted"] for each in trpo]))
 
-    assert all(np.all(found[name].mean(1) < reference.mean(1)) for name in ("starts-data", "starts-visited"))
+    assert all(np.all(result[name].mean(1) < reference.mean(1)) for name in ("starts-data", "starts-visited"))
     yield "either kind of state alone is lower than the mix with each seed"
-    more = found["window20"].mean(1) - reference.mean(1)
+    more = result["window20"].mean(1) - reference.mean(1)
     yield f"higher than ten with each seed, by {raw.numbers(more, 1)}"
-    yield f"one member is lower than five by {raw.numbers(reference.mean(1) - found['members1'].mean(1), 1)}"
-    gap = raw.predicted("omni/ablations/members1-s*", samples=ABLATED).mean() - found["members1"].mean()
+    yield f"one member is lower than five by {raw.numbers(reference.mean(1) - result['members1'].mean(1), 1)}"
+    gap = raw.predicted("omni/ablations/members1-s*", samples=ABLATED).mean() - result["members1"].mean()
     yield f"its predictions are {raw.number(gap, 1)} too high"
     yield f"TRPO's mean is {raw.number(reference.mean() - scores.mean(), 1)} lower"
 
@@ -192,7 +192,7 @@ def ablations() -> Iterator[str]:
 
 
 def figures() -> Iterator[str]:
-    for part in (main_table, seen, intervals, calibration, ablations):
+    for part in (main_table, transitions, intervals, calibration, ablations):
         yield from part()
     yield from model_fit()
 

@@ -12,13 +12,13 @@ REWARDS = ("nose_down", "high_steps", "stand_still")
 SECONDS = 60
 
 
-def found(reward: str, seconds: int) -> list[dict[str, Any]]:
+def result(reward: str, seconds: int) -> list[dict[str, Any]]:
     """What `adapt` printed, for each seed."""
     return [raw.read(f"omni-own-reward/s{seed}/{reward}-{seconds}.json")[0] for seed in SEEDS]
 
 
 def column(reward: str, seconds: int, name: str) -> np.ndarray:
-    return np.array([each[name] for each in found(reward, seconds)], float)
+    return np.array([each[name] for each in result(reward, seconds)], float)
 
 
 def figures() -> Iterator[str]:

@@ -54,19 +54,19 @@ def twice(values: np.ndarray) -> str:
 
 
 def figures() -> Iterator[str]:
-    found, sparse = share(drawn()), drawn().mean(axis=(1, 3))
-    yield raw.row("share of goals found, seeds 0 1 2", *(twice(found[:, n]) for n in SEEN))
+    result, sparse = share(drawn()), drawn().mean(axis=(1, 3))
+    yield raw.row("share of goals found, seeds 0 1 2", *(twice(result[:, n]) for n in SEEN))
     yield raw.row("sparse return", *(raw.numbers(sparse[:, n], 1) for n in SEEN))
-    later = (raw.to(found[:, n], 2) for n in (5, 10, 20))
-    yield f"With nothing seen an episode finds {raw.number(found[:, 0].mean(), 2)} of the held-out goals"
+    later = (raw.to(result[:, n], 2) for n in (5, 10, 20))
+    yield f"With nothing seen an episode finds {raw.number(result[:, 0].mean(), 2)} of the held-out goals"
     yield "after five episodes {}, after ten {}, after twenty {}".format(*later)
-    chance = plot.by_chance(found[:, 0].mean(), (5, 10, 20))
+    chance = plot.by_chance(result[:, 0].mean(), (5, 10, 20))
     yield "they would find {}, {} and {} of the goals".format(*(raw.number(x, 2) for x in chance))
-    above = max((one - plot.by_chance(one[0], range(len(one)))).max() for one in found)
+    above = max((one - plot.by_chance(one[0], range(len(one)))).max() for one in result)
     yield f"No seed is above chance by more than {raw.number(np.ceil(100 * above) / 100, 2)}"
     knows = share(drawn("20 exploring"))
     for n, when in ((10, "ten"), (20, "twenty")):
-        yield f"{twice(knows[:, n])} of the goals after {when} (here {twice(found[:, n])})"
+        yield f"{twice(knows[:, n])} of the goals after {when} (here {twice(result[:, n])})"
     first, again = np.sum([plot.found_again(plot.draws(f"{run}/draws.json")) for run in SEEDS], axis=0)
     yield f"in {again} of {first} cases"
     by_samples = zip(*(plot.tests(plot.HERE / run).values() for run in SEEDS), strict=True)
@@ -96,8 +96,8 @@ def maesn() -> Iterator[str]:
     goals = np.array([[np.mean(np.array(stage["returns"]) > 0) for stage in test["stages"]] for test in tests])
     yield raw.row("MAESN: share of goals found, seeds 0 1 2", *(twice(goals[:, n]) for n in (0, 1, 2, 5, 10)))
     yield raw.row("MAESN: sparse return", *(raw.numbers(reached[:, n], 1) for n in (0, 1, 2, 5, 10)))
-    found = share(drawn())
-    yield f"PEARL finds {twice(found[:, 20])} after 20 episodes, MAESN {twice(goals[:, 1])}"
+    result = share(drawn())
+    yield f"PEARL finds {twice(result[:, 20])} after 20 episodes, MAESN {twice(goals[:, 1])}"
     last = [raw.metrics(run)[-1] for run in raw.runs("pearl-sparse-point/maesn-s*")]
     before, after = ([line[name] for line in last] for name in ("real/return", "real/adapted_return"))
     yield f"from {raw.numbers(before, 1)} to {raw.numbers(after, 1)} in meta-iteration 310"
@@ -111,9 +111,9 @@ def one_test(trial: str, stage: int = 10) -> str:
 
 def trials() -> Iterator[str]:
     for title, files in LEARNED:
-        found = [plot.learns(plot.HERE / f"trials/{name}.jsonl") for name in files]
-        after = ", ".join(f"{n}" if n else f"not by {iterations}" for n, iterations, _ in found)
-        yield raw.row(title, after, raw.number(np.mean([seconds for *_, seconds in found])))
+        result = [plot.learns(plot.HERE / f"trials/{name}.jsonl") for name in files]
+        after = ", ".join(f"{n}" if n else f"not by {iterations}" for n, iterations, _ in result)
+        yield raw.row(title, after, raw.number(np.mean([seconds for *_, seconds in result])))
     yield f"goals found after ten episodes are {one_test('posterior-0-extra-45-s0').split()[-1]} at 1.5 million steps"
     ours = [[(plot.returns(test)[10] > 0).mean() for test in plot.tests(plot.HERE / run).values()] for run in SEEDS]
     first, second = np.array(ours)[:, :2].T

@@ -53,10 +53,10 @@ def half_cheetah() -> Iterator[str]:
     yield f"and far below our `tuned` oracle ({raw.mean(oracle, 1)})"
     omni, smt = raw.scores(OMNI.format("cheetah-dir"), samples=40_000), raw.scores("omni/cheetah-dir/smt-s*")
     yield f"OMNI's one policy has {raw.mean(omni)} ({raw.spread(omni)}, five seeds) after 40,000 samples, and SMT {raw.by_seed(smt)}"
-    found = {name: raw.scores(f"cheetah-dir/{name}-s*") for name in ("omni", "smt", "oracle")}
+    result = {name: raw.scores(f"cheetah-dir/{name}-s*") for name in ("omni", "smt", "oracle")}
     maml = raw.scores("cheetah-dir/maml-s*", stage=2)
-    yield f"OMNI has {raw.mean(found['omni'])} with 100,000 (one seed), SMT {raw.by_seed(found['smt'])} with 160,000"
-    yield f"the `tuned` oracle ends at {raw.by_seed(found['oracle'])} (published: {raw.published('maml/cheetah-dir')['oracle']})"
+    yield f"OMNI has {raw.mean(result['omni'])} with 100,000 (one seed), SMT {raw.by_seed(result['smt'])} with 160,000"
+    yield f"the `tuned` oracle ends at {raw.by_seed(result['oracle'])} (published: {raw.published('maml/cheetah-dir')['oracle']})"
     published = raw.published("maml/cheetah-dir")["maml"]["2"]
     yield f"MAML after 8,000 samples of the task has {raw.by_seed(maml)} (published: {published})"
 
@@ -69,10 +69,10 @@ def ant() -> Iterator[str]:
 
 def pearl() -> Iterator[str]:
     drawn = [np.array(raw.read(f"pearl-sparse-point/pearl-s{seed}/draws.json")["5 exploring"]) > 0 for seed in range(3)]
-    found = np.array([each.mean(axis=(0, 2)) for each in drawn])
-    yield f"in {raw.numbers(found[:, 5], 2)} of the cases (three seeds) after five episodes of the task"
-    yield f"in {raw.numbers(found[:, 10], 2)} after ten, and in {raw.number(found[:, 0].mean(), 2)} without adapting"
-    chance = 1 - (1 - found[:, 0].mean()) ** np.array([6, 11])
+    result = np.array([each.mean(axis=(0, 2)) for each in drawn])
+    yield f"in {raw.numbers(result[:, 5], 2)} of the cases (three seeds) after five episodes of the task"
+    yield f"in {raw.numbers(result[:, 10], 2)} after ten, and in {raw.number(result[:, 0].mean(), 2)} without adapting"
+    chance = 1 - (1 - result[:, 0].mean()) ** np.array([6, 11])
     yield f"one of six episodes at random finds them in {raw.number(chance[0], 2)}, one of eleven in {raw.number(chance[1], 2)}"
     for family, samples, published in (("vel", 396_000, "400000"), ("dir", 1_004_000, "1000000")):
         (test,) = raw.stages(f"pearl-cheetah/{family}-s0", samples=samples, stage=2)

@@ -12,9 +12,9 @@ FAMILIES = ("cheetah-vel", "cheetah-dir", "point")
 
 def curves(family: str) -> tuple[np.ndarray, np.ndarray]:
     """Real samples [iteration], and mean returns of both slots' first episodes, with noise, [seed, slot, iteration]."""
-    found = [raw.metrics(run) for run in raw.runs(f"pearl-rl2/{family}-s*")]
-    samples = np.array([line["real/samples"] for line in found[0]])
-    slots = [[[line[name] for line in run] for name in ("real/return", "real/adapted_return")] for run in found]
+    result = [raw.metrics(run) for run in raw.runs(f"pearl-rl2/{family}-s*")]
+    samples = np.array([line["real/samples"] for line in result[0]])
+    slots = [[[line[name] for line in run] for name in ("real/return", "real/adapted_return")] for run in result]
     return samples, np.array(slots)
 
 

@@ -20,7 +20,7 @@ PRIOR = range(100, 200)
 """seeds of episodes with nothing seen"""
 
 
-def found(record, state):
+def result(record, state):
     """`[task]`"""
     algorithm, nothing = folder.build(record, tested=True), evaluate.MetaTest(stages=0)
     tests = [evaluate.meta_test(record | {"seed": seed}, algorithm, state, 0, nothing) for seed in PRIOR]
@@ -43,7 +43,7 @@ def main(run):
     record = folder.read_config(run)
     state = folder.last(run, record, folder.untrained(record)).state
     drawn = {f"{n} exploring": returns(record, state, n) for n in (5, EPISODES)}
-    drawn["found with nothing seen"] = found(record, state)
+    drawn["found with nothing seen"] = result(record, state)
     (run / "draws.json").write_text(json.dumps(drawn, separators=(",", ":")) + "\n")
 
 

@@ -22,8 +22,8 @@ NOTHING = "found with nothing seen"
 
 def tests(run):
     """Its meta-tests, by real samples of training."""
-    found = [json.loads(path.read_text()) for path in run.glob("evaluation-*.json")]
-    return {test["training_samples"]: test for test in sorted(found, key=lambda test: test["training_samples"])}
+    result = [json.loads(path.read_text()) for path in run.glob("evaluation-*.json")]
+    return {test["training_samples"]: test for test in sorted(result, key=lambda test: test["training_samples"])}
 
 
 def returns(test):
@@ -37,9 +37,9 @@ def draws(path):
     return {name: np.array(each) for name, each in json.loads((HERE / path).read_text()).items()}
 
 
-def by_chance(found, episodes):
+def by_chance(result, episodes):
     """Share of goals that so many episodes find, and one more, all with z ~ N(0, I)."""
-    return [np.mean(1 - (1 - found) ** (n + 1)) for n in episodes]
+    return [np.mean(1 - (1 - result) ** (n + 1)) for n in episodes]
 
 
 def found_again(drawn):
@@ -75,8 +75,8 @@ def main():
     above, below = figure.subfigures(2, 1, height_ratios=(3, 1.6 * len(runs)))
     learning, adapting, finding = above.subplots(1, 3)
     drawn = {name: draws(f"{name}/draws.json") for name in runs}
-    for i, (name, found) in enumerate(runs.items()):
-        curves = [(n, returns(test).mean(axis=1)) for n, test in found.items()]
+    for i, (name, result) in enumerate(runs.items()):
+        curves = [(n, returns(test).mean(axis=1)) for n, test in result.items()]
         samples = [n / 1e6 for n, _ in curves]
         at_end = drawn[name]["5 exploring"]
         label = f"seed {i}, after {EPISODES} episodes"
@@ -94,9 +94,9 @@ def main():
     learning.set_ylim(top=15)
     for place in (learning, adapting, finding):
         place.legend(fontsize=6)
-    for places, found in zip(below.subplots(len(runs), SHOWN, squeeze=False), runs.values(), strict=True):
+    for places, result in zip(below.subplots(len(runs), SHOWN, squeeze=False), runs.values(), strict=True):
         for task, place in enumerate(places):
-            draw_paths(place, list(found.values())[-1], task)
+            draw_paths(place, list(result.values())[-1], task)
     draw.save(figure, HERE / "figure.svg")
 
 

@@ -89,8 +89,8 @@ def test_the_command_line_takes_it(installed, tmp_path):
     assert (config["algorithm"], config["config"]) == ("nothing", {"n_iterations": 3, "hidden": [4]})
     bare = subprocess.run([sys.executable, "-m", "onebody", "evaluate", run], capture_output=True, text=True)
     assert bare.returncode == 2 and "'nothing', which no installed package provides" in bare.stderr
-    found = json.loads(onebody("evaluate", run, "--tasks", "2", "--stages", "1", "--json"))
-    assert [len(stage["returns"]) for stage in found["stages"]] == [2, 2]
+    result = json.loads(onebody("evaluate", run, "--tasks", "2", "--stages", "1", "--json"))
+    assert [len(stage["returns"]) for stage in result["stages"]] == [2, 2]
 
 
 @pytest.fixture

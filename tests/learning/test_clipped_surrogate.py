@@ -44,8 +44,8 @@ def test_a_step_goes_down_the_loss_of_its_own_rows():
     rows, chosen = jnp.array([8.0, 4.0, -100.0]), jnp.array([[0], [1]])
     loss = lambda x, row: (0.5 * ((x - row) ** 2).sum(), {"at": x})  # noqa: E731
     sgd = optax.sgd(0.5)
-    found, metrics = minimize(TrainState.create(jnp.array(0.0), sgd), loss, rows, chosen, sgd)
-    assert float(found.module) == 4.0 and float(metrics["at"]) == 4.0  # of the last step, before it: (0 + 8) / 2
+    result, metrics = minimize(TrainState.create(jnp.array(0.0), sgd), loss, rows, chosen, sgd)
+    assert float(result.module) == 4.0 and float(metrics["at"]) == 4.0  # of the last step, before it: (0 + 8) / 2
 
 
 def test_statistics_are_not_learned():

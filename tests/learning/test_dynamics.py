@@ -21,9 +21,9 @@ def linear_transitions(n=400):
 
 
 def test_untrained_model_predicts_the_mean_difference():
-    seen = linear_transitions()
-    model = renormalize(new_dynamics(jax.random.key(0), 2, 1, DynamicsConfig(hidden=(8,))), seen)
-    mean = (seen.next_observation - seen.observation).mean((0, 1, 2))
+    transitions = linear_transitions()
+    model = renormalize(new_dynamics(jax.random.key(0), 2, 1, DynamicsConfig(hidden=(8,))), transitions)
+    mean = (transitions.next_observation - transitions.observation).mean((0, 1, 2))
     x = jnp.array([[0.3, -0.2]])
     np.testing.assert_allclose(model.predict(x, jnp.zeros((1, 1))), x + mean, atol=1e-4)
 
@@ -54,14 +54,14 @@ def test_loss_follows_the_models_own_prediction_and_restarts_after_an_end():
 
 
 def test_fit_learns_a_linear_system_and_leaves_normalizers_alone():
-    seen, config = linear_transitions(), DynamicsConfig(hidden=(32,), window=1, learning_rate=3e-3)
-    model = renormalize(new_dynamics(jax.random.key(0), 2, 1, config), seen)
-    data = Replay.empty(400, 2, 1).add(seen)
+    transitions, config = linear_transitions(), DynamicsConfig(hidden=(32,), window=1, learning_rate=3e-3)
+    model = renormalize(new_dynamics(jax.random.key(0), 2, 1, config), transitions)
+    data = Replay.empty(400, 2, 1).add(transitions)
     state = TrainState.create(model, dynamics.optimizer(config))
 
     def error(model):
-        predicted = model.predict(seen.observation, seen.action) - seen.observation
-        return float(dynamics.error(model, predicted, seen.next_observation - seen.observation).mean())
+        predicted = model.predict(transitions.observation, transitions.action) - transitions.observation
+        return float(dynamics.error(model, predicted, transitions.next_observation - transitions.observation).mean())
 
     fitted = jax.jit(dynamics.fit, static_argnums=(3, 4))(state, data, jax.random.key(1), 600, config)[0].module
     assert error(fitted) < 0.1 < error(model)
@@ -70,20 +70,22 @@ def test_fit_learns_a_linear_system_and_leaves_normalizers_alone():
 
 def test_a_feature_that_only_last_observations_move_has_half_the_deviation_of_its_differences():
     """And the others, whose differences deviate less than twice as much as they do, keep their own, byte for byte."""
-    seen = linear_transitions()
-    padded = [jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, 1))) for x in (seen.observation, seen.next_observation)]
+    transitions = linear_transitions()
+    padded = [
+        jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, 1))) for x in (transitions.observation, transitions.next_observation)
+    ]
     moved = padded[1].at[0, 7, 0, 2].set(8.0).at[0, 300, 0, 2].set(-8.0)
-    seen = seen._replace(observation=padded[0], next_observation=moved)
-    model = renormalize(new_dynamics(jax.random.key(0), 3, 1, DynamicsConfig(hidden=(8,))), seen)
+    transitions = transitions._replace(observation=padded[0], next_observation=moved)
+    model = renormalize(new_dynamics(jax.random.key(0), 3, 1, DynamicsConfig(hidden=(8,))), transitions)
     np.testing.assert_allclose(model.difference.std[2], 8 * np.sqrt(2 / 400), rtol=1e-4)
     np.testing.assert_allclose(model.observation.std[2], model.difference.std[2] / 2)
-    plain = Normalizer(3).update(seen.observation)
+    plain = Normalizer(3).update(transitions.observation)
     np.testing.assert_array_equal(model.observation.std[:2], plain.std[:2])
 
 
 def test_predictions_stay_within_a_hundred_deviations_and_actions_are_clipped():
-    seen = linear_transitions()
-    model = renormalize(new_dynamics(jax.random.key(0), 2, 1, DynamicsConfig(hidden=())), seen)
+    transitions = linear_transitions()
+    model = renormalize(new_dynamics(jax.random.key(0), 2, 1, DynamicsConfig(hidden=())), transitions)
     model = eqx.tree_at(lambda m: m.net.weights[0], model, jnp.full((3, 2), 1e6))
     far = model.predict(jnp.ones((1, 2)), jnp.ones((1, 1)))
     np.testing.assert_allclose(model.observation(far), 100.0, rtol=1e-4)

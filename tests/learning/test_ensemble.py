@@ -25,16 +25,16 @@ def transitions(key, n, noise=0.0, scale=1.0):
     state_key, action_key, noise_key = jax.random.split(key, 3)
     observation = scale * random.normal(state_key, (1, n, 1, 2))
     action = random.uniform(action_key, (1, n, 1, 1), low=-1.0)
-    following = observation + jnp.concatenate([observation, action], -1) @ MATRIX
-    following = following + noise * random.normal(noise_key, following.shape)
+    after = observation + jnp.concatenate([observation, action], -1) @ MATRIX
+    after = after + noise * random.normal(noise_key, after.shape)
     zero = jnp.zeros((1, n, 1))
-    return Transitions(observation, action, zero, following, zero > 0, zero > 0)
+    return Transitions(observation, action, zero, after, zero > 0, zero > 0)
 
 
-def fitted(seen, steps=600, config=CONFIG, size=2):
-    model = renormalize(Ensemble(jax.random.key(0), size, 1, config), seen)
+def fitted(rows, steps=600, config=CONFIG, size=2):
+    model = renormalize(Ensemble(jax.random.key(0), size, 1, config), rows)
     state = TrainState.create(model, ensemble.optimizer(config))
-    data = Replay.empty(4096, size, 1).add(seen)
+    data = Replay.empty(4096, size, 1).add(rows)
     return jax.jit(ensemble.fit, static_argnums=(3, 4))(state, data, jax.random.key(1), steps, config)[0].module
 
 
@@ -48,10 +48,10 @@ def test_it_learns_a_linear_body_and_knows_what_it_does_not_know():
     assert float(model.disagreement(far.observation, far.action).mean()) > 10 * float(near)
 
 
-def dead_column(seen, moved):
+def dead_column(rows, moved):
     """With a third feature that is 0, but for so many next observations of 10, as of a force at the end of episodes."""
-    observation, following = (jnp.pad(x, ((0, 0),) * 3 + ((0, 1),)) for x in (seen.observation, seen.next_observation))
-    return seen._replace(observation=observation, next_observation=following.at[0, :moved, 0, 2].set(10.0))
+    observation, after = (jnp.pad(x, ((0, 0),) * 3 + ((0, 1),)) for x in (rows.observation, rows.next_observation))
+    return rows._replace(observation=observation, next_observation=after.at[0, :moved, 0, 2].set(10.0))
 
 
 @pytest.mark.parametrize("moved", [0, 2])
@@ -92,15 +92,15 @@ def test_a_member_is_its_row_of_the_prediction():
 
 def test_members_do_not_learn_from_each_other():
     """A member fitted in an ensemble is the same as if the others had begun elsewhere."""
-    seen = transitions(jax.random.key(0), 500)
-    model = renormalize(Ensemble(jax.random.key(0), 2, 1, CONFIG), seen)
+    rows = transitions(jax.random.key(0), 500)
+    model = renormalize(Ensemble(jax.random.key(0), 2, 1, CONFIG), rows)
     others = jax.tree.map(lambda x: x.at[1:].multiply(2.0), model.nets)
-    data = Replay.empty(4096, 2, 1).add(seen)
-    found = []
+    data = Replay.empty(4096, 2, 1).add(rows)
+    result = []
     for each in (model, eqx.tree_at(lambda m: m.nets, model, others)):
         state = TrainState.create(each, ensemble.optimizer(CONFIG))
-        found.append(ensemble.fit(state, data, jax.random.key(1), 5, CONFIG)[0].module.nets)
-    for one, other in zip(*map(jax.tree.leaves, found), strict=True):
+        result.append(ensemble.fit(state, data, jax.random.key(1), 5, CONFIG)[0].module.nets)
+    for one, other in zip(*map(jax.tree.leaves, result), strict=True):
         np.testing.assert_allclose(one[0], other[0], atol=1e-6)
         assert (one[1] != other[1]).any()
 
@@ -140,14 +140,14 @@ def test_slow_states_are_learned_as_well_as_fast_ones():
 
 def test_a_feature_that_moves_little_does_not_drown_the_others():
     """A third one that differs between episodes and hardly within them: noise on it is no larger than its steps."""
-    seen, key = transitions(jax.random.key(0), 4000), jax.random.key(9)
+    rows, key = transitions(jax.random.key(0), 4000), jax.random.key(9)
     place = random.normal(key, (1, 4000, 1, 1))
-    seen = seen._replace(
-        observation=jnp.concatenate([seen.observation, place], -1),
-        next_observation=jnp.concatenate([seen.next_observation, place + 1e-4 * seen.action], -1),
+    rows = rows._replace(
+        observation=jnp.concatenate([rows.observation, place], -1),
+        next_observation=jnp.concatenate([rows.next_observation, place + 1e-4 * rows.action], -1),
     )
-    model = fitted(seen, size=3)
-    error = (model.predict(seen.observation, seen.action).mean(0) - seen.next_observation) / model.difference.scale
+    model = fitted(rows, size=3)
+    error = (model.predict(rows.observation, rows.action).mean(0) - rows.next_observation) / model.difference.scale
     assert float(jnp.sqrt(jnp.mean(error[..., :2] ** 2))) < 0.05
 
 
@@ -156,9 +156,9 @@ def turning(key, n):
     angle_key, action_key = jax.random.split(key)
     angle = random.uniform(angle_key, (1, n, 1, 1), high=2 * jnp.pi)
     action = random.uniform(action_key, (1, n, 1, 1), low=-1.0)
-    observation, following = (jnp.concatenate([jnp.cos(x), jnp.sin(x)], -1) for x in (angle, angle + 0.3 * action))
+    observation, after = (jnp.concatenate([jnp.cos(x), jnp.sin(x)], -1) for x in (angle, angle + 0.3 * action))
     zero = jnp.zeros((1, n, 1))
-    return Transitions(observation, action, zero, following, zero > 0, zero > 0)
+    return Transitions(observation, action, zero, after, zero > 0, zero > 0)
 
 
 def test_imagined_states_stay_where_the_data_lie():

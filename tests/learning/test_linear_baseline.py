@@ -11,11 +11,11 @@ from onebody.learning import linear_baseline
 def transitions(reward, done, observation=None, terminated=None, next_observation=None):
     """Ends are truncations but where `terminated` says otherwise; next observations are those of the following rows."""
     reward, done = jnp.asarray(reward, jnp.float32), jnp.asarray(done)
-    seen = random.normal(jax.random.key(0), (*reward.shape, 2)) if observation is None else observation
-    following = jnp.concatenate([seen[1:], seen[-1:]]) if next_observation is None else next_observation
+    batch = random.normal(jax.random.key(0), (*reward.shape, 2)) if observation is None else observation
+    following = jnp.concatenate([batch[1:], batch[-1:]]) if next_observation is None else next_observation
     terminated = jnp.zeros_like(done) if terminated is None else jnp.asarray(terminated)
     action = jnp.zeros((*reward.shape, 1))
-    return Transitions(seen, action, reward, following, terminated, done & ~terminated)
+    return Transitions(batch, action, reward, following, terminated, done & ~terminated)
 
 
 def random_ends(seed, steps=200, slots=400, share=0.01):
@@ -30,17 +30,17 @@ def test_time_begins_anew_with_each_episode():
     done = jnp.zeros((6, 1), bool).at[2].set(True)
     age = linear_baseline.ages(done)
     np.testing.assert_array_equal(age[:, 0], [0, 1, 2, 0, 1, 2])
-    found = linear_baseline.features(jnp.zeros((6, 1, 1)), age)
-    np.testing.assert_allclose(found[:, 0, 2] * 100, [0, 1, 2, 0, 1, 2], atol=1e-5)
+    result = linear_baseline.features(jnp.zeros((6, 1, 1)), age)
+    np.testing.assert_allclose(result[:, 0, 2] * 100, [0, 1, 2, 0, 1, 2], atol=1e-5)
 
 
 @pytest.mark.parametrize("share", [0.005, 0.01, 0.02])
 def test_random_ends_give_no_advantage_to_a_time_in_the_slot(share):
     """The correlation is -0.30 to -0.40 where the slot's end counts as the episode's."""
-    found = np.asarray(linear_baseline.advantages(random_ends(0, share=share), 0.99, 1.0))
-    time = np.broadcast_to(np.arange(len(found))[:, None], found.shape)
-    assert abs(np.corrcoef(found.ravel(), time.ravel())[0, 1]) < 0.06
-    by_quarter = found.reshape(4, -1).mean(axis=1)
+    result = np.asarray(linear_baseline.advantages(random_ends(0, share=share), 0.99, 1.0))
+    time = np.broadcast_to(np.arange(len(result))[:, None], result.shape)
+    assert abs(np.corrcoef(result.ravel(), time.ravel())[0, 1]) < 0.06
+    by_quarter = result.reshape(4, -1).mean(axis=1)
     assert np.abs(by_quarter).max() < 0.12, by_quarter
 
 
@@ -53,32 +53,32 @@ def test_a_cut_by_hand():
     reward, done = [[1.0, 1.0], [1.0, 1.0], [2.0, 0.0]], [[False] * 2, [True] * 2, [True] * 2]
     terminated = [[False] * 2, [True] * 2, [False] * 2]
     remain = jnp.broadcast_to(jnp.array([2.0, 1.0, 2.0])[:, None, None], (3, 2, 1))
-    seen = transitions(reward, done, remain, terminated, next_observation=remain - 1)
+    batch = transitions(reward, done, remain, terminated, next_observation=remain - 1)
     for trace in (0.0, 1.0):
-        found = linear_baseline.advantages(seen, 1.0, trace)
-        np.testing.assert_allclose(found, [[0, 0], [0, 0], [3**0.5, -(3**0.5)]], atol=2e-3)
+        result = linear_baseline.advantages(batch, 1.0, trace)
+        np.testing.assert_allclose(result, [[0, 0], [0, 0], [3**0.5, -(3**0.5)]], atol=2e-3)
 
 
 def test_the_value_at_a_cut_is_the_baselines_own():
     """By least squares and a loop over time; an episode of the whole horizon ends with its slot."""
-    seen = random_ends(1, steps=60, slots=50, share=0.05)
-    age, discount = np.asarray(linear_baseline.ages(seen.done)), 0.9
-    rows = np.asarray(linear_baseline.features(seen.observation, jnp.asarray(age)), np.float64)
-    beyond = np.asarray(linear_baseline.features(seen.next_observation[-1], jnp.asarray(age[-1] + 1)), np.float64)
+    batch = random_ends(1, steps=60, slots=50, share=0.05)
+    age, discount = np.asarray(linear_baseline.ages(batch.done)), 0.9
+    rows = np.asarray(linear_baseline.features(batch.observation, jnp.asarray(age)), np.float64)
+    beyond = np.asarray(linear_baseline.features(batch.next_observation[-1], jnp.asarray(age[-1] + 1)), np.float64)
     flat, whole = rows.reshape(-1, rows.shape[-1]), age[-1] == 59
     assert 0 < whole.sum() < 10
 
     def returns(after):
-        found, following = np.zeros(age.shape), np.where(whole, 0.0, after)
+        result, following = np.zeros(age.shape), np.where(whole, 0.0, after)
         for t in reversed(range(60)):
-            found[t] = following = 1.0 + discount * np.where(seen.terminated[t], 0.0, following)
-        return found
+            result[t] = following = 1.0 + discount * np.where(batch.terminated[t], 0.0, following)
+        return result
 
     fit = lambda after: np.linalg.lstsq(flat, returns(after).ravel(), rcond=None)[0]  # noqa: E731
     weights = fit(beyond @ fit(0.0))
     expected = returns(beyond @ weights) - rows @ weights
     expected = (expected - expected.mean()) / expected.std()
-    np.testing.assert_allclose(linear_baseline.advantages(seen, discount, 1.0), expected, atol=0.01)
+    np.testing.assert_allclose(linear_baseline.advantages(batch, discount, 1.0), expected, atol=0.01)
 
 
 def test_what_the_features_explain_has_no_advantage():
@@ -87,10 +87,10 @@ def test_what_the_features_explain_has_no_advantage():
     noise = 0.01 * np.random.default_rng(0).normal(size=reward.shape).astype(np.float32)
     done = np.zeros(reward.shape, bool)
     done[-1] = True
-    found = linear_baseline.advantages(transitions(reward + noise, done, jnp.zeros((40, 8, 2))), 1.0, 0.0)
-    assert abs(np.corrcoef(np.asarray(found).ravel(), noise.ravel())[0, 1]) > 0.9
-    np.testing.assert_allclose(found.mean(), 0, atol=1e-4)
-    np.testing.assert_allclose(found.std(), 1, atol=1e-3)
+    result = linear_baseline.advantages(transitions(reward + noise, done, jnp.zeros((40, 8, 2))), 1.0, 0.0)
+    assert abs(np.corrcoef(np.asarray(result).ravel(), noise.ravel())[0, 1]) > 0.9
+    np.testing.assert_allclose(result.mean(), 0, atol=1e-4)
+    np.testing.assert_allclose(result.std(), 1, atol=1e-3)
 
 
 def test_an_action_that_pays_later_has_an_advantage_at_once():
@@ -100,8 +100,8 @@ def test_an_action_that_pays_later_has_an_advantage_at_once():
     done = np.zeros(reward.shape, bool)
     done[-1] = True
     same = jnp.zeros((10, 50, 2))
-    found = np.asarray(linear_baseline.advantages(transitions(reward, done, same), 0.99, 1.0))
-    assert (found[:, ::2] > 0.5).all() and (found[:, 1::2] < -0.5).all()
+    result = np.asarray(linear_baseline.advantages(transitions(reward, done, same), 0.99, 1.0))
+    assert (result[:, ::2] > 0.5).all() and (result[:, 1::2] < -0.5).all()
 
 
 @pytest.mark.parametrize("column", [1.0, 0.0])
@@ -111,8 +111,8 @@ def test_features_that_are_not_independent_are_no_trouble(column):
     done = np.zeros(reward.shape, bool)
     done[-1] = True
     other = np.random.default_rng(1).normal(size=(20, 400, 1)).astype(np.float32)
-    seen = np.concatenate([np.full_like(other, column), other], axis=-1)
-    found, plain = (
-        linear_baseline.advantages(transitions(reward, done, jnp.asarray(x)), 0.99, 1.0) for x in (seen, other)
+    batch = np.concatenate([np.full_like(other, column), other], axis=-1)
+    result, plain = (
+        linear_baseline.advantages(transitions(reward, done, jnp.asarray(x)), 0.99, 1.0) for x in (batch, other)
     )
-    np.testing.assert_allclose(found, plain, atol=0.02)
+    np.testing.assert_allclose(result, plain, atol=0.02)

@@ -26,25 +26,25 @@ def begun():
 
 def drawn(replay, recent=False):
     take = TaskReplay.draw_recent if recent else TaskReplay.draw
-    found = jax.jit(take, static_argnums=3)(replay, jax.random.key(0), jnp.arange(TASKS), 500)
-    np.testing.assert_array_equal(found.observation[..., 0], found.signal)
-    return [set(signal.tolist()) for signal in np.asarray(found.signal)], np.asarray(found.reward)
+    result = jax.jit(take, static_argnums=3)(replay, jax.random.key(0), jnp.arange(TASKS), 500)
+    np.testing.assert_array_equal(result.observation[..., 0], result.signal)
+    return [set(signal.tolist()) for signal in np.asarray(result.signal)], np.asarray(result.reward)
 
 
 def test_each_task_is_drawn_from_its_own_rows_and_from_all_of_them(begun):
     replay = begun.visit(jnp.array([2, 0]), rows([2, 0], LENGTH, 100)).visit(jnp.array([2]), rows([2], LENGTH, 200))
-    found, task = drawn(replay)
+    result, task = drawn(replay)
     assert (task == np.arange(TASKS)[:, None]).all()
-    assert found[0] == {*range(4), *range(106, 112)}
-    assert found[1] == {*range(4, 8)}
-    assert found[2] == {*range(8, 12), *range(100, 106), *range(200, 206)}
+    assert result[0] == {*range(4), *range(106, 112)}
+    assert result[1] == {*range(4, 8)}
+    assert result[2] == {*range(8, 12), *range(100, 106), *range(200, 206)}
 
 
 def test_recent_data_are_the_first_rows_of_the_last_visit(begun):
     assert drawn(begun, recent=True)[0] == [{*range(4)}, {*range(4, 8)}, {*range(8, 12)}]
     replay = begun.visit(jnp.array([2, 0]), rows([2, 0], LENGTH, 100)).visit(jnp.array([2]), rows([2], LENGTH, 200))
-    found, task = drawn(replay, recent=True)
-    assert found == [{106, 107}, {*range(4, 8)}, {200, 201}]
+    result, task = drawn(replay, recent=True)
+    assert result == [{106, 107}, {*range(4, 8)}, {200, 201}]
     assert (task == np.arange(TASKS)[:, None]).all()
 
 
@@ -57,6 +57,6 @@ def test_a_task_drawn_twice_in_an_iteration_has_two_visits(begun):
 
 def test_draws_are_uniform_over_all_rows_of_a_task(begun):
     replay = begun.visit(jnp.array([0]), rows([0], LENGTH, 100))
-    found = replay.draw(jax.random.key(1), jnp.array([0]), 20_000).signal
-    share = np.unique(np.asarray(found), return_counts=True)[1] / 20_000
+    result = replay.draw(jax.random.key(1), jnp.array([0]), 20_000).signal
+    share = np.unique(np.asarray(result), return_counts=True)[1] / 20_000
     assert len(share) == INITIAL + LENGTH and np.abs(share - 0.1).max() < 0.01

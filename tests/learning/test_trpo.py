@@ -41,8 +41,8 @@ def test_fisher_product_is_the_hessian_of_the_kl():
 def test_conjugate_gradient_solves():
     root = random.normal(jax.random.key(0), (6, 6))
     matrix, target = root @ root.T + jnp.eye(6), jnp.arange(6.0)
-    found = trpo.conjugate_gradient(lambda v: matrix @ v, target, 12)
-    np.testing.assert_allclose(found, jnp.linalg.solve(matrix, target), rtol=1e-2, atol=1e-2)
+    result = trpo.conjugate_gradient(lambda v: matrix @ v, target, 12)
+    np.testing.assert_allclose(result, jnp.linalg.solve(matrix, target), rtol=1e-2, atol=1e-2)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -25,8 +25,8 @@ def main():
     run = Path(sys.argv[1])
     record = folder.read_config(run)
     algorithm = folder.build(record, tested=True)
-    found = folder.latest(run, record, folder.initial_state(record, folder.build(record)))
-    state, family = found.state, algorithm.family
+    result = folder.latest(run, record, folder.initial_state(record, folder.build(record)))
+    state, family = result.state, algorithm.family
     fresh = algorithm.init(jax.random.key(1000 + record["seed"])).agent
     fresh = eqx.tree_at(lambda s: s.agent, state, first_order.renormalize(fresh, state.model.observation))
     rows = []

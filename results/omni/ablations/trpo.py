@@ -52,8 +52,8 @@ class Conditioned(GaussianPolicy):
         return eqx.tree_at(lambda p: p.observation, self, joint(self.observation, self.task))
 
     def __call__(self, observation, task, memory, noise):
-        seen = jnp.broadcast_to(task, (*observation.shape[:-1], task.shape[-1]))
-        return self.of_both().distribution(jnp.concatenate([observation, seen], -1)).sample(noise), memory
+        transitions = jnp.broadcast_to(task, (*observation.shape[:-1], task.shape[-1]))
+        return self.of_both().distribution(jnp.concatenate([observation, transitions], -1)).sample(noise), memory
 
 
 class Agent(eqx.Module):
@@ -88,17 +88,17 @@ def practise(state, key):
         world = Imagination(FAMILY, state.model.random_member(member_key), state.starts)
         tasks = FAMILY.space.sample(task_key, EPISODES)
         each = jax.tree.map(lambda x: jnp.broadcast_to(x, (EPISODES, *x.shape)), policy)
-        seen = rollout(world, each, tasks, rollout_key, episodes=1)
+        transitions = rollout(world, each, tasks, rollout_key, episodes=1)
         with_task = lambda x: jnp.concatenate(  # noqa: E731
             [x, jnp.broadcast_to(tasks[:, None, None], (*x.shape[:-1], tasks.shape[-1]))], -1
         )
-        now, then = with_task(seen.observation), with_task(seen.next_observation)
+        now, then = with_task(transitions.observation), with_task(transitions.next_observation)
         v = value(now)
-        advantage = gae(jax.tree.map(lambda x: x.swapaxes(0, 1), seen), *(
+        advantage = gae(jax.tree.map(lambda x: x.swapaxes(0, 1), transitions), *(
             x.swapaxes(0, 1) for x in (v, value(then))
         ), 0.99, 0.95).swapaxes(0, 1)
         flat = lambda x: x.reshape(-1, *x.shape[3:])  # noqa: E731
-        new, _ = trpo.update(policy.of_both(), flat(now), flat(seen.action), flat(advantage), TRPO)
+        new, _ = trpo.update(policy.of_both(), flat(now), flat(transitions.action), flat(advantage), TRPO)
         value, optimizer = fit_value(value, optimizer, flat(now), flat(advantage + v), value_key, VALUE)
         policy = eqx.tree_at(lambda p: (p.net, p.log_std), policy, (new.net, new.log_std))
         return (policy, value, optimizer), None
@@ -124,9 +124,9 @@ def main():
     tasks = FAMILY.space.held_out(40)
     stage = next(algorithm.adapt(state, tasks, jax.random.key(1)))
     returns = evaluate.real_return(FAMILY, stage.policies, tasks)
-    found = {"tasks": np.asarray(tasks).tolist(), "returns": returns.tolist(), "mean": float(returns.mean())}
-    found |= {"predicted": np.asarray(stage.predicted_return).tolist()}
-    print(json.dumps({"seed": seed, "steps": STEPS, "seconds": taken, "samples": algorithm.simulator.samples, **found}))
+    result = {"tasks": np.asarray(tasks).tolist(), "returns": returns.tolist(), "mean": float(returns.mean())}
+    result |= {"predicted": np.asarray(stage.predicted_return).tolist()}
+    print(json.dumps({"seed": seed, "steps": STEPS, "seconds": taken, "samples": algorithm.simulator.samples, **result}))
 
 
 if __name__ == "__main__":

@@ -47,9 +47,9 @@ def test_the_posterior_is_the_product_of_the_transitions_gaussians(encoder):
     m, v = mean[0], variance[0]
     for n, w in zip(mean[1:], variance[1:], strict=True):
         m, v = (m * w + n * v) / (v + w), v * w / (v + w)
-    found = pearl.posterior(encoder, context)
-    np.testing.assert_allclose(found.mean[0], m, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(jnp.exp(2 * found.log_std[0]), v, rtol=1e-4)
+    result = pearl.posterior(encoder, context)
+    np.testing.assert_allclose(result.mean[0], m, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(jnp.exp(2 * result.log_std[0]), v, rtol=1e-4)
 
 
 def test_the_posterior_does_not_see_the_order_and_narrows_with_context(encoder):
@@ -63,13 +63,13 @@ def test_the_posterior_does_not_see_the_order_and_narrows_with_context(encoder):
 
 def test_the_kl_is_summed_over_tasks_and_the_critics_loss_is_a_mean(monkeypatch):
     """Of the same tasks twice, the KL's part of the loss is twice as large and the critics' part the same."""
-    seen = {}
+    recorded = {}
 
     critic_loss = pearl.critic_loss
 
     def observed(nets, batch, target_value, config):
         loss, rest = critic_loss(nets, batch, target_value, config)
-        jax.debug.callback(lambda value: seen.setdefault("losses", []).append(float(value)), loss)
+        jax.debug.callback(lambda value: recorded.setdefault("losses", []).append(float(value)), loss)
         return loss, rest
 
     monkeypatch.setattr(pearl, "critic_loss", observed)
@@ -93,11 +93,11 @@ def test_the_kl_is_summed_over_tasks_and_the_critics_loss_is_a_mean(monkeypatch)
 
         fixed = Same(**{f.name: getattr(replay, f.name) for f in dataclasses.fields(replay)})
         quiet = jax.tree.map(lambda x: x, state.learner)
-        seen.clear()
+        recorded.clear()
         monkeypatch.setattr(jax.random, "normal", lambda key, shape: jnp.zeros(shape))
         pearl.update(quiet, fixed, jax.random.key(4), config, False)
         jax.effects_barrier()
-        return seen["losses"][0]
+        return recorded["losses"][0]
 
     critics, doubled = losses(1, 0.0), losses(2, 0.0)
     assert doubled == pytest.approx(critics, rel=1e-5)
@@ -115,8 +115,8 @@ def test_critics_learn_scaled_rewards():
         state.learner.encoder, pearl.context(state.replay.draw_recent(jax.random.key(6), tasks, 8), False)
     )
     z = jnp.repeat(belief.mean[:, None], 64, axis=1)
-    found = pearl.value(state.learner.encoder_and_critics.module.critics[0], rows.observation, rows.action, z)
-    assert float(found.mean()) == pytest.approx(7.0 * float(rows.reward.mean()), rel=0.2)
+    result = pearl.value(state.learner.encoder_and_critics.module.critics[0], rows.observation, rows.action, z)
+    assert float(result.mean()) == pytest.approx(7.0 * float(rows.reward.mean()), rel=0.2)
 
 
 def test_training_uses_dense_rewards_and_context_the_sparse_ones():
@@ -132,12 +132,12 @@ def test_training_uses_dense_rewards_and_context_the_sparse_ones():
 
 @pytest.mark.parametrize("dense", [True, False])
 def test_a_dense_context_is_that_of_collection_alone(monkeypatch, dense):
-    config, seen, original = dataclasses.replace(SMOKE, dense_context=dense, n_gradient=1), [], pearl._posterior
-    monkeypatch.setattr(pearl, "_posterior", lambda encoder, rows: (seen.append(rows), original(encoder, rows))[1])
+    config, contexts, original = dataclasses.replace(SMOKE, dense_context=dense, n_gradient=1), [], pearl._posterior
+    monkeypatch.setattr(pearl, "_posterior", lambda encoder, rows: (contexts.append(rows), original(encoder, rows))[1])
     algorithm, state = new(SPARSE, config)
     state = algorithm.step(state, jax.random.key(1))[0]
-    assert len(seen) == SMOKE.extra_episodes - 1 + SMOKE.posterior_episodes - 1
-    assert all(((rows[..., -1] < 0) == dense).all() for rows in seen)
+    assert len(contexts) == SMOKE.extra_episodes - 1 + SMOKE.posterior_episodes - 1
+    assert all(((rows[..., -1] < 0) == dense).all() for rows in contexts)
     assert (state.replay.rows.signal >= 0).all()
 
 

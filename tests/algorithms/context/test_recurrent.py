@@ -20,8 +20,8 @@ def test_a_step_by_hand():
     x, h = 0.4, -0.6
     kept, reset = sigmoid(x + 0.5 * h + 0.1), sigmoid(2 * x - h + 0.2)
     candidate = math.tanh(3 * x + 2 * reset * h + 0.3)
-    found = net.step(jnp.array([x]), jnp.array([h]))
-    assert float(found[0]) == pytest.approx(kept * h + (1 - kept) * candidate, rel=1e-5)
+    result = net.step(jnp.array([x]), jnp.array([h]))
+    assert float(result[0]) == pytest.approx(kept * h + (1 - kept) * candidate, rel=1e-5)
 
 
 @pytest.mark.parametrize("steps", [KEPT - 3, 2 * KEPT, 2 * KEPT + 1])
@@ -40,8 +40,8 @@ def test_whole_trials_are_steps_in_a_row(steps):
     weigh = random.normal(jax.random.key(2), (steps, 5, 2))
     slope = lambda means: eqx.filter_grad(lambda net: (means(net) * weigh).sum())(net)  # noqa: E731
     slopes = slope(lambda net: net.trial(inputs).mean), slope(one_by_one)
-    for found, expected in zip(*map(jax.tree.leaves, slopes), strict=True):
-        np.testing.assert_allclose(found, expected, atol=1e-4)
+    for result, expected in zip(*map(jax.tree.leaves, slopes), strict=True):
+        np.testing.assert_allclose(result, expected, atol=1e-4)
 
 
 def test_a_policy_sees_how_the_last_step_went_and_begins_with_its_own_memory():

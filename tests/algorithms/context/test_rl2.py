@@ -80,13 +80,13 @@ def test_the_memory_goes_on_over_episodes_and_is_fresh_in_each_trial(monkeypatch
 def test_the_first_trials_are_learned_from_in_their_own_statistics(monkeypatch):
     """So that what was learned from them stays as it is; the likelihood ratio is of the policy that collected them."""
     algorithm, state = new(registry.make("point/goal"), normalize=True)
-    found = []
+    recorded = []
     monkeypatch.setattr(
-        rl2, "minimize", lambda net, loss, trials, *_: (found.append((net.module, trials)), (net, {}))[1]
+        rl2, "minimize", lambda net, loss, trials, *_: (recorded.append((net.module, trials)), (net, {}))[1]
     )
     slots, _ = algorithm._slot(state.module, algorithm._fresh(3), jnp.zeros((3, 2)), jax.random.key(1))
     then, _ = rl2.update.__wrapped__(state, slots, jnp.zeros((1, 3), int), algorithm.config)
-    ((net, trials),) = found
+    ((net, trials),) = recorded
     np.testing.assert_allclose(net.observation.mean, slots.observation.reshape(-1, 2).mean(0), rtol=1e-4, atol=1e-6)
     assert float(then.module.observation.count) == slots.reward.size
     old = rl2.log_prob(state.module, rl2.inputs_of(state.module, rl2.concatenated(slots)), trials.action)
@@ -113,9 +113,9 @@ def test_returns_end_with_the_episode_or_go_on_over_the_trial():
     slots = Transitions(zeros, zeros, reward, zeros, ends, ends.at[:, -1].set(True))
 
     def correlation(across):
-        found = rl2.advantages(slots, dataclasses.replace(SMOKE, across_episodes=across))
-        assert found.shape == (400, 30)
-        return np.corrcoef(found[:, 14], reward[:, :5, 1].sum(axis=1))[0, 1]
+        result = rl2.advantages(slots, dataclasses.replace(SMOKE, across_episodes=across))
+        assert result.shape == (400, 30)
+        return np.corrcoef(result[:, 14], reward[:, :5, 1].sum(axis=1))[0, 1]
 
     assert abs(correlation(False)) < 0.15 < 0.3 < correlation(True)
 

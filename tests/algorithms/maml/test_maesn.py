@@ -47,9 +47,9 @@ def test_the_inner_step_by_hand():
     """Two episodes with z = 2 and z = -1 from N(0, 1), advantages 1 and -1."""
     tried = maesn.LatentBatch(jnp.array([[[2.0], [-1.0]]]), jnp.array([[1.0, -1.0]]))
     rates = maesn.Rates(jnp.array([0.1]), jnp.array([0.2]))
-    found = maesn.inner_step(standard(1, 1), tried, rates)
-    assert float(found.mean[0, 0]) == pytest.approx(0.1 * (2 + 1) / 2)
-    assert float(found.log_std[0, 0]) == pytest.approx(0.2 * ((4 - 1) - (1 - 1)) / 2)
+    result = maesn.inner_step(standard(1, 1), tried, rates)
+    assert float(result.mean[0, 0]) == pytest.approx(0.1 * (2 + 1) / 2)
+    assert float(result.log_std[0, 0]) == pytest.approx(0.2 * ((4 - 1) - (1 - 1)) / 2)
 
 
 def test_the_inner_step_follows_finite_differences_of_its_loss():
@@ -204,22 +204,22 @@ def trained():
 def stages(trained, family, n):
     """What the policies of each stage return, [task]."""
     config, state = trained
-    found = maesn.MAESN(family, config, Simulator(family)).adapt(state, GOALS, jax.random.key(9))
-    return [evaluate.real_return(family, each.policies, GOALS).mean(axis=1) for each in itertools.islice(found, n)]
+    result = maesn.MAESN(family, config, Simulator(family)).adapt(state, GOALS, jax.random.key(9))
+    return [evaluate.real_return(family, each.policies, GOALS).mean(axis=1) for each in itertools.islice(result, n)]
 
 
 def test_it_learns_to_tell_goals_apart(trained):
     """Standing still has -20, the shortest way about -5."""
-    before, after = (float(found.mean()) for found in stages(trained, DENSE_FEW, 2))
+    before, after = (float(result.mean()) for result in stages(trained, DENSE_FEW, 2))
     assert after > -8 and after > before + 6, (before, after)
 
 
 def test_adaptation_from_the_prior_finds_a_sparse_goal_better_than_chance(trained):
     """Chance: an episode of the same policy with z ~ N(0, I)."""
     config, state = trained
-    *_, found = stages(trained, SPARSE_FEW, 3)
+    *_, result = stages(trained, SPARSE_FEW, 3)
     prior = maesn.with_latents(state.policy, standard(len(GOALS), config.latent))
     noise = random.normal(jax.random.key(5), (len(GOALS), config.episodes, config.latent))
     tried, _ = continued(Simulator(SPARSE_FEW), prior, noise, GOALS, jax.random.key(6), config.episodes)
     chance = float((tried.reward.max(axis=1) > 0).mean())
-    assert (found > 0).mean() > chance + 0.3 > 0.3, (chance, found)
+    assert (result > 0).mean() > chance + 0.3 > 0.3, (chance, result)

@@ -24,7 +24,7 @@ from onebody.worlds.simulator import Simulator
 FAMILY = registry.make("point/goal")
 
 
-def seen(key, tasks=3, rows=40):
+def random_batch(key, tasks=3, rows=40):
     keys = jax.random.split(key, 4)
     observation, action = random.normal(keys[0], (tasks, rows, 2)), random.normal(keys[1], (tasks, rows, 2))
     taken = Gaussian(0.3 * random.normal(keys[2], (tasks, rows, 2)), jnp.zeros((tasks, 2)))
@@ -35,7 +35,7 @@ def seen(key, tasks=3, rows=40):
 def problem():
     """The outer objective of a small policy, as a function of its flat parameters."""
     policy = GaussianPolicy(jax.random.key(0), (8,), Normalizer(2), 2)
-    before, after = (seen(jax.random.key(1)), seen(jax.random.key(3))), seen(jax.random.key(2))
+    before, after = (random_batch(jax.random.key(1)), random_batch(jax.random.key(3))), random_batch(jax.random.key(2))
     flat, unravel = ravel_pytree((policy.net, policy.log_std))
 
     def objective(flat, loss, steps, second_order=True):
@@ -64,7 +64,7 @@ def test_the_meta_gradient_is_that_of_finite_differences(problem, loss, steps):
 def test_the_two_inner_losses_agree_in_their_gradient_alone(problem):
     """At the policy that took the actions the ratio's gradient is the likelihood's; their second derivatives differ."""
     policy = GaussianPolicy(jax.random.key(0), (8,), Normalizer(2), 2)
-    batch = jax.tree.map(lambda x: x[0], seen(jax.random.key(1)))
+    batch = jax.tree.map(lambda x: x[0], random_batch(jax.random.key(1)))
     batch = batch._replace(taken=policy.distribution(batch.observation))
 
     def one(mean, loss):
@@ -82,7 +82,7 @@ def test_the_two_inner_losses_agree_in_their_gradient_alone(problem):
 def test_scaled_actions_are_learned_as_those_that_are_not():
     """The same network, its actions a tenth as large (ProMP's environments): the same inner step."""
     plain, scaled = (GaussianPolicy(jax.random.key(0), (8,), Normalizer(2), 2, action_scale=x) for x in (1.0, 0.1))
-    batch = jax.tree.map(lambda x: x[0], seen(jax.random.key(1)))
+    batch = jax.tree.map(lambda x: x[0], random_batch(jax.random.key(1)))
     taken = scaled.distribution(batch.observation)
     np.testing.assert_allclose(jnp.exp(taken.log_std), 0.1, rtol=1e-5)
     np.testing.assert_allclose(taken.mean, 0.1 * plain.distribution(batch.observation).mean, atol=1e-7)
@@ -100,7 +100,7 @@ def test_scaled_actions_are_learned_as_those_that_are_not():
 
 def test_a_batch_of_tasks_is_a_loop_of_tasks():
     policy = GaussianPolicy(jax.random.key(0), (8,), Normalizer(2), 2)
-    batch = seen(jax.random.key(1))
+    batch = random_batch(jax.random.key(1))
     together = maml.inner_step_each(for_each(policy, len(batch.observation)), batch, 0.3, maml.likelihood)
     for i in range(3):
         alone = maml.inner_step(policy, jax.tree.map(lambda x, i=i: x[i], batch), 0.3, maml.likelihood)
@@ -114,9 +114,9 @@ def test_each_inner_step_has_episodes_of_the_policy_before_it():
     policy = maml.new_policy(FAMILY, jax.random.key(0), config)
     before, after, metrics = maml.meta_batch(simulator, policy, jax.random.key(1), config, maml.likelihood)
     assert simulator.samples == 3 * config.meta_batch * config.episodes * FAMILY.horizon
-    for i, found in enumerate([*before, after]):
-        expected = maml.adapted_distribution(policy, before[:i], found, 0.2, maml.likelihood)
-        np.testing.assert_allclose(found.taken.mean, expected.mean, atol=1e-5)
+    for i, result in enumerate([*before, after]):
+        expected = maml.adapted_distribution(policy, before[:i], result, 0.2, maml.likelihood)
+        np.testing.assert_allclose(result.taken.mean, expected.mean, atol=1e-5)
     moved = jnp.abs(policy.distribution(after.observation).mean - after.taken.mean).max()
     assert len(before) == 2 and moved > 1e-3 and set(metrics) == {"real/return", "real/adapted_return"}
 
@@ -124,7 +124,7 @@ def test_each_inner_step_has_episodes_of_the_policy_before_it():
 def test_promps_inner_kl_is_the_mean_over_the_policies_before_each_inner_step():
     config = dataclasses.replace(presets.preset("promp", "smoke"), inner_steps=2, inner_rate=0.2)
     policy, other = (GaussianPolicy(jax.random.key(i), (8,), Normalizer(2), 2) for i in (0, 1))
-    first, second, after = (seen(jax.random.key(i)) for i in range(3))
+    first, second, after = (random_batch(jax.random.key(i)) for i in range(3))
     first = first._replace(taken=Gaussian(policy.distribution(first.observation).mean, jnp.zeros((3, 2))))
     adapted = maml.inner_step_each(for_each(policy, 3), first, 0.2, promp.ratio)
     second = second._replace(taken=jax.vmap(lambda p, x: p.distribution(x))(adapted, second.observation))
@@ -150,8 +150,8 @@ def train(kind, config):
 
 def reached(algorithm, state, stages, n=20):
     tasks = FAMILY.space.held_out(n)
-    found, used = zip(*evaluate.stages_of(algorithm, state, tasks, stages, seed=0), strict=True)
-    return [float(evaluate.real_return(FAMILY, a.policies, tasks).mean()) for a in found], list(used)
+    result, used = zip(*evaluate.stages_of(algorithm, state, tasks, stages, seed=0), strict=True)
+    return [float(evaluate.real_return(FAMILY, a.policies, tasks).mean()) for a in result], list(used)
 
 
 @pytest.mark.parametrize(
@@ -206,11 +206,11 @@ def best_return(tasks, starts):
 def test_the_oracle_reaches_the_optimum_of_the_point():
     config = trpo_algorithm.Config(n_iterations=100, hidden=(32, 32), value=ValueConfig(batch=256, learning_rate=3e-3))
     algorithm, state = train(oracle.Oracle, config)
-    (found,), samples = reached(algorithm, state, 0)
+    (result,), samples = reached(algorithm, state, 0)
     tasks = np.asarray(FAMILY.space.held_out(20))
     best = best_return(tasks, np.zeros_like(tasks))
     assert -3.2 < best < -2.2 and samples == [0]
-    assert found > 1.1 * best
+    assert result > 1.1 * best
 
 
 @pytest.fixture(scope="module")
@@ -221,34 +221,37 @@ def published():
 
 def test_the_published_oracle_learns_the_point(published):
     """Standing still has -16.4, the optimum -2.5."""
-    (found,), samples = reached(*published, 0)
-    assert found > -3.5 and samples == [0]
+    (result,), samples = reached(*published, 0)
+    assert result > -3.5 and samples == [0]
 
 
 def test_the_published_oracle_has_its_network_and_raw_observations(published):
     _, state = published
     assert [weight.shape for weight in state.policy.net.weights] == [(4, 100), (100, 100), (100, 2)]
-    for seen in (jnp.array([[0.3, -0.2, 0.5, 0.1]]), jnp.array([[30.0, -20.0, 5.0, 1.0]])):  # no statistics, no tanh
-        x = seen
+    for observation in (
+        jnp.array([[0.3, -0.2, 0.5, 0.1]]),
+        jnp.array([[30.0, -20.0, 5.0, 1.0]]),
+    ):  # no statistics, no tanh
+        x = observation
         for weight, bias in zip(state.policy.net.weights[:2], state.policy.net.biases[:2], strict=True):
             x = jnp.maximum(x @ weight + bias, 0)
         expected = x @ state.policy.net.weights[2] + state.policy.net.biases[2]
-        np.testing.assert_allclose(state.policy.distribution(seen).mean, expected, rtol=1e-4)
+        np.testing.assert_allclose(state.policy.distribution(observation).mean, expected, rtol=1e-4)
 
 
 def test_a_step_of_the_published_oracle_takes_advantages_of_the_linear_baseline_without_decay(published):
     algorithm, state = published
     tasks = FAMILY.space.sample(jax.random.key(1), algorithm.config.episodes)
-    seen, _ = on_policy.collect(algorithm.simulator, state.policy, tasks, 1, jax.random.key(2))
-    now, then = (with_task(x, tasks[:, None, None]) for x in (seen.observation, seen.next_observation))
-    seen = seen._replace(observation=now, next_observation=then)
-    improved, _ = trpo_algorithm.update(state, seen, jax.random.key(3), algorithm.config)
-    rows = jax.tree.map(lambda x: jnp.swapaxes(x[:, :, 0], 0, 1), seen)  # [time, episode]
+    transitions, _ = on_policy.collect(algorithm.simulator, state.policy, tasks, 1, jax.random.key(2))
+    now, then = (with_task(x, tasks[:, None, None]) for x in (transitions.observation, transitions.next_observation))
+    transitions = transitions._replace(observation=now, next_observation=then)
+    improved, _ = trpo_algorithm.update(state, transitions, jax.random.key(3), algorithm.config)
+    rows = jax.tree.map(lambda x: jnp.swapaxes(x[:, :, 0], 0, 1), transitions)  # [time, episode]
     advantage = linear_baseline.advantages(rows, 0.99, 1.0)
     flat = (x.reshape(-1, *x.shape[2:]) for x in (rows.observation, rows.action, advantage))
     expected, _ = trpo.update(state.policy, *flat, algorithm.config.trpo)
-    before, found, expected = (policy.net.weights[1] for policy in (state.policy, improved.policy, expected))
-    assert jnp.linalg.norm(found - expected) < 0.02 * jnp.linalg.norm(expected - before)
+    before, result, expected = (policy.net.weights[1] for policy in (state.policy, improved.policy, expected))
+    assert jnp.linalg.norm(result - expected) < 0.02 * jnp.linalg.norm(expected - before)
 
 
 def test_trpo_learns_a_task_in_stages():
@@ -272,6 +275,6 @@ def test_a_saved_oracle_acts_as_it_does(tmp_path, preset, published):
 
 def test_some_rows_are_of_all_episodes_and_times():
     rows = jnp.arange(400.0)[None]  # [time, episode], flat: 20 x 20
-    seen = maml.Batch(rows[..., None], rows[..., None], rows, Gaussian(rows[..., None], jnp.zeros((1, 1))))
-    chosen = np.asarray(seen.subset(20).advantage[0]).astype(int)
+    batch = maml.Batch(rows[..., None], rows[..., None], rows, Gaussian(rows[..., None], jnp.zeros((1, 1))))
+    chosen = np.asarray(batch.subset(20).advantage[0]).astype(int)
     assert len(set(chosen)) == 20 and len(set(chosen % 20)) > 8 and len(set(chosen // 20)) > 8

@@ -49,10 +49,10 @@ def test_weights_are_gains_times_unit_directions_and_only_gains_set_their_size()
 def test_each_member_learns_the_system_beside_unfilled_rows(precision):
     model, metrics = fitted(moved(500), dataclasses.replace(CONFIG, precision=precision))
     assert (metrics["model/held_out_error"] < 0.15).all()
-    seen = moved(50, seed=9)
+    steps = moved(50, seed=9)
     models = model.members()
-    predicted = jax.vmap(lambda m: m.predict(seen.observation, seen.action))(models)
-    error = (predicted - seen.next_observation) / model.difference.std
+    predicted = jax.vmap(lambda m: m.predict(steps.observation, steps.action))(models)
+    error = (predicted - steps.next_observation) / model.difference.std
     assert float(jnp.sqrt(jnp.mean(error**2))) < 0.2
     assert float(jnp.abs(predicted[0] - predicted[1]).max()) > 1e-5  # members differ
 
@@ -144,9 +144,9 @@ def test_erroneous_members_are_off_by_their_own_bias_and_by_noise_while_the_fit_
     config = dataclasses.replace(CONFIG, bias=0.5, noise=0.1)
     model, metrics = fitted(moved(500), config)
     np.testing.assert_array_equal(metrics["model/held_out_error"], right["model/held_out_error"])
-    seen = moved(4000, seed=9)
+    steps = moved(4000, seed=9)
     key = jax.random.key(3)
-    predict = jax.vmap(lambda m, key: m(key, seen.observation, seen.action), in_axes=(0, None))
+    predict = jax.vmap(lambda m, key: m(key, steps.observation, steps.action), in_axes=(0, None))
     off = predict(model.members(), key) - predict(plain.members(), key)
     off /= plain.difference.std
     bias = off.reshape(3, -1).mean(1)

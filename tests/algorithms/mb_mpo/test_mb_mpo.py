@@ -53,9 +53,9 @@ def test_each_imaginary_task_is_imagined_in_its_own_model(bias):
     assert (state.models.ensemble.bias is None) == (bias == 0)
     members = state.models.members
     policies = maml.for_each(state.policy, SMOKE.meta_batch)
-    found, _ = mb_mpo.imagine(state.models, members, policies, jax.random.key(3), POINT, SMOKE)
-    rows = found.observation.reshape(SMOKE.meta_batch, POINT.horizon, SMOKE.episodes, -1)
-    actions = found.action.reshape(SMOKE.meta_batch, POINT.horizon, SMOKE.episodes, -1)
+    result, _ = mb_mpo.imagine(state.models, members, policies, jax.random.key(3), POINT, SMOKE)
+    rows = result.observation.reshape(SMOKE.meta_batch, POINT.horizon, SMOKE.episodes, -1)
+    actions = result.action.reshape(SMOKE.meta_batch, POINT.horizon, SMOKE.episodes, -1)
     moved = np.linalg.norm(rows[:, 1:] - rows[:, :-1], axis=-1) < 1.0  # not where a new episode begins
     for task in range(SMOKE.meta_batch):
         model = jax.tree.map(lambda x, i=task % 2: x[i], members)
@@ -73,8 +73,8 @@ def test_a_meta_step_is_mamls_with_models_for_tasks(trained, steps):
     *before_keys, after_key = jax.random.split(key, steps + 1)
     adapted, before = maml.for_each(state.policy, SMOKE.meta_batch), ()
     for k in before_keys:
-        found, _ = mb_mpo.imagine(state.models, members, adapted, k, POINT, SMOKE)
-        adapted, before = maml.inner_step_each(adapted, found, SMOKE.inner_rate, maml.likelihood), (*before, found)
+        result, _ = mb_mpo.imagine(state.models, members, adapted, k, POINT, SMOKE)
+        adapted, before = maml.inner_step_each(adapted, result, SMOKE.inner_rate, maml.likelihood), (*before, result)
     after, _ = mb_mpo.imagine(state.models, members, adapted, after_key, POINT, SMOKE)
     expected, _ = maml.outer_step(state.policy, before, after, config)
     np.testing.assert_allclose(moved.policy.net.weights[0], expected.net.weights[0], atol=1e-6)
@@ -95,8 +95,8 @@ def test_predictions_that_leave_the_range_are_cut_and_counted(trained):
     algorithm, state = trained
     wild = eqx.tree_at(lambda s: s.models.ensemble.difference.std, state, jnp.full(2, 1e30))
     model = jax.tree.map(lambda x: x[0], wild.models.members)
-    seen = wild.models.ensemble.observation
-    away = jnp.abs(model.predict(jnp.zeros((5, 2)), jnp.ones((5, 2))) - seen.mean) / seen.std
+    statistics = wild.models.ensemble.observation
+    away = jnp.abs(model.predict(jnp.zeros((5, 2)), jnp.ones((5, 2))) - statistics.mean) / statistics.std
     np.testing.assert_allclose(away, 100.0, rtol=1e-3)
     (_, tame), (_, cut) = (
         mb_mpo.meta_steps(each, jax.random.key(0), algorithm.family, algorithm.config) for each in (state, wild)
@@ -134,8 +134,8 @@ def test_every_model_has_tasks_of_its_own_and_real_episodes_take_turns(trained):
     algorithm, state = new(meta_batch=8, n_meta=1, model=dataclasses.replace(SMOKE.model, members=3))
     members = state.models.members
     policies = maml.for_each(state.policy, 8)
-    found, _ = mb_mpo.imagine(state.models, members, policies, jax.random.key(3), POINT, algorithm.config)
-    rows, actions = (x.reshape(8, POINT.horizon, -1, 2) for x in (found.observation, found.action))
+    result, _ = mb_mpo.imagine(state.models, members, policies, jax.random.key(3), POINT, algorithm.config)
+    rows, actions = (x.reshape(8, POINT.horizon, -1, 2) for x in (result.observation, result.action))
     for task in range(8):
         errors = [
             np.median(

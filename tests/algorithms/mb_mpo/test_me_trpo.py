@@ -47,12 +47,12 @@ def test_each_step_of_each_episode_is_predicted_by_a_random_member(trained):
     observation, action = random.normal(jax.random.key(1), (2, 1, 500, 2))
     each = jax.vmap(lambda member: member.predict(observation, action))(members)
     model = RandomMember(members)
-    found = model(jax.random.key(2), observation, action)
-    which = np.argmin(np.abs(np.asarray(each) - np.asarray(found)).sum(-1), axis=0)[0]
-    assert np.abs(each[which, 0, np.arange(500)] - found[0]).max() < 1e-6
+    result = model(jax.random.key(2), observation, action)
+    which = np.argmin(np.abs(np.asarray(each) - np.asarray(result)).sum(-1), axis=0)[0]
+    assert np.abs(each[which, 0, np.arange(500)] - result[0]).max() < 1e-6
     assert np.bincount(which).tolist() == [100] * 5
     other = model(jax.random.key(3), observation, action)
-    assert not np.allclose(found, other, atol=1e-5)
+    assert not np.allclose(result, other, atol=1e-5)
     odd = model(jax.random.key(2), observation[:, :7], action[:, :7])
     assert np.abs(np.asarray(each)[:, :, :7] - np.asarray(odd)).max(-1).min(0).max() < 1e-6
 
@@ -69,8 +69,8 @@ def test_practice_keeps_what_seventy_percent_of_the_models_call_best(trained, mo
         monkeypatch.setattr(me_trpo, "returns_by_model", lambda *_: next(asked))
         config = dataclasses.replace(algorithm.config, n_policy=n_policy, episodes=2, **config or {})
         with jax.disable_jit():
-            found, metrics = me_trpo.optimize_policy(state, jax.random.key(4), short, config)
-        return found.policy, metrics["policy/steps"], list(asked)
+            result, metrics = me_trpo.optimize_policy(state, jax.random.key(4), short, config)
+        return result.policy, metrics["policy/steps"], list(asked)
 
     zero, four, three = [0.0] * 5, [1.0] * 4 + [0.0], [9.0] * 3 + [0.0] * 2
     policy, steps, unasked = improved(50, zero, four, three, four, zero)

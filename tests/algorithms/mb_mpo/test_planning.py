@@ -31,31 +31,31 @@ def test_noise_has_deviation_one_and_its_colour(steps, exponent):
 
 def test_the_best_of_uniform_candidates_is_taken():
     config = PlanConfig(candidates=5000)
-    found = plan(score, jnp.zeros((3, 2)), jax.random.key(1), config)
+    result = plan(score, jnp.zeros((3, 2)), jax.random.key(1), config)
     drawn = random.uniform(jax.random.key(1), (5000, 3, 2), low=-1.0, high=1.0)
-    assert float(score(found[None])[0]) == float(score(drawn).max()) > -0.6
+    assert float(score(result[None])[0]) == float(score(drawn).max()) > -0.6
 
 
 def test_icem_comes_nearer_with_fewer_candidates_and_keeps_its_best():
     config = PlanConfig(method="icem", candidates=200, rounds=8, colour=0.0)
-    found = plan(score, jnp.zeros((3, 2)), jax.random.key(1), config)
-    assert float(score(found[None])[0]) > -0.02
+    result = plan(score, jnp.zeros((3, 2)), jax.random.key(1), config)
+    assert float(score(result[None])[0]) > -0.02
     few = dataclasses.replace(config, rounds=1)
-    assert float(score(found[None])[0]) > float(score(plan(score, jnp.zeros((3, 2)), jax.random.key(1), few)[None])[0])
+    assert float(score(result[None])[0]) > float(score(plan(score, jnp.zeros((3, 2)), jax.random.key(1), few)[None])[0])
     good = plan(score, GOAL, jax.random.key(2), dataclasses.replace(config, deviation=1e-9, rounds=1))
     np.testing.assert_allclose(good, GOAL, atol=1e-6)
 
 
 def test_icem_keeps_three_tenths_of_its_elites_as_candidates():
-    seen = []
+    scored = []
 
     def recorded(actions):
-        seen.append(actions)
+        scored.append(actions)
         return score(actions)
 
     with jax.disable_jit():
         plan(recorded, jnp.zeros((3, 2)), jax.random.key(1), PlanConfig(method="icem", candidates=50, rounds=2))
-    first, second = seen
+    first, second = scored
     best = first[jnp.argsort(-score(first))[:3]]
     np.testing.assert_array_equal(second[:3], best)
 

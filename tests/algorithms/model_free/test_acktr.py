@@ -28,12 +28,12 @@ def new(**change):
 def test_the_first_batch_is_learned_from_in_its_own_statistics(monkeypatch):
     """So that what was learned from it stays as it is."""
     algorithm, state = new()
-    found, fit = [], acktr.update_value
-    monkeypatch.setattr(acktr, "update_value", lambda state, *rest: (found.append(state), fit(state, *rest))[1])
-    seen, _ = on_policy.collect(algorithm.simulator, state.policy, jnp.zeros((1, 2)), 2, jax.random.key(1))
-    then, _ = acktr.update.__wrapped__(state, seen, jax.random.key(2), algorithm.config)
-    mean = seen.observation.reshape(-1, 2).mean(0)
-    for each in (found[0].policy, found[0].value, then.policy, then.value):
+    result, fit = [], acktr.update_value
+    monkeypatch.setattr(acktr, "update_value", lambda state, *rest: (result.append(state), fit(state, *rest))[1])
+    transitions, _ = on_policy.collect(algorithm.simulator, state.policy, jnp.zeros((1, 2)), 2, jax.random.key(1))
+    then, _ = acktr.update.__wrapped__(state, transitions, jax.random.key(2), algorithm.config)
+    mean = transitions.observation.reshape(-1, 2).mean(0)
+    for each in (result[0].policy, result[0].value, then.policy, then.value):
         np.testing.assert_allclose(each.observation.mean, mean, rtol=1e-4, atol=1e-6)
 
 

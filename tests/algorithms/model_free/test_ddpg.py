@@ -67,8 +67,8 @@ def test_the_loss_of_the_critic_by_hand():
     critic = MLP(jax.random.key(0), (2, 1), jnp.tanh, [uniform(1.0)])
     weights = [jnp.array([[2.0], [-1.0]])], [jnp.array([0.5])]
     critic = eqx.tree_at(lambda net: (net.weights, net.biases), critic, weights)
-    seen, action = jnp.array([[1.0], [0.0]]), jnp.array([[1.0], [3.0]])  # Q: 1.5, -2.5
-    loss, metrics = ddpg.critic_loss(critic, seen, action, jnp.array([1.0, -1.0]), 0.1)
+    inputs, action = jnp.array([[1.0], [0.0]]), jnp.array([[1.0], [3.0]])  # Q: 1.5, -2.5
+    loss, metrics = ddpg.critic_loss(critic, inputs, action, jnp.array([1.0, -1.0]), 0.1)
     assert float(loss) == pytest.approx((0.25 + 2.25) / 2 + 0.05 * (4 + 1))
     assert float(metrics["critic/error"]) == pytest.approx(1.25**0.5)
     assert float(metrics["critic/value"]) == pytest.approx(-0.5)
@@ -87,9 +87,9 @@ def test_q_is_taught_by_the_targets_and_not_bootstrapped_from_terminal_states(up
     actor, critic = learner.targets
     following = jnp.concatenate([batch.next_observation, jnp.tanh(actor(batch.next_observation))], axis=1)
     expected = batch.reward + 0.7 * np.where(batch.terminated == 1, 0.0, critic(following)[:, 0])
-    found = learner.critic.module(jnp.concatenate([batch.observation, batch.action], axis=1))[:, 0]
+    result = learner.critic.module(jnp.concatenate([batch.observation, batch.action], axis=1))[:, 0]
     assert 0 < batch.terminated.mean() < 1
-    assert float(metrics["critic/error"]) == pytest.approx(float(np.sqrt(np.mean((found - expected) ** 2))), rel=1e-4)
+    assert float(metrics["critic/error"]) == pytest.approx(float(np.sqrt(np.mean((result - expected) ** 2))), rel=1e-4)
 
 
 def test_targets_follow_by_their_share(updated):

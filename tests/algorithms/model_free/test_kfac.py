@@ -65,10 +65,10 @@ def cosine(a, b):
 def test_the_step_of_a_linear_gaussian_policy_is_the_exact_natural_gradient():
     policy, observation, action, advantage, slope = problem()
     gradient = descent(policy, observation, action, advantage)
-    found = flat(direction(gradient, policy, observation, slope, 1e-8))
+    result = flat(direction(gradient, policy, observation, slope, 1e-8))
     expected = jnp.linalg.solve(fisher(policy, observation), flat(gradient))
-    assert cosine(found, expected) > 0.99 > 0.9 > cosine(flat(gradient), expected)
-    assert float(jnp.linalg.norm(found)) == pytest.approx(float(jnp.linalg.norm(expected)), rel=0.1)
+    assert cosine(result, expected) > 0.99 > 0.9 > cosine(flat(gradient), expected)
+    assert float(jnp.linalg.norm(result)) == pytest.approx(float(jnp.linalg.norm(expected)), rel=0.1)
 
 
 def test_with_hidden_layers_a_step_gains_more_for_its_divergence_than_one_along_the_gradient():
@@ -81,8 +81,8 @@ def test_with_hidden_layers_a_step_gains_more_for_its_divergence_than_one_along_
     def gain(step):
         return float(slopes @ step / jnp.sqrt(step @ matrix @ step * best))
 
-    found = gain(flat(direction(gradient, policy, observation, slope, 1e-4)))
-    assert 1.01 > found > 0.85 > 0.7 > gain(slopes), (found, gain(slopes))
+    result = gain(flat(direction(gradient, policy, observation, slope, 1e-4)))
+    assert 1.01 > result > 0.85 > 0.7 > gain(slopes), (result, gain(slopes))
 
 
 def test_with_identities_for_factors_it_is_the_gradient():
@@ -90,16 +90,16 @@ def test_with_identities_for_factors_it_is_the_gradient():
     gradient = eqx.tree_at(lambda n: n.biases, gradient, [jnp.arange(4.0), jnp.arange(2.0)])
     identities = Factors([jnp.eye(4), jnp.eye(5)], [jnp.eye(4), jnp.eye(2)], jnp.ones(()))
     for damping, share in ((0.0, 1.0), (4.0, 1 / 9)):  # (1 + √4)²
-        found = kfac.natural(gradient, identities, damping)
-        for x, y in zip(jax.tree.leaves(found), jax.tree.leaves(gradient), strict=True):
+        result = kfac.natural(gradient, identities, damping)
+        for x, y in zip(jax.tree.leaves(result), jax.tree.leaves(gradient), strict=True):
             np.testing.assert_allclose(x, share * y, rtol=1e-5, atol=1e-6)
 
 
 def test_damping_is_shared_in_proportion_to_the_factors():
     gradient = MLP(jax.random.key(0), (1, 1), jnp.tanh, [fan_in(1.0)])
     factors = Factors([jnp.diag(jnp.array([8.0, 8.0]))], [jnp.array([[2.0]])], jnp.ones(()))  # π = 2
-    found = kfac.natural(gradient, factors, 9.0)
-    assert float(found.weights[0][0, 0]) == pytest.approx(float(gradient.weights[0][0, 0]) / (8 + 2 * 3) / (2 + 3 / 2))
+    result = kfac.natural(gradient, factors, 9.0)
+    assert float(result.weights[0][0, 0]) == pytest.approx(float(gradient.weights[0][0, 0]) / (8 + 2 * 3) / (2 + 3 / 2))
 
 
 def test_factors_are_of_the_layers_inputs_and_of_the_derivatives_by_their_outputs():
@@ -110,8 +110,8 @@ def test_factors_are_of_the_layers_inputs_and_of_the_derivatives_by_their_output
     back = (slope @ net.weights[1].T) * (1 - hidden**2)
     ones = jnp.ones((7, 1))
     expected = [jnp.concatenate([rows, ones], axis=1) for rows in (x, hidden)] + [back, slope]
-    for found, rows in zip(factors.inputs + factors.outputs, expected, strict=True):
-        np.testing.assert_allclose(found, rows.T @ rows / 7, rtol=1e-4, atol=1e-5)
+    for result, rows in zip(factors.inputs + factors.outputs, expected, strict=True):
+        np.testing.assert_allclose(result, rows.T @ rows / 7, rtol=1e-4, atol=1e-5)
 
 
 def test_factors_are_a_plain_mean_at_first_and_then_a_running_one():
@@ -127,14 +127,14 @@ def test_factors_are_a_plain_mean_at_first_and_then_a_running_one():
 def test_a_step_goes_to_the_edge_of_the_trust_region_and_no_farther_than_its_rate():
     policy, observation, action, advantage, slope = problem()
     gradient = descent(policy, observation, action, advantage)
-    found = direction(gradient, policy, observation, slope, 0.0)
-    still = jax.tree.map(jnp.zeros_like, found)
-    moved, _ = kfac.step(WHERE(policy), gradient, found, still, 1e6, CONFIG)
+    result = direction(gradient, policy, observation, slope, 0.0)
+    still = jax.tree.map(jnp.zeros_like, result)
+    moved, _ = kfac.step(WHERE(policy), gradient, result, still, 1e6, CONFIG)
     old, new = (each.distribution(observation) for each in (policy, eqx.tree_at(WHERE, policy, moved)))
     assert float(old.kl(new).mean()) == pytest.approx(CONFIG.radius, rel=0.1)
     assert float((advantage * new.log_prob(action)).mean()) > float((advantage * old.log_prob(action)).mean())
-    short, _ = kfac.step(WHERE(policy), gradient, found, still, 1e-3, CONFIG)
-    np.testing.assert_allclose(short[1], policy.log_std - 1e-3 * found[1], rtol=1e-5)
+    short, _ = kfac.step(WHERE(policy), gradient, result, still, 1e-3, CONFIG)
+    np.testing.assert_allclose(short[1], policy.log_std - 1e-3 * result[1], rtol=1e-5)
 
 
 def test_steps_are_averaged():

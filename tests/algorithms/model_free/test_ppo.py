@@ -55,19 +55,19 @@ def test_advantages_of_four_steps_by_hand(monkeypatch):
 
 def test_a_value_that_moved_beyond_the_clip_range_has_the_larger_error():
     now, before, expected = jnp.array([2.5, 0.0, 1.1]), jnp.ones(3), jnp.full(3, 3.0)
-    found = float(ppo.clipped_error(now, before, expected, 0.2))
-    assert found == pytest.approx(((3 - 1.2) ** 2 + 3**2 + (3 - 1.1) ** 2) / 3)
+    result = float(ppo.clipped_error(now, before, expected, 0.2))
+    assert result == pytest.approx(((3 - 1.2) ** 2 + 3**2 + (3 - 1.1) ** 2) / 3)
 
 
 def test_the_first_batch_is_learned_from_in_its_own_statistics(monkeypatch):
     """So that what was learned from it stays as it is; the likelihood ratio is of the policy that collected it."""
     algorithm, state = new()
-    found = []
+    recorded = []
     monkeypatch.setattr(
-        ppo, "minimize", lambda learned, loss, batch, *_: (found.append((learned.module, batch)), (learned, {}))[1]
+        ppo, "minimize", lambda learned, loss, batch, *_: (recorded.append((learned.module, batch)), (learned, {}))[1]
     )
     then, _ = ppo.update.__wrapped__(state, four_steps(), jnp.zeros((1, 4), int), algorithm.config)
-    ((learned, rows),) = found
+    ((learned, rows),) = recorded
     policy, value = learned.policy, learned.value
     np.testing.assert_allclose(policy.observation.mean, four_steps().observation.mean((0, 1, 2)), rtol=1e-5)
     assert policy.observation.count == value.observation.count == then.policy.observation.count == 4

@@ -54,9 +54,9 @@ def test_terminal_states_have_no_value_and_others_their_discounted_one():
     first = draw(2).at[..., 0].set(2 * ended - 1)  # the first number of an observation tells whether it is the end
     rows = Rows(first, draw(2), jnp.ones((1, n)), jnp.ones((1, n)), first * jnp.array([-1.0, 1.0]), ended)
     learner, _ = sac.gradient_steps(state.learner, state.replay.begin(rows), jax.random.key(2), algorithm.config)
-    found = np.asarray(value(learner.critics.module[0], rows.observation, rows.action))
-    assert found[ended == 1].mean() == pytest.approx(1.0, abs=0.1)
-    assert found[ended == 0].mean() > 1.25  # 1 + 0.5 × (1 + entropy)
+    result = np.asarray(value(learner.critics.module[0], rows.observation, rows.action))
+    assert result[ended == 1].mean() == pytest.approx(1.0, abs=0.1)
+    assert result[ended == 0].mean() > 1.25  # 1 + 0.5 × (1 + entropy)
 
 
 def test_targets_follow_slowly():
@@ -72,10 +72,12 @@ def adapted(monkeypatch, stages):
     replays, rows = [], []
     improve, episodes = sac.gradient_steps, algorithm._episodes
     monkeypatch.setattr(sac, "gradient_steps", lambda *inputs: (replays.append(inputs[1]), improve(*inputs))[1])
-    monkeypatch.setattr(sac.SAC, "_episodes", lambda self, *inputs: (rows.append(found := episodes(*inputs)), found)[1])
+    monkeypatch.setattr(
+        sac.SAC, "_episodes", lambda self, *inputs: (rows.append(result := episodes(*inputs)), result)[1]
+    )
     for _ in itertools.islice(algorithm.adapt(state, jnp.array([[0.7, 0.0]]), jax.random.key(0)), stages + 1):
         pass
-    return replays, [found for found, _ in rows]
+    return replays, [result for result, _ in rows]
 
 
 def test_adaptation_draws_from_all_that_its_stages_brought(monkeypatch):
@@ -83,8 +85,8 @@ def test_adaptation_draws_from_all_that_its_stages_brought(monkeypatch):
     together = jax.tree.map(lambda *x: jnp.concatenate(x, axis=1)[0], *rows)
     n, key = len(together.reward), jax.random.key(5)
     at = (random.uniform(key, (1, 50)) * n).astype(jnp.int32)
-    for found, expected in zip(replays[-1].draw(key, jnp.zeros(1, jnp.int32), 50), together, strict=True):
-        np.testing.assert_array_equal(found, expected[at])
+    for result, expected in zip(replays[-1].draw(key, jnp.zeros(1, jnp.int32), 50), together, strict=True):
+        np.testing.assert_array_equal(result, expected[at])
 
 
 def test_adaptation_forgets_the_oldest_stages_where_there_is_no_more_room(monkeypatch):

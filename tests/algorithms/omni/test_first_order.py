@@ -81,8 +81,8 @@ def test_the_objective_stops_at_the_end_of_an_episode():
             last = agent().targets(windows.next_observation[3, row], tasks[row])
             total += CONFIG.discount**4 * float(last.min())
         by_hand.append(total / 4)
-    found = first_order.objective(windows, agent().targets, tasks, CONFIG)
-    np.testing.assert_allclose(found, np.mean(by_hand), rtol=1e-5)
+    result = first_order.objective(windows, agent().targets, tasks, CONFIG)
+    np.testing.assert_allclose(result, np.mean(by_hand), rtol=1e-5)
 
 
 def test_noisy_copies_have_the_slope_of_the_probability_of_an_end():
@@ -138,11 +138,11 @@ def test_td_lambda_by_hand():
     windows = Windows(
         zero, zero, jnp.array([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]), zero[..., 0], zero[..., 0], ends, zero[..., 0]
     )
-    found = first_order.td_lambda(windows, Ten(), jnp.zeros((2, 2)), config)
+    result = first_order.td_lambda(windows, Ten(), jnp.zeros((2, 2)), config)
     third = 3 + 0.5 * 10
     second = 2 + 0.5 * (0.5 * 10 + 0.5 * third)
-    np.testing.assert_allclose(found[:, 0], [1 + 0.5 * (0.5 * 10 + 0.5 * second), second, third], rtol=1e-6)
-    np.testing.assert_allclose(found[:2, 1], [1 + 0.5 * (0.5 * 10 + 0.5 * 2), 2.0], rtol=1e-6)
+    np.testing.assert_allclose(result[:, 0], [1 + 0.5 * (0.5 * 10 + 0.5 * second), second, third], rtol=1e-6)
+    np.testing.assert_allclose(result[:2, 1], [1 + 0.5 * (0.5 * 10 + 0.5 * 2), 2.0], rtol=1e-6)
 
 
 def test_updates_improve_the_policy_for_every_task():

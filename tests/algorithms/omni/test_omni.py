@@ -83,8 +83,8 @@ def test_half_of_the_episodes_are_of_the_deterministic_policy_that_is_promised()
     assert (away[[1, 3]] > 0.3).all()
     assert (after.errors[:-2] == 0).all() and (after.errors[-2:] != 0).all() and len(after.errors) == 8
     own = np.asarray(after.errors[-2:]).mean()
-    missed = metrics["real/deterministic_return"] - metrics["imagined/deterministic_return"]
-    np.testing.assert_allclose(own, missed, atol=1e-4)
+    error = metrics["real/deterministic_return"] - metrics["imagined/deterministic_return"]
+    np.testing.assert_allclose(own, error, atol=1e-4)
 
 
 def test_the_deterministic_share_counts_episodes_and_leaves_one_at_least():
@@ -163,9 +163,9 @@ def test_a_refined_policy_is_the_best_predicted_so_far(monkeypatch):
     monkeypatch.setattr(omni.OMNI, "_optimize", optimize)
     monkeypatch.setattr(omni.OMNI, "_adapted", told)
     refined = algorithm.refine(algorithm.init(jax.random.key(0)), jnp.array([0.9, -0.9]), jax.random.key(0))
-    found = [adapted for _, adapted in zip(range(5), refined)]
-    assert [float(each.predicted_return[0]) for each in found] == [1.0, 3.0, 3.0, 4.0, 4.0]
-    assert [float(first_weight(each.policies)) for each in found[1:]] == [1.0, 1.0, 3.0, 3.0]
+    result = [adapted for _, adapted in zip(range(5), refined)]
+    assert [float(each.predicted_return[0]) for each in result] == [1.0, 3.0, 3.0, 4.0, 4.0]
+    assert [float(first_weight(each.policies)) for each in result[1:]] == [1.0, 1.0, 3.0, 3.0]
 
 
 @pytest.mark.parametrize("collect", ["disagreement", "worst"])
@@ -177,10 +177,10 @@ def test_tasks_to_collect_can_be_chosen(collect):
     task_key, predict_key, _ = jax.random.split(jax.random.key(2), 3)
     drawn = FAMILY.space.sample(task_key, omni.CANDIDATES * SMOKE.real_episodes)
     expected, novelty = algorithm._expected(state, drawn, predict_key)
-    wanted = np.asarray({"disagreement": novelty, "worst": -expected}[collect])
+    target = np.asarray({"disagreement": novelty, "worst": -expected}[collect])
     taken = np.array([task in chosen.tolist() for task in drawn.tolist()])
     assert taken.sum() == len(chosen) == SMOKE.real_episodes
-    assert wanted[taken].min() >= wanted[~taken].max()
+    assert target[taken].min() >= target[~taken].max()
 
 
 def test_tasks_go_up_the_gap_inside_the_models(monkeypatch):
@@ -203,8 +203,8 @@ def test_tasks_go_up_the_gap_inside_the_models(monkeypatch):
 def test_an_interval_takes_in_the_members_and_past_errors():
     """Members at 8 and 12: 2 deviations are 4; of errors from -10 to 0 the 5% quantile is -9.5."""
     returns, errors = jnp.array([[8.0, 10.0], [12.0, 10.0]]), jnp.linspace(-10.0, 0.0, 41)
-    found = prediction.interval(returns, errors)
-    np.testing.assert_allclose(found, [[10 - np.hypot(9.5, 4), 14], [0.5, 10]], atol=1e-4)
+    result = prediction.interval(returns, errors)
+    np.testing.assert_allclose(result, [[10 - np.hypot(9.5, 4), 14], [0.5, 10]], atol=1e-4)
     np.testing.assert_allclose(prediction.interval(returns, jnp.zeros(4)), [[6, 14], [10, 10]], atol=1e-4)
 
 
@@ -212,8 +212,8 @@ def test_past_errors_are_remembered_until_the_reward_is_another():
     algorithm = make()
     state, metrics = train(algorithm)
     newest = state.errors[-SMOKE.real_episodes // 2 :]
-    missed = metrics["real/deterministic_return"] - metrics["imagined/deterministic_return"]
-    np.testing.assert_allclose(newest.mean(), missed, atol=1e-3)
+    error = metrics["real/deterministic_return"] - metrics["imagined/deterministic_return"]
+    np.testing.assert_allclose(newest.mean(), error, atol=1e-3)
     asked, forgotten = algorithm.rewarded(state, FAMILY)
     assert (newest != 0).all() and (forgotten.errors == 0).all() and asked.simulator.samples == 0
 

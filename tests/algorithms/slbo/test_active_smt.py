@@ -31,13 +31,13 @@ def active(**changes):
 def test_tasks_below_the_quantile_of_the_first_ratings_are_skipped(rating):
     algorithm = active(rating=rating, quantile=1.0)
     state = algorithm.init(jax.random.key(0))
-    seen = []
+    recorded = []
     for i in range(2):
         state, metrics = algorithm.step(state, jax.random.key(i))
-        seen.append(metrics)
+        recorded.append(metrics)
     assert state.shared.data.size == algorithm.simulator.samples
-    assert "task/rating" not in seen[0] and int(state.n_rated) == 1
-    assert float(state.ratings[0]) == pytest.approx(seen[1]["task/rating"])
+    assert "task/rating" not in recorded[0] and int(state.n_rated) == 1
+    assert float(state.ratings[0]) == pytest.approx(recorded[1]["task/rating"])
     known = dataclasses.replace(state, ratings=jnp.full(1, 1e6))
     unknown = dataclasses.replace(state, ratings=jnp.full(1, -1e6))
     before = algorithm.simulator.samples

@@ -74,7 +74,7 @@ def test_the_step_by_hand(two_steps, monkeypatch, residual, expected):
 def test_conjugate_gradient_that_diverges_is_reported_and_the_step_is_made_of_the_direct_terms(two_steps):
     """Rewards so large that the square of their Hessian is beyond single precision."""
     _, (_, second, _), _ = two_steps
-    large = dataclasses.replace(FAMILY, id="test/large", reward=lambda *seen: 1e12 * FAMILY.reward(*seen))
+    large = dataclasses.replace(FAMILY, id="test/large", reward=lambda *inputs: 1e12 * FAMILY.reward(*inputs))
     after, metrics = make(large, rate=1e-12).step(second, jax.random.key(2))
     assert metrics["gap/residual"] == 1 and metrics["gap/solved"] == 0 and metrics["gap/implicit"] == 0
     assert metrics["gap/direct"] > 0 and (after.task != second.task).any()
@@ -99,9 +99,11 @@ def test_the_task_flees_from_where_the_trained_policy_is_no_better_to_where_it_i
         Imagination(FAMILY, shared.model.module, shared.starts),
         (steady(agents, 0.0), steady(agents, 0.5)),
     )
-    seen = [rollout(Simulator(FAMILY), agents.policy, goal, key, episodes=4) for agents in policies]
+    transitions = [rollout(Simulator(FAMILY), agents.policy, goal, key, episodes=4) for agents in policies]
     for warm, best, sign in ((0, 1, 1.0), (1, 0, -1.0)):
-        task, metrics = algorithm._ascend(world, goal, policies[warm], seen[warm], seen[best], key, untrained=True)
+        task, metrics = algorithm._ascend(
+            world, goal, policies[warm], transitions[warm], transitions[best], key, untrained=True
+        )
         assert (sign * (task - goal) > 0.01).all()
         assert sign * metrics["gap/return"] > 0.5
 
@@ -125,9 +127,9 @@ def test_the_first_stages_episodes_are_those_of_the_warmed_up_policy(two_steps, 
     monkeypatch.setattr(admrl, "_gradient", gradient)
     after, _ = algorithm.step(second, jax.random.key(2))
     noise = {}
-    for name, seen in given.items():
-        mean, log_std = jax.vmap(lambda policy, x: policy.distribution(x))(agents[name].policy, seen.observation)
-        noise[name] = (seen.action - mean) / jnp.exp(log_std)[:, None, None]
+    for name, transitions in given.items():
+        mean, log_std = jax.vmap(lambda policy, x: policy.distribution(x))(agents[name].policy, transitions.observation)
+        noise[name] = (transitions.action - mean) / jnp.exp(log_std)[:, None, None]
     np.testing.assert_allclose(noise["warm"], noise["best"], atol=2e-3)
     np.testing.assert_array_equal(given["warm"].observation[:, 0], given["best"].observation[:, 0])
     assert not np.allclose(given["warm"].action, given["best"].action, atol=1e-2)

@@ -36,8 +36,8 @@ THETA = jnp.array([-0.4, 0.3])
 CONFIG = ImplicitConfig(discount=0.9, trace=1.0, damping=1e-6, tolerance=1e-4)
 
 
-def quadratic(observation, action, following, task):
-    return -((following[0] - task[0]) ** 2) - task[1] * action[0] ** 2
+def quadratic(observation, action, after, task):
+    return -((after[0] - task[0]) ** 2) - task[1] * action[0] ** 2
 
 
 FAMILY = TaskFamily(
@@ -89,18 +89,18 @@ def episodes(policy, gain, n, seed):
         return s + gain * a, (s, a, s + gain * a)
 
     s0 = 0.2 + 0.5 * random.normal(start_key, (n, 1))
-    _, (s, a, following) = jax.lax.scan(step, s0, random.normal(noise_key, (TIME, n, 1)))
+    _, (s, a, after) = jax.lax.scan(step, s0, random.normal(noise_key, (TIME, n, 1)))
     never = jnp.zeros((TIME, n), bool)
-    return Transitions(s, a, jnp.zeros((TIME, n)), following, never.at[-1].set(True), never)
+    return Transitions(s, a, jnp.zeros((TIME, n)), after, never.at[-1].set(True), never)
 
 
 @pytest.fixture(autouse=True)
 def _unclipped(monkeypatch):
     """The closed forms know no bound of actions."""
 
-    def outcome(self, observation, action, following, tasks):
+    def outcome(self, observation, action, after, tasks):
         reward = jax.vmap(jax.vmap(quadratic, (0, 0, 0, None)), (0, 0, 0, None))
-        return reward(observation, action, following, tasks), None
+        return reward(observation, action, after, tasks), None
 
     monkeypatch.setattr(TaskFamily, "outcome", outcome)
 
@@ -110,8 +110,8 @@ def test_rewards_of_the_task_that_was_asked_for_are_the_worlds(monkeypatch):
     family = registry.make("admrl/hopper-2d")
     tasks, key = family.space.held_out(1), jax.random.key(0)
     policy = GaussianPolicy(key, (), Normalizer(family.body.observation_size), family.body.action_size)
-    seen = rollout(Simulator(family), for_each(policy, 1), tasks, key, episodes=3, steps=20)
-    own = jax.tree.map(lambda x: x[0], seen)
+    transitions = rollout(Simulator(family), for_each(policy, 1), tasks, key, episodes=3, steps=20)
+    own = jax.tree.map(lambda x: x[0], transitions)
     np.testing.assert_allclose(implicit.rewards(family, own, tasks[0]), own.reward, rtol=1e-5)
 
 
@@ -124,22 +124,24 @@ def value_of(seed):
 def test_what_follows_an_episode_that_ends_early_does_not_count():
     """η has one episode a slot: a policy that falls does not count for more because it begins anew."""
     policy = policy_of(THETA)
-    seen = episodes(policy, REAL, 6, 3)
+    transitions = episodes(policy, REAL, 6, 3)
     early = jnp.zeros((TIME, 6), bool).at[1, :3].set(True)
-    seen = seen._replace(terminated=early, truncated=seen.truncated)
-    reward = np.array(implicit.rewards(FAMILY, seen, PSI))
+    transitions = transitions._replace(terminated=early, truncated=transitions.truncated)
+    reward = np.array(implicit.rewards(FAMILY, transitions, PSI))
     by_hand = [
         sum(CONFIG.discount**t * reward[t, slot] for t in range(2 if slot < 3 else TIME)) / TIME for slot in range(6)
     ]
-    assert float(implicit.discounted(PSI, FAMILY, seen, CONFIG.discount)) == pytest.approx(np.mean(by_hand), rel=1e-5)
+    assert float(implicit.discounted(PSI, FAMILY, transitions, CONFIG.discount)) == pytest.approx(
+        np.mean(by_hand), rel=1e-5
+    )
     later = (jnp.arange(TIME)[:, None] > 1) & (jnp.arange(6) < 3)
-    other = seen._replace(next_observation=jnp.where(later[..., None], 9.0, seen.next_observation))
+    other = transitions._replace(next_observation=jnp.where(later[..., None], 9.0, transitions.next_observation))
     for derivative in (jax.grad, jax.hessian):
-        found = [
+        result = [
             derivative(implicit.dice_objective)(implicit.flat(policy), PSI, policy, value_of(1), FAMILY, rows, CONFIG)
-            for rows in (seen, other)
+            for rows in (transitions, other)
         ]
-        np.testing.assert_allclose(*found, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(*result, rtol=1e-4, atol=1e-5)
 
 
 def cosine(a, b):
@@ -152,36 +154,36 @@ def many():
     return episodes(policy_of(THETA), REAL, 100_000, 1)
 
 
-def slope(theta, psi, seen, value):
-    return jax.grad(implicit.dice_objective)(theta, psi, policy_of(THETA), value, FAMILY, seen, CONFIG)
+def slope(theta, psi, transitions, value):
+    return jax.grad(implicit.dice_objective)(theta, psi, policy_of(THETA), value, FAMILY, transitions, CONFIG)
 
 
 @pytest.mark.parametrize("seed", [None, 3])
 def test_the_gradient_in_the_policy(many, seed):
-    found = slope(THETA, PSI, many, value_of(seed))
+    result = slope(THETA, PSI, many, value_of(seed))
     true = jnp.einsum("ti,t->i", jax.grad(exact)(EACH, PSI), 1 / jnp.diag(LATER))
-    np.testing.assert_allclose(found, true, rtol=0.03, atol=0.01)
+    np.testing.assert_allclose(result, true, rtol=0.03, atol=0.01)
 
 
 def test_the_hessian_in_the_policy_with_its_cross_terms_in_time(many):
-    found = jax.jit(jax.jacfwd(slope))(THETA, PSI, many, value_of(3))
+    result = jax.jit(jax.jacfwd(slope))(THETA, PSI, many, value_of(3))
     true = jnp.einsum("tiuj,tu->ij", jax.hessian(exact)(EACH, PSI), 1 / LATER)
-    np.testing.assert_allclose(found, found.T, atol=1e-3)
-    assert cosine(found, true) > 0.99
-    np.testing.assert_allclose(found, true, atol=0.06)
+    np.testing.assert_allclose(result, result.T, atol=1e-3)
+    assert cosine(result, true) > 0.99
+    np.testing.assert_allclose(result, true, atol=0.06)
 
 
 def test_the_mixed_derivative_in_policy_and_task(many):
-    found = jax.jit(jax.jacfwd(slope, argnums=1))(THETA, PSI, many, value_of(3))
+    result = jax.jit(jax.jacfwd(slope, argnums=1))(THETA, PSI, many, value_of(3))
     true = jnp.einsum("tij,t->ij", jax.jacfwd(jax.grad(exact), argnums=1)(EACH, PSI), 1 / jnp.diag(LATER))
-    np.testing.assert_allclose(found, true, rtol=0.03, atol=0.01)
+    np.testing.assert_allclose(result, true, rtol=0.03, atol=0.01)
 
 
 def test_the_derivative_of_the_return_in_the_task(many):
-    found = jax.value_and_grad(implicit.discounted)(PSI, FAMILY, many, CONFIG.discount)
+    result = jax.value_and_grad(implicit.discounted)(PSI, FAMILY, many, CONFIG.discount)
     true = jax.value_and_grad(exact, argnums=1)(THETA, PSI)
-    np.testing.assert_allclose(found[0], true[0], rtol=0.01)
-    np.testing.assert_allclose(found[1], true[1], rtol=0.01)
+    np.testing.assert_allclose(result[0], true[0], rtol=0.01)
+    np.testing.assert_allclose(result[1], true[1], rtol=0.01)
 
 
 def test_conjugate_gradient_keeps_its_best_iterate():
@@ -214,28 +216,28 @@ def test_nothing_to_solve_is_solved():
 def test_the_response_solves_the_damped_normal_equations():
     """With H and J formed, λ below 1, and episodes that are cut off."""
     config = dataclasses.replace(CONFIG, trace=0.5, damping=0.1, tolerance=1e-5)
-    seen = episodes(policy_of(THETA), MODEL, 400, 3)
-    seen = seen._replace(terminated=seen.truncated, truncated=seen.terminated)
+    transitions = episodes(policy_of(THETA), MODEL, 400, 3)
+    transitions = transitions._replace(terminated=transitions.truncated, truncated=transitions.terminated)
 
     def own_slope(theta, psi):
-        return jax.grad(implicit.dice_objective)(theta, psi, policy_of(THETA), value_of(3), FAMILY, seen, config)
+        return jax.grad(implicit.dice_objective)(theta, psi, policy_of(THETA), value_of(3), FAMILY, transitions, config)
 
     hessian, cross = jax.jacfwd(own_slope)(THETA, PSI), jax.jacfwd(own_slope, argnums=1)(THETA, PSI)
-    found = implicit.response(policy_of(THETA), value_of(3), PSI, FAMILY, seen, config)
+    result = implicit.response(policy_of(THETA), value_of(3), PSI, FAMILY, transitions, config)
     expected = jnp.linalg.solve(hessian @ hessian / 2 + 0.1 * jnp.eye(2), -hessian @ cross / 2)
-    np.testing.assert_allclose(found.jacobian, expected, rtol=1e-3)
+    np.testing.assert_allclose(result.jacobian, expected, rtol=1e-3)
 
 
 def test_cross_terms_fade_with_each_step_between_two():
     """The Hessian beside a loop over pairs of steps, for one episode."""
     config = dataclasses.replace(CONFIG, trace=0.5)
-    seen, value = episodes(policy_of(THETA), REAL, 1, 8), value_of(None)
-    rewarded = seen._replace(reward=implicit.rewards(FAMILY, seen, PSI))
+    transitions, value = episodes(policy_of(THETA), REAL, 1, 8), value_of(None)
+    rewarded = transitions._replace(reward=implicit.rewards(FAMILY, transitions, PSI))
     zero = jnp.zeros_like(rewarded.reward)
     advantage = gae(rewarded, zero, zero, config.discount, config.trace)[:, 0]
 
     def log_prob(theta, t):
-        return policy_of(theta).distribution(seen.observation[t]).log_prob(seen.action[t])[0]
+        return policy_of(theta).distribution(transitions.observation[t]).log_prob(transitions.action[t])[0]
 
     expected = jnp.zeros((2, 2))
     slopes = [jax.grad(log_prob)(THETA, t) for t in range(TIME)]
@@ -243,8 +245,8 @@ def test_cross_terms_fade_with_each_step_between_two():
         before = sum((0.5 ** (t - j) * slopes[j] for j in range(t)), jnp.zeros(2))
         outer = jnp.outer(slopes[t], slopes[t]) + jnp.outer(slopes[t], before) + jnp.outer(before, slopes[t])
         expected += advantage[t] * (outer + jax.hessian(log_prob)(THETA, t)) / TIME
-    found = jax.hessian(implicit.dice_objective)(THETA, PSI, policy_of(THETA), value, FAMILY, seen, config)
-    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+    result = jax.hessian(implicit.dice_objective)(THETA, PSI, policy_of(THETA), value, FAMILY, transitions, config)
+    np.testing.assert_allclose(result, expected, rtol=1e-3, atol=1e-4)
 
 
 def undiscounted(theta, psi, gain=REAL):
@@ -269,15 +271,15 @@ def test_the_response_and_the_gradient_of_the_gap_are_the_exact_ones(psi):
     theta, moved = best_in(MODEL, psi), by_differences(functools.partial(best_in, MODEL), psi)
     warm, best = policy_of(theta), policy_of(best_in(REAL, psi))
     imagined = episodes(warm, MODEL, 100_000, 4)
-    found = jax.jit(implicit.response, static_argnums=(3, 5))(warm, value_of(3), psi, FAMILY, imagined, config)
-    assert float(found.residual) < 0.01
+    result = jax.jit(implicit.response, static_argnums=(3, 5))(warm, value_of(3), psi, FAMILY, imagined, config)
+    assert float(result.residual) < 0.01
     for feature in range(2):
-        assert cosine(found.jacobian[:, feature], moved[:, feature]) > 0.95
+        assert cosine(result.jacobian[:, feature], moved[:, feature]) > 0.95
 
     gap = lambda p: undiscounted(best_in(REAL, p), p) - undiscounted(best_in(MODEL, p), p)  # noqa: E731
     true = by_differences(gap, psi)
     real = episodes(warm, REAL, 100_000, 5), episodes(best, REAL, 100_000, 5)
-    direct, indirect = implicit.gap_gradient(psi, warm, value_of(3), found.jacobian, FAMILY, *real, config)
+    direct, indirect = implicit.gap_gradient(psi, warm, value_of(3), result.jacobian, FAMILY, *real, config)
     assert cosine(direct + indirect, true) > 0.95
     np.testing.assert_allclose(direct + indirect, true, rtol=0.25, atol=0.02)
     assert abs(float(indirect[0])) > 0.02
@@ -304,9 +306,9 @@ def test_on_the_point_robot_the_gradient_of_the_gap_is_that_of_finite_difference
             return s + a @ push[world].T, (s, a, s + a @ push[world].T)
 
         noise = random.normal(jax.random.key(6), (8, n, 2))
-        _, (s, a, following) = jax.lax.scan(step, 0.3 * random.normal(jax.random.key(7), (n, 2)), noise)
+        _, (s, a, after) = jax.lax.scan(step, 0.3 * random.normal(jax.random.key(7), (n, 2)), noise)
         never = jnp.zeros((8, n), bool)
-        return Transitions(s, a, jnp.zeros((8, n)), following, never.at[-1].set(True), never)
+        return Transitions(s, a, jnp.zeros((8, n)), after, never.at[-1].set(True), never)
 
     def eta(theta, psi, world, n=2000):
         return implicit.discounted(psi, family, act(theta, world, n), 1.0)
@@ -322,10 +324,10 @@ def test_on_the_point_robot_the_gradient_of_the_gap_is_that_of_finite_difference
     true = jnp.stack([(gap(psi + d) - gap(psi - d)) / (2 * step) for d in step * jnp.eye(2)])
     warm = with_parameters(theta)
     value = ValueFunction(jax.random.key(3), (4,), Normalizer(2))
-    found = jax.jit(implicit.response, static_argnums=(3, 5))(
+    result = jax.jit(implicit.response, static_argnums=(3, 5))(
         warm, value, psi, family, act(theta, "model", 100_000), config
     )
     real = act(theta, "real", 100_000), act(best(psi, "real"), "real", 100_000)
-    direct, indirect = implicit.gap_gradient(psi, warm, value, found.jacobian, family, *real, config)
+    direct, indirect = implicit.gap_gradient(psi, warm, value, result.jacobian, family, *real, config)
     assert cosine(direct + indirect, true) > 0.95
     assert cosine(direct, true) < 0.9

@@ -69,10 +69,12 @@ def test_samples_from_elsewhere_change_neither_actions_nor_values():
     algorithm = make()
     state, _ = algorithm.step(algorithm.init(jax.random.key(0)), jax.random.key(1))
     shared, agents = algorithm.warm_up(state, jnp.array([[0.5, 0.5]]), jax.random.key(2))
-    seen = rollout(algorithm.simulator, agents.policy, jnp.zeros((1, 2)), jax.random.key(3), episodes=4)
-    far = seen._replace(observation=seen.observation - 2.0, next_observation=seen.next_observation - 2.0)
-    found, after, _ = add_data(shared, agents, far)
-    assert float(jnp.abs(found.model.module.observation.mean - shared.model.module.observation.mean).max()) > 0.3
+    transitions = rollout(algorithm.simulator, agents.policy, jnp.zeros((1, 2)), jax.random.key(3), episodes=4)
+    far = transitions._replace(
+        observation=transitions.observation - 2.0, next_observation=transitions.next_observation - 2.0
+    )
+    result, after, _ = add_data(shared, agents, far)
+    assert float(jnp.abs(result.model.module.observation.mean - shared.model.module.observation.mean).max()) > 0.3
     x = random.normal(jax.random.key(4), (1, 10, 2))
     one, other = (jax.tree.map(lambda x: x[0], a) for a in (agents, after))
     np.testing.assert_allclose(other.policy.distribution(x[0]).mean, one.policy.distribution(x[0]).mean, atol=1e-5)
