@@ -3,6 +3,8 @@
 How far the policy moves when it adapts: KL(π_θ ‖ π_θ'_k) in nats, mean over the imaginary tasks k and over draws of their episodes.
 How far the models are apart: deviation of the members' predictions where the policy would act, root mean square of both axes, in m.
 Control: how far the policy moves when all imaginary tasks are in one and the same model, so that models cannot disagree.
+
+Runs at commit a9b8f46.
 """
 
 import json
@@ -15,8 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from onebody.algorithms.maml import maml
-from onebody.algorithms.mb_mpo import mb_mpo
+from onebody.algorithms import maml, mb_mpo
 from onebody.learning.policies import for_each
 from onebody.runs import folder
 
@@ -73,7 +74,7 @@ def beside_ring(values):
 def main():
     runs = [Path(name) for name in sys.argv[1:]]
     figure = Figure(figsize=(11, 3 * len(runs)), layout="constrained")
-    result = []
+    found = []
     for run, places in zip(runs, figure.subplots(len(runs), 3, squeeze=False), strict=True):
         moved, apart, control = maps(run)
         drawings = {
@@ -86,7 +87,7 @@ def main():
             drawn = place.imshow(values.reshape(SIDE, SIDE), origin="lower", extent=side, cmap="viridis")
             place.set_title(f"{run.name}: {title}", fontsize=9)
             figure.colorbar(drawn, ax=place)
-        result.append(
+        found.append(
             {
                 "run": run.name,
                 "pearson": correlation(moved, apart),
@@ -99,7 +100,7 @@ def main():
             }
         )
     figure.savefig(Path(__file__).parent / "figure.png", dpi=90)
-    print(json.dumps(result, indent=1))
+    print(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 conditioned: OMNI's policy as it is; refined: then UPDATES updates for the task alone, the best prediction kept (`--refine`);
 scratch: a new policy and new values, SCRATCH updates for the task alone.
+
+Runs at commit f58773f, of the trainings it reads.
 """
 
 import itertools
@@ -13,9 +15,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from onebody.algorithms.omni import omni, practice
-from onebody.learning import ensemble
-from onebody.algorithms.omni import first_order
+from onebody.algorithms import omni, practice
+from onebody.learning import ensemble, first_order
 from onebody.runs import evaluate, folder
 
 UPDATES, SCRATCH, TASKS = 1000, 3000, 8
@@ -25,8 +26,8 @@ def main():
     run = Path(sys.argv[1])
     record = folder.read_config(run)
     algorithm = folder.build(record, tested=True)
-    result = folder.latest(run, record, folder.initial_state(record, folder.build(record)))
-    state, family = result.state, algorithm.family
+    found = folder.latest(run, record, folder.initial_state(record, folder.build(record)))
+    state, family = found.state, algorithm.family
     fresh = algorithm.init(jax.random.key(1000 + record["seed"])).agent
     fresh = eqx.tree_at(lambda s: s.agent, state, first_order.renormalize(fresh, state.model.observation))
     rows = []

@@ -2,6 +2,8 @@
 
 The same data, ensemble, tasks and time of practice; a Gaussian policy of (observation, ψ) and a value as in SMT, each
 TRPO step on 20 whole imagined episodes, each of its own task, in one random member.
+
+Runs at commit f58773f, of the trainings it reads.
 """
 
 import json
@@ -14,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from onebody.algorithms.omni import omni
+from onebody.algorithms import omni
 from onebody.core.nets import Normalizer, trainable
 from onebody.core.returns import gae
 from onebody.learning import trpo
@@ -52,8 +54,8 @@ class Conditioned(GaussianPolicy):
         return eqx.tree_at(lambda p: p.observation, self, joint(self.observation, self.task))
 
     def __call__(self, observation, task, memory, noise):
-        transitions = jnp.broadcast_to(task, (*observation.shape[:-1], task.shape[-1]))
-        return self.of_both().distribution(jnp.concatenate([observation, transitions], -1)).sample(noise), memory
+        seen = jnp.broadcast_to(task, (*observation.shape[:-1], task.shape[-1]))
+        return self.of_both().distribution(jnp.concatenate([observation, seen], -1)).sample(noise), memory
 
 
 class Agent(eqx.Module):
@@ -88,17 +90,17 @@ def practise(state, key):
         world = Imagination(FAMILY, state.model.random_member(member_key), state.starts)
         tasks = FAMILY.space.sample(task_key, EPISODES)
         each = jax.tree.map(lambda x: jnp.broadcast_to(x, (EPISODES, *x.shape)), policy)
-        transitions = rollout(world, each, tasks, rollout_key, episodes=1)
+        seen = rollout(world, each, tasks, rollout_key, episodes=1)
         with_task = lambda x: jnp.concatenate(  # noqa: E731
             [x, jnp.broadcast_to(tasks[:, None, None], (*x.shape[:-1], tasks.shape[-1]))], -1
         )
-        now, then = with_task(transitions.observation), with_task(transitions.next_observation)
+        now, then = with_task(seen.observation), with_task(seen.next_observation)
         v = value(now)
-        advantage = gae(jax.tree.map(lambda x: x.swapaxes(0, 1), transitions), *(
+        advantage = gae(jax.tree.map(lambda x: x.swapaxes(0, 1), seen), *(
             x.swapaxes(0, 1) for x in (v, value(then))
         ), 0.99, 0.95).swapaxes(0, 1)
         flat = lambda x: x.reshape(-1, *x.shape[3:])  # noqa: E731
-        new, _ = trpo.update(policy.of_both(), flat(now), flat(transitions.action), flat(advantage), TRPO)
+        new, _ = trpo.update(policy.of_both(), flat(now), flat(seen.action), flat(advantage), TRPO)
         value, optimizer = fit_value(value, optimizer, flat(now), flat(advantage + v), value_key, VALUE)
         policy = eqx.tree_at(lambda p: (p.net, p.log_std), policy, (new.net, new.log_std))
         return (policy, value, optimizer), None
@@ -124,9 +126,9 @@ def main():
     tasks = FAMILY.space.held_out(40)
     stage = next(algorithm.adapt(state, tasks, jax.random.key(1)))
     returns = evaluate.real_return(FAMILY, stage.policies, tasks)
-    result = {"tasks": np.asarray(tasks).tolist(), "returns": returns.tolist(), "mean": float(returns.mean())}
-    result |= {"predicted": np.asarray(stage.predicted_return).tolist()}
-    print(json.dumps({"seed": seed, "steps": STEPS, "seconds": taken, "samples": algorithm.simulator.samples, **result}))
+    found = {"tasks": np.asarray(tasks).tolist(), "returns": returns.tolist(), "mean": float(returns.mean())}
+    found |= {"predicted": np.asarray(stage.predicted_return).tolist()}
+    print(json.dumps({"seed": seed, "steps": STEPS, "seconds": taken, "samples": algorithm.simulator.samples, **found}))
 
 
 if __name__ == "__main__":
