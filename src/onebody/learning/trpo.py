@@ -165,5 +165,5 @@ def step(
     first = jnp.zeros(())
     times, accepted, kl, gain = jax.lax.while_loop(unfinished, backtrack, (first, *measure(first)))
     stepped = parameters + length * config.shrink**times * direction
-    metrics = {"policy/kl": jnp.where(accepted, kl, 0.0), "policy/gain": jnp.where(accepted, gain, 0.0)}
+    metrics = {"policy/kl": jnp.where(accepted, kl, 0.0), "policy/surrogate": jnp.where(accepted, gain, 0.0)}
     return jnp.where(accepted, stepped, parameters), metrics

@@ -120,7 +120,7 @@ def test_without_advantages_the_outer_step_brings_the_latents_of_the_batch_to_th
     nothing = after._replace(advantage=jnp.zeros_like(after.advantage))
     moved, metrics = maesn.outer_step(state, chosen, before, nothing, algorithm.config)
     kl = lambda latents: np.asarray(latents.kl(standard(*latents.mean.shape)))  # noqa: E731
-    assert metrics["policy/gain"] > 0
+    assert metrics["policy/surrogate"] > 0
     assert kl(moved.latents)[[0, 2]].sum() < kl(state.latents)[[0, 2]].sum() - 0.01
     np.testing.assert_array_equal(moved.latents.mean[1], state.latents.mean[1])
 

@@ -101,7 +101,7 @@ def test_predictions_that_leave_the_range_are_cut_and_counted(trained):
     (_, tame), (_, cut) = (
         mb_mpo.meta_steps(each, jax.random.key(0), algorithm.family, algorithm.config) for each in (state, wild)
     )
-    assert tame["imagined/cut"] == 0 and cut["imagined/cut"] > 0.9
+    assert tame["imagined/clipped"] == 0 and cut["imagined/clipped"] > 0.9
 
 
 def test_real_data_come_from_the_adapted_policies_unless_told_otherwise(trained, monkeypatch):

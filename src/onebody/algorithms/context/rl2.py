@@ -122,7 +122,7 @@ def loss(net: RecurrentNet, trials: Trials, clip: float) -> tuple[Array, dict[st
     """-L^CLIP."""
     log_ratio = log_prob(net, trials.inputs, trials.action) - trials.log_prob
     surrogate = clipped_surrogate(jnp.exp(log_ratio), trials.advantage, clip)
-    return -surrogate, {"policy/kl": approximate_kl(log_ratio), "policy/gain": surrogate}
+    return -surrogate, {"policy/kl": approximate_kl(log_ratio), "policy/surrogate": surrogate}
 
 
 @partial(jax.jit, static_argnames=("config",))

@@ -71,7 +71,7 @@ def outer_loss(policy: GaussianPolicy, before: Before, after: Batch, config: Con
         for i, batch in enumerate(before)
     ]
     inner = jnp.stack(kls).mean()
-    metrics = {"policy/kl": taken.kl(now).mean(), "policy/inner_kl": inner, "policy/gain": surrogate}
+    metrics = {"policy/kl": taken.kl(now).mean(), "policy/inner_kl": inner, "policy/surrogate": surrogate}
     return config.inner_kl * inner - surrogate, metrics
 
 

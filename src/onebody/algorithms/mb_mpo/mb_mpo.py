@@ -127,7 +127,7 @@ def meta_step(
     after, of_after = imagine(state.models, members, adapted, keys[-1], family, config)
     policy, metrics = maml.outer_step(state.policy, tuple(before), after, config)
     imagined = {"imagined/return": statistics[0]["return"], "imagined/adapted_return": of_after["return"]}
-    imagined["imagined/cut"] = jnp.stack([x["cut"] for x in [*statistics, of_after]]).max()
+    imagined["imagined/clipped"] = jnp.stack([x["cut"] for x in [*statistics, of_after]]).max()
     state = eqx.tree_at(lambda s: (s.policy, s.adapted), state, (policy, adapted))
     return state, metrics | imagined
 
@@ -138,7 +138,7 @@ def meta_steps(state: State, key: Key, family: TaskFamily, config: Config) -> tu
     members = state.models.members
     step = lambda state, key: meta_step(state, members, key, family, config)  # noqa: E731
     state, metrics = jax.lax.scan(step, state, jax.random.split(key, config.n_meta))
-    return state, jax.tree.map(lambda x: x[-1], metrics) | {"imagined/cut": metrics["imagined/cut"].max()}
+    return state, jax.tree.map(lambda x: x[-1], metrics) | {"imagined/clipped": metrics["imagined/clipped"].max()}
 
 
 @dataclass(frozen=True)

@@ -186,7 +186,7 @@ def update(state: State, transitions: Transitions, key: Key, config: Config) -> 
     state = update_value(state, observation, target, value_key, config)
     state = update_policy(state, observation, action, advantage, policy_key, config)
     kl = old.kl(state.policy.distribution(observation)).mean()
-    metrics = {"policy/kl": kl, "policy/rate": state.rate, "critic/error": error}
+    metrics = {"policy/kl": kl, "policy/learning_rate": state.rate, "value/error": error}
     return replace(state, rate=adjusted(state.rate, kl, config.kl)), metrics
 
 

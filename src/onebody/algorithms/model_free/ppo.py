@@ -119,7 +119,7 @@ def loss(learned: PolicyAndValue, batch: Batch, config: Config) -> tuple[Array, 
     error = clipped_error(value, batch.value, target, config.clip)
     return -surrogate + config.value_weight * error / 2, {
         "policy/kl": approximate_kl(log_ratio),
-        "policy/gain": surrogate,
+        "policy/surrogate": surrogate,
         "value/error": jnp.sqrt(((value - target) ** 2).mean()),
     }
 

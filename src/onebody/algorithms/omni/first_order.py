@@ -287,7 +287,7 @@ def update(
         "imagined/objective": -cost,
         "policy/entropy": windows.entropy.mean(),
         "value/error": jnp.sqrt(value_cost / 2),
-        "policy/gradient": optax.tree.norm(gradient),
+        "policy/gradient_norm": optax.tree.norm(gradient),
     }
     return Agent(policy, values, eqx.tree_at(lambda v: v.nets, agent.targets, target_nets)), metrics
 
