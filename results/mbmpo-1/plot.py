@@ -12,9 +12,10 @@ NAMES = {"trpo": ("TRPO", "C0"), "ppo": ("PPO", "C1"), "ddpg": ("DDPG", "C2"), "
 
 
 def curves(pattern: str) -> tuple[np.ndarray, np.ndarray]:
-    """Real samples [test], and returns without noise [seed, test], at the tests that all seeds have."""
+    """Real samples [test], and returns without noise [seed, test], at the tests after training began that all seeds
+    have; a logarithmic axis has no place for 0 samples."""
     tested = [raw.tests(run) for run in raw.runs(pattern)]
-    samples = [n for n in tested[0] if all(n in tests for tests in tested)]
+    samples = [n for n in tested[0] if n and all(n in tests for tests in tested)]
     return np.array(samples), np.array([[np.mean(tests[n][0]["returns"]) for n in samples] for tests in tested])
 
 
