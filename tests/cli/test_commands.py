@@ -287,7 +287,7 @@ def test_compare_says_what_is_unequal(monkeypatch, capsys):
     monkeypatch.setattr(compare, "compare", compared((1000, 200), (5000, 4000)))
     assert main(command) == 0
     out, err = capsys.readouterr()
-    assert "hidden task: returns on 2 tasks (not told the task; stage 0 has not adapted" in out
+    assert "hidden task: returns on 2 tasks (not told the task; at stage 0 the policy has not adapted" in out
     assert "trained on unequal real samples (pearl 1,000, maml 5,000)" in err
     assert "stage 1 has unequal real samples of a task (pearl 200, maml 4,000)" in err
     monkeypatch.setattr(compare, "compare", compared((1000, 200), (1000, 200)))

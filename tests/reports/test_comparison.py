@@ -49,7 +49,7 @@ def test_the_page_says_what_the_tests_say(runs, tmp_path):
     ours = [float(row["return"]) for row in rows if (row["algorithm"], row["stage"]) == ("oracle", "0")]
     assert sum(ours) / len(ours) == pytest.approx(summary["algorithms"]["oracle"]["stages"][0]["mean"]["value"])
     assert text.count("<svg") == 5 and "place (m)" in text
-    assert "oracle: told the task; stage 0" in text and "trpo: not told the task; stage 0" in text
+    assert "oracle: told the task; stage 0" in text and "trpo: not told the task; at stage 0" in text
     assert not re.findall(r"(?:src|href)=.?http", text)
     names = (
         "return-after-adaptation",
