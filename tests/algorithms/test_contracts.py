@@ -1,5 +1,6 @@
 """What every algorithm promises (`algorithms/protocol.py`), for each of them: `smoke`, on a point robot."""
 
+import dataclasses
 import itertools
 from typing import Any, NamedTuple
 
@@ -37,7 +38,10 @@ class Trained(NamedTuple):
 
 def made(name):
     family = registry.make(META.get(name, "point/goal"))
-    return presets.algorithm(name)(family, presets.preset(name, "smoke", family), Simulator(family))
+    config = presets.preset(name, "smoke", family)
+    if name in ("ddpg", "sac"):  # with their own rates a stage changes hardly an action
+        config = dataclasses.replace(config, learning_rate=1e-2)
+    return presets.algorithm(name)(family, config, Simulator(family))
 
 
 def key(iteration):

@@ -96,7 +96,7 @@ class ActorCritic(eqx.Module):
 
     def renormalized(self, observation: Normalizer) -> "ActorCritic":
         """The same actions and values, with other statistics of observations."""
-        value = TrainState(renormalized(self.value.module, observation), self.value.optimizer_state)
+        value = self.value.with_module(renormalized(self.value.module, observation))
         return ActorCritic(renormalized(self.policy, observation), value)
 
 

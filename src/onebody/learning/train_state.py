@@ -26,6 +26,10 @@ class TrainState(eqx.Module, Generic[Module]):
         """A module before its first gradient step."""
         return cls(module, optimizer.init(eqx.filter(module, trainable(module))))
 
+    def with_module(self, module: Module) -> "TrainState[Module]":
+        """Another module with parameters of the same shapes, such as a renormalised one; the same optimiser state."""
+        return TrainState(module, self.optimizer_state)
+
     def minimize(
         self, loss: Loss[Module], optimizer: optax.GradientTransformation, scale: Float[Array, ""] | float = 1.0
     ) -> tuple["TrainState[Module]", Any]:

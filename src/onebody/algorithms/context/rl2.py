@@ -135,7 +135,7 @@ def update(
     if config.normalize:
         statistics = module.observation.update(trials.observation)
         module = renormalized(module, statistics, lambda net: net.inputs)
-        net = TrainState(module, net.optimizer_state)
+        net = net.with_module(module)
     batch = Trials(inputs_of(module, trials), trials.action, old, advantages(slots, config))
     return minimize(net, partial(loss, clip=config.clip), batch, rows, optax.adam(config.learning_rate))
 

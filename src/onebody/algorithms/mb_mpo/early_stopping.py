@@ -129,11 +129,9 @@ class EarlyStoppedEnsemble(eqx.Module):
         repeated = lambda x: jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (self.size, *leaf.shape)), x)  # noqa: E731
         nets = jax.vmap(WeightNormed.plain)(self.nets.module)
         statistics = repeated(self.observation), repeated(self.difference)
-        return (
-            Dynamics(nets, *statistics)
-            if self.bias is None
-            else ErroneousDynamics(nets, *statistics, self.bias, self.noise)
-        )
+        if self.bias is None:
+            return Dynamics(nets, *statistics)
+        return ErroneousDynamics(nets, *statistics, self.bias, self.noise)
 
 
 def _adam(config: EarlyStoppingConfig) -> optax.GradientTransformation:

@@ -147,7 +147,7 @@ def update(
     advantage = gae(scaled, before, after, config.discount, config.trace)
     batch = Batch(transitions.observation, transitions.action, log_prob, advantage, before)
     batch = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
-    learned = TrainState(PolicyAndValue(policy, value), state.learned.optimizer_state)
+    learned = state.learned.with_module(PolicyAndValue(policy, value))
     learned, metrics = minimize(learned, partial(loss, config=config), batch, rows, config.optimizer)
     return State(learned, returns), metrics
 

@@ -21,6 +21,7 @@ from onebody.core.errors import OnebodyError, at_least, at_most, positive
 from onebody.core.nets import MLP, Normalizer, fan_in, normed_silu, renormalized
 from onebody.core.types import Key
 from onebody.learning.dynamics import Model
+from onebody.learning.off_policy import averaged
 from onebody.learning.policies import ConditionedPolicy
 from onebody.learning.train_state import TrainState, gradient_and_value
 
@@ -119,8 +120,8 @@ def new_agent(key: Key, observation: Normalizer, task: Normalizer, action_size: 
 def renormalize(agent: Agent, observation: Normalizer) -> Agent:
     """The same actions and values, with other statistics of observations."""
     nets = lambda values: values.nets  # noqa: E731
-    policy = TrainState(renormalized(agent.policy.module, observation), agent.policy.optimizer_state)
-    values = TrainState(renormalized(agent.values.module, observation, nets), agent.values.optimizer_state)
+    policy = agent.policy.with_module(renormalized(agent.policy.module, observation))
+    values = agent.values.with_module(renormalized(agent.values.module, observation, nets))
     return Agent(policy, values, renormalized(agent.targets, observation, nets))
 
 
@@ -281,8 +282,7 @@ def update(
         return loss, loss
 
     values, value_cost = agent.values.minimize(values_loss, value_optimizer, rate)
-    share, nets = config.target_rate, values.module.nets
-    target_nets = jax.tree.map(lambda old, new: (1 - share) * old + share * new, agent.targets.nets, nets)
+    target_nets = averaged(agent.targets.nets, values.module.nets, config.target_rate)
     metrics = {
         "imagined/objective": -cost,
         "policy/entropy": windows.entropy.mean(),

@@ -262,8 +262,7 @@ def add_data(state: State, transitions: Transitions, new_errors: Array) -> tuple
     model = renormalize(model, transitions)
     agent = first_order.renormalize(state.agent, model.observation)
     errors = jnp.concatenate([state.errors, new_errors])[-len(state.errors) :]
-    trained = TrainState(model, state.model.optimizer_state)
-    return State(trained, state.data.add(transitions), state.starts, agent, errors), error
+    return State(state.model.with_module(model), state.data.add(transitions), state.starts, agent, errors), error
 
 
 @functools.partial(jax.jit, static_argnames=("steps", "config"))

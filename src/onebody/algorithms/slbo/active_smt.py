@@ -137,7 +137,7 @@ class ActiveSMT:
             return None
         where = lambda model: (model.observation, model.difference)  # noqa: E731
         model = eqx.tree_at(where, second.module, where(shared.model.module))
-        own = Shared(TrainState(model, second.optimizer_state), shared.data, shared.starts)
+        own = Shared(second.with_module(model), shared.data, shared.starts)
         for fit_key in jax.random.split(key, iterations):
             own, _ = fit_model(own, fit_key, self.config.smt.slbo)
         return own.model

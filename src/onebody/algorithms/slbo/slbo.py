@@ -232,8 +232,8 @@ def add_data(
     model = dynamics.renormalize(model, transitions)
     n_agents = agents.policy.log_std.shape[0]
     statistics = jax.tree.map(lambda x: jnp.broadcast_to(x, (n_agents, *x.shape)), model.observation)
-    model = TrainState(model, shared.model.optimizer_state)
-    return Shared(model, shared.data.add(transitions), shared.starts), agents.renormalized(statistics), error
+    shared = Shared(shared.model.with_module(model), shared.data.add(transitions), shared.starts)
+    return shared, agents.renormalized(statistics), error
 
 
 class State(eqx.Module):
