@@ -7,7 +7,7 @@ from onebody.core import random
 from onebody.core.nets import Normalizer
 from onebody.core.types import Transitions
 from onebody.learning import dynamics
-from onebody.learning.dynamics import DynamicsConfig, new_dynamics, renormalize
+from onebody.learning.dynamics import DynamicsConfig, merge_statistics, new_dynamics
 from onebody.learning.replay import Replay
 from onebody.learning.train_state import TrainState
 
@@ -22,7 +22,7 @@ def linear_transitions(n=400):
 
 def test_untrained_model_predicts_the_mean_difference():
     transitions = linear_transitions()
-    model = renormalize(new_dynamics(jax.random.key(0), 2, 1, DynamicsConfig(hidden=(8,))), transitions)
+    model = merge_statistics(new_dynamics(jax.random.key(0), 2, 1, DynamicsConfig(hidden=(8,))), transitions)
     mean = (transitions.next_observation - transitions.observation).mean((0, 1, 2))
     x = jnp.array([[0.3, -0.2]])
     np.testing.assert_allclose(model.predict(x, jnp.zeros((1, 1))), x + mean, atol=1e-4)
@@ -55,7 +55,7 @@ def test_loss_follows_the_models_own_prediction_and_restarts_after_an_end():
 
 def test_fit_learns_a_linear_system_and_leaves_normalizers_alone():
     transitions, config = linear_transitions(), DynamicsConfig(hidden=(32,), window=1, learning_rate=3e-3)
-    model = renormalize(new_dynamics(jax.random.key(0), 2, 1, config), transitions)
+    model = merge_statistics(new_dynamics(jax.random.key(0), 2, 1, config), transitions)
     data = Replay.empty(400, 2, 1).add(transitions)
     state = TrainState.create(model, dynamics.optimizer(config))
 
@@ -76,7 +76,7 @@ def test_a_feature_that_only_last_observations_move_has_half_the_deviation_of_it
     ]
     moved = padded[1].at[0, 7, 0, 2].set(8.0).at[0, 300, 0, 2].set(-8.0)
     transitions = transitions._replace(observation=padded[0], next_observation=moved)
-    model = renormalize(new_dynamics(jax.random.key(0), 3, 1, DynamicsConfig(hidden=(8,))), transitions)
+    model = merge_statistics(new_dynamics(jax.random.key(0), 3, 1, DynamicsConfig(hidden=(8,))), transitions)
     np.testing.assert_allclose(model.difference.std[2], 8 * np.sqrt(2 / 400), rtol=1e-4)
     np.testing.assert_allclose(model.observation.std[2], model.difference.std[2] / 2)
     plain = Normalizer(3).update(transitions.observation)
@@ -85,7 +85,7 @@ def test_a_feature_that_only_last_observations_move_has_half_the_deviation_of_it
 
 def test_predictions_stay_within_a_hundred_deviations_and_actions_are_clipped():
     transitions = linear_transitions()
-    model = renormalize(new_dynamics(jax.random.key(0), 2, 1, DynamicsConfig(hidden=())), transitions)
+    model = merge_statistics(new_dynamics(jax.random.key(0), 2, 1, DynamicsConfig(hidden=())), transitions)
     model = eqx.tree_at(lambda m: m.net.weights[0], model, jnp.full((3, 2), 1e6))
     far = model.predict(jnp.ones((1, 2)), jnp.ones((1, 1)))
     np.testing.assert_allclose(model.observation(far), 100.0, rtol=1e-4)

@@ -11,7 +11,7 @@ from onebody.core.errors import OnebodyError
 from onebody.core.nets import Normalizer
 from onebody.core.types import Transitions
 from onebody.learning import ensemble
-from onebody.learning.dynamics import network_inputs, renormalize
+from onebody.learning.dynamics import merge_statistics, network_inputs
 from onebody.learning.ensemble import Ensemble, EnsembleConfig
 from onebody.learning.replay import Replay
 from onebody.learning.train_state import TrainState
@@ -32,7 +32,7 @@ def transitions(key, n, noise=0.0, scale=1.0):
 
 
 def fitted(rows, steps=600, config=CONFIG, size=2):
-    model = renormalize(Ensemble(jax.random.key(0), size, 1, config), rows)
+    model = merge_statistics(Ensemble(jax.random.key(0), size, 1, config), rows)
     state = TrainState.create(model, ensemble.optimizer(config))
     data = Replay.empty(4096, size, 1).add(rows)
     return jax.jit(ensemble.fit, static_argnums=(3, 4))(state, data, jax.random.key(1), steps, config)[0].module
@@ -79,7 +79,7 @@ def test_the_noise_of_the_body_is_learned():
 
 
 def test_a_member_is_its_row_of_the_prediction():
-    model = renormalize(Ensemble(jax.random.key(0), 2, 1, CONFIG), transitions(jax.random.key(0), 50))
+    model = merge_statistics(Ensemble(jax.random.key(0), 2, 1, CONFIG), transitions(jax.random.key(0), 50))
     test = transitions(jax.random.key(5), 7)
     together = model.predict(test.observation, test.action)
     assert together.shape == (3, 1, 7, 1, 2) and model.size == 3
@@ -93,7 +93,7 @@ def test_a_member_is_its_row_of_the_prediction():
 def test_members_do_not_learn_from_each_other():
     """A member fitted in an ensemble is the same as if the others had begun elsewhere."""
     rows = transitions(jax.random.key(0), 500)
-    model = renormalize(Ensemble(jax.random.key(0), 2, 1, CONFIG), rows)
+    model = merge_statistics(Ensemble(jax.random.key(0), 2, 1, CONFIG), rows)
     others = jax.tree.map(lambda x: x.at[1:].multiply(2.0), model.nets)
     data = Replay.empty(4096, 2, 1).add(rows)
     result = []

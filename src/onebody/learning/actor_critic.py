@@ -110,10 +110,10 @@ def new_actor_critic(
     return ActorCritic(policy, TrainState.create(value, optax.adam(config.value.learning_rate)))
 
 
-def update(
+def trpo_and_value_update(
     agent: ActorCritic, transitions: Transitions, key: Key, config: ActorCriticConfig
 ) -> tuple[ActorCritic, dict[str, Array]]:
-    """A step of TRPO and a fit of V, on `[time, episode]` transitions that the agent took itself."""
+    """One TRPO step and a fit of V to the returns, on `[time, episode]` transitions of this very policy."""
     value = agent.value.module(transitions.observation)
     next_value = agent.value.module(transitions.next_observation)
     advantage = gae(transitions, value, next_value, config.discount, config.trace)

@@ -93,7 +93,8 @@ FURTHEST = 100.0
 
 
 def within(predicted: Float[Array, "*axes observation"], statistics: Normalizer) -> Float[Array, "*axes observation"]:
-    """Clipped to FURTHEST standard deviations around the mean observation, so that imagined episodes stay finite."""
+    """Predictions clipped to FURTHEST standard deviations from the mean observation, which keeps imagined episodes
+    finite."""
     limit = FURTHEST * statistics.std
     return jnp.clip(predicted, statistics.mean - limit, statistics.mean + limit)
 
@@ -101,11 +102,12 @@ def within(predicted: Float[Array, "*axes observation"], statistics: Normalizer)
 M = TypeVar("M", bound=eqx.Module)
 
 
-def renormalize(model: M, transitions: Transitions) -> M:
-    """Any model with the statistics of new transitions merged into its normalisers `observation` and `difference`.
+def merge_statistics(model: M, transitions: Transitions) -> M:
+    """A model, of any kind, with the statistics of new transitions merged into its normalisers `observation` and
+    `difference`. This changes what the model predicts; `nets.renormalized` does not.
 
-    The difference of two equally spread observations deviates at most twice as much as they do. Where it deviates more,
-    as where a feature moves in last observations alone, half its deviation is the observation's.
+    The standard deviation of an observation's feature is at least half that of its differences, because some features
+    change only in the last observation of an episode.
     """
     where = lambda m: (m.observation, m.difference)  # noqa: E731
     observation, difference = where(model)

@@ -104,10 +104,11 @@ class Ensemble(eqx.Module):
         return len(self.nets.deviation_bias)
 
     def member(self, index: int | Int[Array, ""]) -> Dynamics:
-        """One member's mean as a model."""
+        """One member's mean prediction, as a deterministic model."""
         return Dynamics(jax.tree.map(lambda x: x[index], self.nets.mean), self.observation, self.difference)
 
     def random_member(self, key: Key) -> Dynamics:
+        """The mean prediction of a member drawn at random, as a deterministic model."""
         return self.member(random.randint(key, (), 0, self.size))
 
     def predict(

@@ -83,8 +83,8 @@ def fisher_product(
 ) -> Callable[[Float[Array, " n"]], Float[Array, " n"]]:
     """v -> F v: the Gauss-Newton product Jᵀ M J v, M the Fisher matrix of the Gaussian in (mean, log_std).
 
-    It equals the Hessian of the mean KL at `parameters`, at the price of one pass forward and one back. Rows may share
-    a log_std, each as many rows as any other.
+    It equals the Hessian of the mean KL at `parameters`, at the cost of one forward and one backward pass. The
+    log_std may have fewer rows than the mean and be broadcast; then each of its rows must cover equally many of them.
     """
     at, forward = jax.linearize(distribution, parameters)
     backward = jax.linear_transpose(forward, parameters)
@@ -105,7 +105,7 @@ def update(
     advantage: Float[Array, " row"],
     config: TRPOConfig,
 ) -> tuple[GaussianPolicy, dict[str, Float[Array, ""]]]:
-    """One `step` of a policy. Advantages are normalised here."""
+    """One TRPO step of a policy, with advantages normalised to mean 0 and standard deviation 1."""
     advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
     free, fixed = eqx.partition(policy, trainable(policy))
     parameters, unravel = ravel_pytree(free)
@@ -113,11 +113,11 @@ def update(
     def distribution(parameters: Array) -> Gaussian:
         return eqx.combine(unravel(parameters), fixed).distribution(observation)
 
-    parameters, metrics = step(distribution, parameters, action, advantage, config)
+    parameters, metrics = natural_gradient_step(distribution, parameters, action, advantage, config)
     return eqx.combine(unravel(parameters), fixed), metrics
 
 
-def step(
+def natural_gradient_step(
     distribution: Callable[[Array], Gaussian],
     parameters: Float[Array, " n"],
     action: Float[Array, "*axes action"],
@@ -127,15 +127,15 @@ def step(
     curvature: Callable[[Array], Gaussian] | None = None,
     penalty: Callable[[Array], Array] = no_penalty,
 ) -> tuple[Float[Array, " n"], dict[str, Float[Array, ""]]]:
-    """The natural gradient to the edge of the trust region, shortened until KL ≤ slack · δ and the surrogate grows.
-
-    If no step is accepted the parameters stay as they are.
+    """A step along the natural gradient to the edge of the trust region, shortened until KL ≤ slack · δ and the
+    surrogate does not fall. If no step is accepted, the parameters stay as they are.
 
     Args:
-        distribution: of all actions, as a function of the parameters.
-        old: the same at `parameters`, where it is known.
-        curvature: of some of them, for the Fisher matrix alone (ibid., Appendix C); by default of all.
-        penalty: what the surrogate is lessened by, as a function of the parameters.
+        distribution: the distributions of all actions, as a function of the parameters.
+        old: these distributions at `parameters`, if they are known already.
+        curvature: the distributions of a subset of the actions, used for the Fisher matrix alone (Schulman et al. 2015,
+            Appendix C); by default those of all actions.
+        penalty: a function of the parameters that is subtracted from the surrogate.
     """
     old = distribution(parameters) if old is None else old
 

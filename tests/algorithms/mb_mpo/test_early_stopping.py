@@ -14,7 +14,7 @@ from onebody.algorithms.mb_mpo.early_stopping import EarlyStoppedEnsemble, Early
 from onebody.core import random
 from onebody.core.errors import OnebodyError
 from onebody.core.types import Transitions
-from onebody.learning.dynamics import renormalize
+from onebody.learning.dynamics import merge_statistics
 from onebody.learning.replay import Replay
 from onebody.learning.train_state import TrainState
 
@@ -33,7 +33,7 @@ def moved(n, noise=0.0, seed=0):
 
 def fitted(transitions, config=CONFIG, capacity=600):
     data = Replay.empty(capacity, 2, 1).add(transitions)
-    model = renormalize(EarlyStoppedEnsemble(jax.random.key(0), 2, 1, config), transitions)
+    model = merge_statistics(EarlyStoppedEnsemble(jax.random.key(0), 2, 1, config), transitions)
     return early_stopping.fit(model, data, jax.random.key(1), config)
 
 
@@ -61,7 +61,7 @@ def test_each_member_has_its_own_split():
     """Members that begin alike, and see all their rows in each step, differ by which rows these are."""
     config = dataclasses.replace(CONFIG, batch=80, epochs=2)
     transitions = moved(100, noise=1.0)
-    begun = renormalize(EarlyStoppedEnsemble(jax.random.key(0), 2, 1, config), transitions)
+    begun = merge_statistics(EarlyStoppedEnsemble(jax.random.key(0), 2, 1, config), transitions)
     alike = jax.tree.map(lambda x: jnp.broadcast_to(x[:1], x.shape), begun.nets)
     begun = eqx.tree_at(lambda m: m.nets, begun, alike)
     model, _ = early_stopping.fit(begun, Replay.empty(600, 2, 1).add(transitions), jax.random.key(1), config)
@@ -109,7 +109,7 @@ def test_no_more_epochs_than_allowed_and_a_fit_goes_on_from_the_one_before():
     config = dataclasses.replace(CONFIG, epochs=3)
     transitions = moved(200)
     data = Replay.empty(600, 2, 1).add(transitions)
-    model = renormalize(EarlyStoppedEnsemble(jax.random.key(0), 2, 1, config), transitions)
+    model = merge_statistics(EarlyStoppedEnsemble(jax.random.key(0), 2, 1, config), transitions)
     once, first = early_stopping.fit(model, data, jax.random.key(1), config)
     _, second = early_stopping.fit(once, data, jax.random.key(2), config)
     assert (first["model/epochs"] == 3).all()

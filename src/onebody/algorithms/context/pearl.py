@@ -3,7 +3,8 @@
     1: initialise encoder q_φ, policy π_θ, critics; real episodes of every training task with z ~ N(0, I)   `_begin`
     2: for n_iterations                                                                                     `step`
     3:     some training tasks, each: forget its recent data; episodes with z ~ N(0, I), then with
-           z ~ q_φ(z | recent data), into replay and recent data; then more of both, into replay alone    `_visit`
+           z ~ q_φ(z | recent data), into replay and recent data; then more of these, into replay alone;
+           the first episode of every kind has z ~ N(0, I)                                                `_visit`
     4:     n_gradient times, for a meta-batch of tasks                                                    `update`
     5:         z ~ q_φ(z | c), c from recent data; transitions from replay
     6:         φ, Q: down L_Q + λ KL(q_φ(z | c) ‖ N(0, I)); θ: down log π - min Q; V towards min Q - log π
@@ -59,7 +60,7 @@ class Config:
     initial_episodes: int = 10
     """Real episodes of each training task before the first iteration"""
     visited: int = 5
-    """Training tasks that real episodes are collected of per iteration, drawn with replacement"""
+    """Training tasks visited per iteration to collect real episodes, drawn with replacement"""
     prior_episodes: int = 2
     """Real episodes per visited task with z ~ N(0, I), for the replay buffer and the encoder's recent data"""
     posterior_episodes: int = 0
@@ -189,9 +190,9 @@ def policy_loss(
 ) -> tuple[Array, tuple[Array, Array]]:
     """Line 6's log π - min Q, with a penalty of large means and log standard deviations; also min Q and log π."""
     action, log_prob, before_tanh = LatentPolicy(net, z).sample(batch.rows.observation, batch.action_noise)
-    smallest = jnp.minimum(*(value(q, batch.rows.observation, action, z) for q in critics))
+    min_q = jnp.minimum(*(value(q, batch.rows.observation, action, z) for q in critics))
     penalty = jnp.mean(before_tanh.mean**2) + jnp.mean(before_tanh.log_std**2)
-    return jnp.mean(log_prob - smallest) + config.regularization * penalty, (smallest, log_prob)
+    return jnp.mean(log_prob - min_q) + config.regularization * penalty, (min_q, log_prob)
 
 
 def value_loss(net: MLP, rows: Rows, z: Array, target: Array) -> tuple[Array, None]:
@@ -214,13 +215,12 @@ def update(
     encoder_and_critics, (z, metrics) = learner.encoder_and_critics.minimize(
         lambda nets: critic_loss(nets, batch, learner.target_value, config), adam
     )
+    # z, min Q and log π below are those before the step that they come from; the critics are the updated ones
     z, critics = jax.lax.stop_gradient(z), encoder_and_critics.module.critics
-    policy, (smallest, log_prob) = learner.policy.minimize(
-        lambda net: policy_loss(net, critics, batch, z, config), adam
-    )
-    new_value, _ = learner.value.minimize(lambda net: value_loss(net, rows, z, smallest - log_prob), adam)
+    policy, (min_q, log_prob) = learner.policy.minimize(lambda net: policy_loss(net, critics, batch, z, config), adam)
+    new_value, _ = learner.value.minimize(lambda net: value_loss(net, rows, z, min_q - log_prob), adam)
     target_value = averaged(learner.target_value, new_value.module, config.target_rate)
-    metrics |= {"policy/entropy": -log_prob.mean(), "critic/value": smallest.mean()}
+    metrics |= {"policy/entropy": -log_prob.mean(), "critic/value": min_q.mean()}
     return Learner(encoder_and_critics, new_value, policy, target_value), metrics
 
 
@@ -326,7 +326,8 @@ class PEARL:
         """Line 3 for some tasks at once, [task, row, ...]."""
         config, episodes, returns = self.config, [], []
         kept = config.prior_episodes + config.posterior_episodes
-        from_prior = {*range(config.prior_episodes), config.prior_episodes, kept}
+        first_of_posterior, first_of_extra = config.prior_episodes, kept
+        from_prior = {*range(config.prior_episodes), first_of_posterior, first_of_extra}
         for i, k in enumerate(jax.random.split(key, kept + config.extra_episodes)):
             z_key, context_key, episode_key = jax.random.split(k, 3)
             belief = standard(len(tasks), config.latent)

@@ -29,7 +29,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from onebody.algorithms.maml.maml import Batch, Meta, meta_step, with_advantages
+from onebody.algorithms.maml.maml import Batch, Meta, trpo_through_adaptation, with_advantages
 from onebody.algorithms.protocol import Adapted, AlgorithmSpec, Metrics
 from onebody.core import random
 from onebody.core.errors import at_least
@@ -167,7 +167,7 @@ def outer_step(
 
     learned = free, state.latents, state.rates
     penalty = lambda learned: config.kl * divergence(of_tasks(learned[1], chosen))  # noqa: E731
-    (free, latents, rates), metrics = meta_step(adapted, learned, (after,), config.trpo, penalty)
+    (free, latents, rates), metrics = trpo_through_adaptation(adapted, learned, (after,), config.trpo, penalty)
     metrics["latent/kl"] = divergence(of_tasks(latents, chosen))
     return State(eqx.combine(free, fixed), latents, rates, state.tasks), metrics
 

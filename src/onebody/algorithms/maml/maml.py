@@ -208,7 +208,7 @@ def new_policy(family: TaskFamily, key: Key, config: Meta) -> GaussianPolicy:
 def adapted_distribution(
     policy: GaussianPolicy, before: Before, after: Batch, rate: float, loss: Loss, second_order: bool = True
 ) -> Gaussian:
-    """What the adapted policies would do in the states of `after`, [task, row, action], as a function of the policy.
+    """Action distributions of the adapted policies in the states of `after`, [task, row, action].
 
     One task after the other, recomputed for the gradient: the rows of one task stay in the processor's cache.
     """
@@ -239,23 +239,24 @@ def outer_step(
         policy = eqx.combine(free, fixed)
         return adapted_distribution(policy, tuple(before), after, config.inner_rate, likelihood, config.second_order)
 
-    free, metrics = meta_step(adapted, free, (*before, after), config.trpo)
+    free, metrics = trpo_through_adaptation(adapted, free, (*before, after), config.trpo)
     return eqx.combine(free, fixed), metrics
 
 
-def meta_step(
+def trpo_through_adaptation(
     adapted: Callable[[Any, tuple[Batch, ...]], Gaussian],
     learned: Any,
     batches: tuple[Batch, ...],
     config: TRPOConfig,
     penalty: Callable[[Any], Array] = trpo.no_penalty,
 ) -> tuple[Any, dict[str, Array]]:
-    """One step of TRPO on what adapted policies gained, and what was learned by it.
+    """One TRPO step on the surrogate of the adapted policies; returns the updated parameters and metrics.
 
     Args:
-        adapted: (learned, batches) -> what these policies would do in the states of the last batch.
-        batches: that of the adapted policies is the last; a subset of each is for the Fisher matrix.
-        penalty: of what is learned.
+        adapted: (learned, batches) -> the adapted policies' action distributions in the states of the last batch.
+        learned: all parameters that are trained, a pytree.
+        batches: one per inner step, then that of the adapted policies; a subset of each is for the Fisher matrix.
+        penalty: a function of `learned` that is subtracted from the surrogate.
     """
     parameters, unravel = ravel_pytree(learned)
     *_, after = batches
@@ -265,7 +266,7 @@ def meta_step(
     def distribution(parameters: Array, batches: tuple[Batch, ...] = batches) -> Gaussian:
         return adapted(unravel(parameters), batches)
 
-    parameters, metrics = trpo.step(
+    parameters, metrics = trpo.natural_gradient_step(
         distribution,
         parameters,
         after.action,

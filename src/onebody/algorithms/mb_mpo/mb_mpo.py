@@ -92,19 +92,19 @@ def imagine(
     models: Models, members: Dynamics, policies: GaussianPolicy, key: Key, family: TaskFamily, config: Config
 ) -> tuple[Batch, dict[str, Array]]:
     """Episodes of each imaginary task's policy in its model; task i is imagined in model i modulo their number."""
-    n = len(members.net.biases[0])
-    each = -(-config.meta_batch // n)  # tasks a model, some of the last one's may be left out
-    place = jnp.arange(n * each).reshape(each, n).T  # task i is imagined in model i % n
-    grouped = jax.tree.map(lambda x: x[place % config.meta_batch], policies)
-    tasks = jnp.broadcast_to(models.task, (each, models.task.shape[-1]))
+    n_models = config.model.members
+    tasks_per_model = -(-config.meta_batch // n_models)  # rounded up; surplus ones are computed and not used
+    task_of = jnp.arange(n_models * tasks_per_model).reshape(tasks_per_model, n_models).T  # [model, slot]
+    grouped = jax.tree.map(lambda x: x[task_of % config.meta_batch], policies)
+    tasks = jnp.broadcast_to(models.task, (tasks_per_model, models.task.shape[-1]))
 
     def one(row: tuple[Dynamics, GaussianPolicy, Key]) -> tuple[Array, ...]:
         member, policies, key = row
         return rollout(imagination(models, member, family), policies, tasks, key, episodes=config.episodes)
 
-    imagined = jax.lax.map(one, (members, grouped, jax.random.split(key, n)))
+    imagined = jax.lax.map(one, (members, grouped, jax.random.split(key, n_models)))
     task = jnp.arange(config.meta_batch)
-    imagined = jax.tree.map(lambda x: x[task % n, task // n], imagined)
+    imagined = jax.tree.map(lambda x: x[task % n_models, task // n_models], imagined)
     statistics = models.ensemble.observation
     away = jnp.abs(imagined.next_observation - statistics.mean)
     cut = jnp.any(away > 0.999 * FURTHEST * statistics.std, axis=-1).mean()

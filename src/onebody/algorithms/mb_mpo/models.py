@@ -14,7 +14,7 @@ from onebody.algorithms.protocol import Metrics
 from onebody.core import random
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key
-from onebody.learning.dynamics import Dynamics, Model, renormalize
+from onebody.learning.dynamics import Dynamics, Model, merge_statistics
 from onebody.learning.policies import Policy, UniformPolicy, for_each
 from onebody.learning.replay import Replay
 from onebody.tasks.family import TaskFamily
@@ -91,7 +91,7 @@ def collect(models: Models, simulator: Simulator, policies: Any, key: Key) -> tu
         policies = for_each(UniformPolicy(simulator.family.body.action_size), n)
     transitions = rollout(simulator, policies, tasks, key, episodes=1)
     where = lambda m: (m.data, m.ensemble)  # noqa: E731
-    models = eqx.tree_at(where, models, (models.data.add(transitions), renormalize(models.ensemble, transitions)))
+    models = eqx.tree_at(where, models, (models.data.add(transitions), merge_statistics(models.ensemble, transitions)))
     return models, {"real/return": float(first_episode_return(transitions.reward, transitions.done).mean())}
 
 

@@ -96,8 +96,8 @@ def policy_of(net: MLP) -> LatentPolicy:
 def critic_target(learner: Learner, batch: Rows, noise: Array, config: Config) -> Float[Array, " row"]:
     """r + γ (min Q̄ - α log π), of an action of the policy in the next state."""
     action, log_prob, _ = learner.actor.sample(batch.next_observation, noise)
-    smallest = jnp.minimum(*(value(q, batch.next_observation, action) for q in learner.targets))
-    soft = smallest - jnp.exp(learner.log_temperature.module) * log_prob
+    min_q = jnp.minimum(*(value(q, batch.next_observation, action) for q in learner.targets))
+    soft = min_q - jnp.exp(learner.log_temperature.module) * log_prob
     return batch.reward + config.discount * (1 - batch.terminated) * soft
 
 
@@ -113,8 +113,8 @@ def policy_loss(
 ) -> tuple[Array, Array]:
     """α log π - min Q (ibid., Eq. 7), and the mean of log π."""
     action, log_prob, _ = policy_of(net).sample(batch.observation, noise)
-    smallest = jnp.minimum(*(value(q, batch.observation, action) for q in critics))
-    return jnp.mean(temperature * log_prob - smallest), log_prob.mean()
+    min_q = jnp.minimum(*(value(q, batch.observation, action) for q in critics))
+    return jnp.mean(temperature * log_prob - min_q), log_prob.mean()
 
 
 def update(learner: Learner, replay: TaskReplay, key: Key, config: Config) -> tuple[Learner, dict[str, Array]]:

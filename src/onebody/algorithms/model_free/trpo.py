@@ -88,7 +88,7 @@ def update(
         observation, action = (x.reshape(-1, x.shape[-1]) for x in (transitions.observation, transitions.action))
         policy, metrics = trpo.update(agent.policy, observation, action, advantage.reshape(-1), config.trpo)
         return ActorCritic(policy, agent.value), metrics
-    return actor_critic.update(agent, transitions, key, config)
+    return actor_critic.trpo_and_value_update(agent, transitions, key, config)
 
 
 @dataclass(frozen=True)

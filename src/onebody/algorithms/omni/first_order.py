@@ -2,7 +2,7 @@
 
 windows of H imagined steps from many states, each with a task of its own          `imagine`
 J = Σ γ^t r_t + γ^H min(V̄₁, V̄₂)(s_H) + entropy, up to the end of an episode         `objective`
-∇P(end | s_t), by which J loses γ^t min(V̄₁, V̄₂)(s_t), from noisy copies of s_t       `end_probability`
+an end at s_t forfeits γ^t min(V̄₁, V̄₂)(s_t); ∇P(end | s_t) by evolution strategies    `end_probability`
 policy: one step of Adam along ∂J/∂θ; values: one step towards TD(λ) of the windows  `update`
 """
 
@@ -44,8 +44,8 @@ class FirstOrderConfig:
     from_start: float = 0.1
     """Share of the windows that begin at p0"""
     from_data: float = 0.4
-    """Share of the windows that begin at states of the data, each in any task; those of neither share begin where the
-    policy has come in the models"""
+    """Share of the windows that begin at states of the data, each in a newly drawn task; those of neither share begin
+    at states that the policy has visited in the models"""
     learning_rate: float = 5e-4
     """Adam's learning rate for the policy"""
     value_rate: float = 1e-2
@@ -57,7 +57,7 @@ class FirstOrderConfig:
     entropy: float = 1e-3
     """Coefficient of the policy's entropy, in reward per step and nat"""
     clip_norm: float = 1.0
-    """Largest global norm of the policy's gradient; a larger one is scaled down to it"""
+    """Largest global norm of the policy's gradient and of that of the values; a larger one is scaled down to it"""
     target_rate: float = 0.05
     """Share τ of the value networks' weights in those of their targets per update"""
     end_draws: int = 8
@@ -134,8 +134,8 @@ class Windows(NamedTuple):
     entropy: Float[Array, "time row"]
     alive: Float[Array, "time row"]
     terminated: Float[Array, "time row"]
-    end: Float[Array, "time row"]
-    """0, with the gradient of the probability that a noisy copy of the new state ends the episode"""
+    end_probability: Float[Array, "time row"]
+    """Always 0, with the gradient of the probability that a noisy copy of the new state ends the episode"""
 
 
 def end_probability(
@@ -144,7 +144,8 @@ def end_probability(
     noise: Float[Array, "draw row observation"],
     scale: Float[Array, " observation"],
 ) -> Float[Array, " row"]:
-    """0, with the gradient of p(s) = P(s + σ ε is terminal), ε ~ N(0, I), which has one although `terminal` is a step:
+    """0, with the gradient of p(s) = P(s + σ ε is terminal), ε ~ N(0, I). `terminal` itself is a step function without
+    a useful gradient, so that of p is estimated:
     ∇p(s) = E[1(s + σ ε is terminal) ε] / σ (evolution strategies, Salimans et al. 2017). Without noise: 0 alone.
 
     Args:
@@ -170,7 +171,7 @@ def imagine(
     key: Key,
     config: FirstOrderConfig,
 ) -> Windows:
-    """Windows from each start, for its own task; the model's randomness follows from the key."""
+    """Windows of imagined steps from each start, for its own task; `key` is for models that are random."""
     scale = config.end_noise * policy.observation.std
 
     def step(carry: tuple[Array, Array], inputs: tuple[Array, Key]) -> tuple[tuple[Array, Array], Windows]:
@@ -200,7 +201,7 @@ def objective(
     along that of the probability of an end, which costs the value of the state that it comes at."""
     time = config.discount ** jnp.arange(config.window)[:, None]
     lost = jax.lax.stop_gradient(config.discount * bootstraps(windows, targets, tasks))
-    steps = windows.reward + config.entropy * windows.entropy - windows.end * lost
+    steps = windows.reward + config.entropy * windows.entropy - windows.end_probability * lost
     last = windows.alive[-1] * (1 - windows.terminated[-1])
     value = targets(windows.next_observation[-1], tasks).min(0)
     return (

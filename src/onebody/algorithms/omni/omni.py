@@ -2,11 +2,11 @@
 
     1: initialise the ensemble, the policy π(a | s, ψ) and its values; D ← ∅
     2: for n_iterations                                                                      `step`
-    3:     predict the returns of some tasks, collect a real episode of each, half of them with exploration noise and
-           half with the deterministic policy, on which predicted returns are calibrated; D ← D ∪ them
+    3:     predict the returns of some tasks, collect a horizon of real steps in each, half of them with exploration
+           noise and half with the deterministic policy, on which predicted returns are calibrated; D ← D ∪ them
     4:     n_model gradient steps of each member on D
-    5:     n_updates pathwise updates of the policy in random members: from states that it visits in them, in the task
-           it has there; and from states of D and p0, in newly drawn tasks             `policy_optimization.optimize`
+    5:     n_updates pathwise updates of the policy, each in the mean prediction of a random member: from states that
+           it visits there, in its task there; from states of D and p0, in new tasks   `policy_optimization.optimize`
     6: a new ψ: the policy as it is, a forward pass                                          `adapt`, stage 0
     7: stages 1, 2, …: real episodes of ψ; line 4; n_refine updates for ψ alone, from visited states and p0
 
@@ -35,7 +35,7 @@ from onebody.core.nets import Normalizer
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key, Transitions
 from onebody.learning import ensemble
-from onebody.learning.dynamics import renormalize
+from onebody.learning.dynamics import merge_statistics
 from onebody.learning.ensemble import Ensemble, EnsembleConfig
 from onebody.learning.policies import Exploring, Policy, for_each
 from onebody.learning.replay import Replay
@@ -259,7 +259,7 @@ def add_data(state: State, transitions: Transitions, new_errors: Array) -> tuple
     model = state.model.module
     predicted = model.predict(transitions.observation, transitions.action).mean(0)
     error = jnp.sqrt(jnp.mean(((predicted - transitions.next_observation) / model.difference.scale) ** 2))
-    model = renormalize(model, transitions)
+    model = merge_statistics(model, transitions)
     agent = first_order.renormalize(state.agent, model.observation)
     errors = jnp.concatenate([state.errors, new_errors])[-len(state.errors) :]
     return State(state.model.with_module(model), state.data.add(transitions), state.starts, agent, errors), error

@@ -34,7 +34,7 @@ class Visited(NamedTuple):
     observation: Float[Array, "row observation"]
     task: Float[Array, "row feature"]
     n_valid: Float[Array, " row"]
-    """Number of rows up to this one that belong to an episode; those after its end do not"""
+    """Cumulative number of rows before the end of their episode, from which rows are drawn uniformly"""
 
     @staticmethod
     def along(windows: Windows, tasks: Float[Array, "row feature"]) -> "Visited":
@@ -101,15 +101,15 @@ def optimize(
             agent, model.random_member(member_key), family.outcome, begin, task, update_key, config, rate
         )
 
-    def updates(agent: Agent, inputs: tuple[Array, Array]) -> tuple[Agent, dict[str, Array]]:
-        visited = visit(agent, jax.random.fold_in(inputs[0][0], REFRESH))  # no key of the update itself
+    def roll_out_and_update(agent: Agent, inputs: tuple[Array, Array]) -> tuple[Agent, dict[str, Array]]:
+        visited = visit(agent, jax.random.fold_in(inputs[0][0], REFRESH))  # a key that no update derives
         return jax.lax.scan(lambda agent, own: update(agent, visited, *own), agent, inputs)
 
-    inputs, metrics = (jax.random.split(key, len(rates)), rates), {}
+    keys_and_rates, metrics = (jax.random.split(key, len(rates)), rates), {}
     rounds, rest = divmod(len(rates), REFRESH)
     if rounds:
-        whole = jax.tree.map(lambda x: x[: rounds * REFRESH].reshape(rounds, REFRESH, *x.shape[1:]), inputs)
-        agent, metrics = jax.lax.scan(updates, agent, whole)
+        whole = jax.tree.map(lambda x: x[: rounds * REFRESH].reshape(rounds, REFRESH, *x.shape[1:]), keys_and_rates)
+        agent, metrics = jax.lax.scan(roll_out_and_update, agent, whole)
     if rest:
-        agent, metrics = updates(agent, jax.tree.map(lambda x: x[rounds * REFRESH :], inputs))
+        agent, metrics = roll_out_and_update(agent, jax.tree.map(lambda x: x[rounds * REFRESH :], keys_and_rates))
     return agent, jax.tree.map(lambda x: x.reshape(-1)[-REFRESH:].mean(), metrics)

@@ -136,21 +136,21 @@ class AdMRL:
         warmup_key, real_key, slbo_key, next_key = jax.random.split(key, 4)
         config, smt, task = self.config, self.smt, state.task
         is_first = int(state.shared.data.size) == 0
-        before, warm = smt.warm_up(state.shared, task, warmup_key)
-        of_warm = rollout(self.simulator, warm.policy, task, real_key, episodes=smt.config.slbo.real_episodes)
+        warm_shared, warm = smt.warm_up(state.shared, task, warmup_key)
+        warm_episodes = rollout(self.simulator, warm.policy, task, real_key, episodes=smt.config.slbo.real_episodes)
         if is_first and config.n_first:
             smt = replace(smt, config=replace(smt.config, n_slbo=config.n_first))
-        shared, best, metrics = smt.slbo(before, warm, task, slbo_key, of_warm)
+        shared, best, metrics = smt.slbo(warm_shared, warm, task, slbo_key, warm_episodes)
         if is_first and config.n_first:
             return State(shared, self._at(0.0, next_key)), metrics
         if config.tasks != "adversarial":
             return State(shared, self._drawn(next_key)), metrics
-        # where they are as many, π* begins in the same places as θ̂, with the same noise
-        of_best = rollout(self.simulator, best.policy, task, real_key, episodes=config.real_episodes)
+        # with equal numbers of episodes, π* and θ̂ have the same initial states and action noise
+        best_episodes = rollout(self.simulator, best.policy, task, real_key, episodes=config.real_episodes)
         untrained = is_first or smt.config.n_warmup == 0
-        world = imagination(before, self.family)
-        task, gap = self._ascend(world, task, warm, of_warm, of_best, next_key, untrained)
-        return State(add_data(shared, best, of_best)[0], task), metrics | gap
+        world = imagination(warm_shared, self.family)
+        task, gap = self._ascend(world, task, warm, warm_episodes, best_episodes, next_key, untrained)
+        return State(add_data(shared, best, best_episodes)[0], task), metrics | gap
 
     def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
         return self.smt.adapt(state.shared, tasks, key)
@@ -173,18 +173,20 @@ class AdMRL:
         world: Imagination,
         task: Float[Array, "1 feature"],
         warm: ActorCritic,
-        of_warm: Transitions,
-        of_best: Transitions,
+        warm_episodes: Transitions,
+        best_episodes: Transitions,
         key: Key,
         untrained: bool,
     ) -> tuple[Float[Array, "1 feature"], Metrics]:
         """Lines 5-8, from real episodes of θ̂ and of π*."""
-        direct, indirect, residual = _gradient(world, task, warm, of_warm, of_best, key, self.config)
+        direct, indirect, residual = _gradient(world, task, warm, warm_episodes, best_episodes, key, self.config)
         solved = float(residual) <= SOLVED and not untrained  # an untrained policy does not move with ψ
         middle, half = _box(self.family)
         slope = half * (direct + indirect if solved else direct)
         place = jnp.clip((task[0] - middle) / jnp.where(half > 0, half, 1.0) + self.config.rate * slope, -1.0, 1.0)
-        returns = [float(first_episode_return(each.reward, each.done).mean()) for each in (of_best, of_warm)]
+        returns = [
+            float(first_episode_return(each.reward, each.done).mean()) for each in (best_episodes, warm_episodes)
+        ]
         metrics = {
             "gap/return": returns[0] - returns[1],
             "gap/direct": float(jnp.linalg.norm(half * direct)),
@@ -200,14 +202,14 @@ def _gradient(
     world: Imagination,
     task: Float[Array, "1 feature"],
     warm: ActorCritic,
-    of_warm: Transitions,
-    of_best: Transitions,
+    warm_episodes: Transitions,
+    best_episodes: Transitions,
     key: Key,
     config: Config,
 ) -> tuple[Float[Array, " feature"], Float[Array, " feature"], Float[Array, ""]]:
     """Lines 6-7: the direct and the implicit terms, and the residual of the linear system."""
     imagined = rollout(world, warm.policy, task, key, episodes=config.imagined_episodes)
-    rows = task, warm.policy, warm.value.module, imagined, of_warm, of_best
+    rows = task, warm.policy, warm.value.module, imagined, warm_episodes, best_episodes
     psi, policy, value, imagined, warmed, best = jax.tree.map(lambda x: x[0], rows)
     moved = implicit.response(policy, value, psi, world.family, imagined, config.implicit)
     terms = implicit.gap_gradient(psi, policy, value, moved.jacobian, world.family, warmed, best, config.implicit)

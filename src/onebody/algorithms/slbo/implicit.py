@@ -75,10 +75,10 @@ def dice_objective(
     config: ImplicitConfig,
 ) -> Float[Array, ""]:
     """Loaded DiCE (Farquhar, Whiteson, Foerster 2019): mean of (□(w_t) - □(w_t - log π_t)) A_t(ψ), where
-    w_t = Σ_{j ≤ t} λ^{t-j} log π_θ(a_j | s_j) and □(w) = exp(w - stopped w).
+    w_t = Σ_{j ≤ t} λ^{t-j} log π_θ(a_j | s_j) and □(w) = exp(w - stop_gradient(w)).
 
-    Its value means nothing; each derivative in θ and ψ is one of η (with V beyond a cut-off end), but for the weights
-    γ^t of steps, with cross terms between times (λ = 1: all of them).
+    Only its derivatives in θ and ψ mean something. They estimate those of η, except that steps are not weighted by γ^t;
+    V bootstraps truncated episodes. Cross terms between times fade with λ.
     """
     rewarded = episodes._replace(reward=rewards(family, episodes, task))
     advantage = gae(
@@ -86,13 +86,13 @@ def dice_objective(
     )
     log_prob = _with(policy, parameters).distribution(episodes.observation).log_prob(episodes.action)
 
-    def step(w: Array, log_prob: Array) -> tuple[Array, Array]:
-        w = log_prob + config.trace * w
-        return w, w
+    def step(decayed_sum: Array, log_prob: Array) -> tuple[Array, Array]:
+        decayed_sum = log_prob + config.trace * decayed_sum
+        return decayed_sum, decayed_sum
 
     _, w = jax.lax.scan(step, jnp.zeros_like(log_prob[0]), log_prob)
-    box = lambda x: jnp.exp(x - jax.lax.stop_gradient(x))  # noqa: E731
-    return jnp.mean(_counted(episodes) * (box(w) - box(w - log_prob)) * advantage)
+    magic_box = lambda x: jnp.exp(x - jax.lax.stop_gradient(x))  # noqa: E731
+    return jnp.mean(_counted(episodes) * (magic_box(w) - magic_box(w - log_prob)) * advantage)
 
 
 class Response(NamedTuple):

@@ -148,7 +148,7 @@ def stage(
     """Lines 2-5: real samples of one task, then virtual training.
 
     Args:
-        transitions: real samples to learn from; by default they are collected here, with exploration noise.
+        transitions: real samples to learn from; None: they are collected here, with exploration noise.
 
     Returns:
         What was learned, the real samples, and metrics.
@@ -205,9 +205,12 @@ def optimize_policies(
     def trpo_step(agents: ActorCritic, key: Key) -> tuple[ActorCritic, dict[str, Array]]:
         rollout_key, value_key = jax.random.split(key)
         imagined = rollout(world, agents.policy, tasks, rollout_key, episodes=config.imagined_episodes)
-        # one after the other: products of small matrices are slower in a batch on a CPU
-        each = agents, imagined, jax.random.split(value_key, len(tasks))
-        agents, metrics = jax.lax.map(lambda own: actor_critic.update(own[0], own[1], own[2], config), each)
+
+        def update(own: tuple[ActorCritic, Transitions, Key]) -> tuple[ActorCritic, dict[str, Array]]:
+            return actor_critic.trpo_and_value_update(*own, config)
+
+        # one agent after the other: on a CPU, batched products of small matrices are slower
+        agents, metrics = jax.lax.map(update, (agents, imagined, jax.random.split(value_key, len(tasks))))
         metrics["imagined/return"] = first_episode_return(imagined.reward, imagined.done).mean()
         return agents, metrics
 
@@ -224,12 +227,13 @@ def imagination(shared: Shared, family: TaskFamily) -> Imagination:
 def add_data(
     shared: Shared, agents: ActorCritic, transitions: Transitions
 ) -> tuple[Shared, ActorCritic, Float[Array, ""]]:
-    """D and all normalisers with real transitions more, and the model's error on them before it is fitted to them."""
+    """Append real transitions to D and update all normalisers; policies and values keep the functions that they
+    compute. Also returns the model's error on these transitions before it is fitted to them."""
     model = shared.model.module
     difference = transitions.next_observation - transitions.observation
     predicted = model.predict(transitions.observation, transitions.action) - transitions.observation
     error = dynamics.error(model, predicted, difference).mean()
-    model = dynamics.renormalize(model, transitions)
+    model = dynamics.merge_statistics(model, transitions)
     n_agents = agents.policy.log_std.shape[0]
     statistics = jax.tree.map(lambda x: jnp.broadcast_to(x, (n_agents, *x.shape)), model.observation)
     shared = Shared(shared.model.with_module(model), shared.data.add(transitions), shared.starts)

@@ -8,7 +8,7 @@
     6:     for n_slbo stages of SLBO                                  D grows
     7:         collect real samples with exploration noise, D ← D ∪ them
     8:         n_inner iterations of VirtualTraining
-    9: adapt to a new ψ (Eq. 6): lines 4-8 again                      `adapt`: stage 0 after line 5, one more a stage
+    9: adapt to a new ψ (Eq. 6): lines 4-8 again                      `adapt`, yields after line 5 and each stage
 
 The model, its optimiser's state, the data and the normalisers are kept over tasks; policy and value are not.
 
@@ -102,12 +102,16 @@ class SMT:
         agents: ActorCritic,
         task: Float[Array, "1 feature"],
         key: Key,
-        first: Transitions | None = None,
+        transitions: Transitions | None = None,
     ) -> tuple[Shared, ActorCritic, Metrics]:
-        """Lines 6-8. `first`: real samples of the first stage; by default it collects them itself, as the others do."""
+        """Lines 6-8.
+
+        Args:
+            transitions: real samples of the first stage; None: it collects its own, as later stages always do.
+        """
         metrics: Metrics = {}
         for i, stage_key in enumerate(jax.random.split(key, self.config.n_slbo)):
-            given = first if i == 0 else None
+            given = transitions if i == 0 else None
             shared, agents, _, metrics = stage(shared, agents, task, stage_key, self.simulator, self.config.slbo, given)
         return shared, agents, metrics | {f"task/{i}": x for i, x in enumerate(task[0].tolist(), 1)}
 
