@@ -34,8 +34,9 @@ format: $(READY) ## mend style and layout in place
 	@$(BIN)/python -m ruff check --fix
 	@$(BIN)/python -m ruff format
 
-docs: $(READY)   ## docs/families.md, from the definitions of the families
+docs: $(READY)   ## docs/families.md and what `onebody list` shows, from the definitions
 	@$(BIN)/python -m onebody.reports.families > docs/families.md
+	@$(BIN)/python -c 'from onebody.cli import listing; listing.store()'
 
 clean:           ## remove .venv, builds and the tools' caches; never runs/
 	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache src/*.egg-info

@@ -1,7 +1,5 @@
 """`python -m onebody`: the command line."""
 
-import sys
+from onebody.cli import run
 
-from onebody.cli import main
-
-sys.exit(main())
+run()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from commandline import MAIN, SMOKE, files, help_of, refusal
 
-from onebody.cli import commands, main, options
+from onebody.cli import commands, listing, main, options
 from onebody.core.errors import OnebodyError, Stopped
 from onebody.runs import log, loop
 
@@ -65,6 +65,16 @@ def test_a_setting_that_is_true_or_false_has_both_options_at_its_help(capsys):
     for option, value in (("--config.policy-validation", True), ("--config.no-policy-validation", False)):
         assert options.parse(commands.with_config(typed), "train", [*typed, option]).config.policy_validation is value
     assert "no option --no-json of train" in refusal(capsys, "train", *typed, "--no-json")
+
+
+def test_the_stored_listing_is_that_of_the_definitions():
+    assert json.loads(listing.STORED.read_text()) == listing.from_definitions(), "make docs"
+
+
+def test_help_and_list_do_not_import_jax():
+    code = "import sys; from onebody.cli import main; assert main({!r}) == 0; sys.exit('jax' in sys.modules)"
+    for command in (["list"], ["--help"]):
+        subprocess.run([sys.executable, "-c", code.format(command)], check=True, stdout=subprocess.DEVNULL)
 
 
 def test_list(capsys):

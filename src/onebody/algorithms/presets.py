@@ -10,13 +10,11 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from onebody.algorithms import ENTRY_POINTS
 from onebody.algorithms.protocol import AlgorithmSpec
 from onebody.core.errors import OnebodyError, did_you_mean
 from onebody.tasks import registry
 from onebody.tasks.family import TaskFamily
-
-GROUP = "onebody.algorithms"
-"""entry points by which a package adds algorithms: `name = "package.module:SPEC"`, an AlgorithmSpec"""
 
 _BUILT_IN = {
     "omni": "omni.omni:SPEC",
@@ -46,7 +44,7 @@ _BUILT_IN = {
 
 @cache
 def _added() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=GROUP) if point.name not in _BUILT_IN}
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS) if point.name not in _BUILT_IN}
 
 
 def names() -> list[str]:
@@ -56,7 +54,7 @@ def names() -> list[str]:
 
 def ignored() -> list[str]:
     """Entry points of installed packages that have the name of one of our algorithms, which stays as it is."""
-    return [f"{point.name} = {point.value}" for point in entry_points(group=GROUP) if point.name in _BUILT_IN]
+    return [f"{point.name} = {point.value}" for point in entry_points(group=ENTRY_POINTS) if point.name in _BUILT_IN]
 
 
 def spec(name: str) -> AlgorithmSpec:

@@ -1,17 +1,31 @@
 """The command line: parses the arguments, calls `runs` and `reports`, and prints the result on stdout.
 
-An error that the user can correct is one line on stderr and exit code 2. Ctrl-C and SIGTERM save the run and exit with
-130 and 143.
+An error that the user can correct is one line on stderr and exit code 2. Ctrl-C and SIGTERM exit with 130 and 143
+within two seconds; of a training run, all complete iterations are saved.
 """
 
 import importlib.metadata
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import NoReturn
 
 from onebody.cli import commands, options
+from onebody.core import interrupt
 from onebody.core.errors import OnebodyError, Stopped, did_you_mean
+
+
+def run() -> NoReturn:
+    """The process `onebody`: `main`, whose exit code is that of the process."""
+    code = main()
+    sys.stdout.flush()
+    if code > 128:  # a signal: do not wait for the computations that JAX has begun
+        os._exit(code)
+    sys.exit(code)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     try:
-        _command(list(sys.argv[1:] if arguments is None else arguments))()
+        with _interruptible():
+            _command(list(sys.argv[1:] if arguments is None else arguments))()
         print(end="", flush=True)
     except BrokenPipeError:  # the reader of our output has closed it, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -34,6 +49,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Stopped as error:
         return _fail(str(error), 128 + error.signum)
     return 0
+
+
+def _interruptible() -> AbstractContextManager[None]:
+    """Ctrl-C raises KeyboardInterrupt, or ends the process where that has to wait for a compilation."""
+    if threading.current_thread() is not threading.main_thread():
+        return nullcontext()
+
+    def interrupted(signum: int) -> None:
+        raise KeyboardInterrupt
+
+    return interrupt.handled(interrupted, lambda signum: "onebody: stopped", signal.SIGINT)
 
 
 def _command(arguments: list[str]) -> Callable[[], None]:

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from onebody.cli import listing as listings
 from onebody.cli import options
 from onebody.cli.compare import Compare, Report
 from onebody.cli.options import Flag
@@ -36,28 +37,9 @@ class List:
     """Print the result as JSON"""
 
     def __call__(self) -> None:
-        from onebody.algorithms import presets
-        from onebody.tasks import registry
-
-        listing: dict[str, list[dict[str, Any]]] = {}
-        if self.algorithms or not self.families:
-            listing["algorithms"] = []
-            for entry_point in presets.ignored():
-                print(f"onebody: entry point {entry_point} is ignored: the name is taken", file=sys.stderr)
-            for name in presets.names():
-                try:
-                    kind = presets.algorithm(name)
-                except OnebodyError as error:  # another package's algorithm does not load; list the others
-                    print(f"onebody: {error}", file=sys.stderr)
-                else:
-                    row = {"id": name, "task_is_known": kind.task_is_known, "source": _source(kind)}
-                    listing["algorithms"].append(row)
-        if self.families or not self.algorithms:
-            aliases = registry.aliases()
-            listing["families"] = [
-                {**family.describe(), "aliases": [alias for alias, target in aliases.items() if target == family.id]}
-                for family in registry.families().values()
-            ]
+        listing = listings.listing()
+        if self.algorithms != self.families:
+            del listing["families" if self.algorithms else "algorithms"]
         if self.json:
             return print_json(listing)
         for row in listing.get("algorithms", []):
@@ -336,11 +318,6 @@ def _check_writable(option: str, path: Path | None, *suffixes: str) -> None:
             raise OnebodyError(
                 f"--{option} {path} needs: pip install 'onebody[{extra}]'; {alternative} needs no extra package"
             )
-
-
-def _source(kind: type) -> str:
-    """First line of the docstring of the algorithm's module: its name and paper."""
-    return str(sys.modules[kind.__module__].__doc__).splitlines()[0]
 
 
 def _print_trained(run: Path, json: bool) -> None:

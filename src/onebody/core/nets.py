@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -14,37 +14,60 @@ from onebody.core import half as precision
 from onebody.core import random
 from onebody.core.types import Key
 
-Initializer = Callable[[Key, tuple[int, int]], Array]
+Draw = Callable[[Key, tuple[int, ...]], Array]
+
+
+class Initializer(NamedTuple):
+    """How the weights of a layer are drawn: standard numbers, turned into weights."""
+
+    draw: Draw
+    """(key, shape) -> standard numbers"""
+    weights: Callable[[Float[Array, "in out"]], Float[Array, "in out"]]
+    """standard numbers -> weights"""
+
+    def __call__(self, key: Key, shape: tuple[int, int]) -> Float[Array, "in out"]:
+        return self.weights(self.draw(key, shape))
+
+
+def _truncated(key: Key, shape: tuple[int, ...]) -> Array:
+    return random.truncated_normal(key, -2.0, 2.0, shape)
+
+
+def _centred(key: Key, shape: tuple[int, ...]) -> Array:
+    return random.uniform(key, shape, low=-1.0, high=1.0)
 
 
 def normalized_columns(gain: float) -> Initializer:
     """Gaussian weights with the column of each output scaled to norm `gain` ("normc", Dhariwal et al. 2017)."""
-
-    def initialize(key: Key, shape: tuple[int, int]) -> Array:
-        weight = random.normal(key, shape)
-        return gain * weight / jnp.linalg.norm(weight, axis=0, keepdims=True)
-
-    return initialize
+    return Initializer(random.normal, lambda x: gain * x / jnp.linalg.norm(x, axis=0, keepdims=True))
 
 
 def truncated_normal(std: float) -> Initializer:
     """Normal weights of standard deviation `std`, truncated at two standard deviations."""
-    return lambda key, shape: std * random.truncated_normal(key, -2.0, 2.0, shape)
+    return Initializer(_truncated, lambda x: std * x)
 
 
 def fan_in(gain: float) -> Initializer:
     """Normal weights of standard deviation gain / √inputs, truncated at two of them (LeCun et al. 1998)."""
-    return lambda key, shape: gain * random.truncated_normal(key, -2.0, 2.0, shape) / jnp.sqrt(shape[0])
+    return Initializer(_truncated, lambda x: gain * x / jnp.sqrt(len(x)))
 
 
 def uniform(limit: float | None = None) -> Initializer:
     """Uniform weights within ± `limit`, by default 1/√outputs (as in the released PEARL, in place of 1/√inputs)."""
+    return Initializer(_centred, lambda x: (x.shape[1] ** -0.5 if limit is None else limit) * x)
 
-    def initialize(key: Key, shape: tuple[int, int]) -> Array:
-        bound = shape[1] ** -0.5 if limit is None else limit
-        return random.uniform(key, shape, low=-bound, high=bound)
 
-    return initialize
+def _drawn(
+    key: Key, shapes: Sequence[tuple[int, int]], initializers: Sequence[Initializer]
+) -> list[Float[Array, "in out"]]:
+    """Weights of each layer. Layers that draw from one distribution draw as many numbers as the largest of them needs,
+    in one call: the numbers of a longer draw begin with those of a shorter one, and one call compiles faster."""
+    keys, size = jax.random.split(key, len(shapes)), max(math.prod(shape) for shape in shapes)
+    drawn = {draw: jax.vmap(lambda k, draw=draw: draw(k, (size,)))(keys) for draw in {i.draw for i in initializers}}
+    return [
+        initializer.weights(drawn[initializer.draw][i, : math.prod(shape)].reshape(shape))
+        for i, (initializer, shape) in enumerate(zip(initializers, shapes, strict=True))
+    ]
 
 
 def _mean(x: Array) -> Array:
@@ -119,9 +142,8 @@ class MLP(eqx.Module):
         """
         if half and activation not in precision.ELEMENTWISE:
             raise ValueError("half precision needs an elementwise activation, such as jax.nn.relu")
-        keys = jax.random.split(key, len(sizes) - 1)
         shapes = list(itertools.pairwise(sizes))
-        self.weights = [f(k, shape) for f, k, shape in zip(initializers, keys, shapes, strict=True)]
+        self.weights = _drawn(key, shapes, initializers)
         self.biases = [jnp.zeros(shape[1]) for shape in shapes]
         self.activation = activation
         self.half = half

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 from onebody.algorithms import presets
 from onebody.algorithms.protocol import Algorithm, Metrics
+from onebody.core import interrupt
 from onebody.core.errors import NotFinite, OnebodyError, Stopped
 from onebody.core.types import Key
 from onebody.runs import checkpoint, configs, evaluate, folder, log, watch
@@ -213,7 +214,7 @@ def _signals(run: Path) -> Iterator[Callable[[], AbstractContextManager[None]]]:
     received: list[int] = []
     deferred = False
 
-    def receive(signum: int, _: object) -> None:
+    def receive(signum: int) -> None:
         received.append(signum)
         if not deferred:
             raise _Signal
@@ -227,11 +228,10 @@ def _signals(run: Path) -> Iterator[Callable[[], AbstractContextManager[None]]]:
         if received:
             raise _Signal
 
-    before = {signum: signal.signal(signum, receive) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield uninterrupted
+        with interrupt.handled(
+            receive, lambda signum: f"onebody: {Stopped(signum, run)}", signal.SIGINT, signal.SIGTERM
+        ):
+            yield uninterrupted
     except _Signal:
         raise Stopped(received[0], run) from None
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)

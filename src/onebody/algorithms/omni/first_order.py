@@ -275,7 +275,7 @@ def update(
 
     windows = jax.lax.stop_gradient(windows)
     target = td_lambda(windows, agent.targets, tasks, config)
-    steps = jax.random.permutation(step_key, config.window)[: config.value_steps]
+    steps = jnp.argsort(jax.random.bits(step_key, (config.window,)))[: config.value_steps]
     chosen, target = jax.tree.map(lambda x: x[steps], (windows, target))
 
     def values_loss(values: Values) -> tuple[Array, Array]:
@@ -295,7 +295,5 @@ def update(
 
 def _optimizers(config: FirstOrderConfig) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
     clip = optax.clip_by_global_norm(config.clip_norm)
-    return (
-        optax.chain(clip, optax.adam(config.learning_rate)),
-        optax.chain(clip, optax.adam(config.value_rate)),
-    )
+    policy, values = (optax.chain(clip, optax.adam(rate)) for rate in (config.learning_rate, config.value_rate))
+    return optax.flatten(policy), optax.flatten(values)  # one vector each: fewer kernels to compile and to run

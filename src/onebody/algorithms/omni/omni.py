@@ -123,17 +123,9 @@ class OMNI:
 
     def init(self, key: Key) -> State:
         """Line 1."""
-        family, config = self.family, self.config
-        family.needs_one_model()
-        model_key, start_key, agent_key = jax.random.split(key, 3)
-        sizes = family.body.observation_size, family.body.action_size
-        model = Ensemble(model_key, *sizes, config.model)
-        episodes = config.n_iterations * config.real_episodes + ADAPTATION_STAGES * config.refine_episodes
-        data = Replay.empty(episodes * family.horizon, *sizes)
-        task = Normalizer(family.space.size).update(family.space.sample(jax.random.key(0), 1024))
-        agent = first_order.new_agent(agent_key, model.observation, task, sizes[1], config.policy)
-        trained = TrainState.create(model, ensemble.optimizer(config.model))
-        return State(trained, data, self.simulator.starts(start_key), agent, jnp.zeros(2 * config.real_episodes))
+        self.family.needs_one_model()
+        start_key, state_key = jax.random.split(key)
+        return new_state(state_key, self.simulator.starts(start_key), self.family, self.config)
 
     def step(self, state: State, key: Key) -> tuple[State, Metrics]:
         """Lines 3-5."""
@@ -251,6 +243,20 @@ def _grouped(states: Sequence[State], tasks: Array) -> list[tuple[State, Array]]
     if all(state is states[0] for state in states):
         return [(states[0], tasks)]
     return [(state, task[None]) for state, task in zip(states, tasks, strict=True)]
+
+
+@functools.partial(jax.jit, static_argnames=("family", "config"))
+def new_state(key: Key, starts: Float[Array, "start observation"], family: TaskFamily, config: Config) -> State:
+    """An untrained ensemble, policy and values, and an empty buffer."""
+    model_key, agent_key = jax.random.split(key)
+    sizes = family.body.observation_size, family.body.action_size
+    model = Ensemble(model_key, *sizes, config.model)
+    episodes = config.n_iterations * config.real_episodes + ADAPTATION_STAGES * config.refine_episodes
+    data = Replay.empty(episodes * family.horizon, *sizes)
+    task = Normalizer(family.space.size).update(family.space.sample(jax.random.key(0), 1024))
+    agent = first_order.new_agent(agent_key, model.observation, task, sizes[1], config.policy)
+    trained = TrainState.create(model, ensemble.optimizer(config.model))
+    return State(trained, data, starts, agent, jnp.zeros(2 * config.real_episodes))
 
 
 @jax.jit

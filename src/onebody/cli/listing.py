@@ -1,0 +1,59 @@
+"""What `onebody list` shows. Ours is kept as data, so that it is shown without importing JAX: `make docs` writes it."""
+
+import json
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from onebody.algorithms import ENTRY_POINTS
+from onebody.core.errors import OnebodyError
+
+STORED = Path(__file__).with_name("listing.json")
+"""the listing of our own algorithms and families"""
+
+
+def listing() -> dict[str, list[dict[str, Any]]]:
+    """Our algorithms and families, and the algorithms that other installed packages add."""
+    stored = json.loads(STORED.read_text())
+    if entry_points(group=ENTRY_POINTS):
+        from onebody.algorithms import presets
+
+        for entry_point in presets.ignored():
+            print(f"onebody: entry point {entry_point} is ignored: the name is taken", file=sys.stderr)
+        ours = {row["id"] for row in stored["algorithms"]}
+        stored["algorithms"] += _algorithms([name for name in presets.names() if name not in ours])
+    return stored
+
+
+def from_definitions() -> dict[str, list[dict[str, Any]]]:
+    """The same, from the definitions themselves."""
+    from onebody.algorithms import presets
+    from onebody.tasks import registry
+
+    aliases = registry.aliases()
+    families = [
+        {**family.describe(), "aliases": [alias for alias, target in aliases.items() if target == family.id]}
+        for family in registry.families().values()
+    ]
+    return {"algorithms": _algorithms(presets.names()), "families": families}
+
+
+def store() -> None:
+    """Write the listing that is kept as data."""
+    STORED.write_text(json.dumps(from_definitions(), ensure_ascii=False, indent=1) + "\n")
+
+
+def _algorithms(names: list[str]) -> list[dict[str, Any]]:
+    from onebody.algorithms import presets
+
+    rows = []
+    for name in names:
+        try:
+            kind = presets.algorithm(name)
+        except OnebodyError as error:  # another package's algorithm does not load; list the others
+            print(f"onebody: {error}", file=sys.stderr)
+        else:
+            source = str(sys.modules[kind.__module__].__doc__).splitlines()[0]
+            rows.append({"id": name, "task_is_known": kind.task_is_known, "source": source})
+    return rows
