@@ -6,6 +6,7 @@ import os
 import re
 import time
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -179,18 +180,36 @@ def test_quiet(clock, capsys):
     assert capsys.readouterr() == ("", "")
 
 
+def test_compilation_of_the_first_unit_is_said(capsys):
+    with log.Progress(2, "iteration", "x", every=0.0) as progress:
+        for seconds in (2.0, 0.4):
+            jax.monitoring.record_event_duration_secs("/jax/core/compile/backend_compile_duration", seconds)
+        progress.update(1, "y")
+        jax.monitoring.record_event_duration_secs("/jax/core/compile/backend_compile_duration", 9.0)
+        progress.update(2, "z")
+    assert capsys.readouterr().err.splitlines()[2:] == [
+        "iteration 1/2 · y · 0:00:00, 2 s of it compilation",
+        "iteration 2/2 · z · 0:00:00, 0:00:00 left",
+    ]
+
+
 def test_bar_on_a_terminal(monkeypatch, capsys):
     monkeypatch.setattr(log.sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "80")
     with log.Progress(40, "iteration", "smt on point/goal") as progress:
         progress._bar.refresh()
+        jax.jit(lambda x: x + 1).lower(1.0).compile()
+        progress._bar.refresh()
         progress.update(1, "1,200 samples · return -91.2")
         progress._bar.refresh()
         progress.update(40, "48,000 samples · return -91.2")
     out, err = capsys.readouterr()
     assert out == ""
-    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", err)
-    assert plain.startswith("smt on point/goal\n") and "━ iteration 1/40 · compiling 0:00:0" in plain
-    assert "━ iteration 1/40 · 1,200 samples · return -91.2 0:00:0" in plain
-    assert "━ iteration 40/40 · 48,000 samples · return -91.2 · 0:00:00 left 0:00:0" in plain
+    lines = [line.rstrip() for line in re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", err).strip())]
+    assert all(len(line) <= 80 for line in lines)
+    assert lines[0] == "smt on point/goal"
+    assert "iteration 1/40 · compiling" in lines and "iteration 1/40 · compiling <lambda>" in lines
+    assert "iteration 1/40 · 1,200 samples · return -91.2" in lines
+    assert lines[-2] == "iteration 40/40 · 48,000 samples · return -91.2"
+    assert re.fullmatch("━{40} 0:00:0. 0:00:00 left", lines[-1])

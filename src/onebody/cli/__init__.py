@@ -11,12 +11,11 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import NoReturn
 
 from onebody.cli import commands, options
-from onebody.core import interrupt
 from onebody.core.errors import OnebodyError, Stopped, did_you_mean
+from onebody.runs import compilation_cache, interrupt
 
 
 def run() -> NoReturn:
@@ -30,10 +29,7 @@ def run() -> NoReturn:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line, by default the arguments of the process, and return the exit code."""
-    # JAX reads these variables when it is imported: it keeps what it compiles, so the next start is quick.
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "onebody" / "jax"
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    compilation_cache.enable()
     try:
         with _interruptible():
             _command(list(sys.argv[1:] if arguments is None else arguments))()

@@ -135,9 +135,15 @@ class Report:
 
     def __call__(self) -> None:
         from onebody.reports import comparison
+        from onebody.runs import log
 
-        path = comparison.write(self.runs, self.out)
-        print_json({"report": str(path)}) if self.json else print(f"report: {path}")
+        with log.announce_if_slow(f"writing the report of {len(self.runs)} runs", quiet=self.json):
+            path = comparison.write(self.runs, self.out)
+        written = {"report": path, "returns": path.with_suffix(".csv"), "figures": path.with_suffix("")}
+        if self.json:
+            return print_json({name: str(each) for name, each in written.items()})
+        for name, each in written.items():
+            print(f"{name}: {each}")
 
 
 def _warnings(algorithms: dict[str, Any], stages: int, least_seeds: int) -> Iterator[str]:

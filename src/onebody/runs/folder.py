@@ -18,7 +18,7 @@ import jax
 from onebody.algorithms import presets
 from onebody.algorithms.protocol import Algorithm
 from onebody.core.errors import OnebodyError
-from onebody.runs import checkpoint, configs, log
+from onebody.runs import checkpoint, compilation_cache, configs, log
 from onebody.tasks import registry
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.simulator import Simulator
@@ -142,8 +142,10 @@ def family_of(record: dict[str, Any]) -> TaskFamily:
 def build(record: dict[str, Any], *, tested: bool = False) -> Algorithm[Any]:
     """The algorithm that a run's `config.json` describes, with a new simulator.
 
-    `tested`: on the family for adaptation and evaluation, which may differ from that of training.
+    `tested`: on the family for adaptation and evaluation, which may differ from that of training. What is compiled from
+    now on is kept (`compilation_cache`).
     """
+    compilation_cache.enable()
     name = record["algorithm"]
     if name not in presets.names():
         raise OnebodyError(

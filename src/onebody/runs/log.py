@@ -15,9 +15,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, SupportsFloat
 
-from rich.console import Console
+import jax
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
+from rich.text import Text
 
 from onebody.core.errors import OnebodyError
 
@@ -102,13 +104,23 @@ def announce_if_slow(message: str, quiet: bool) -> Iterator[None]:
         timer.cancel()
 
 
+class _Bar(Bar):
+    """A line of text above a bar, so that both fit into 80 columns."""
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        for task in self.tasks:
+            yield Text(task.fields["text"], no_wrap=True, overflow="ellipsis")
+        yield self.make_tasks_table(self.tasks)
+
+
 @dataclass
 class Progress:
     """Shows progress on stderr, a context manager: a bar on a terminal, otherwise plain lines; nothing if `quiet`.
 
     Plain lines read `iteration 3/30 · 12,000 samples · 0:01:10, 0:08:30 left`; at most one is printed per `every`
     seconds, and the last one always. `start` is the number of units that were done before (in a resumed run). They do
-    not count for the speed, and neither does the first unit after them, which includes compilation.
+    not count for the speed, and neither does the first unit after them, which includes compilation: until it is done,
+    the bar shows what JAX compiles, and then how long it took.
     """
 
     total: int
@@ -120,20 +132,23 @@ class Progress:
 
     def __enter__(self) -> "Progress":
         self._began, self._last_line, self._bar = time.monotonic(), -math.inf, None
-        self._compiled: tuple[float, int] | None = None
-        compiling = f"{self.unit} {self.start + 1:,}/{self.total:,} · compiling"
+        self._first: tuple[float, int] | None = None
+        self._compilation = 0.0
+        self._next = f"{self.unit} {self.start + 1:,}/{self.total:,} · compiling"
         if not self.quiet:
             print(self.label, file=sys.stderr, flush=True)
         if sys.stderr.isatty() and not self.quiet:
-            columns = (BarColumn(10), TextColumn("{task.fields[text]}"), TimeElapsedColumn())
-            self._bar = Bar(*columns, console=Console(stderr=True), redirect_stdout=False)
-            self._bar.add_task("", total=self.total, completed=self.start, text=compiling)
+            columns = (BarColumn(40), TimeElapsedColumn(), TextColumn("{task.fields[left]}"))
+            self._bar = _Bar(*columns, console=Console(stderr=True), redirect_stdout=False)
+            self._bar.add_task("", total=self.total, completed=self.start, text=self._next, left="")
             self._bar.start()
         elif not self.quiet:
-            print(compiling, file=sys.stderr, flush=True)
+            print(self._next, file=sys.stderr, flush=True)
+        jax.monitoring.register_event_duration_secs_listener(self._compiles)
         return self
 
     def __exit__(self, *_: object) -> None:
+        jax.monitoring.unregister_event_duration_listener(self._compiles)
         if self._bar is not None:
             self._bar.stop()
 
@@ -143,17 +158,27 @@ class Progress:
         `last`: expected number of the last unit, if it is not `total`.
         """
         now, last = time.monotonic(), self.total if last is None else last
-        left = ""
-        if self._compiled is None:
-            self._compiled = now, done
+        if self._first is None:
+            self._first = now, done
+            left = f"{self._compilation:.0f} s of it compilation" if self._compilation >= 1 else ""
         else:
-            left = f"{_clock((now - self._compiled[0]) * (last - done) / (done - self._compiled[1]))} left"
+            left = f"{_clock((now - self._first[0]) * (last - done) / (done - self._first[1]))} left"
         head = f"{self.unit} {done:,}/{self.total:,} · {text}"
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=done, total=last, text=f"{head} · {left}".rstrip(" ·"))
+            self._bar.update(self._bar.task_ids[0], completed=done, total=last, text=head, left=left)
         elif not self.quiet and (done >= last or now - self._last_line >= self.every):
             self._last_line = now
             print(f"{head} · {_clock(now - self._began)}, {left}".rstrip(" ,"), file=sys.stderr, flush=True)
+
+    def _compiles(self, event: str, seconds: float, **about: Any) -> None:
+        """Receives JAX's events: a function has been translated for the compiler, or compiled."""
+        if self._first is not None:
+            return
+        if event == "/jax/core/compile/backend_compile_duration":
+            self._compilation += seconds
+        elif event == "/jax/core/compile/jaxpr_to_mlir_module_duration" and self._bar is not None:
+            name = str(about.get("fun_name", "")).removeprefix("jit(").removesuffix(")")
+            self._bar.update(self._bar.task_ids[0], text=f"{self._next} {name}")
 
 
 def _clock(seconds: float) -> str:

@@ -17,10 +17,9 @@ import jax.numpy as jnp
 
 from onebody.algorithms import presets
 from onebody.algorithms.protocol import Algorithm, Metrics
-from onebody.core import interrupt
 from onebody.core.errors import NotFinite, OnebodyError, Stopped
 from onebody.core.types import Key
-from onebody.runs import checkpoint, configs, evaluate, folder, log, watch
+from onebody.runs import checkpoint, configs, evaluate, folder, interrupt, log, watch
 from onebody.tasks import registry
 from onebody.tasks.family import TaskFamily
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
+from scipy.special import stdtrit
 
 FEWEST = 5
 """least number of seeds, or of tasks for a single run, with which there is an interval"""
@@ -38,7 +38,8 @@ def mean(scores: Float[np.ndarray, "seed task"]) -> Float[np.ndarray, " seed"]:
 
 def iqm(scores: Float[np.ndarray, "seed task"]) -> Float[np.ndarray, " seed"]:
     """Interquartile mean: without the lowest and the highest quarter of the tasks, each rounded down."""
-    return stats.trim_mean(scores, 0.25, axis=1)
+    cut = scores.shape[1] // 4
+    return np.sort(scores, axis=1)[:, cut : scores.shape[1] - cut].mean(axis=1)
 
 
 def worst(scores: Float[np.ndarray, "seed task"]) -> Float[np.ndarray, " seed"]:
@@ -118,5 +119,5 @@ def _estimate(by_seed: np.ndarray, interval: tuple[float, float] | None) -> Esti
 
 def _interval(values: np.ndarray) -> tuple[float, float]:
     """Student's t interval of the mean of independent values."""
-    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    half = stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / np.sqrt(len(values))
     return float(values.mean() - half), float(values.mean() + half)

@@ -5,11 +5,11 @@ import time
 
 import pytest
 
-from onebody.core import interrupt
+from onebody.runs import interrupt
 
 SCRIPT = """if True:
     import hashlib, os, signal, sys
-    from onebody.core import interrupt
+    from onebody.runs import interrupt
 
     def handle(signum):
         print("handled", flush=True)

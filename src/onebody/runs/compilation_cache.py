@@ -1,0 +1,29 @@
+"""Compiled programs are kept on disk, so that the next process need not compile them again."""
+
+import os
+import sys
+from pathlib import Path
+
+DIRECTORY = "JAX_COMPILATION_CACHE_DIR"
+LEAST_SECONDS = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
+
+
+def enable() -> None:
+    """Keep what JAX compiles from now on in the user's cache (`$XDG_CACHE_HOME/onebody/jax`, by default under
+    `~/.cache`), unless another directory is set. `JAX_ENABLE_COMPILATION_CACHE=false` switches the cache off.
+
+    Does not import JAX: before it is imported, the settings are environment variables that it reads.
+    """
+    directory = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "onebody" / "jax"
+    if "jax" not in sys.modules:
+        os.environ.setdefault(DIRECTORY, str(directory))
+        os.environ.setdefault(LEAST_SECONDS, "0")
+        return
+    import jax
+    from jax.experimental.compilation_cache import compilation_cache
+
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(directory))
+        if LEAST_SECONDS not in os.environ:
+            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+        compilation_cache.reset_cache()  # JAX does not look at the settings again after its first compilation
