@@ -57,6 +57,11 @@ def uniform(limit: float | None = None) -> Initializer:
     return Initializer(_centred, lambda x: (x.shape[1] ** -0.5 if limit is None else limit) * x)
 
 
+def xavier() -> Initializer:
+    """Uniform weights within ± √(6 / (inputs + outputs)) (Glorot and Bengio 2010)."""
+    return Initializer(_centred, lambda x: jnp.sqrt(6 / sum(x.shape)) * x)
+
+
 def _drawn(
     key: Key, shapes: Sequence[tuple[int, int]], initializers: Sequence[Initializer]
 ) -> list[Float[Array, "in out"]]:

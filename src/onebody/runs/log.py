@@ -170,14 +170,14 @@ class Progress:
             self._last_line = now
             print(f"{head} · {_clock(now - self._began)}, {left}".rstrip(" ,"), file=sys.stderr, flush=True)
 
-    def _compiles(self, event: str, seconds: float, **about: Any) -> None:
+    def _compiles(self, event: str, duration_secs: float, **kwargs: str | int) -> None:
         """Receives JAX's events: a function has been translated for the compiler, or compiled."""
         if self._first is not None:
             return
         if event == "/jax/core/compile/backend_compile_duration":
-            self._compilation += seconds
+            self._compilation += duration_secs
         elif event == "/jax/core/compile/jaxpr_to_mlir_module_duration" and self._bar is not None:
-            name = str(about.get("fun_name", "")).removeprefix("jit(").removesuffix(")")
+            name = str(kwargs.get("fun_name", "")).removeprefix("jit(").removesuffix(")")
             self._bar.update(self._bar.task_ids[0], text=f"{self._next} {name}")
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from onebody.core.gaussian import Gaussian
-from onebody.core.nets import MLP, Normalizer, normalized_columns
+from onebody.core.nets import MLP, Normalizer, normalized_columns, xavier
 from onebody.core.types import Key
 from onebody.learning.policies import DeployedGRU
 
@@ -47,8 +47,8 @@ class RecurrentNet(eqx.Module):
     def __init__(self, key: Key, observation_size: int, action_size: int, units: int):
         """Xavier's weights of inputs and orthogonal ones of the state (Duan et al. 2016), actions near zero."""
         *keys, input_key, mean_key = jax.random.split(key, 5)
-        sizes, xavier = (observation_size + action_size + 2, 3 * units), jax.nn.initializers.glorot_uniform()
-        self.inputs = MLP(input_key, sizes, jnp.tanh, [xavier])
+        sizes = observation_size + action_size + 2, 3 * units
+        self.inputs = MLP(input_key, sizes, jnp.tanh, [xavier()])
         self.recurrent = jnp.concatenate([jax.nn.initializers.orthogonal()(k, (units, units)) for k in keys], axis=1)
         self.observation = Normalizer(observation_size)
         self.readout, self.offset = normalized_columns(0.01)(mean_key, (units, action_size)), jnp.zeros(action_size)
