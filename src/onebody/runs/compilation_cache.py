@@ -22,7 +22,7 @@ def enable() -> None:
     import jax
     from jax.experimental.compilation_cache import compilation_cache
 
-    if jax.config.read("jax_compilation_cache_dir") is None:
+    if jax.config.jax_compilation_cache_dir is None:  # pyright: ignore[reportAttributeAccessIssue] (made at run time)
         jax.config.update("jax_compilation_cache_dir", str(directory))
         if LEAST_SECONDS not in os.environ:
             jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
