@@ -1,7 +1,9 @@
-"""Adaptation to several tasks, one after the other: each goes on with a learner and with samples of its own."""
+"""Adaptation to several tasks, on all cores: each goes on with a learner and with samples of its own."""
 
 import itertools
+import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import jax
@@ -24,12 +26,19 @@ def task_by_task(
 
     Args:
         adapted: what the learners of all tasks have come to.
-        stage: a learner, its task and a key -> the learner after real samples of its task.
+        stage: a learner, its task and a key -> the learner after real samples of its task. Called in several threads.
     """
     keys = jax.random.split(key, len(tasks))
     for i in itertools.count():
         yield adapted(learners)
-        learners = [
-            stage(learner, task[None], jax.random.fold_in(k, i))
-            for learner, task, k in zip(learners, tasks, keys, strict=True)
-        ]
+
+        def one(learner: Learner, task: Float[Array, " feature"], key: Key, i: int = i) -> Learner:
+            return stage(learner, task[None], jax.random.fold_in(key, i))
+
+        first, *others = zip(learners, tasks, keys, strict=True)
+        learners = [one(*first)]  # compiles what the others use
+        threads = ThreadPoolExecutor(os.cpu_count())
+        try:
+            learners += threads.map(lambda rows: one(*rows), others)
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)

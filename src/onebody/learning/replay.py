@@ -1,6 +1,9 @@
 """A ring buffer of transitions that is a pytree, so it checkpoints with everything else."""
 
+from functools import partial
+
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
@@ -21,6 +24,7 @@ class Replay(eqx.Module):
     """row written next"""
 
     @staticmethod
+    @partial(jax.jit, static_argnums=(0, 1, 2))
     def empty(capacity: int, observation_size: int, action_size: int) -> "Replay":
         observation, zero = jnp.zeros((capacity, observation_size)), jnp.zeros((), jnp.int32)
         return Replay(

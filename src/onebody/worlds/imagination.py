@@ -1,5 +1,6 @@
 """The learned world: a dynamics model predicts observations; the family's functions give reward and termination."""
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -32,6 +33,11 @@ class Imagination(eqx.Module):
     model: Model
     starts: Float[Array, "start observation"]
     """Samples of p0; each episode starts from the next one"""
+
+    @property
+    def in_use(self) -> AbstractContextManager[None]:
+        """Several threads may imagine at once."""
+        return nullcontext()
 
     def reset(self, tasks: Float[Array, "task feature"], episodes: int, keys: Keys) -> tuple[State, Array]:
         """Start `episodes` episodes of each task, with one key per task; returns the state and observations."""

@@ -1,5 +1,6 @@
 """Collects transitions in a world: episodes of many tasks at once."""
 
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
@@ -19,6 +20,11 @@ class World(Protocol):
     """Something that can be stepped: the `Simulator` or the `Imagination`."""
 
     family: TaskFamily
+
+    @property
+    def in_use(self) -> AbstractContextManager[Any]:
+        """Held during a rollout: of several threads, one at a time steps the world"""
+        ...
 
     def reset(self, tasks: Array, episodes: int, keys: Keys) -> tuple[Any, Any]: ...
 
@@ -77,7 +83,6 @@ def continued(
     """
     steps = world.family.horizon if steps is None else steps
     start_key, noise_key = (jax.random.split(k, len(tasks)) for k in jax.random.split(key))  # one key per task
-    state, observation = world.reset(tasks, episodes, start_key)
     shape = (steps, episodes, policies.noise_size)
     noise = jax.vmap(lambda k: jnp.zeros(shape) if deterministic else random.normal(k, shape), out_axes=1)(noise_key)
     remembers = isinstance(policies, Remembering)
@@ -90,8 +95,9 @@ def continued(
         ended = transitions.terminated | transitions.truncated | (remaining == 1)
         return (state, observation, remember(memory, transitions.reward, ended), remaining - 1), transitions
 
-    carry = state, observation, memory, np.int32(steps)
-    (_, _, memory, _), transitions = world.scan(step, carry, noise, remembers)
+    with world.in_use:
+        carry = *world.reset(tasks, episodes, start_key), memory, np.int32(steps)
+        (_, _, memory, _), transitions = world.scan(step, carry, noise, remembers)
     transitions = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), transitions)
     last_ended = transitions.truncated.at[:, -1].set(~transitions.terminated[:, -1])
     return transitions._replace(truncated=last_ended), jax.tree.map(jnp.asarray, memory)

@@ -1,5 +1,6 @@
 """The real world: a batch of simulations, with one C++ call per control step. It counts its own real samples."""
 
+import threading
 from typing import Any
 
 import jax
@@ -34,6 +35,7 @@ class Simulator:
         """`threads`: number of C++ threads; 0: one per core."""
         self.family, self.threads = family, threads
         self.samples = self.episodes = self.cut = 0
+        self.in_use = threading.RLock()
         self._outcome = jax.jit(family.outcome)
         self._defer_reward = False
         self._engine: Engine | None = None

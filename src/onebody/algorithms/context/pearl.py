@@ -141,6 +141,21 @@ class State(eqx.Module):
     """the training tasks"""
 
 
+@partial(jax.jit, static_argnames=("observations", "actions", "dynamics_vary", "config"))
+def new_learner(key: Key, observations: int, actions: int, dynamics_vary: bool, config: Config) -> Learner:
+    """Untrained networks for observations and actions of these sizes."""
+    keys, z, half = jax.random.split(key, 5), config.latent, config.precision == "bfloat16"
+    build = partial(network, half=half)
+    critic = lambda key: build(key, (observations + actions + z, *config.hidden, 1))  # noqa: E731
+    features = observations + actions + 1 + (observations if dynamics_vary else 0)
+    value = build(keys[0], (observations + z, *config.hidden, 1))
+    encoder = build(keys[1], (features, *config.encoder, 2 * z))
+    policy = policy_network(keys[2], observations + z, actions, config.hidden, half)
+    critics = critic(keys[3]), critic(keys[4])
+    new = partial(TrainState.create, optimizer=optax.adam(config.learning_rate))
+    return Learner(new(EncoderAndCritics(encoder, critics)), new(value), new(policy), value)
+
+
 def posterior(encoder: MLP, context: Float[Array, "task row feature"]) -> Gaussian:
     """q_φ(z | c) of each task: the product of a Gaussian for each transition of its context."""
     mean, raw = jnp.split(encoder(context), 2, axis=-1)
@@ -251,27 +266,17 @@ class PEARL:
 
     def init(self, key: Key) -> State:
         config, body, steps = self.config, self.family.body, self.family.horizon
-        task_key, *keys = jax.random.split(key, 6)
+        task_key, learner_key = jax.random.split(key)
         tasks = training_tasks(self.family.space, task_key, config.n_tasks)
         kept = (config.prior_episodes + config.posterior_episodes) * steps
         self._check(len(tasks), kept)
         check_hidden(self.family)
-        observations, actions, z = body.observation_size, body.action_size, config.latent
-        features = observations + actions + 1 + (observations if self._dynamics_vary else 0)
-        half = config.precision == "bfloat16"
-        build = partial(network, half=half)
-        critic = lambda key: build(key, (observations + actions + z, *config.hidden, 1))  # noqa: E731
-        encoder = build(keys[1], (features, *config.encoder, 2 * z))
-        value = build(keys[0], (observations + z, *config.hidden, 1))
-        policy = policy_network(keys[2], observations + z, actions, config.hidden, half)
-        critics = critic(keys[3]), critic(keys[4])
-        new = partial(TrainState.create, optimizer=optax.adam(config.learning_rate))
-        learner = Learner(new(EncoderAndCritics(encoder, critics)), new(value), new(policy), value)
         length = kept + config.extra_episodes * steps
         visits = config.n_iterations * config.visited
         initial = config.initial_episodes * steps
-        replay = TaskReplay.empty(len(tasks), visits, initial, length, kept, observations, actions)
-        return State(learner, replay, tasks)
+        sizes = body.observation_size, body.action_size
+        replay = TaskReplay.empty(len(tasks), visits, initial, length, kept, *sizes)
+        return State(new_learner(learner_key, *sizes, self._dynamics_vary, config), replay, tasks)
 
     def step(self, state: State, key: Key) -> tuple[State, Metrics]:
         begin_key, task_key, visit_key, learn_key = jax.random.split(key, 4)

@@ -199,6 +199,7 @@ def adaptation(
         policies = inner_step_each(policies, batch, rate, loss)
 
 
+@partial(jax.jit, static_argnames=("family", "config"))
 def new_policy(family: TaskFamily, key: Key, config: Meta) -> GaussianPolicy:
     """Observations are not normalised."""
     sizes = Normalizer(family.body.observation_size), family.body.action_size

@@ -74,8 +74,13 @@ def new_models(simulator: Simulator, key: Key, config: EarlyStoppingConfig, task
     task_key, model_key, start_key = jax.random.split(key, 3)
     chosen = family.given_or_drawn(task, task_key)
     sizes = family.body.observation_size, family.body.action_size
-    ensemble = EarlyStoppedEnsemble(model_key, *sizes, config)
+    ensemble = _untrained(model_key, *sizes, config)
     return Models(ensemble, Replay.empty(config.capacity, *sizes), simulator.starts(start_key), chosen)
+
+
+@partial(jax.jit, static_argnums=(1, 2, 3))
+def _untrained(key: Key, observations: int, actions: int, config: EarlyStoppingConfig) -> EarlyStoppedEnsemble:
+    return EarlyStoppedEnsemble(key, observations, actions, config)
 
 
 def imagination(models: Models, model: Model, family: TaskFamily) -> Imagination:

@@ -196,6 +196,7 @@ class ACKTR(OnPolicy):
 
     config: Config
 
+    @partial(jax.jit, static_argnums=0)
     def init(self, key: Key) -> State:
         config, body = self.config, self.family.body
         policy_key, value_key = jax.random.split(key)

@@ -197,6 +197,25 @@ def explorers(learner: Learner, keys: Array) -> DeterministicPolicy:
     return DeterministicPolicy(actors, for_each(learner.observation, len(keys)))
 
 
+@partial(jax.jit, static_argnames=("observations", "actions", "config"))
+def new_learner(key: Key, observations: int, actions: int, config: Config) -> Learner:
+    """Untrained networks for observations and actions of these sizes."""
+    actor_key, critic_key = jax.random.split(key)
+
+    def new(key: Key, sizes: tuple[int, ...], activation: Callable[[Array], Array]) -> MLP:
+        return MLP(key, sizes, activation, [fan_in(1.0)] * (len(sizes) - 2) + [uniform(LAST)])
+
+    actor = new(actor_key, (observations, *config.hidden, actions), normed_tanh)
+    critic = new(critic_key, (observations + actions, *config.critic_hidden, 1), normed_relu)
+    return Learner(
+        TrainState.create(actor, optax.adam(config.learning_rate)),
+        TrainState.create(critic, optax.adam(config.critic_rate)),
+        (actor, critic),
+        Normalizer(observations),
+        jnp.asarray(config.noise, jnp.float32),
+    )
+
+
 @dataclass(frozen=True)
 class DDPG:
     """Deep deterministic policy gradient."""
@@ -208,21 +227,7 @@ class DDPG:
 
     def init(self, key: Key) -> State:
         config, body = self.config, self.family.body
-        observations, actions = body.observation_size, body.action_size
-        actor_key, critic_key = jax.random.split(key)
-
-        def new(key: Key, sizes: tuple[int, ...], activation: Callable[[Array], Array]) -> MLP:
-            return MLP(key, sizes, activation, [fan_in(1.0)] * (len(sizes) - 2) + [uniform(LAST)])
-
-        actor = new(actor_key, (observations, *config.hidden, actions), normed_tanh)
-        critic = new(critic_key, (observations + actions, *config.critic_hidden, 1), normed_relu)
-        learner = Learner(
-            TrainState.create(actor, optax.adam(config.learning_rate)),
-            TrainState.create(critic, optax.adam(config.critic_rate)),
-            (actor, critic),
-            Normalizer(observations),
-            jnp.asarray(config.noise, jnp.float32),
-        )
+        learner = new_learner(key, body.observation_size, body.action_size, config)
         return State(learner, new_replay(self.family, config.episodes, config.n_iterations))
 
     def step(self, state: State, key: Key) -> tuple[State, Metrics]:

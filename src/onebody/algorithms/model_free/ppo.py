@@ -158,6 +158,7 @@ class PPO(OnPolicy):
 
     config: Config
 
+    @partial(jax.jit, static_argnums=0)
     def init(self, key: Key) -> State:
         policy_key, value_key = jax.random.split(key)
         body, hidden = self.family.body, self.config.hidden

@@ -143,6 +143,17 @@ def gradient_steps(learner: Learner, replay: TaskReplay, key: Key, config: Confi
     return repeated(lambda learner, key: update(learner, replay, key, config), learner, keys)
 
 
+@partial(jax.jit, static_argnames=("observations", "actions", "config"))
+def new_learner(key: Key, observations: int, actions: int, config: Config) -> Learner:
+    """Untrained networks for observations and actions of these sizes."""
+    policy_key, *keys = jax.random.split(key, 3)
+    policy = policy_network(policy_key, observations, actions, config.hidden)
+    first, second = (network(k, (observations + actions, *config.hidden, 1)) for k in keys)
+    critics, adam = (first, second), optax.adam(config.learning_rate)
+    log_temperature = TrainState.create(jnp.zeros(()), adam)
+    return Learner(TrainState.create(policy, adam), TrainState.create(critics, adam), critics, log_temperature)
+
+
 @dataclass(frozen=True)
 class SAC:
     """Soft actor-critic."""
@@ -154,13 +165,7 @@ class SAC:
 
     def init(self, key: Key) -> State:
         config, body = self.config, self.family.body
-        observations, actions = body.observation_size, body.action_size
-        policy_key, *keys = jax.random.split(key, 3)
-        policy = policy_network(policy_key, observations, actions, config.hidden)
-        first, second = (network(k, (observations + actions, *config.hidden, 1)) for k in keys)
-        critics, adam = (first, second), optax.adam(config.learning_rate)
-        log_temperature = TrainState.create(jnp.zeros(()), adam)
-        learner = Learner(TrainState.create(policy, adam), TrainState.create(critics, adam), critics, log_temperature)
+        learner = new_learner(key, body.observation_size, body.action_size, config)
         return State(learner, new_replay(self.family, config.episodes, config.n_iterations, config.initial_episodes))
 
     def step(self, state: State, key: Key) -> tuple[State, Metrics]:

@@ -97,6 +97,7 @@ class TRPO(OnPolicy):
 
     config: Config
 
+    @partial(jax.jit, static_argnums=0)
     def init(self, key: Key) -> ActorCritic:
         body = self.family.body
         policy = partial(GaussianPolicy, activation=self.config.activation)

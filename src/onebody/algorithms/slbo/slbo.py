@@ -121,6 +121,7 @@ def new_shared(simulator: Simulator, config: StageConfig, stages: int, key: Key)
     return Shared(new_model(model_key, family, config), data, simulator.starts(start_key))
 
 
+@functools.partial(jax.jit, static_argnames=("family", "config"))
 def new_model(key: Key, family: TaskFamily, config: StageConfig) -> TrainState[Dynamics]:
     """An untrained model."""
     model = new_dynamics(key, family.body.observation_size, family.body.action_size, config.model)
