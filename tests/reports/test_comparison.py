@@ -124,7 +124,11 @@ def test_the_command(runs, tmp_path, capsys):
 
     out = tmp_path / "r.html"
     assert main(["report", *map(str, runs), "--out", str(out), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"report": str(out)} and out.stat().st_size > 10_000
+    assert (
+        json.loads(capsys.readouterr().out)
+        == {"report": str(out), "returns": str(out.with_suffix(".csv")), "figures": str(out.with_suffix(""))}
+        and out.stat().st_size > 10_000
+    )
     assert main(["report", str(tmp_path / "nowhere"), "--out", str(out)]) == 2
     assert "is not a run folder" in capsys.readouterr().err
 
