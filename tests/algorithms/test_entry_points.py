@@ -9,6 +9,7 @@ import pytest
 
 from onebody.algorithms import presets
 from onebody.core.errors import OnebodyError
+from onebody.runs import loop
 
 ALGORITHM = '''
 """Nothing: a policy that never learns, for tests."""
@@ -49,6 +50,17 @@ class Nothing:
 class Silent:
     task_is_known: bool
 
+@dataclass(frozen=True)
+class Unsaved(Nothing):
+    def init(self, key):
+        return Config()
+
+@dataclass(frozen=True)
+class Unpaid(Nothing):
+    def step(self, state, key):
+        return state, {}
+
+UNSAVED, UNPAID = (AlgorithmSpec(each, {"laptop": Config()}) for each in (Unsaved, Unpaid))
 SILENT, ENDLESS = AlgorithmSpec(Silent, {"laptop": Config()}), AlgorithmSpec(Nothing, {"laptop": 3})
 SPEC = AlgorithmSpec(Nothing, {"laptop": Config()}, {("laptop", "point/goal"): {"n_iterations": 3}})
 '''
@@ -68,6 +80,8 @@ def installed(tmp_path):
         "wrong = nothing_algorithm:Config\n"
         "silent = nothing_algorithm:SILENT\n"
         "endless = nothing_algorithm:ENDLESS\n"
+        "unsaved = nothing_algorithm:UNSAVED\n"
+        "unpaid = nothing_algorithm:UNPAID\n"
         "ppo = nothing_algorithm:SPEC\n"
     )
     return tmp_path
@@ -114,6 +128,15 @@ def added(installed, monkeypatch):
 def test_one_that_cannot_be_loaded_is_named(added, name, message):
     with pytest.raises(OnebodyError, match=message):
         presets.spec(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("unsaved", "it is a Config, and neither an array nor a pytree of arrays"), ("unpaid", "Unpaid.*real/return")],
+)
+def test_what_could_not_be_saved_or_shown_is_said_at_once(added, name, message, tmp_path):
+    with pytest.raises(OnebodyError, match=message):
+        loop.train(name, "point/goal", out=tmp_path / "run", quiet=True)
 
 
 def test_our_names_stay_ours(added):

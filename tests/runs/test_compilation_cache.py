@@ -18,6 +18,7 @@ SCRIPT = """if True:
 
 
 OTHER = {"JAX_COMPILATION_CACHE_DIR": "OTHER"}
+EVERYTHING = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
 OFF = {"JAX_ENABLE_COMPILATION_CACHE": "false"}
 
 
@@ -26,8 +27,9 @@ OFF = {"JAX_ENABLE_COMPILATION_CACHE": "false"}
     [
         ("early", {}, {"cache"}),
         ("late", {}, {"cache"}),
-        ("early", OTHER, {"other"}),
-        ("late", OTHER, set()),  # by the user's settings, a program that compiles as quickly is not kept
+        ("early", OTHER | EVERYTHING, {"other"}),
+        ("early", OTHER, set()),  # by JAX's settings, a program that compiles as quickly is not kept
+        ("late", OTHER | EVERYTHING, {"other"}),
         ("early", OFF, set()),
         ("late", OFF, set()),
     ],

@@ -188,7 +188,7 @@ def test_compilation_of_the_first_unit_is_said(capsys):
         jax.monitoring.record_event_duration_secs("/jax/core/compile/backend_compile_duration", 9.0)
         progress.update(2, "z")
     assert capsys.readouterr().err.splitlines()[2:] == [
-        "iteration 1/2 · y · 0:00:00, 2 s of it compilation",
+        "iteration 1/2 · y · 0:00:00, 2 s of it for compilation",
         "iteration 2/2 · z · 0:00:00, 0:00:00 left",
     ]
 

@@ -13,6 +13,8 @@ from onebody.algorithms.protocol import Adapted
 from onebody.core.types import Key
 
 Learner = TypeVar("Learner")
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+"""cores that the process may use"""
 
 
 def task_by_task(
@@ -37,8 +39,10 @@ def task_by_task(
 
         first, *others = zip(learners, tasks, keys, strict=True)
         learners = [one(*first)]  # compiles what the others use
-        threads = ThreadPoolExecutor(os.cpu_count())
+        threads = ThreadPoolExecutor(CORES)
         try:
             learners += threads.map(lambda rows: one(*rows), others)
-        finally:
-            threads.shutdown(wait=False, cancel_futures=True)
+        except BaseException as error:  # a signal does not wait for the stages that have begun
+            threads.shutdown(wait=isinstance(error, Exception), cancel_futures=True)
+            raise
+        threads.shutdown()

@@ -37,9 +37,11 @@ class List:
     """Print the result as JSON"""
 
     def __call__(self) -> None:
-        listing = listings.listing()
-        if self.algorithms != self.families:
-            del listing["families" if self.algorithms else "algorithms"]
+        listing: dict[str, list[dict[str, Any]]] = {}
+        if self.algorithms or not self.families:
+            listing["algorithms"] = listings.algorithms()
+        if self.families or not self.algorithms:
+            listing["families"] = listings.families()
         if self.json:
             return print_json(listing)
         for row in listing.get("algorithms", []):

@@ -13,21 +13,26 @@ STORED = Path(__file__).with_name("listing.json")
 """the listing of our own algorithms and families"""
 
 
-def listing() -> dict[str, list[dict[str, Any]]]:
-    """Our algorithms and families, and the algorithms that other installed packages add."""
-    stored = json.loads(STORED.read_text())
+def algorithms() -> list[dict[str, Any]]:
+    """Our algorithms, and those that other installed packages add."""
+    rows = json.loads(STORED.read_text())["algorithms"]
     if entry_points(group=ENTRY_POINTS):
         from onebody.algorithms import presets
 
         for entry_point in presets.ignored():
             print(f"onebody: entry point {entry_point} is ignored: the name is taken", file=sys.stderr)
-        ours = {row["id"] for row in stored["algorithms"]}
-        stored["algorithms"] += _algorithms([name for name in presets.names() if name not in ours])
-    return stored
+        ours = {row["id"] for row in rows}
+        rows += _algorithms([name for name in presets.names() if name not in ours])
+    return rows
+
+
+def families() -> list[dict[str, Any]]:
+    """Our families."""
+    return json.loads(STORED.read_text())["families"]
 
 
 def from_definitions() -> dict[str, list[dict[str, Any]]]:
-    """The same, from the definitions themselves."""
+    """All registered algorithms and families, from their definitions."""
     from onebody.algorithms import presets
     from onebody.tasks import registry
 

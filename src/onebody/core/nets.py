@@ -65,14 +65,16 @@ def xavier() -> Initializer:
 def _drawn(
     key: Key, shapes: Sequence[tuple[int, int]], initializers: Sequence[Initializer]
 ) -> list[Float[Array, "in out"]]:
-    """Weights of each layer. Layers that draw from one distribution draw as many numbers as the largest of them needs,
-    in one call: the numbers of a longer draw begin with those of a shorter one, and one call compiles faster."""
-    keys, size = jax.random.split(key, len(shapes)), max(math.prod(shape) for shape in shapes)
-    drawn = {draw: jax.vmap(lambda k, draw=draw: draw(k, (size,)))(keys) for draw in {i.draw for i in initializers}}
-    return [
-        initializer.weights(drawn[initializer.draw][i, : math.prod(shape)].reshape(shape))
-        for i, (initializer, shape) in enumerate(zip(initializers, shapes, strict=True))
-    ]
+    """Weights of each layer. Layers with one distribution draw as many numbers as the largest of them needs, in one
+    call: the numbers of a longer draw begin with those of a shorter one, and one call compiles faster."""
+    keys, weights = jax.random.split(key, len(shapes)), {}
+    for draw in dict.fromkeys(initializer.draw for initializer in initializers):
+        layers = [i for i, initializer in enumerate(initializers) if initializer.draw is draw]
+        size = max(math.prod(shapes[i]) for i in layers)
+        numbers = jax.vmap(lambda k, draw=draw, size=size: draw(k, (size,)))(keys[jnp.array(layers)])
+        for own, i in zip(numbers, layers, strict=True):
+            weights[i] = initializers[i].weights(own[: math.prod(shapes[i])].reshape(shapes[i]))
+    return [weights[i] for i in range(len(shapes))]
 
 
 def _mean(x: Array) -> Array:

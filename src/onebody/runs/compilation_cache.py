@@ -10,14 +10,14 @@ LEAST_SECONDS = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 
 def enable() -> None:
     """Keep what JAX compiles from now on in the user's cache (`$XDG_CACHE_HOME/onebody/jax`, by default under
-    `~/.cache`), unless another directory is set. `JAX_ENABLE_COMPILATION_CACHE=false` switches the cache off.
+    `~/.cache`), unless a directory is set. `JAX_ENABLE_COMPILATION_CACHE=false` switches the cache off.
 
     Does not import JAX: before it is imported, the settings are environment variables that it reads.
     """
     directory = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "onebody" / "jax"
     if "jax" not in sys.modules:
-        os.environ.setdefault(DIRECTORY, str(directory))
-        os.environ.setdefault(LEAST_SECONDS, "0")
+        if DIRECTORY not in os.environ:
+            os.environ |= {DIRECTORY: str(directory), LEAST_SECONDS: os.environ.get(LEAST_SECONDS, "0")}
         return
     import jax
     from jax.experimental.compilation_cache import compilation_cache

@@ -18,7 +18,7 @@ import jax
 from onebody.algorithms import presets
 from onebody.algorithms.protocol import Algorithm
 from onebody.core.errors import OnebodyError
-from onebody.runs import checkpoint, compilation_cache, configs, log
+from onebody.runs import checkpoint, compilation_cache, configs, leaves, log
 from onebody.tasks import registry
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.simulator import Simulator
@@ -175,8 +175,19 @@ def check_fields(record: dict[str, Any], algorithm: Algorithm[Any]) -> None:
 
 
 def initial_state(record: dict[str, Any], algorithm: Algorithm[Any]) -> Any:
-    """The state before training, which depends only on the seed; `algorithm` must be on the family of training."""
-    return algorithm.init(jax.random.fold_in(jax.random.key(record["seed"]), 0))
+    """The state before training, which depends only on the seed; `algorithm` must be on the family of training.
+
+    Raises OnebodyError if the state holds what a checkpoint could not.
+    """
+    state = algorithm.init(jax.random.fold_in(jax.random.key(record["seed"]), 0))
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        if not leaves.is_data(leaf) and not callable(leaf):
+            name = jax.tree_util.keystr(path) or "it"
+            raise OnebodyError(
+                f"the state of {record['algorithm']} cannot be saved: {name} is a {type(leaf).__name__}, and neither "
+                "an array nor a pytree of arrays, such as an eqx.Module"
+            )
+    return state
 
 
 def latest(run: Path, record: dict[str, Any], state: Any) -> checkpoint.Checkpoint | None:

@@ -17,7 +17,7 @@ def to_arrays(tree: PyTree) -> dict[str, np.ndarray]:
 def from_arrays(read: Callable[[str], np.ndarray], like: PyTree) -> PyTree:
     """`like` with each leaf that is data replaced by `read(name)`, converted to the leaf's type."""
     return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: _as(leaf, read(jax.tree_util.keystr(path))) if _is_data(leaf) else leaf, like
+        lambda path, leaf: _as(leaf, read(jax.tree_util.keystr(path))) if is_data(leaf) else leaf, like
     )
 
 
@@ -31,10 +31,11 @@ def shapes(tree: PyTree) -> dict[str, str]:
 
 def _named(tree: PyTree) -> dict[str, Any]:
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {jax.tree_util.keystr(path): leaf for path, leaf in leaves if _is_data(leaf)}
+    return {jax.tree_util.keystr(path): leaf for path, leaf in leaves if is_data(leaf)}
 
 
-def _is_data(leaf: Any) -> bool:
+def is_data(leaf: Any) -> bool:
+    """Whether a leaf of a state is saved in checkpoints."""
     return isinstance(leaf, jax.Array | np.ndarray | np.generic | bool | int | float)
 
 

@@ -120,7 +120,7 @@ class Progress:
     Plain lines read `iteration 3/30 · 12,000 samples · 0:01:10, 0:08:30 left`; at most one is printed per `every`
     seconds, and the last one always. `start` is the number of units that were done before (in a resumed run). They do
     not count for the speed, and neither does the first unit after them, which includes compilation: until it is done,
-    the bar shows what JAX compiles, and then how long it took.
+    the bar shows what JAX compiles, and then how long that took, or the loading of programs that were compiled before.
     """
 
     total: int
@@ -160,7 +160,7 @@ class Progress:
         now, last = time.monotonic(), self.total if last is None else last
         if self._first is None:
             self._first = now, done
-            left = f"{self._compilation:.0f} s of it compilation" if self._compilation >= 1 else ""
+            left = f"{self._compilation:.0f} s of it for compilation" if self._compilation >= 1 else ""
         else:
             left = f"{_clock((now - self._first[0]) * (last - done) / (done - self._first[1]))} left"
         head = f"{self.unit} {done:,}/{self.total:,} · {text}"

@@ -165,7 +165,7 @@ def _run(
             if not model_is_off:
                 _warn(run, model_is_off := watch.model_is_off(history))
             of_limit = f"/{limit:,}" if limit < math.inf else ""
-            text = f"{samples:,}{of_limit} samples · return {metrics.get('real/return', math.nan):.1f}"
+            text = f"{samples:,}{of_limit} samples · return {metrics['real/return']:.1f}"
             progress.update(done, text, last=_last(done, algorithm.config.n_iterations, samples, limit))
     if (samples := algorithm.simulator.samples) < limit < math.inf:
         print(
@@ -192,6 +192,10 @@ def _step(algorithm: Algorithm[Any], state: Any, key: Key, run: Path, done: int)
         state, metrics = algorithm.step(state, key)
     except NotFinite as error:
         raise NotFinite(f"{error}, in {place}") from error
+    if "real/return" not in metrics:
+        raise OnebodyError(
+            f"{type(algorithm).__name__}.step gives no metric real/return, the mean return of its real episodes"
+        )
     for name, value in metrics.items():
         if not math.isfinite(value):
             raise NotFinite(f"{algorithm.family.id}: {name} is {value} in {place}")
@@ -218,19 +222,20 @@ def _signals(run: Path) -> Iterator[Callable[[], AbstractContextManager[None]]]:
         if not deferred:
             raise _Signal
 
-    @contextmanager
-    def uninterrupted() -> Iterator[None]:
-        nonlocal deferred
-        deferred = True
-        yield
-        deferred = False
-        if received:
-            raise _Signal
-
+    say = lambda signum: f"onebody: {Stopped(signum, run)}"  # noqa: E731
     try:
-        with interrupt.handled(
-            receive, lambda signum: f"onebody: {Stopped(signum, run)}", signal.SIGINT, signal.SIGTERM
-        ):
+        with interrupt.handled(receive, say, signal.SIGINT, signal.SIGTERM) as lock:
+
+            @contextmanager
+            def uninterrupted() -> Iterator[None]:
+                nonlocal deferred
+                with lock:
+                    deferred = True
+                    yield
+                    deferred = False
+                if received:
+                    raise _Signal
+
             yield uninterrupted
     except _Signal:
         raise Stopped(received[0], run) from None

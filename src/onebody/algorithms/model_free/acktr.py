@@ -190,30 +190,34 @@ def update(state: State, transitions: Transitions, key: Key, config: Config) -> 
     return replace(state, rate=adjusted(state.rate, kl, config.kl)), metrics
 
 
+@partial(jax.jit, static_argnames=("observations", "actions", "config"))
+def new_state(key: Key, observations: int, actions: int, config: Config) -> State:
+    """An untrained policy and its value function, for observations and actions of these sizes."""
+    policy_key, value_key = jax.random.split(key)
+    observation = Normalizer(observations)
+    policy = GaussianPolicy(policy_key, config.hidden, observation, actions)
+    policy = eqx.tree_at(lambda p: p.net.weights[-1], policy, replace_fn=lambda weight: LAST_LAYER_FACTOR * weight)
+    value = ValueFunction(value_key, config.value_hidden, observation, jax.nn.elu)
+    zeros = partial(jax.tree.map, jnp.zeros_like)
+    return State(
+        policy,
+        value,
+        Factors.empty(policy.net),
+        Factors.empty(value.net),
+        zeros(PolicyParameters(policy.net, policy.log_std)),
+        zeros(value.net),
+        jnp.asarray(config.policy.rate, jnp.float32),
+    )
+
+
 @dataclass(frozen=True)
 class ACKTR(OnPolicy):
     """Actor-critic by Kronecker-factored trust regions."""
 
     config: Config
 
-    @partial(jax.jit, static_argnums=0)
     def init(self, key: Key) -> State:
-        config, body = self.config, self.family.body
-        policy_key, value_key = jax.random.split(key)
-        observation = Normalizer(body.observation_size)
-        policy = GaussianPolicy(policy_key, config.hidden, observation, body.action_size)
-        policy = eqx.tree_at(lambda p: p.net.weights[-1], policy, replace_fn=lambda weight: LAST_LAYER_FACTOR * weight)
-        value = ValueFunction(value_key, config.value_hidden, observation, jax.nn.elu)
-        zeros = partial(jax.tree.map, jnp.zeros_like)
-        return State(
-            policy,
-            value,
-            Factors.empty(policy.net),
-            Factors.empty(value.net),
-            zeros(PolicyParameters(policy.net, policy.log_std)),
-            zeros(value.net),
-            jnp.asarray(config.policy.rate, jnp.float32),
-        )
+        return new_state(key, self.family.body.observation_size, self.family.body.action_size, self.config)
 
     def _update(self, state: State, transitions: Transitions, key: Key) -> tuple[State, dict[str, Array]]:
         return update(state, transitions, key, self.config)

@@ -132,6 +132,16 @@ def clipped_error(
     return jnp.maximum((value - target) ** 2, (clipped - target) ** 2).mean()
 
 
+@partial(jax.jit, static_argnames=("observations", "actions", "config"))
+def new_state(key: Key, observations: int, actions: int, config: Config) -> State:
+    """An untrained policy and its value function, for observations and actions of these sizes."""
+    policy_key, value_key = jax.random.split(key)
+    observation = Normalizer(observations)
+    policy = GaussianPolicy(policy_key, config.hidden, observation, actions)
+    learned = PolicyAndValue(policy, ValueFunction(value_key, config.hidden, observation))
+    return State(TrainState.create(learned, config.optimizer), Normalizer(1))
+
+
 @partial(jax.jit, static_argnames=("config",))
 def update(
     state: State, transitions: Transitions, rows: Int[Array, "step row"], config: Config
@@ -158,14 +168,8 @@ class PPO(OnPolicy):
 
     config: Config
 
-    @partial(jax.jit, static_argnums=0)
     def init(self, key: Key) -> State:
-        policy_key, value_key = jax.random.split(key)
-        body, hidden = self.family.body, self.config.hidden
-        observation = Normalizer(body.observation_size)
-        policy = GaussianPolicy(policy_key, hidden, observation, body.action_size)
-        learned = PolicyAndValue(policy, ValueFunction(value_key, hidden, observation))
-        return State(TrainState.create(learned, self.config.optimizer), Normalizer(1))
+        return new_state(key, self.family.body.observation_size, self.family.body.action_size, self.config)
 
     def _update(self, state: State, transitions: Transitions, key: Key) -> tuple[State, dict[str, Array]]:
         rows = minibatches(key, transitions.reward.size, self.config.n_epochs, self.config.n_minibatches)

@@ -75,6 +75,13 @@ class Config(Training):
         at_least(1, self, "refine_episodes")
 
 
+@partial(jax.jit, static_argnames=("observations", "actions", "config"))
+def new_agent(key: Key, observations: int, actions: int, config: Config) -> ActorCritic:
+    """An untrained policy and its value function, for observations and actions of these sizes."""
+    policy = partial(GaussianPolicy, activation=config.activation)
+    return new_actor_critic(key, policy, Normalizer(observations), actions, config)
+
+
 @partial(jax.jit, static_argnames=("config",))
 def update(
     agent: ActorCritic, transitions: Transitions, key: Key, config: Training
@@ -97,11 +104,8 @@ class TRPO(OnPolicy):
 
     config: Config
 
-    @partial(jax.jit, static_argnums=0)
     def init(self, key: Key) -> ActorCritic:
-        body = self.family.body
-        policy = partial(GaussianPolicy, activation=self.config.activation)
-        return new_actor_critic(key, policy, Normalizer(body.observation_size), body.action_size, self.config)
+        return new_agent(key, self.family.body.observation_size, self.family.body.action_size, self.config)
 
     def _update(self, state: ActorCritic, transitions: Transitions, key: Key) -> tuple[ActorCritic, dict[str, Array]]:
         return update(state, transitions, key, self.config)
