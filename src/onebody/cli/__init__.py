@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from onebody.cli import commands, options
 from onebody.core.errors import OnebodyError, Stopped, did_you_mean
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _interruptible() -> AbstractContextManager[None]:
+def _interruptible() -> AbstractContextManager[Any]:
     """Ctrl-C raises KeyboardInterrupt, or ends the process where that has to wait for a compilation."""
     if threading.current_thread() is not threading.main_thread():
         return nullcontext()
