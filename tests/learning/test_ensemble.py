@@ -128,15 +128,14 @@ def test_the_loss_weighs_squared_errors_by_a_deviation_that_does_not_touch_the_m
 
 
 def test_slow_states_are_learned_as_well_as_fast_ones():
-    """A body that moves a hundred times as fast, and unpredictably, in one of ten episodes. With other seeds it is 0.22
-    to 0.37, and 0.44 to 0.54 for squared errors that no deviation weighs."""
+    """A body that moves a hundred times as fast, and unpredictably, in one of ten episodes."""
     fast = transitions(jax.random.key(1), 400, noise=20.0, scale=20.0)
     slow = transitions(jax.random.key(0), 3600, scale=0.2)
     model = fitted(jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), slow, fast), 1200)
     test = transitions(jax.random.key(5), 500, scale=0.2)
     error = model.predict(test.observation, test.action).mean(0) - test.next_observation
     moved = test.next_observation - test.observation
-    assert float(jnp.sqrt(jnp.mean(error**2) / jnp.var(moved))) < 0.4
+    assert float(jnp.sqrt(jnp.mean(error**2) / jnp.var(moved))) < 0.3
 
 
 def test_a_feature_that_moves_little_does_not_drown_the_others():
@@ -162,16 +161,13 @@ def turning(key, n):
     return Transitions(observation, action, zero, after, zero > 0, zero > 0)
 
 
-def test_most_imagined_states_stay_where_the_data_lie():
-    """After 300 steps, 86 to 97% with other seeds."""
+def test_imagined_states_stay_where_the_data_lie():
     model = fitted(turning(jax.random.key(0), 4000), 1200)
-    near = []
-    for member in map(model.member, range(model.size)):
-        state = turning(jax.random.key(5), 50).observation
-        for key in jax.random.split(jax.random.key(2), 300):
-            state = member.predict(state, random.uniform(key, (1, 50, 1, 1), low=-1.0))
-        near.append(jnp.abs(jnp.linalg.norm(state, axis=-1) - 1) < 0.5)
-    assert float(jnp.mean(jnp.stack(near))) > 0.8
+    member, state = model.member(0), turning(jax.random.key(5), 50).observation
+    for key in jax.random.split(jax.random.key(2), 300):
+        state = member.predict(state, random.uniform(key, (1, 50, 1, 1), low=-1.0))
+    radius = jnp.linalg.norm(state, axis=-1)
+    assert float(jnp.abs(radius - 1).max()) < 1
 
 
 @pytest.mark.parametrize(

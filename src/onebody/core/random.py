@@ -1,4 +1,4 @@
-"""Random arrays of any shape, sampled along one axis and reshaped: the numbers of `jax.random`, except for integers.
+"""Random arrays of any shape: the same numbers as those of `jax.random`, sampled along one axis and reshaped.
 
 On a CPU, `jax.random` compiles slowly and runs several times slower for shapes whose last axis is short.
 """
@@ -31,10 +31,5 @@ def uniform(
 
 
 def randint(key: Key, shape: tuple[int, ...], low: int | Array, high: int | Array) -> Int[Array, "..."]:
-    """Integers in [low, high), or `low` where that is empty.
-
-    32 random bits modulo the n integers, so that probabilities differ by at most a share of n / 2³². In place of
-    `jax.random.randint`, which takes twice the bits and three times the compilation.
-    """
-    bits = jax.random.bits(key, (math.prod(shape),)).reshape(shape)
-    return low + (bits % jnp.maximum(high - low, 1).astype(jnp.uint32)).astype(jnp.int32)
+    """Uniform integers in [low, high)."""
+    return jax.random.randint(key, (math.prod(shape),), low, high).reshape(shape)

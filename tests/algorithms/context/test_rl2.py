@@ -74,7 +74,7 @@ def test_the_memory_goes_on_over_episodes_and_is_fresh_in_each_trial(monkeypatch
             hidden = state.module.step(saw, hidden)
             np.testing.assert_allclose(trials.action[:, t], state.module.distribution(hidden).mean, atol=1e-3)
             last = trials.action[:, t], trials.reward[:, t], trials.done[:, t]
-        assert trials.action.std() > 0.02 and int(trials.done.sum()) >= (4 * n if family is ARMS else 2 * n)
+        assert trials.action.std() > 0.1 and int(trials.done.sum()) >= (4 * n if family is ARMS else 2 * n)
 
 
 def test_the_first_trials_are_learned_from_in_their_own_statistics(monkeypatch):

@@ -209,9 +209,9 @@ def stages(trained, family, n):
 
 
 def test_it_learns_to_tell_goals_apart(trained):
-    """Standing still has -20, the shortest way about -5; other seeds end at -11.7 to -5.6."""
+    """Standing still has -20, the shortest way about -5."""
     before, after = (float(result.mean()) for result in stages(trained, DENSE_FEW, 2))
-    assert after > -13 and after > before + 5, (before, after)
+    assert after > -8 and after > before + 6, (before, after)
 
 
 def test_adaptation_from_the_prior_finds_a_sparse_goal_better_than_chance(trained):

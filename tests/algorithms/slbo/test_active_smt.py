@@ -95,7 +95,7 @@ def test_a_rating_by_two_models_is_how_far_apart_their_imagined_returns_are():
     assert imagined < -5 and algorithm.simulator.samples == state.shared.data.size
 
 
-def test_the_second_model_is_a_network_of_its_own_that_learns_too():
+def test_the_second_model_is_a_network_of_its_own_that_learns_as_much():
     algorithm = active()
     state = algorithm.init(jax.random.key(0))
     assert active(rating="real").init(jax.random.key(0)).second_model is None
@@ -113,7 +113,7 @@ def test_the_second_model_is_a_network_of_its_own_that_learns_too():
     net = algorithm.init(jax.random.key(0)).second_model.module.net
     untrained = eqx.tree_at(lambda model: model.net, first.module, net)
     ours, others, least = (float(loss(model, windows)) for model in (first.module, second.module, untrained))
-    assert others != ours and max(ours, others) < 0.9 * least
+    assert others == pytest.approx(ours, rel=0.05) and others != ours and max(ours, others) < 0.9 * least
 
 
 class AtGoal(Dynamics):

@@ -142,9 +142,9 @@ class State(eqx.Module):
 
 
 @partial(jax.jit, static_argnames=("observations", "actions", "dynamics_vary", "config"))
-def new_learner(key: Key, observations: int, actions: int, dynamics_vary: bool, config: Config) -> Learner:
-    """Untrained networks for observations and actions of these sizes."""
-    keys, z, half = jax.random.split(key, 5), config.latent, config.precision == "bfloat16"
+def new_learner(keys: tuple[Key, ...], observations: int, actions: int, dynamics_vary: bool, config: Config) -> Learner:
+    """Untrained networks for observations and actions of these sizes, from five keys."""
+    z, half = config.latent, config.precision == "bfloat16"
     build = partial(network, half=half)
     critic = lambda key: build(key, (observations + actions + z, *config.hidden, 1))  # noqa: E731
     features = observations + actions + 1 + (observations if dynamics_vary else 0)
@@ -266,7 +266,7 @@ class PEARL:
 
     def init(self, key: Key) -> State:
         config, body, steps = self.config, self.family.body, self.family.horizon
-        task_key, learner_key = jax.random.split(key)
+        task_key, *keys = jax.random.split(key, 6)
         tasks = training_tasks(self.family.space, task_key, config.n_tasks)
         kept = (config.prior_episodes + config.posterior_episodes) * steps
         self._check(len(tasks), kept)
@@ -276,7 +276,7 @@ class PEARL:
         initial = config.initial_episodes * steps
         sizes = body.observation_size, body.action_size
         replay = TaskReplay.empty(len(tasks), visits, initial, length, kept, *sizes)
-        return State(new_learner(learner_key, *sizes, self._dynamics_vary, config), replay, tasks)
+        return State(new_learner(tuple(keys), *sizes, self._dynamics_vary, config), replay, tasks)
 
     def step(self, state: State, key: Key) -> tuple[State, Metrics]:
         begin_key, task_key, visit_key, learn_key = jax.random.split(key, 4)

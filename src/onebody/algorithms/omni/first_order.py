@@ -275,7 +275,7 @@ def update(
 
     windows = jax.lax.stop_gradient(windows)
     target = td_lambda(windows, agent.targets, tasks, config)
-    steps = jnp.argsort(jax.random.bits(step_key, (config.window,)))[: config.value_steps]
+    steps = jax.random.permutation(step_key, config.window)[: config.value_steps]
     chosen, target = jax.tree.map(lambda x: x[steps], (windows, target))
 
     def values_loss(values: Values) -> tuple[Array, Array]:

@@ -124,8 +124,8 @@ class OMNI:
     def init(self, key: Key) -> State:
         """Line 1."""
         self.family.needs_one_model()
-        start_key, state_key = jax.random.split(key)
-        return new_state(state_key, self.simulator.starts(start_key), self.family, self.config)
+        model_key, start_key, agent_key = jax.random.split(key, 3)
+        return new_state(model_key, agent_key, self.simulator.starts(start_key), self.family, self.config)
 
     def step(self, state: State, key: Key) -> tuple[State, Metrics]:
         """Lines 3-5."""
@@ -246,9 +246,10 @@ def _grouped(states: Sequence[State], tasks: Array) -> list[tuple[State, Array]]
 
 
 @functools.partial(jax.jit, static_argnames=("family", "config"))
-def new_state(key: Key, starts: Float[Array, "start observation"], family: TaskFamily, config: Config) -> State:
+def new_state(
+    model_key: Key, agent_key: Key, starts: Float[Array, "start observation"], family: TaskFamily, config: Config
+) -> State:
     """An untrained ensemble, policy and values, and an empty buffer."""
-    model_key, agent_key = jax.random.split(key)
     sizes = family.body.observation_size, family.body.action_size
     model = Ensemble(model_key, *sizes, config.model)
     episodes = config.n_iterations * config.real_episodes + ADAPTATION_STAGES * config.refine_episodes
