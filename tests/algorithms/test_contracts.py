@@ -136,6 +136,24 @@ def test_a_saved_policy_acts_the_same_in_numpy(trained, tmp_path):
     np.testing.assert_allclose(act(np.asarray(OBSERVATION[0])), expected[0], atol=1e-4)
 
 
+def test_a_longer_training_has_arrays_of_the_same_shapes(trained):
+    """So that it uses the same compiled programs."""
+    algorithm = made(trained.name)
+    longer = dataclasses.replace(algorithm, config=_longer(algorithm.config))
+    assert longer.config.n_iterations == algorithm.config.n_iterations + 1
+    shapes = [[x.shape for x in jax.tree.leaves(each)] for each in (longer.init(key(0)), trained.once)]
+    assert shapes[0] == shapes[1]
+
+
+def _longer(config):
+    """The configuration, with one more iteration."""
+    if hasattr(config, "smt"):
+        return dataclasses.replace(config, smt=_longer(config.smt))
+    fields = {each.name for each in dataclasses.fields(config)}
+    field = next(name for name in ("n_iterations", "n_outer", "n_tasks") if name in fields)
+    return dataclasses.replace(config, **{field: getattr(config, field) + 1})
+
+
 def test_stages_go_on_for_as_long_as_they_are_asked_for(trained):
     adapted = trained.algorithm.adapt(trained.twice, TASKS, jax.random.key(1))
     assert len(list(itertools.islice(adapted, 3))) == 3

@@ -20,6 +20,12 @@ ADAPTATION_STAGES = 4
 oldest data"""
 
 
+def iterations_held(n_iterations: int) -> int:
+    """Iterations of training that a replay buffer has room for: `n_iterations`, or more. Training runs of up to 32
+    iterations have buffers of one size, and longer ones those of a power of two, so that they share compiled programs."""
+    return max(32, 1 << (n_iterations - 1).bit_length())
+
+
 class Adapted(NamedTuple):
     """One stage of adaptation, for all tasks at once."""
 

@@ -256,12 +256,14 @@ class Evaluate:
     """Width of the grid relative to the box of tasks; above 1, the grid includes tasks that training never samples"""
     json: Flag = False
     """Print the result as JSON"""
+    quiet: Flag = False
+    """Show no progress"""
 
     def __call__(self) -> None:
         from onebody.runs import evaluate, folder
 
         test = evaluate.MetaTest(self.tasks, self.stages, self.grid, self.beyond)
-        result = evaluate.evaluate(self.run, test)
+        result = evaluate.evaluate(self.run, test, self.quiet)
         family = folder.family_of(folder.read_config(self.run))
         if self.json:
             return print_json(result)

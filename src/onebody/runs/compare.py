@@ -66,7 +66,7 @@ def compare(
     for seed, name in itertools.product(range(seeds), algorithms):  # all algorithms with one seed first
         run = Path(out) / f"{name}-s{seed}"
         _train(name, family, run, {**options, "seed": seed})
-        _test(run, test)
+        _test(run, test, quiet)
         runs.append(run)
     return summary(runs)
 
@@ -81,7 +81,7 @@ def _train(name: str, family: str, run: Path, options: dict[str, Any]) -> None:
         print(f"onebody: {error}", file=sys.stderr)
 
 
-def _test(run: Path, test: MetaTest) -> None:
+def _test(run: Path, test: MetaTest, quiet: bool) -> None:
     """Test the last checkpoint of a run, unless it has already been tested in this way."""
     path = run / "evaluation.json"
     if path.exists():
@@ -95,7 +95,7 @@ def _test(run: Path, test: MetaTest) -> None:
         if ([stage["tasks"] for stage in existing["stages"]], existing.get("training_samples")) == expected:
             return
     try:
-        evaluate.evaluate(run, test)
+        evaluate.evaluate(run, test, quiet)
     except NotFinite as error:
         raise NotFinite(f"the test of {run} failed ({error}); try fewer --stages") from error
 

@@ -7,7 +7,7 @@ their environment steps are not counted as real samples of the algorithm.
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from onebody.core.gaussian import Gaussian
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key, Transitions
 from onebody.learning.policies import Policy
-from onebody.runs import folder
+from onebody.runs import folder, log
 from onebody.runs.statistics import summary
 from onebody.tasks.family import TaskFamily
 from onebody.tasks.space import Box, FiniteSet
@@ -108,9 +108,17 @@ def _test_rollout(family: TaskFamily, policies: Policy, tasks: Float[Array, "tas
 
 
 def meta_test(
-    record: dict[str, Any], algorithm: Algorithm[Any], state: Any, samples: int, test: MetaTest
+    record: dict[str, Any],
+    algorithm: Algorithm[Any],
+    state: Any,
+    samples: int,
+    test: MetaTest,
+    progress: Callable[[int, str], None] = lambda done, text: None,
 ) -> dict[str, Any]:
-    """Adapt to the tasks stage by stage and measure returns; gives the JSON of `onebody evaluate`."""
+    """Adapt to the tasks stage by stage and measure returns; gives the JSON of `onebody evaluate`.
+
+    `progress` is called after each stage with the number of tested stages and a summary of the result.
+    """
     family, tasks = algorithm.family, test.of(algorithm.family)
     results = []
     for stage, (adapted, used) in enumerate(stages_of(algorithm, state, tasks, test.stages, record["seed"])):
@@ -130,6 +138,7 @@ def meta_test(
                 **summary(returns.mean(axis=1)),
             }
         )
+        progress(stage + 1, f"stage {stage} · mean return {results[-1]['mean']:.1f}")
     return {
         "family": record["family"],
         "tested_on": family.id,
@@ -163,8 +172,8 @@ def during_training(run: Path, record: dict[str, Any], algorithm: Algorithm[Any]
     folder.write_json(path, {"iteration": iteration, **result})
 
 
-def evaluate(run: Path | str, test: MetaTest = HELD_OUT) -> dict[str, Any]:
-    """The meta-test of a run's last checkpoint; also written to `RUN/evaluation.json`.
+def evaluate(run: Path | str, test: MetaTest = HELD_OUT, quiet: bool = True) -> dict[str, Any]:
+    """The meta-test of a run's last checkpoint; also written to `RUN/evaluation.json`. Shows progress unless `quiet`.
 
     Raises:
         OnebodyError: there is no run or no undamaged checkpoint; a grid over a task space that is not a box, or of too
@@ -174,7 +183,10 @@ def evaluate(run: Path | str, test: MetaTest = HELD_OUT) -> dict[str, Any]:
     record = folder.read_config(run)
     algorithm = folder.build(record, tested=True)
     last = folder.last(run, record, folder.untrained(record))
-    result = meta_test(record, algorithm, last.state, last.facts["samples"], test)
+    n = len(test.of(algorithm.family))
+    label = f"testing {record['algorithm']} on {algorithm.family.id}, {n} task{'s' if n > 1 else ''}, in {run}"
+    with log.Progress(test.stages + 1, "test", label, quiet=quiet) as progress:
+        result = meta_test(record, algorithm, last.state, last.facts["samples"], test, progress.update)
     folder.write_json(run / "evaluation.json", result)
     return result
 

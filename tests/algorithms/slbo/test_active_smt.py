@@ -10,6 +10,7 @@ import optax
 import pytest
 
 from onebody.algorithms import presets
+from onebody.algorithms.protocol import iterations_held
 from onebody.algorithms.slbo import active_smt
 from onebody.algorithms.slbo.slbo import imagined_return
 from onebody.learning.dynamics import Dynamics, loss, new_dynamics
@@ -127,8 +128,8 @@ def at_goal():
 
 
 def test_there_is_room_for_every_rated_episode():
-    """Two tries of two episodes a task are one stage of four more, for each of three tasks."""
+    """Two tries of two episodes per task are one stage of four more, for each task that there is room for."""
     capacity = {
         rating: active(rating=rating).init(jax.random.key(0)).shared.data.capacity for rating in ("real", "models")
     }
-    assert capacity["real"] - capacity["models"] == 3 * 4 * FAMILY.horizon
+    assert capacity["real"] - capacity["models"] == iterations_held(3) * 4 * FAMILY.horizon

@@ -30,7 +30,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from onebody.algorithms.protocol import Adapted, AlgorithmSpec, Metrics
+from onebody.algorithms.protocol import Adapted, AlgorithmSpec, Metrics, iterations_held
 from onebody.core import random
 from onebody.core.errors import OnebodyError, at_least, at_most, positive
 from onebody.core.gaussian import Gaussian, standard
@@ -272,7 +272,7 @@ class PEARL:
         self._check(len(tasks), kept)
         check_hidden(self.family)
         length = kept + config.extra_episodes * steps
-        visits = config.n_iterations * config.visited
+        visits = iterations_held(config.n_iterations) * config.visited
         initial = config.initial_episodes * steps
         sizes = body.observation_size, body.action_size
         replay = TaskReplay.empty(len(tasks), visits, initial, length, kept, *sizes)

@@ -32,7 +32,7 @@ import optax
 from jaxtyping import Array, Float
 
 from onebody.algorithms.model_free.replayed import KEPT_STAGES, adaptation, collect, new_replay, with_rows
-from onebody.algorithms.protocol import Adapted, AlgorithmSpec, Metrics
+from onebody.algorithms.protocol import Adapted, AlgorithmSpec, Metrics, iterations_held
 from onebody.core import random
 from onebody.core.errors import at_least, at_most, positive
 from onebody.core.nets import MLP, Normalizer, fan_in, normed_relu, normed_tanh, renormalized, uniform
@@ -228,7 +228,7 @@ class DDPG:
     def init(self, key: Key) -> State:
         config, body = self.config, self.family.body
         learner = new_learner(key, body.observation_size, body.action_size, config)
-        return State(learner, new_replay(self.family, config.episodes, config.n_iterations))
+        return State(learner, new_replay(self.family, config.episodes, iterations_held(config.n_iterations)))
 
     def step(self, state: State, key: Key) -> tuple[State, Metrics]:
         task_key, episode_key, learn_key = jax.random.split(key, 3)

@@ -29,7 +29,7 @@ from jaxtyping import Array, Float
 from onebody.algorithms.adaptation import task_by_task
 from onebody.algorithms.omni import first_order, policy_optimization, prediction, task_choice
 from onebody.algorithms.omni.first_order import Agent, FirstOrderConfig
-from onebody.algorithms.protocol import ADAPTATION_STAGES, Adapted, AlgorithmSpec, Metrics
+from onebody.algorithms.protocol import ADAPTATION_STAGES, Adapted, AlgorithmSpec, Metrics, iterations_held
 from onebody.core.errors import at_least, at_most, positive
 from onebody.core.nets import Normalizer
 from onebody.core.returns import first_episode_return
@@ -252,7 +252,7 @@ def new_state(
     """An untrained ensemble, policy and values, and an empty buffer."""
     sizes = family.body.observation_size, family.body.action_size
     model = Ensemble(model_key, *sizes, config.model)
-    episodes = config.n_iterations * config.real_episodes + ADAPTATION_STAGES * config.refine_episodes
+    episodes = iterations_held(config.n_iterations) * config.real_episodes + ADAPTATION_STAGES * config.refine_episodes
     data = Replay.empty(episodes * family.horizon, *sizes)
     task = Normalizer(family.space.size).update(family.space.sample(jax.random.key(0), 1024))
     agent = first_order.new_agent(agent_key, model.observation, task, sizes[1], config.policy)

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from onebody.algorithms.protocol import Adapted, AlgorithmSpec, Metrics
+from onebody.algorithms.protocol import Adapted, AlgorithmSpec, Metrics, iterations_held
 from onebody.algorithms.slbo.slbo import Shared, add_data, fit_model, imagined_return, new_model
 from onebody.algorithms.slbo.smt import EIGHT_THOUSAND, LAPTOP_SMT, OF_EIGHT_THOUSAND, SMOKE_SMT, SMT
 from onebody.algorithms.slbo.smt import Config as SMTConfig
@@ -94,7 +94,7 @@ class ActiveSMT:
     def init(self, key: Key) -> State:
         shared_key, second_key = jax.random.split(key)
         config, models = self.config, self.config.rating == "models"
-        more = 0 if models else config.smt.n_tasks * config.tries * config.real_episodes
+        more = 0 if models else iterations_held(config.smt.n_tasks) * config.tries * config.real_episodes
         second = new_model(second_key, self.family, config.smt.slbo) if models else None
         return State(self.smt.begin(shared_key, more), second, jnp.zeros(config.window), jnp.array(0))
 

@@ -30,7 +30,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from onebody.algorithms.protocol import Adapted, AlgorithmSpec, Metrics
+from onebody.algorithms.protocol import Adapted, AlgorithmSpec, Metrics, iterations_held
 from onebody.algorithms.slbo import implicit
 from onebody.algorithms.slbo.implicit import ImplicitConfig
 from onebody.algorithms.slbo.slbo import LAPTOP_STAGE, Shared, StageConfig, add_data, imagination
@@ -126,7 +126,7 @@ class AdMRL:
         config, smt = self.config, self.config.smt
         task = self._at(config.first, task_key)
         of_first = max(config.n_first - smt.n_slbo, 0) * smt.slbo.real_episodes
-        of_gradients = smt.n_tasks * config.real_episodes if config.tasks == "adversarial" else 0
+        of_gradients = iterations_held(smt.n_tasks) * config.real_episodes if config.tasks == "adversarial" else 0
         shared = self.smt.begin(shared_key, more_episodes=of_first + of_gradients)
         if config.tasks == "adversarial":
             _needs_gradient(self.family, shared.starts, task_key)

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from onebody.algorithms.adaptation import task_by_task
-from onebody.algorithms.protocol import ADAPTATION_STAGES, Adapted, AlgorithmSpec, Metrics
+from onebody.algorithms.protocol import ADAPTATION_STAGES, Adapted, AlgorithmSpec, Metrics, iterations_held
 from onebody.core.errors import OnebodyError, at_least, at_most
 from onebody.core.nets import Normalizer
 from onebody.core.returns import first_episode_return
@@ -264,7 +264,7 @@ class SLBO:
     def init(self, key: Key) -> State:
         task_key, shared_key, agent_key = jax.random.split(key, 3)
         task = self.family.given_or_drawn(self.config.task, task_key)
-        shared = new_shared(self.simulator, self.config.stage, self.config.n_outer, shared_key)
+        shared = new_shared(self.simulator, self.config.stage, iterations_held(self.config.n_outer), shared_key)
         action_size = self.family.body.action_size
         agents = new_agents(agent_key, 1, shared.model.module.observation, action_size, self.config.stage)
         return State(task, shared, agents)

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, replace
 import jax
 from jaxtyping import Array, Float
 
-from onebody.algorithms.protocol import Adapted, AlgorithmSpec, Metrics
+from onebody.algorithms.protocol import Adapted, AlgorithmSpec, Metrics, iterations_held
 from onebody.algorithms.slbo.slbo import (
     LAPTOP_STAGE,
     SMOKE_STAGE,
@@ -81,7 +81,8 @@ class SMT:
     def begin(self, key: Key, more_episodes: int) -> Shared:
         """Line 1, with room in D for `more_episodes` real episodes in addition to those of all tasks' stages."""
         self.family.needs_one_model()
-        stages = self.config.n_tasks * self.config.n_slbo + math.ceil(more_episodes / self.config.slbo.real_episodes)
+        more_stages = math.ceil(more_episodes / self.config.slbo.real_episodes)
+        stages = iterations_held(self.config.n_tasks) * self.config.n_slbo + more_stages
         return new_shared(self.simulator, self.config.slbo, stages, key)
 
     def step(self, state: Shared, key: Key) -> tuple[Shared, Metrics]:
