@@ -21,8 +21,10 @@ oldest data"""
 
 
 def iterations_held(n_iterations: int) -> int:
-    """Iterations of training that a replay buffer has room for: `n_iterations`, or more. Training runs of up to 32
-    iterations have buffers of one size, and longer ones those of a power of two, so that they share compiled programs."""
+    """Number of iterations that a replay buffer has room for: `n_iterations`, or more.
+
+    It is a power of two, and at least 32, so that training runs of different lengths share their compiled programs.
+    """
     return max(32, 1 << (n_iterations - 1).bit_length())
 
 

@@ -166,7 +166,8 @@ class SAC:
     def init(self, key: Key) -> State:
         config, body = self.config, self.family.body
         learner = new_learner(key, body.observation_size, body.action_size, config)
-        return State(learner, new_replay(self.family, config.episodes, iterations_held(config.n_iterations), config.initial_episodes))
+        visits = iterations_held(config.n_iterations)
+        return State(learner, new_replay(self.family, config.episodes, visits, config.initial_episodes))
 
     def step(self, state: State, key: Key) -> tuple[State, Metrics]:
         draw_key, begin_key, task_key, episode_key, learn_key = jax.random.split(key, 5)
