@@ -8,7 +8,7 @@ READY := .venv/.ready
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint types format docs clean
+.PHONY: help demo test check bench lint types format docs clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -18,6 +18,9 @@ demo: $(READY)   ## train on the half-cheetah, adapt to unseen tasks, write runs
 
 test: lint types ## style, types, layers and tests (the slow ones: .venv/bin/pytest -m slow)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+check: lint      ## style, and the tests of FILES="…", by default of what differs from the last commit
+	@files=$$($(BIN)/python -m tests.touched $(FILES)); test -z "$$files" || $(BIN)/python -m pytest $$files
 
 bench: $(READY)  ## speed, one JSON object a line
 	@$(BIN)/python -m benchmarks
