@@ -4,6 +4,7 @@ On a CPU, `jax.random` compiles slowly and runs several times slower for shapes 
 """
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from jaxtyping import Array, Float, Int
 from onebody.core.types import Key
 
 
+@partial(jax.jit, static_argnames="shape")
 def normal(key: Key, shape: tuple[int, ...] = ()) -> Float[Array, "..."]:
     """Standard normal numbers."""
     return jax.random.normal(key, (math.prod(shape),)).reshape(shape)
@@ -22,6 +24,7 @@ def truncated_normal(key: Key, low: float, high: float, shape: tuple[int, ...]) 
     return jax.random.truncated_normal(key, low, high, (math.prod(shape),)).reshape(shape)
 
 
+@partial(jax.jit, static_argnames="shape")
 def uniform(
     key: Key, shape: tuple[int, ...], low: float | Array = 0.0, high: float | Array = 1.0
 ) -> Float[Array, "..."]:
@@ -30,6 +33,7 @@ def uniform(
     return jax.random.uniform(key, low.shape, minval=low, maxval=high).reshape(shape)
 
 
+@partial(jax.jit, static_argnames="shape")
 def randint(key: Key, shape: tuple[int, ...], low: int | Array, high: int | Array) -> Int[Array, "..."]:
     """Uniform integers in [low, high)."""
     return jax.random.randint(key, (math.prod(shape),), low, high).reshape(shape)

@@ -33,6 +33,7 @@ def gae(
     return jax.lax.scan(step, jnp.zeros_like(delta[0]), (delta, decay), reverse=True)[1]
 
 
+@jax.jit
 def first_episode_return(
     reward: Float[Array, "task time episode"], done: Bool[Array, "task time episode"]
 ) -> Float[Array, "task episode"]:

@@ -35,6 +35,7 @@ class Replay(eqx.Module):
     def capacity(self) -> int:
         return len(self.done)
 
+    @jax.jit
     def add(self, transitions: Transitions) -> "Replay":
         """Append `[task, time, episode]` transitions, over the oldest rows once full."""
 
@@ -54,6 +55,7 @@ class Replay(eqx.Module):
             (self.head + n) % self.capacity,
         )
 
+    @partial(jax.jit, static_argnames=("batch", "length"))
     def windows(self, key: Key, batch: int, length: int) -> tuple[Array, Array, Array, Array]:
         """Uniform windows of successive rows: observation, action, next observation, done; `[length, batch, ...]`.
 

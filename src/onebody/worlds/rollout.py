@@ -82,9 +82,7 @@ def continued(
         The transitions as from `rollout`, and the memory after the last step.
     """
     steps = world.family.horizon if steps is None else steps
-    start_key, noise_key = (jax.random.split(k, len(tasks)) for k in jax.random.split(key))  # one key per task
-    shape = (steps, episodes, policies.noise_size)
-    noise = jax.vmap(lambda k: jnp.zeros(shape) if deterministic else random.normal(k, shape), out_axes=1)(noise_key)
+    start_key, noise = _draws(key, len(tasks), (steps, episodes, policies.noise_size), deterministic)
     remembers = isinstance(policies, Remembering)
     remember = policies.remember if remembers else partial(_reset_memory, memory)
 
@@ -98,9 +96,22 @@ def continued(
     with world.in_use:
         carry = *world.reset(tasks, episodes, start_key), memory, np.int32(steps)
         (_, _, memory, _), transitions = world.scan(step, carry, noise, remembers)
+    return _by_task(transitions), jax.tree.map(jnp.asarray, memory)
+
+
+@partial(jax.jit, static_argnames=("n", "shape", "deterministic"))
+def _draws(key: Key, n: int, shape: tuple[int, ...], deterministic: bool) -> tuple[Keys, Float[Array, "time n ..."]]:
+    """For each of n tasks, a key for its initial states, and noise of this shape."""
+    start_key, noise_key = (jax.random.split(k, n) for k in jax.random.split(key))
+    noise = lambda k: jnp.zeros(shape) if deterministic else random.normal(k, shape)  # noqa: E731
+    return start_key, jax.vmap(noise, out_axes=1)(noise_key)
+
+
+@jax.jit
+def _by_task(transitions: Transitions) -> Transitions:
+    """Transitions `[time, task, episode]` as `[task, time, episode]`; the last step of every slot ends its episode."""
     transitions = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), transitions)
-    last_ended = transitions.truncated.at[:, -1].set(~transitions.terminated[:, -1])
-    return transitions._replace(truncated=last_ended), jax.tree.map(jnp.asarray, memory)
+    return transitions._replace(truncated=transitions.truncated.at[:, -1].set(~transitions.terminated[:, -1]))
 
 
 @partial(jax.jit, static_argnames="shared")
