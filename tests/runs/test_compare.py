@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from onebody.core.errors import NotFinite, OnebodyError
-from onebody.runs import compare, evaluate, loop
+from onebody.runs import compare, evaluate, jobs, loop
 from onebody.runs.compare import summary
 from onebody.runs.evaluate import MetaTest
 from onebody.tasks import registry
@@ -177,7 +177,7 @@ def test_a_diverged_training_stays_in_and_is_named(tmp_path, monkeypatch):
         trained(name, family, out=out, samples=0, **options)
         raise NotFinite("state.policy is not finite in iteration 1")
 
-    monkeypatch.setattr(compare.loop, "train", diverges)
+    monkeypatch.setattr(jobs.loop, "train", diverges)
     options = {"out": tmp_path / "all", "preset": "smoke", "test": MetaTest(tasks=2, stages=0), "quiet": True}
     result = compare.compare(["trpo"], "point/goal", seeds=1, **options)["algorithms"]["trpo"]
     assert list(result["diverged"].values()) == ["state.policy is not finite in iteration 1"]
@@ -189,7 +189,7 @@ def test_a_test_that_diverges_names_the_run(tmp_path, monkeypatch):
         raise NotFinite("reward is not finite")
 
     monkeypatch.setattr(compare.evaluate, "evaluate", diverges)
-    with pytest.raises(NotFinite, match=r"trpo-s0 failed \(reward is not finite\); try fewer --stages"):
+    with pytest.raises(OnebodyError, match=r"trpo-s0 failed \(reward is not finite\); try fewer --stages"):
         compare.compare(["trpo"], "point/goal", out=tmp_path, preset="smoke", seeds=1, quiet=True)
 
 

@@ -70,6 +70,12 @@ class Compare:
     """Width of the grid relative to the box of tasks; above 1, the grid includes tasks that training never samples"""
     out: Path | None = None
     """Folder that holds the run folders; None: runs/compare-FAMILY"""
+    workers: int = 0
+    """Number of training runs at once on this machine, which share its cores equally; 0: one per core. With --on: cores
+    per training run; 0: one"""
+    on: str = ""
+    """Where to train: empty for this machine, ray or ray:ADDRESS for a Ray cluster, slurm:PARTITION for Slurm; the
+    folder --out must be on a disk that all machines share"""
     json: Flag = False
     """Print the result as JSON"""
     quiet: Flag = False
@@ -93,6 +99,8 @@ class Compare:
             samples=self.samples,
             evaluate_every=self.evaluate_every,
             test=MetaTest(self.tasks, self.stages, self.grid, self.beyond),
+            on=self.on,
+            workers=self.workers,
             quiet=self.quiet,
         )
         if self.json:

@@ -6,7 +6,6 @@ diverges is included with its last good checkpoint, and is reported as diverged.
 
 import itertools
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,12 @@ import jax
 import numpy as np
 
 from onebody.algorithms import presets
-from onebody.core.errors import NotFinite, OnebodyError
-from onebody.runs import evaluate, folder, loop, statistics
+from onebody.core.errors import OnebodyError
+from onebody.runs import evaluate, executors, folder, statistics
 from onebody.runs.evaluate import MetaTest
+from onebody.runs.jobs import DIVERGED, Job
 from onebody.tasks import registry
 from onebody.worlds.simulator import Simulator
-
-DIVERGED = "diverged.txt"
-"""file in a run folder that says why its training diverged and ended"""
 
 
 def compare(
@@ -35,6 +32,8 @@ def compare(
     samples: int | None = None,
     evaluate_every: int = 0,
     test: MetaTest = evaluate.HELD_OUT,
+    on: str = "",
+    workers: int = 0,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Train each algorithm with seeds 0 … seeds - 1 into `out/ALGORITHM-sSEED`, test each, and compare them.
@@ -44,6 +43,7 @@ def compare(
         samples: number of real samples to train for; None: all iterations of the preset.
         evaluate_every: number of training iterations between evaluations of stage 0; 0: none during training.
         test: the meta-test of every run after training.
+        on, workers: where the runs are trained and how many at once, as in `executors.of`.
 
     Raises:
         OnebodyError: there is no algorithm or seed, or an algorithm is given twice; also as `loop.train`,
@@ -61,43 +61,14 @@ def compare(
     for name in algorithms:
         config = presets.preset(name, preset, registered.id)
         presets.algorithm(name)(registered, config, Simulator(registered)).init(jax.random.key(0))
-    options = {"preset": preset, "samples": samples, "evaluate_every": evaluate_every, "quiet": quiet}
-    runs = []
-    for seed, name in itertools.product(range(seeds), algorithms):  # all algorithms with one seed first
-        run = Path(out) / f"{name}-s{seed}"
-        _train(name, family, run, {**options, "seed": seed})
-        _test(run, test, quiet)
-        runs.append(run)
-    return summary(runs)
-
-
-def _train(name: str, family: str, run: Path, options: dict[str, Any]) -> None:
-    if (run / DIVERGED).exists():
-        return
-    try:
-        loop.train(name, family, out=run, **options)
-    except NotFinite as error:
-        (run / DIVERGED).write_text(f"{error}\n")
-        print(f"onebody: {error}", file=sys.stderr)
-
-
-def _test(run: Path, test: MetaTest, quiet: bool) -> None:
-    """Test the last checkpoint of a run, unless it has already been tested in this way."""
-    path = run / "evaluation.json"
-    if path.exists():
-        record = folder.read_config(run)
-        tasks = test.of(folder.family_of(record).tested).tolist()
-        expected = [tasks] * (test.stages + 1), evaluate.trained(run, record)
-        try:
-            existing = json.loads(path.read_text())
-        except ValueError:
-            existing = {"stages": []}  # damaged
-        if ([stage["tasks"] for stage in existing["stages"]], existing.get("training_samples")) == expected:
-            return
-    try:
-        evaluate.evaluate(run, test, quiet)
-    except NotFinite as error:
-        raise NotFinite(f"the test of {run} failed ({error}); try fewer --stages") from error
+    file = registry.file_of(registered)
+    named = f"{file}:{registered.id}" if file else registered.id
+    todo = [
+        Job(name, named, Path(out) / f"{name}-s{seed}", seed, preset, None, samples, evaluate_every, test)
+        for seed, name in itertools.product(range(seeds), algorithms)  # all algorithms with one seed first
+    ]
+    executors.do_all(todo, executors.of(on, workers, quiet, len(todo)), quiet)
+    return summary([job.out for job in todo])
 
 
 def summary(runs: Sequence[Path | str]) -> dict[str, Any]:

@@ -1,13 +1,12 @@
 """A run folder: writes its `config.json` and rebuilds the run from it."""
 
-import fcntl
 import json
 import os
 import platform
 import shlex
 import sys
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -18,13 +17,12 @@ import jax
 from onebody.algorithms import presets
 from onebody.algorithms.protocol import Algorithm
 from onebody.core.errors import OnebodyError
-from onebody.runs import checkpoint, compilation_cache, configs, leaves, log
+from onebody.runs import checkpoint, compilation_cache, configs, leaves, lock, log
 from onebody.tasks import registry
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.simulator import Simulator
 
 CONFIG = "config.json"
-LOCK = ".lock"
 IDENTITY = ("algorithm", "family", "family_version", "seed", "config")
 FIELDS = {*IDENTITY, "preset", "samples", "evaluate_every", "versions"}
 """fields of config.json"""
@@ -95,24 +93,22 @@ def write_json(path: Path, record: dict[str, Any]) -> None:
 
 
 @contextmanager
-def locked(run: Path) -> Iterator[None]:
-    """Lock a folder for one training run; creates it if there is none. The lock ends with the process.
+def locked(run: Path, wait: float = 0.0) -> Iterator[Callable[[], None]]:
+    """Lock a folder for one training run; creates it if there is none.
+
+    Args and yields: as `lock.held`.
 
     Raises:
         OnebodyError: another process is training there, or the path is a file or a folder that is not a run folder.
     """
     if run.exists() and not run.is_dir():
         raise OnebodyError(f"{run} is a file; choose another --out")
-    own = {LOCK, f".{CONFIG}.partial"}  # a kill may leave only these
-    if run.exists() and not (run / CONFIG).exists() and any(path.name not in own for path in run.iterdir()):
+    own = {*lock.files(run), run / f".{CONFIG}.partial"}  # a kill may leave only these
+    if run.exists() and not (run / CONFIG).exists() and any(path not in own for path in run.iterdir()):
         raise OnebodyError(f"{run} is not empty and is not a run folder; choose another --out")
     run.mkdir(parents=True, exist_ok=True)
-    with (run / LOCK).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise OnebodyError(f"another process is training in {run}; wait for it or choose another --out") from error
-        yield
+    with lock.held(run, wait) as confirm:
+        yield confirm
 
 
 def family_of(record: dict[str, Any]) -> TaskFamily:

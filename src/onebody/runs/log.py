@@ -162,13 +162,13 @@ class Progress:
             self._first = now, done
             left = f"{self._compilation:.0f} s of it for compilation" if self._compilation >= 1 else ""
         else:
-            left = f"{_clock((now - self._first[0]) * (last - done) / (done - self._first[1]))} left"
+            left = f"{clock((now - self._first[0]) * (last - done) / (done - self._first[1]))} left"
         head = f"{self.unit} {done:,}/{self.total:,} · {text}"
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=done, total=last, text=head, left=left)
         elif not self.quiet and (done >= last or now - self._last_line >= self.every):
             self._last_line = now
-            print(f"{head} · {_clock(now - self._began)}, {left}".rstrip(" ,"), file=sys.stderr, flush=True)
+            print(f"{head} · {clock(now - self._began)}, {left}".rstrip(" ,"), file=sys.stderr, flush=True)
 
     def _compiles(self, event: str, duration_secs: float, **kwargs: str | int) -> None:
         """Receives JAX's events: a function has been translated for the compiler, or compiled."""
@@ -181,5 +181,6 @@ class Progress:
             self._bar.update(self._bar.task_ids[0], text=f"{self._next} {name}")
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """A duration as h:mm:ss."""
     return str(timedelta(seconds=round(max(seconds, 0.0))))

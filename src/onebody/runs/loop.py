@@ -42,6 +42,7 @@ def train(
     samples: int | None = None,
     evaluate_every: int = 0,
     quiet: bool = False,
+    wait: float = 0.0,
 ) -> Path:
     """Train in the folder `out`; resumes the run in it if it has the same configuration.
 
@@ -50,6 +51,7 @@ def train(
         config: the algorithm's `Config`, by default that of `onebody.preset`.
         samples: number of real samples to train for, reached at the end of an iteration; None: all iterations.
         evaluate_every: number of iterations between evaluations of stage 0 on the held-out tasks; 0: none.
+        wait: time (s) to wait for another process that is training in the folder.
 
     Returns:
         The run folder.
@@ -91,9 +93,9 @@ def train(
         built = folder.build(record)
         state = folder.initial_state(record, built)
     run = Path(out)
-    with folder.locked(run):
+    with folder.locked(run, wait) as confirm:
         record, last_checkpoint = folder.claim(run, record, state)
-        _run(run, record, built, state, last_checkpoint, quiet)
+        _run(run, record, built, state, last_checkpoint, confirm, quiet)
     return run
 
 
@@ -107,8 +109,8 @@ def resume(run: Path | str, *, quiet: bool = False) -> Path:
     with log.announce_if_slow(f"compiling {record['algorithm']} for {record['family']}", quiet):
         algorithm = folder.build(record)
         state = folder.initial_state(record, algorithm)
-    with folder.locked(run):
-        _run(run, record, algorithm, state, folder.latest(run, record, state), quiet)
+    with folder.locked(run) as confirm:
+        _run(run, record, algorithm, state, folder.latest(run, record, state), confirm, quiet)
     return run
 
 
@@ -124,8 +126,10 @@ def _run(
     algorithm: Algorithm[Any],
     state: Any,
     last_checkpoint: checkpoint.Checkpoint | None,
+    confirm: Callable[[], None],
     quiet: bool,
 ) -> None:
+    """`confirm` raises OnebodyError if another process has taken the folder over."""
     folder.note_other_versions(record)
     done, every = 0, record["evaluate_every"]
     if last_checkpoint:
@@ -155,6 +159,7 @@ def _run(
             if every and done % every == 0:
                 evaluate.during_training(run, record, algorithm, state, done)
             with uninterrupted():
+                confirm()
                 lines.write(done, metrics)
                 checkpoint.save(run, done, state, _facts(record, algorithm))
             history.append(metrics)

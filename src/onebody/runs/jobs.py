@@ -1,0 +1,108 @@
+"""A job: one training run and its test. To do it again does only what is missing."""
+
+import dataclasses
+import json
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from onebody.algorithms import presets
+from onebody.core.errors import NotFinite, OnebodyError
+from onebody.runs import configs, evaluate, folder, loop
+from onebody.runs.evaluate import MetaTest
+
+DIVERGED = "diverged.txt"
+"""file in a run folder that says why its training diverged and ended"""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to train and how to test it. Its only product is the run folder `out`."""
+
+    algorithm: str
+    family: str
+    """id of a registered family, or FILE.py:ID"""
+    out: Path
+    seed: int
+    preset: str = "laptop"
+    config: dict[str, Any] | None = None
+    """the algorithm's whole configuration, as in `config.json`; None: that of the preset"""
+    samples: int | None = None
+    """real samples to train for; None: all iterations"""
+    evaluate_every: int = 0
+    """iterations between evaluations of stage 0 during training; 0: none"""
+    test: MetaTest = evaluate.HELD_OUT
+    """the meta-test after training"""
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self) | {"out": str(self.out)}
+
+    @staticmethod
+    def from_json(values: dict[str, Any]) -> "Job":
+        return Job(**{**values, "out": Path(values["out"]), "test": MetaTest(**values["test"])})
+
+
+class Outcome(NamedTuple):
+    """How a job ended."""
+
+    status: Literal["done", "diverged", "failed"]
+    """diverged: a value was not finite; the test is that of the last checkpoint. failed: there may be no test"""
+    message: str = ""
+    """why it diverged or failed"""
+
+
+def do(job: Job, *, quiet: bool = False, wait: float = 0.0) -> Outcome:
+    """Train or resume the job's run, and test it unless it was tested in this way.
+
+    Args:
+        wait: time (s) to wait for another process that is training in the folder.
+    """
+    diverged = job.out / DIVERGED
+    try:
+        if not diverged.exists():
+            try:
+                _train(job, quiet, wait)
+            except NotFinite as error:
+                diverged.write_text(f"{error}\n")
+        if not is_tested(job.out, job.test):
+            evaluate.evaluate(job.out, job.test, quiet)
+    except NotFinite as error:
+        return Outcome("failed", f"the test of {job.out} failed ({error}); try fewer --stages")
+    except OnebodyError as error:
+        return Outcome("failed", str(error))
+    return Outcome("diverged", diverged.read_text().strip()) if diverged.exists() else Outcome("done")
+
+
+def _train(job: Job, quiet: bool, wait: float) -> None:
+    config = None
+    if job.config is not None:
+        kind = typing.get_type_hints(presets.algorithm(job.algorithm))["config"]
+        config = configs.from_json(kind, job.config)
+    loop.train(
+        job.algorithm,
+        job.family,
+        out=job.out,
+        seed=job.seed,
+        preset=job.preset,
+        config=config,
+        samples=job.samples,
+        evaluate_every=job.evaluate_every,
+        quiet=quiet,
+        wait=wait,
+    )
+
+
+def is_tested(run: Path, test: MetaTest) -> bool:
+    """Whether the last checkpoint of a run was tested on the tasks and stages of `test`."""
+    path = run / "evaluation.json"
+    if not path.exists():
+        return False
+    try:
+        existing = json.loads(path.read_text())
+    except ValueError:
+        return False  # damaged
+    record = folder.read_config(run)
+    tasks = test.of(folder.family_of(record).tested).tolist()
+    expected = [tasks] * (test.stages + 1), evaluate.trained(run, record)
+    return ([stage["tasks"] for stage in existing["stages"]], existing.get("training_samples")) == expected
