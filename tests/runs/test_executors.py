@@ -26,12 +26,6 @@ def job(folder, algorithm="trpo", seed=0, **settings):
     return Job(algorithm, "point/goal", out, **{"seed": seed, "preset": "smoke", "test": TEST, **settings})
 
 
-def long(folder, **settings):
-    """A job of many iterations."""
-    config = {"n_iterations": 3000, "episodes": 4, "hidden": [4, 4]}
-    return job(folder, config=full("trpo", config), **settings)
-
-
 def full(algorithm, changes):
     from onebody.algorithms import presets
     from onebody.runs import configs
@@ -100,18 +94,18 @@ executors.do_all([jobs.Job.from_json(json.loads(sys.argv[1]))], executors.Proces
 
 
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGINT])
-def test_workers_end_with_the_process_that_started_them(tmp_path, signum):
-    todo = long(tmp_path)
-    with subprocess.Popen(
-        [sys.executable, "-c", DRIVER, json.dumps(todo.to_json())], stderr=subprocess.DEVNULL
-    ) as driver:
-        until(lambda: len(log.read(todo.out)) >= 1)
-        worker = json.loads((todo.out / lock.NAME).read_text())["process"]
-        assert worker != driver.pid
-        driver.send_signal(signum)
-    until(lambda: not (todo.out / lock.NAME).exists(), seconds=20)
+def test_workers_end_with_the_process_that_started_them_and_another_goes_on(tmp_path, signum):
+    settings = {"config": full("trpo", {"n_iterations": 100})}
+    alone, todo = job(tmp_path / "alone", **settings), job(tmp_path / "stopped", **settings)
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER, json.dumps(todo.to_json())], stderr=subprocess.DEVNULL)
+    until(lambda: len(log.read(todo.out)) >= 1)
+    worker = json.loads((todo.out / lock.NAME).read_text())["process"]
+    driver.send_signal(signum)
+    driver.wait()
     until(lambda: not alive(worker), seconds=20)
-    assert log.read(todo.out)
+    assert worker != driver.pid and 1 <= len(log.read(todo.out)) < 100
+    executors.do_all([alone, todo], InOrder(quiet=True), quiet=True)
+    assert state_hash(todo.out) == state_hash(alone.out)
 
 
 def alive(process):
