@@ -20,6 +20,7 @@ from onebody.cli import options
 from onebody.cli.compare import Compare, Report
 from onebody.cli.options import Flag
 from onebody.cli.printing import cell, print_json, print_table
+from onebody.cli.reproduce import Reproduce
 from onebody.core.errors import OnebodyError
 
 Run = Annotated[Path, tyro.conf.arg(metavar="RUN")]
@@ -296,7 +297,7 @@ class Demo:
 
 
 COMMANDS: dict[str, type[Any]] = {
-    kind.__name__.lower(): kind for kind in (List, Train, Resume, Adapt, Evaluate, Compare, Report, Demo)
+    kind.__name__.lower(): kind for kind in (List, Train, Resume, Adapt, Evaluate, Compare, Reproduce, Report, Demo)
 }
 
 

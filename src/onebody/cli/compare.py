@@ -2,7 +2,7 @@
 
 import itertools
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,24 +13,6 @@ from onebody.cli.options import Flag
 from onebody.cli.printing import print_json, print_table
 from onebody.core.errors import OnebodyError
 
-FIGURES = {
-    "smt-1a": "smt/cheetah-vel",
-    "smt-1b": "smt/ant-vel",
-    "smt-1c": "smt/humanoid-vel",
-    "smt-1d": "smt/ant-dir",
-    "smt-1e": "smt/cheetah-vel-wide",
-    "smt-1f": "smt/ant-vel-wide",
-    "smt-1g": "smt/humanoid-vel-wide",
-    "smt-1h": "smt/ant-vel-2d",
-    "smt-2a": "smt/cheetah-pos-to-neg",
-    "smt-2b": "smt/ant-pos-to-neg",
-    "smt-2c": "smt/ant-low-friction",
-    "smt-2d": "smt/ant-crippled",
-}
-"""Family of each panel of Figures 1 and 2 of Landolfi, Thomas, Ma 2019, by the paper's letters. Its Figure 3 compares
-smt with smt-active on smt/ant-vel-2d, after 5, 20 and 30 training tasks."""
-FIGURE_ALGORITHMS = ("smt", "omni", "maml", "oracle")
-"""algorithms that these panels compare, with OMNI added"""
 MAX_SAMPLE_RATIO = 1.1
 """largest ratio between two algorithms' real samples of training at which no warning is printed"""
 
@@ -46,9 +28,6 @@ class Compare:
     file registers"""
     algorithms: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="ALGORITHM")]] = ()
     """Names of the algorithms to compare; onebody list --algorithms shows all"""
-    figure: str = ""
-    """Panel of Figure 1 or 2 of the SMT paper (smt-1a to smt-1h, smt-2a to smt-2d), instead of a family and algorithms:
-    compares smt, omni, maml and oracle on the panel's family"""
     seeds: int = 5
     """Number of training runs per algorithm, with seeds 0, 1, 2 and so on; fewer than 5 give no 95% interval and no
     verdict, only a range"""
@@ -87,11 +66,12 @@ class Compare:
         from onebody.runs.statistics import FEWEST
         from onebody.tasks import registry
 
-        family, algorithms = self._selection()
-        family = registry.make(family).id
+        if not self.family or not self.algorithms:
+            raise OnebodyError("compare needs a family and algorithms, as in: onebody compare cheetah-vel omni smt")
+        family = registry.make(self.family).id
         out = self.out or Path("runs") / f"compare-{family.replace('/', '-')}"
         result = compare.compare(
-            algorithms,
+            self.algorithms,
             family,
             out=out,
             seeds=self.seeds,
@@ -116,18 +96,6 @@ class Compare:
         print_table([*_merged(map(_improvement_row, result["improvement"]))])
         for message in _warnings(result["algorithms"], self.stages, FEWEST):
             print(f"onebody: {message}", file=sys.stderr)
-
-    def _selection(self) -> tuple[str, Sequence[str]]:
-        """The family and the algorithms: as typed, or those of the figure."""
-        if not self.figure:
-            if not self.family or not self.algorithms:
-                raise OnebodyError("compare needs a family and algorithms, as in: onebody compare cheetah-vel omni smt")
-            return self.family, self.algorithms
-        if self.family:
-            raise OnebodyError(f"--figure {self.figure} sets the family and algorithms; leave {self.family} out")
-        if self.figure not in FIGURES:
-            raise OnebodyError(f"no figure {self.figure!r}; known: {', '.join(FIGURES)}")
-        return FIGURES[self.figure], FIGURE_ALGORITHMS
 
 
 @dataclass(frozen=True)

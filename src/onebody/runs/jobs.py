@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from onebody.algorithms import presets
 from onebody.core.errors import NotFinite, OnebodyError
-from onebody.runs import configs, evaluate, folder, loop
+from onebody.runs import configs, evaluate, folder, log, loop
 from onebody.runs.evaluate import MetaTest
 
 DIVERGED = "diverged.txt"
@@ -94,7 +94,7 @@ def _train(job: Job, quiet: bool, wait: float) -> None:
 
 
 def is_tested(run: Path, test: MetaTest) -> bool:
-    """Whether the last checkpoint of a run was tested on the tasks and stages of `test`."""
+    """Whether a run was tested on the tasks and stages of `test` after its last iteration."""
     path = run / "evaluation.json"
     if not path.exists():
         return False
@@ -104,5 +104,7 @@ def is_tested(run: Path, test: MetaTest) -> bool:
         return False  # damaged
     record = folder.read_config(run)
     tasks = test.of(folder.family_of(record).tested).tolist()
-    expected = [tasks] * (test.stages + 1), evaluate.trained(run, record)
+    lines = log.read(run)
+    samples = lines[-1]["real/samples"] if lines else 0
+    expected = [tasks] * (test.stages + 1), samples
     return ([stage["tasks"] for stage in existing["stages"]], existing.get("training_samples")) == expected

@@ -1,0 +1,99 @@
+"""`onebody reproduce`."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from onebody.cli.options import Flag
+from onebody.cli.printing import print_json, print_table
+
+
+@dataclass(frozen=True)
+class Reproduce:
+    """Reproduce a figure of a paper by its name: train and test what is missing, then draw it beside the published
+    numbers. Without a name: list all of them, with what is there already.
+    """
+
+    study: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="STUDY")]] = ""
+    """Name of the figure, such as smt-1a, or FILE.toml or FILE.toml:NAME for one that your own file describes"""
+    seeds: int | None = None
+    """Number of training runs per system, with seeds 0, 1, 2, …; None: what the study says"""
+    scale: Literal["laptop", "paper", "smoke"] = "laptop"
+    """Size of the training runs: laptop (minutes to hours), paper (published sizes) or smoke (to try the command)"""
+    out: Path | None = None
+    """Folder of the study; None: results/STUDY where there is one, otherwise runs/STUDY"""
+    workers: int = 0
+    """Number of training runs at once on this machine, which share its cores equally; 0: one per core. With --on: cores
+    per training run; 0: one"""
+    on: str = ""
+    """Where to train: empty for this machine, ray or ray:ADDRESS for a Ray cluster, slurm:PARTITION for Slurm; the
+    folder --out must be on a disk that all machines share"""
+    only_draw: Flag = False
+    """Train nothing: draw what is there"""
+    json: Flag = False
+    """Print the result as JSON"""
+    quiet: Flag = False
+    """Show no progress"""
+
+    def __call__(self) -> None:
+        from onebody.runs import studies
+
+        if self.study:
+            self._reproduce()
+            return
+        rows = [_state(studies.get(name)) for name in studies.names()]
+        if self.json:
+            return print_json(rows)
+        print_table(rows)
+        print("minutes: per training run, where one is there; next: onebody reproduce STUDY --seeds 3")
+
+    def _reproduce(self) -> None:
+        from onebody.core.errors import OnebodyError
+        from onebody.reports import study as report
+        from onebody.runs import executors, studies
+
+        if self.seeds is not None and self.seeds < 1:
+            raise OnebodyError(f"--seeds must be at least 1, not {self.seeds}")
+        study = studies.get(self.study)
+        out = self.out or folder_of(study.name)
+        todo = []
+        if not self.only_draw:
+            jobs = study.jobs(out, self.scale, self.seeds or study.seeds)
+            todo = [job for job in jobs if not studies.is_done(job)]
+        if todo:
+            out.mkdir(parents=True, exist_ok=True)
+            executors.do_all(todo, executors.of(self.on, self.workers, self.quiet, len(todo)), self.quiet)
+        if not any(report.runs_of(study, system, out) for system in study.systems):
+            raise OnebodyError(f"{out} has no run of {study.name} to draw: leave --only-draw out to train them")
+        written = report.write(study, out)
+        if self.json:
+            return print_json({"study": study.name, "trained": len(todo)} | {k: str(v) for k, v in written.items()})
+        print(f"{study.name}: {study.title}\n\n{report.table(study, out)}\n")
+        for name, path in written.items():
+            print(f"{name}: {path}")
+
+
+def folder_of(name: str) -> Path:
+    """Where a study's runs are by default."""
+    kept = Path("results") / name
+    return kept if kept.is_dir() else Path("runs") / name
+
+
+def _state(study: Any) -> dict[str, Any]:
+    """One row of the list of studies."""
+    from onebody.reports import study as report
+    from onebody.runs import studies
+
+    out = folder_of(study.name)
+    runs = [run for system in study.systems for run in report.runs_of(study, system, out)]
+    each = studies.minutes(runs)
+    return {
+        "study": study.name,
+        "runs": f"{len(runs)}/{len(study.systems) * study.seeds}",
+        "minutes": "" if math.isnan(each) else f"{each:.0f}",
+        "paper": study.paper,
+        "title": study.title,
+    }

@@ -1,0 +1,279 @@
+"""Studies: figures as data, in TOML files. A study says what to train, how to test it and what to draw.
+
+    paper = "Landolfi, Thomas, Ma 2019"     # whose figure it is
+    charts = ["training", "adaptation"]     # `CHARTS`
+    metric = "mean"                         # of the tasks' returns: mean, iqm, worst or cvar10
+    seeds = 3                               # training runs per system; by default 3
+
+    [test]                                  # the meta-test after training: tasks, stages, grid, beyond
+    stages = 3
+
+    [systems.smt]                           # by name: what is compared
+    algorithm = "smt"                       # by default the system's name
+    label = "SMT"                           # by default the algorithm's name
+    laptop = { preset = "laptop" }          # for each scale: preset, samples, evaluate_every, settings
+    paper = { preset = "paper", settings = { "slbo.n_model" = 100 } }
+
+    [studies.smt-1a]                        # one or more figures that share all of this
+    title = "half-cheetah, velocities in [0, 2] m/s"
+    family = "smt/cheetah-vel"
+    claim = "SMT is better than the oracle before any sample of the task."
+
+    [[studies.smt-1a.published]]            # numbers to draw beside ours
+    label = "MAML, published"
+    chart = "adaptation"
+    points = [[4000, -78.6], [8000, -66.6]] # or value = -54.5 for a horizontal line
+    source = "where they stand"
+"""
+
+import dataclasses
+import json
+import math
+import tomllib
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from onebody.algorithms import presets
+from onebody.core.errors import OnebodyError, did_you_mean
+from onebody.runs import configs, folder, jobs, log
+from onebody.runs.evaluate import MetaTest
+from onebody.runs.jobs import Job
+from onebody.tasks import registry
+
+BUILT_IN = Path(__file__).parent.parent / "studies"
+"""folder of the studies that come with the package"""
+CHARTS = {
+    "training": "returns on the tested tasks before any sample of them, against real samples of training",
+    "adaptation": "returns on the tested tasks after training, against real samples of the task",
+    "learning": "returns of the real episodes of training, against real samples",
+}
+"""kinds of charts, and what they show"""
+SCALES = ("laptop", "paper", "smoke")
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a system is trained at one scale."""
+
+    preset: str = "laptop"
+    samples: int | None = None
+    evaluate_every: int = 0
+    settings: dict[str, Any] = field(default_factory=dict)
+    """changes to the preset, by the names of options: "trpo.shrink" = 0.5"""
+
+
+@dataclass(frozen=True)
+class System:
+    """One line of a figure: an algorithm with its settings."""
+
+    name: str
+    algorithm: str
+    label: str
+    trainings: dict[str, Training]
+    """by scale"""
+
+
+@dataclass(frozen=True)
+class Published:
+    """Published numbers."""
+
+    label: str
+    chart: str
+    source: str
+    points: tuple[tuple[float | int, ...], ...] = ()
+    """each x and y"""
+    value: float | int = math.nan
+    """of a horizontal line"""
+    like: str = ""
+    """name of the system whose colour they have"""
+
+
+@dataclass(frozen=True)
+class Study:
+    """One figure."""
+
+    name: str
+    title: str
+    paper: str
+    family: str
+    systems: tuple[System, ...]
+    charts: tuple[str, ...] = ("adaptation",)
+    metric: Literal["mean", "iqm", "worst", "cvar10"] = "mean"
+    """what is drawn of the tasks' returns, as in `statistics.AGGREGATES`"""
+    claim: str = ""
+    seeds: int = 3
+    test: MetaTest = field(default_factory=MetaTest)
+    published: tuple[Published, ...] = ()
+
+    def jobs(self, out: Path, scale: str, seeds: int) -> list[Job]:
+        """All training runs, those with seed 0 first, into `out/SYSTEM-sSEED`.
+
+        Raises:
+            OnebodyError: no system of the study has this scale, or a setting does not exist.
+        """
+        family = registry.make(self.family)
+        systems = [system for system in self.systems if scale in system.trainings]
+        if not systems:
+            raise OnebodyError(f"{self.name} has no scale {scale}: choose another --scale")
+        return [
+            Job(
+                algorithm=system.algorithm,
+                family=self.family,
+                out=out / f"{system.name}-s{seed}",
+                seed=seed,
+                preset=(training := system.trainings[scale]).preset,
+                config=_config(system.algorithm, training, family.id),
+                samples=training.samples,
+                evaluate_every=training.evaluate_every,
+                test=self.test,
+            )
+            for seed in range(seeds)
+            for system in systems
+        ]
+
+
+def _config(algorithm: str, training: Training, family: str) -> dict[str, Any]:
+    """The algorithm's configuration as JSON: the preset's, with the settings."""
+    values = configs.to_json(presets.preset(algorithm, training.preset, family))
+    for name, value in training.settings.items():
+        *path, last = name.replace("-", "_").split(".")
+        place: Any = values
+        for part in path:
+            place = place.get(part, {}) if isinstance(place, dict) else {}
+        if last not in place:
+            raise OnebodyError(f"{algorithm} has no setting {name!r}: onebody train {algorithm} --help lists them")
+        place[last] = value
+    kind = typing.get_type_hints(presets.algorithm(algorithm))["config"]
+    return configs.to_json(configs.from_json(kind, values))
+
+
+def names() -> list[str]:
+    """Names of the studies that come with the package."""
+    return list(_built_in())
+
+
+def get(name: str) -> Study:
+    """A study by its name, or `FILE.toml` or `FILE.toml:NAME` for one of the user's own.
+
+    Raises:
+        OnebodyError: there is none of this name, or the file is missing or wrong; says what is.
+    """
+    path, in_file, inner = name.partition(".toml")
+    if in_file:
+        found = read(Path(f"{path}.toml"))
+        inner = inner.removeprefix(":")
+        if not inner and len(found) == 1:
+            return next(iter(found.values()))
+        if inner not in found:
+            listed = ", ".join(found)
+            raise OnebodyError(f"{path}.toml has the studies {listed}: name one, as in {path}.toml:{min(found)}")
+        return found[inner]
+    found = _built_in()
+    if name not in found:
+        raise OnebodyError(f"no study {name!r}{did_you_mean(name, found)}")
+    return found[name]
+
+
+def _built_in() -> dict[str, Study]:
+    return {name: study for path in sorted(BUILT_IN.glob("*.toml")) for name, study in read(path).items()}
+
+
+def read(path: Path) -> dict[str, Study]:
+    """The studies of a file, by name.
+
+    Raises:
+        OnebodyError: the file is missing, no TOML, or has wrong or missing fields.
+    """
+    try:
+        content = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise OnebodyError(f"there is no file {path}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise OnebodyError(f"{path} is not valid TOML: {error}") from error
+    own = content.pop("studies", None)
+    if not own:
+        raise OnebodyError(f"{path} has no study: add a table [studies.NAME] with a title and a family")
+    return {name: _study(path, name, content | changes) for name, changes in own.items()}
+
+
+def _study(path: Path, name: str, values: dict[str, Any]) -> Study:
+    """The study that a table describes, its own entries over those that all of the file's studies share."""
+    where = f"{path}: [studies.{name}]"
+    systems = [
+        System(
+            system,
+            given.get("algorithm", system),
+            given.get("label", given.get("algorithm", system)),
+            {scale: _made(Training, given[scale], where) for scale in SCALES if scale in given},
+        )
+        for system, given in values.get("systems", {}).items()
+    ]
+    charts = tuple(values.get("charts", ["adaptation"]))
+    if unknown := [chart for chart in charts if chart not in CHARTS]:
+        raise OnebodyError(f"{where}: no chart {unknown[0]!r}{did_you_mean(unknown[0], CHARTS)}")
+    if not systems or not all(system.trainings for system in systems):
+        raise OnebodyError(f"{where} needs [systems.NAME] tables, each with a scale, as in laptop = {{}}")
+    published = [_made(Published, each, where) for each in values.get("published", [])]
+    test = _made(MetaTest, values.get("test", {}), where)
+    return _made(Study, values | _parts(name, systems, charts, test, published), where)
+
+
+def _parts(name: str, systems: Any, charts: Any, test: MetaTest, published: Any) -> dict[str, Any]:
+    return {"name": name, "systems": tuple(systems), "charts": charts, "test": test, "published": tuple(published)}
+
+
+def _made(kind: Any, values: Mapping[str, Any], where: str) -> Any:
+    """A dataclass from a table; lists become tuples.
+
+    Raises:
+        OnebodyError: a field is unknown, or one is missing.
+    """
+    fields = {each.name: each for each in dataclasses.fields(kind)}
+    if unknown := values.keys() - fields.keys():
+        raise OnebodyError(f"{where}: no field {min(unknown)!r}{did_you_mean(min(unknown), fields)}")
+    required = {
+        name for name, each in fields.items() if each.default is each.default_factory is dataclasses.MISSING
+    }
+    if missing := required - values.keys():
+        raise OnebodyError(f"{where} needs {', '.join(sorted(missing))}")
+    kinds = typing.get_type_hints(kind)
+    for name, value in values.items():
+        simple = [each for each in (int, str, dict) if each in (kinds[name], typing.get_origin(kinds[name]))]
+        if simple and (not isinstance(value, simple[0]) or isinstance(value, bool)):
+            kind_of = {int: "a whole number", str: "a text in quotes", dict: "a table in braces"}[simple[0]]
+            raise OnebodyError(f"{where}: {name} must be {kind_of}, not {value!r}")
+    as_tuple = lambda x: tuple(map(as_tuple, x)) if isinstance(x, list) else x  # noqa: E731
+    return kind(**{name: as_tuple(value) for name, value in values.items()})
+
+
+def is_done(job: Job) -> bool:
+    """Whether a job's training has ended and was tested as the job says.
+
+    A folder without checkpoints holds raw results that were kept, and is done if it was tested in this way.
+    """
+    if not (job.out / folder.CONFIG).exists() or not jobs.is_tested(job.out, job.test):
+        return False
+    if not (job.out / "checkpoints").is_dir() or (job.out / jobs.DIVERGED).exists():
+        return True
+    record, lines = folder.read_config(job.out), log.read(job.out)
+    samples = lines[-1]["real/samples"] if lines else 0
+    if job.samples is not None and samples >= job.samples:
+        return True
+    kind = typing.get_type_hints(presets.algorithm(job.algorithm))["config"]
+    return len(lines) >= configs.from_json(kind, record["config"]).n_iterations
+
+
+def minutes(runs: Sequence[Path]) -> float:
+    """Mean time (min) that the iterations of runs took together; NaN if there are none."""
+    times = [sum(line.get("time/step", math.nan) for line in log.read(run)) / 60 for run in runs]
+    return sum(times) / len(times) if times else math.nan
+
+
+def tests(run: Path) -> dict[int, list[dict[str, Any]]]:
+    """The stages of a run's meta-tests, by the real samples of training at which they were made."""
+    files = [*sorted(run.glob("evaluations/*.json")), *sorted(run.glob("evaluation*.json"))]
+    results = [json.loads(path.read_text()) for path in files]
+    return {each["training_samples"]: each["stages"] for each in sorted(results, key=lambda r: r["training_samples"])}
