@@ -1,5 +1,6 @@
 """The diagonal Gaussian: samples, log-density, KL divergence and entropy."""
 
+import math
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -7,7 +8,7 @@ from jax.nn import softplus
 from jax.scipy.special import erf
 from jaxtyping import Array, Float
 
-_HALF_LOG_2PI = 0.5 * jnp.log(2 * jnp.pi).item()
+_HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
 def log_tanh_slope(x: Float[Array, "*axes feature"]) -> Float[Array, "*axes"]:

@@ -8,7 +8,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from onebody.core.types import Key
 
@@ -25,9 +25,7 @@ def truncated_normal(key: Key, low: float, high: float, shape: tuple[int, ...]) 
 
 
 @partial(jax.jit, static_argnames="shape")
-def uniform(
-    key: Key, shape: tuple[int, ...], low: float | Array = 0.0, high: float | Array = 1.0
-) -> Float[Array, "..."]:
+def uniform(key: Key, shape: tuple[int, ...], low: ArrayLike = 0.0, high: ArrayLike = 1.0) -> Float[Array, "..."]:
     """Uniform numbers in [low, high); both bounds are numbers or arrays that broadcast to the shape."""
     low, high = (jnp.broadcast_to(x, shape).ravel() for x in (low, high))
     return jax.random.uniform(key, low.shape, minval=low, maxval=high).reshape(shape)

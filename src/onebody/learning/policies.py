@@ -1,5 +1,6 @@
 """Policies."""
 
+import functools
 import math
 from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
@@ -73,6 +74,7 @@ class Remembering(Policy, Protocol):
 P = TypeVar("P", bound=eqx.Module)
 
 
+@functools.partial(jax.jit, static_argnames="n")
 def for_each(policy: P, n: int) -> P:
     """The same policy for each of n tasks, stacked, as a rollout takes them."""
     return jax.tree.map(lambda x: jnp.broadcast_to(x, (n, *x.shape)), policy)

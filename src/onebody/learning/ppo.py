@@ -33,7 +33,7 @@ def minibatches(key: Key, rows: int, epochs: int, count: int) -> Int[Array, "ste
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     size = max(rows // count, 1)
     orders = [rng.permutation(rows)[: count * size].reshape(-1, size) for _ in range(epochs)]
-    return jnp.asarray(np.concatenate(orders), jnp.int32)
+    return jax.device_put(np.int32(np.concatenate(orders)))
 
 
 def minimize(

@@ -73,7 +73,7 @@ def film(
 def episode(family: TaskFamily, policy: Policy, task: Any) -> list[np.ndarray]:
     """Pose of the body at each step of one real episode of the deterministic policy (see `Simulator.poses`)."""
     simulator = PoseRecorder(family)
-    tasks = jnp.atleast_1d(jnp.asarray(task, jnp.float32))[None]
+    tasks = jnp.atleast_1d(jnp.array(task, jnp.float32))[None]
     steps = rollout(simulator, policy, tasks, jax.random.key(0), episodes=1, deterministic=True)
     return simulator.recorded[: int(np.argmax(steps.done[0, :, 0])) + 1]
 

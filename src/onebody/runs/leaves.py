@@ -49,7 +49,7 @@ def _to_numpy(leaf: Any) -> np.ndarray:
 
 def _as(leaf: Any, array: np.ndarray) -> Any:
     if _is_key(leaf):
-        return jax.random.wrap_key_data(jnp.asarray(array), impl=jax.random.key_impl(leaf))
+        return jax.random.wrap_key_data(jax.device_put(array), impl=jax.random.key_impl(leaf))
     if isinstance(leaf, jax.Array):
-        return jnp.asarray(array)
+        return jax.device_put(array)
     return array if isinstance(leaf, np.ndarray) else type(leaf)(array[()])

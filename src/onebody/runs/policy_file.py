@@ -40,11 +40,10 @@ RECURRENT = {"inputs", "recurrent", "bias", "readout", "offset", *MEMORY}
 def arrays(policies: Any, task: Any) -> dict[str, np.ndarray]:
     """All arrays that the first of stacked policies needs to act on a task [feature], by name."""
     import jax
-    import jax.numpy as jnp
 
     from onebody.learning.policies import DeployedGRU
 
-    deployed = jax.tree.map(lambda x: x[0], policies).deployed(jnp.asarray(task))
+    deployed = jax.tree.map(lambda x: x[0], policies).deployed(jax.device_put(task))
     if isinstance(deployed, DeployedGRU):
         return {name: np.asarray(x) for name, x in deployed._asdict().items()}
     weights, biases, normalizer, activation, limit = deployed

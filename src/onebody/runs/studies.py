@@ -1,29 +1,29 @@
 """Studies: figures as data, in TOML files. A study says what to train, how to test it and what to draw.
 
-    paper = "Landolfi, Thomas, Ma 2019"     # whose figure it is
-    charts = ["training", "adaptation"]     # `CHARTS`
-    metric = "mean"                         # of the tasks' returns: mean, iqm, worst or cvar10
-    seeds = 3                               # training runs per system; by default 3
+paper = "Landolfi, Thomas, Ma 2019"     # whose figure it is
+charts = ["training", "adaptation"]     # `CHARTS`
+metric = "mean"                         # of the tasks' returns: mean, iqm, worst or cvar10
+seeds = 3                               # training runs per system; by default 3
 
-    [test]                                  # the meta-test after training: tasks, stages, grid, beyond
-    stages = 3
+[test]                                  # the meta-test after training: tasks, stages, grid, beyond
+stages = 3
 
-    [systems.smt]                           # by name: what is compared
-    algorithm = "smt"                       # by default the system's name
-    label = "SMT"                           # by default the algorithm's name
-    laptop = { preset = "laptop" }          # for each scale: preset, samples, evaluate_every, settings
-    paper = { preset = "paper", settings = { "slbo.n_model" = 100 } }
+[systems.smt]                           # by name: what is compared
+algorithm = "smt"                       # by default the system's name
+label = "SMT"                           # by default the algorithm's name
+laptop = { preset = "laptop" }          # for each scale: preset, samples, evaluate_every, settings
+paper = { preset = "paper", settings = { "slbo.n_model" = 100 } }
 
-    [studies.smt-1a]                        # one or more figures that share all of this
-    title = "half-cheetah, velocities in [0, 2] m/s"
-    family = "smt/cheetah-vel"
-    claim = "SMT is better than the oracle before any sample of the task."
+[studies.smt-1a]                        # one or more figures that share all of this
+title = "half-cheetah, velocities in [0, 2] m/s"
+family = "smt/cheetah-vel"
+claim = "SMT is better than the oracle before any sample of the task."
 
-    [[studies.smt-1a.published]]            # numbers to draw beside ours
-    label = "MAML, published"
-    chart = "adaptation"
-    points = [[4000, -78.6], [8000, -66.6]] # or value = -54.5 for a horizontal line
-    source = "where they stand"
+[[studies.smt-1a.published]]            # numbers to draw beside ours
+label = "MAML, published"
+chart = "adaptation"
+points = [[4000, -78.6], [8000, -66.6]] # or value = -54.5 for a horizontal line
+source = "where they stand"
 """
 
 import dataclasses
@@ -234,9 +234,7 @@ def _made(kind: Any, values: Mapping[str, Any], where: str) -> Any:
     fields = {each.name: each for each in dataclasses.fields(kind)}
     if unknown := values.keys() - fields.keys():
         raise OnebodyError(f"{where}: no field {min(unknown)!r}{did_you_mean(min(unknown), fields)}")
-    required = {
-        name for name, each in fields.items() if each.default is each.default_factory is dataclasses.MISSING
-    }
+    required = {name for name, each in fields.items() if each.default is each.default_factory is dataclasses.MISSING}
     if missing := required - values.keys():
         raise OnebodyError(f"{where} needs {', '.join(sorted(missing))}")
     kinds = typing.get_type_hints(kind)

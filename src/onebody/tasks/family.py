@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
@@ -112,7 +113,7 @@ class TaskFamily:
             raise OnebodyError(
                 f"task {text} of {self.id} is outside {self.space.bounds} (adapt allows it with --extrapolate)"
             )
-        return jnp.asarray(value)
+        return jax.device_put(value)
 
     @property
     def task_names(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -77,17 +78,18 @@ class Box:
         return len(self.low)
 
     def sample(self, key: Key, n: int) -> Float[Array, "n feature"]:
-        return random.uniform(key, (n, self.size), low=jnp.array(self.low), high=jnp.array(self.high))
+        low, high = np.array([self.low, self.high], np.float32)
+        return random.uniform(key, (n, self.size), low=low, high=high)
 
     def held_out(self, n: int) -> Float[Array, "n feature"]:
         unit = _low_discrepancy(n, self.size)
-        return jnp.asarray(np.array(self.low) + unit * np.subtract(self.high, self.low), jnp.float32)
+        return jax.device_put(np.float32(np.array(self.low) + unit * np.subtract(self.high, self.low)))
 
     def grid(self, n: int) -> Float[Array, "task feature"]:
         """Evenly spaced tasks, n per dimension, edges included."""
         sides = [np.linspace(low, high, n) for low, high in zip(self.low, self.high, strict=True)]
         rows = np.stack(np.meshgrid(*sides, indexing="ij"), axis=-1)
-        return jnp.asarray(rows.reshape(-1, self.size), jnp.float32)
+        return jax.device_put(np.float32(rows.reshape(-1, self.size)))
 
     def widened(self, factor: float) -> "Box":
         """The box with the same centre and sides that are `factor` times as long."""
@@ -126,7 +128,7 @@ class Disk:
         return self._at(random.uniform(key, (n, 2)))
 
     def held_out(self, n: int) -> Float[Array, "n 2"]:
-        return self._at(jnp.asarray(_low_discrepancy(n, 2), jnp.float32))
+        return self._at(jax.device_put(np.float32(_low_discrepancy(n, 2))))
 
     def _at(self, unit: Float[Array, "n 2"]) -> Float[Array, "n 2"]:
         distance, angle = self.radius * jnp.sqrt(unit[:, 0]), 2 * jnp.pi * unit[:, 1]
@@ -159,7 +161,7 @@ class Arc:
         return self._at(random.uniform(key, (n,)))
 
     def held_out(self, n: int) -> Float[Array, "n 2"]:
-        return self._at(jnp.asarray(_low_discrepancy(n, 1)[:, 0], jnp.float32))
+        return self._at(jax.device_put(np.float32(_low_discrepancy(n, 1)[:, 0])))
 
     def _at(self, unit: Float[Array, " n"]) -> Float[Array, "n 2"]:
         return jnp.stack([jnp.cos(self.angle * unit), jnp.sin(self.angle * unit)], axis=1)
@@ -198,7 +200,7 @@ class FiniteSet:
         return jnp.array(self.tasks)[random.randint(key, (n,), 0, len(self.tasks))]
 
     def held_out(self, n: int) -> Float[Array, "n feature"]:
-        return jnp.array(self.tasks[:n])
+        return jax.device_put(np.array(self.tasks[:n], np.float32))
 
     def contains(self, task: Any) -> bool:
         value = np.asarray(task)
@@ -260,6 +262,7 @@ class Split:
 
 def training_tasks(space: TaskSpace, key: Key, n: int) -> Float[Array, "task feature"]:
     """A fixed set of training tasks: the first n of a finite space, otherwise n samples."""
-    if isinstance(space, Split):
-        return jnp.array(space.train[:n])
-    return jnp.array(space.tasks[:n]) if isinstance(space, FiniteSet) else space.sample(key, n)
+    if isinstance(space, Split | FiniteSet):
+        finite = space.train if isinstance(space, Split) else space.tasks
+        return jax.device_put(np.array(finite[:n], np.float32))
+    return space.sample(key, n)

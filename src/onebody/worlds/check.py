@@ -291,7 +291,7 @@ def _check_steps(family: TaskFamily, functions: list[_Function], tasks: np.ndarr
     rows, size = [], family.body.observation_size
     try:
         with refusing(family, "its simulation"):
-            age, observation = simulator.reset(jnp.asarray(tasks), EPISODES, keys)
+            age, observation = simulator.reset(jax.device_put(tasks), EPISODES, keys)
             if observation.shape[-1] != size:
                 raise refusal(family, f"its body has {size} labels for observations of {observation.shape[-1]} numbers")
             for _ in range(STEPS):
@@ -315,7 +315,7 @@ def _check_steps(family: TaskFamily, functions: list[_Function], tasks: np.ndarr
     arguments["task"] = np.broadcast_to(tasks[:, None], (STEPS, TASKS, EPISODES, tasks.shape[-1]))
     flat = {name: values.reshape(STEPS * TASKS * EPISODES, values.shape[-1]) for name, values in arguments.items()}
     first = [_evaluated(family, function, flat) for function in functions]
-    simulator.reset(jnp.asarray(tasks), EPISODES, jax.random.split(jax.random.key(1), TASKS))
+    simulator.reset(jax.device_put(tasks), EPISODES, jax.random.split(jax.random.key(1), TASKS))
     for function, before in zip(functions, first, strict=True):
         if before.tobytes() != _evaluated(family, function, flat).tobytes():
             raise refusal(

@@ -96,7 +96,7 @@ def continued(
     with world.in_use:
         carry = *world.reset(tasks, episodes, start_key), memory, np.int32(steps)
         (_, _, memory, _), transitions = world.scan(step, carry, noise, remembers)
-    return _by_task(transitions), jax.tree.map(jnp.asarray, memory)
+    return _by_task(transitions), jax.tree.map(lambda x: jax.device_put(x) if isinstance(x, np.ndarray) else x, memory)
 
 
 @partial(jax.jit, static_argnames=("n", "shape", "deterministic"))

@@ -4,7 +4,6 @@ import threading
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -61,7 +60,7 @@ class Simulator:
         """At least n initial observations sampled from p0; they do not count as real samples."""
         batch, task = 20, self.family.space.held_out(1)
         keys = jax.random.split(key, -(-n // batch))
-        return jnp.concatenate([jnp.asarray(self.reset(task, batch, k[None])[1][0]) for k in keys])
+        return jax.device_put(np.concatenate([self.reset(task, batch, k[None])[1][0] for k in keys]))
 
     def step(
         self,
@@ -139,7 +138,7 @@ class Simulator:
             batch = batch._replace(reward=np.asarray(reward))
             age = np.broadcast_to(np.arange(len(rows))[:, None, None] % self.family.horizon, batch.reward.shape)
             self._check(age, reward=batch.reward)
-        return carry, jax.tree.map(jnp.asarray, batch)
+        return carry, jax.tree.map(jax.device_put, batch)
 
     def early_end_error(self) -> OnebodyError:
         """The error that the environment ends episodes before the family does; says what to do."""

@@ -206,7 +206,7 @@ def new_state(key: Key, observations: int, actions: int, config: Config) -> Stat
         Factors.empty(value.net),
         zeros(PolicyParameters(policy.net, policy.log_std)),
         zeros(value.net),
-        jnp.asarray(config.policy.rate, jnp.float32),
+        jnp.array(config.policy.rate, jnp.float32),
     )
 
 

@@ -212,7 +212,7 @@ def new_learner(key: Key, observations: int, actions: int, config: Config) -> Le
         TrainState.create(critic, optax.adam(config.critic_rate)),
         (actor, critic),
         Normalizer(observations),
-        jnp.asarray(config.noise, jnp.float32),
+        jnp.array(config.noise, jnp.float32),
     )
 
 

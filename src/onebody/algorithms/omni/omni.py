@@ -181,7 +181,7 @@ class OMNI:
         """Line 3: a real episode of each task. Those with the deterministic policy calibrate the predicted returns."""
         deterministic = self.config.deterministic(len(tasks))
         policies = for_each(state.agent.policy.module, len(tasks))
-        explorers = Exploring(policies, jnp.asarray(~deterministic, jnp.float32))
+        explorers = Exploring(policies, jax.device_put(np.float32(~deterministic)))
         predict_key, rollout_key = jax.random.split(key)
         n = self.config.predicted_episodes
         predicted, _ = self._predict(state, explorers, tasks, n, predict_key, deterministic=False)

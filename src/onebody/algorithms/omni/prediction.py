@@ -52,6 +52,7 @@ def predict(
     return returns, disagreement.mean(0) / on_data
 
 
+@jax.jit
 def interval(returns: Float[Array, "member task"], errors: Float[Array, " episode"]) -> Float[Array, "task 2"]:
     """Where real returns are expected: around the median prediction, by recent errors and the members' disagreement.
 
