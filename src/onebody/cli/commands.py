@@ -21,6 +21,7 @@ from onebody.cli.compare import Compare, Report
 from onebody.cli.options import Flag
 from onebody.cli.printing import cell, print_json, print_table
 from onebody.cli.reproduce import Reproduce
+from onebody.cli.tune import Tune
 from onebody.core.errors import OnebodyError
 
 Run = Annotated[Path, tyro.conf.arg(metavar="RUN")]
@@ -296,9 +297,8 @@ class Demo:
         demo.demo(self.out, self.quiet, self.algorithm)
 
 
-COMMANDS: dict[str, type[Any]] = {
-    kind.__name__.lower(): kind for kind in (List, Train, Resume, Adapt, Evaluate, Compare, Reproduce, Report, Demo)
-}
+_KINDS = (List, Train, Resume, Adapt, Evaluate, Compare, Reproduce, Tune, Report, Demo)
+COMMANDS: dict[str, type[Any]] = {kind.__name__.lower(): kind for kind in _KINDS}
 
 
 def _task(text: str) -> list[float]:

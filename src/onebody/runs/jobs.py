@@ -32,15 +32,16 @@ class Job:
     """real samples to train for; None: all iterations"""
     evaluate_every: int = 0
     """iterations between evaluations of stage 0 during training; 0: none"""
-    test: MetaTest = evaluate.HELD_OUT
-    """the meta-test after training"""
+    test: MetaTest | None = evaluate.HELD_OUT
+    """the meta-test after training; None: no test"""
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self) | {"out": str(self.out)}
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> "Job":
-        return Job(**{**values, "out": Path(values["out"]), "test": MetaTest(**values["test"])})
+        test = MetaTest(**values["test"]) if values["test"] else None
+        return Job(**{**values, "out": Path(values["out"]), "test": test})
 
 
 class Outcome(NamedTuple):
@@ -65,7 +66,7 @@ def do(job: Job, *, quiet: bool = False, wait: float = 0.0) -> Outcome:
                 _train(job, quiet, wait)
             except NotFinite as error:
                 diverged.write_text(f"{error}\n")
-        if not is_tested(job.out, job.test):
+        if job.test and not is_tested(job.out, job.test):
             evaluate.evaluate(job.out, job.test, quiet)
     except NotFinite as error:
         return Outcome("failed", f"the test of {job.out} failed ({error}); try fewer --stages")

@@ -125,7 +125,7 @@ class Study:
                 out=out / f"{system.name}-s{seed}",
                 seed=seed,
                 preset=(training := system.trainings[scale]).preset,
-                config=_config(system.algorithm, training, family.id),
+                config=configuration(system.algorithm, training, family.id),
                 samples=training.samples,
                 evaluate_every=training.evaluate_every,
                 test=self.test,
@@ -135,19 +135,40 @@ class Study:
         ]
 
 
-def _config(algorithm: str, training: Training, family: str) -> dict[str, Any]:
-    """The algorithm's configuration as JSON: the preset's, with the settings."""
+def configuration(algorithm: str, training: Training, family: str) -> dict[str, Any]:
+    """An algorithm's whole configuration as JSON: the preset's, with the settings.
+
+    Raises:
+        OnebodyError: a setting does not exist, or has a value that is not allowed.
+    """
     values = configs.to_json(presets.preset(algorithm, training.preset, family))
     for name, value in training.settings.items():
-        *path, last = name.replace("-", "_").split(".")
-        place: Any = values
-        for part in path:
-            place = place.get(part, {}) if isinstance(place, dict) else {}
-        if last not in place:
-            raise OnebodyError(f"{algorithm} has no setting {name!r}: onebody train {algorithm} --help lists them")
+        place, last = _place(algorithm, values, name)
         place[last] = value
     kind = typing.get_type_hints(presets.algorithm(algorithm))["config"]
     return configs.to_json(configs.from_json(kind, values))
+
+
+def settings_of(algorithm: str, preset: str, family: str, names: Sequence[str]) -> dict[str, Any]:
+    """The values that settings have in a preset, by name.
+
+    Raises:
+        OnebodyError: a setting does not exist.
+    """
+    values = configs.to_json(presets.preset(algorithm, preset, family))
+    places = {name: _place(algorithm, values, name) for name in names}
+    return {name: place[last] for name, (place, last) in places.items()}
+
+
+def _place(algorithm: str, values: dict[str, Any], name: str) -> tuple[dict[str, Any], str]:
+    """Where a setting stands in a configuration: the innermost object, and the key in it."""
+    *path, last = name.replace("-", "_").split(".")
+    place: Any = values
+    for part in path:
+        place = place.get(part) if isinstance(place, dict) else None
+    if not isinstance(place, dict) or last not in place:
+        raise OnebodyError(f"{algorithm} has no setting {name!r}: onebody train {algorithm} --help lists them")
+    return place, last
 
 
 def names() -> list[str]:
@@ -252,7 +273,7 @@ def is_done(job: Job) -> bool:
 
     A folder without checkpoints holds raw results that were kept, and is done if it was tested in this way.
     """
-    if not (job.out / folder.CONFIG).exists() or not jobs.is_tested(job.out, job.test):
+    if not (job.out / folder.CONFIG).exists() or (job.test and not jobs.is_tested(job.out, job.test)):
         return False
     if not (job.out / "checkpoints").is_dir() or (job.out / jobs.DIVERGED).exists():
         return True
