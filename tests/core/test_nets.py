@@ -79,14 +79,13 @@ def test_other_statistics_leave_the_function_as_it_is():
     """But for the first ones. A feature that did not vary was ignored, and has no weight when it does. Stacked, too."""
     keys = jax.random.split(jax.random.key(0), 4)
     net = jax.jit(lambda key: MLP(key, (3, 8, 2), jnp.tanh, [normalized_columns(1.0)] * 2))(keys[0])
-    draws = (np.asarray(random.normal(key, (n, 3))) for key, n in zip(keys[1:], (50, 20, 200), strict=True))
-    old, x, new = next(draws), next(draws), next(draws) * 3
-    old, x = old * np.float32([2.0, 0.5, 0.0]) + np.float32([1.0, -3.0, 7.0]), x * np.float32([2.0, 0.5, 3.0])
-    x = x + np.float32([0.0, -2.0, 7.0])
+    old, x, new = (np.asarray(random.normal(key, (n, 3))) for key, n in zip(keys[1:], (50, 20, 200), strict=True))
+    old = old * np.float32([2.0, 0.5, 0.0]) + np.float32([1.0, -3.0, 7.0])
+    x = x * np.float32([2.0, 0.5, 3.0]) + np.float32([0.0, -2.0, 7.0])
     with_other, acts = jax.jit(renormalized), jax.jit(Behind.__call__)
     first = with_other(Behind(net, Normalizer(3)), update(Normalizer(3), old))
     np.testing.assert_array_equal(first.net.weights[0], net.weights[0])
-    statistics = update(first.observation, new)
+    statistics = update(first.observation, 3 * new)
     second = with_other(first, statistics)
     np.testing.assert_array_equal(second.observation.mean, statistics.mean)
     assert np.abs(second.net.biases[0]).max() > 0.1

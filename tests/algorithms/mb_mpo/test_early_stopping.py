@@ -32,10 +32,10 @@ def moved(n, noise=0.0, seed=0):
     return Transitions(observation, action, np.float32(ended), following, ended, ended)
 
 
-@functools.partial(jax.jit, static_argnames=("config", "capacity"))
-def begun(transitions, config=CONFIG, capacity=600):
+@functools.partial(jax.jit, static_argnames="config")
+def begun(transitions, config=CONFIG):
     """An untrained ensemble that has the statistics of the data, and the data."""
-    data = Replay.empty(capacity, 2, 1).add(transitions)
+    data = Replay.empty(600, 2, 1).add(transitions)
     return merge_statistics(EarlyStoppedEnsemble(jax.random.key(0), 2, 1, config), transitions), data
 
 
