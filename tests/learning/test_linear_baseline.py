@@ -1,5 +1,4 @@
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -10,12 +9,16 @@ from onebody.learning import linear_baseline
 
 def transitions(reward, done, observation=None, terminated=None, next_observation=None):
     """Ends are truncations but where `terminated` says otherwise; next observations are those of the following rows."""
-    reward, done = jnp.asarray(reward, jnp.float32), jnp.asarray(done)
-    batch = random.normal(jax.random.key(0), (*reward.shape, 2)) if observation is None else observation
-    following = jnp.concatenate([batch[1:], batch[-1:]]) if next_observation is None else next_observation
-    terminated = jnp.zeros_like(done) if terminated is None else jnp.asarray(terminated)
-    action = jnp.zeros((*reward.shape, 1))
+    reward, done = np.asarray(reward, np.float32), np.asarray(done)
+    batch = np.asarray(random.normal(jax.random.key(0), (*reward.shape, 2))) if observation is None else observation
+    following = np.concatenate([batch[1:], batch[-1:]]) if next_observation is None else next_observation
+    terminated = np.zeros_like(done) if terminated is None else np.asarray(terminated)
+    action = np.zeros((*reward.shape, 1), np.float32)
     return Transitions(batch, action, reward, following, terminated, done & ~terminated)
+
+
+advantages = jax.jit(linear_baseline.advantages, static_argnums=(1, 2))
+ages, features = jax.jit(linear_baseline.ages), jax.jit(linear_baseline.features)
 
 
 def random_ends(seed, steps=200, slots=400, share=0.01):
@@ -27,17 +30,16 @@ def random_ends(seed, steps=200, slots=400, share=0.01):
 
 
 def test_time_begins_anew_with_each_episode():
-    done = jnp.zeros((6, 1), bool).at[2].set(True)
-    age = linear_baseline.ages(done)
+    age = np.asarray(ages(np.arange(6)[:, None] == 2))
     np.testing.assert_array_equal(age[:, 0], [0, 1, 2, 0, 1, 2])
-    result = linear_baseline.features(jnp.zeros((6, 1, 1)), age)
+    result = np.asarray(features(np.zeros((6, 1, 1), np.float32), age))
     np.testing.assert_allclose(result[:, 0, 2] * 100, [0, 1, 2, 0, 1, 2], atol=1e-5)
 
 
 @pytest.mark.parametrize("share", [0.005, 0.01, 0.02])
 def test_random_ends_give_no_advantage_to_a_time_in_the_slot(share):
     """The correlation is -0.30 to -0.40 where the slot's end counts as the episode's."""
-    result = np.asarray(linear_baseline.advantages(random_ends(0, share=share), 0.99, 1.0))
+    result = np.asarray(advantages(random_ends(0, share=share), 0.99, 1.0))
     time = np.broadcast_to(np.arange(len(result))[:, None], result.shape)
     assert abs(np.corrcoef(result.ravel(), time.ravel())[0, 1]) < 0.06
     by_quarter = result.reshape(4, -1).mean(axis=1)
@@ -52,19 +54,19 @@ def test_a_cut_by_hand():
     """
     reward, done = [[1.0, 1.0], [1.0, 1.0], [2.0, 0.0]], [[False] * 2, [True] * 2, [True] * 2]
     terminated = [[False] * 2, [True] * 2, [False] * 2]
-    remain = jnp.broadcast_to(jnp.array([2.0, 1.0, 2.0])[:, None, None], (3, 2, 1))
+    remain = np.broadcast_to(np.float32([2.0, 1.0, 2.0])[:, None, None], (3, 2, 1))
     batch = transitions(reward, done, remain, terminated, next_observation=remain - 1)
     for trace in (0.0, 1.0):
-        result = linear_baseline.advantages(batch, 1.0, trace)
+        result = advantages(batch, 1.0, trace)
         np.testing.assert_allclose(result, [[0, 0], [0, 0], [3**0.5, -(3**0.5)]], atol=2e-3)
 
 
 def test_the_value_at_a_cut_is_the_baselines_own():
     """By least squares and a loop over time; an episode of the whole horizon ends with its slot."""
     batch = random_ends(1, steps=60, slots=50, share=0.05)
-    age, discount = np.asarray(linear_baseline.ages(batch.done)), 0.9
-    rows = np.asarray(linear_baseline.features(batch.observation, jnp.asarray(age)), np.float64)
-    beyond = np.asarray(linear_baseline.features(batch.next_observation[-1], jnp.asarray(age[-1] + 1)), np.float64)
+    age, discount = np.asarray(ages(batch.terminated | batch.truncated)), 0.9
+    rows = np.asarray(features(batch.observation, age), np.float64)
+    beyond = np.asarray(features(batch.next_observation[-1], age[-1] + 1), np.float64)
     flat, whole = rows.reshape(-1, rows.shape[-1]), age[-1] == 59
     assert 0 < whole.sum() < 10
 
@@ -78,7 +80,7 @@ def test_the_value_at_a_cut_is_the_baselines_own():
     weights = fit(beyond @ fit(0.0))
     expected = returns(beyond @ weights) - rows @ weights
     expected = (expected - expected.mean()) / expected.std()
-    np.testing.assert_allclose(linear_baseline.advantages(batch, discount, 1.0), expected, atol=0.01)
+    np.testing.assert_allclose(advantages(batch, discount, 1.0), expected, atol=0.01)
 
 
 def test_what_the_features_explain_has_no_advantage():
@@ -87,8 +89,8 @@ def test_what_the_features_explain_has_no_advantage():
     noise = 0.01 * np.random.default_rng(0).normal(size=reward.shape).astype(np.float32)
     done = np.zeros(reward.shape, bool)
     done[-1] = True
-    result = linear_baseline.advantages(transitions(reward + noise, done, jnp.zeros((40, 8, 2))), 1.0, 0.0)
-    assert abs(np.corrcoef(np.asarray(result).ravel(), noise.ravel())[0, 1]) > 0.9
+    result = np.asarray(advantages(transitions(reward + noise, done, np.zeros((40, 8, 2), np.float32)), 1.0, 0.0))
+    assert abs(np.corrcoef(result.ravel(), noise.ravel())[0, 1]) > 0.9
     np.testing.assert_allclose(result.mean(), 0, atol=1e-4)
     np.testing.assert_allclose(result.std(), 1, atol=1e-3)
 
@@ -99,8 +101,8 @@ def test_an_action_that_pays_later_has_an_advantage_at_once():
     reward[-1, ::2] = 1.0
     done = np.zeros(reward.shape, bool)
     done[-1] = True
-    same = jnp.zeros((10, 50, 2))
-    result = np.asarray(linear_baseline.advantages(transitions(reward, done, same), 0.99, 1.0))
+    same = np.zeros((10, 50, 2), np.float32)
+    result = np.asarray(advantages(transitions(reward, done, same), 0.99, 1.0))
     assert (result[:, ::2] > 0.5).all() and (result[:, 1::2] < -0.5).all()
 
 
@@ -112,7 +114,5 @@ def test_features_that_are_not_independent_are_no_trouble(column):
     done[-1] = True
     other = np.random.default_rng(1).normal(size=(20, 400, 1)).astype(np.float32)
     batch = np.concatenate([np.full_like(other, column), other], axis=-1)
-    result, plain = (
-        linear_baseline.advantages(transitions(reward, done, jnp.asarray(x)), 0.99, 1.0) for x in (batch, other)
-    )
+    result, plain = (advantages(transitions(reward, done, x), 0.99, 1.0) for x in (batch, other))
     np.testing.assert_allclose(result, plain, atol=0.02)

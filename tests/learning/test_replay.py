@@ -1,5 +1,4 @@
 import jax
-import jax.numpy as jnp
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,10 +9,10 @@ from onebody.learning.replay import Replay
 
 def steps(first, time, episodes):
     """Transitions whose observation counts steps along each slot, one slot after the other."""
-    count = first + jnp.arange(time)[:, None] + time * jnp.arange(episodes)
-    rows = count[None, :, :, None].astype(jnp.float32)
-    end = jnp.zeros((1, time, episodes), bool).at[:, -1].set(True)
-    return Transitions(rows, rows, rows[..., 0], rows + 1, jnp.zeros_like(end), end)
+    count = first + np.arange(time)[:, None] + time * np.arange(episodes)
+    rows = np.float32(count[None, :, :, None])
+    end = np.broadcast_to(np.arange(time)[:, None] == time - 1, (1, time, episodes))
+    return Transitions(rows, rows, rows[..., 0], rows + 1, np.zeros_like(end), end)
 
 
 @settings(deadline=None, max_examples=20)
@@ -27,14 +26,14 @@ def test_ring_keeps_the_newest_rows(sizes, capacity):
         replay = replay.add(steps(first, time, episodes))
         everything += range(first, first + time * episodes)
         first += time * episodes
-    kept = sorted(np.asarray(replay.observation[: int(replay.size), 0]).astype(int).tolist())
+    kept = sorted(np.asarray(replay.observation)[: int(replay.size), 0].astype(int).tolist())
     assert kept == everything[-capacity:]
     assert int(replay.head) == sum(min(t * e, capacity) for t, e in sizes) % capacity
 
 
 def test_windows_follow_one_episode_until_its_end():
     replay = Replay.empty(100, 1, 1).add(steps(0, 5, 4))
-    observation, _, next_observation, done = replay.windows(jax.random.key(0), 200, 3)
+    observation, _, next_observation, done = map(np.asarray, replay.windows(jax.random.key(0), 200, 3))
     assert observation.shape == (3, 200, 1)
     goes_on = ~done[:-1]
     np.testing.assert_array_equal((next_observation[:-1] == observation[1:])[..., 0][goes_on], True)

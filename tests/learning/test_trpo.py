@@ -1,6 +1,5 @@
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
@@ -12,6 +11,7 @@ from onebody.learning.policies import GaussianPolicy
 from onebody.learning.trpo import TRPOConfig
 
 
+@jax.jit
 def make(seed=0):
     keys = jax.random.split(jax.random.key(seed), 4)
     normalizer = Normalizer(3).update(random.normal(keys[0], (50, 3)) * 2 + 1)
@@ -19,6 +19,9 @@ def make(seed=0):
     observation = random.normal(keys[2], (64, 3))
     action = policy.distribution(observation).sample(random.normal(keys[3], (64, 2)))
     return policy, observation, action
+
+
+update = jax.jit(trpo.update, static_argnums=4)
 
 
 def flat(policy, observation):
@@ -31,18 +34,25 @@ def test_fisher_product_is_the_hessian_of_the_kl():
     policy, observation, _ = make()
     parameters, distribution = flat(policy, observation)
     old = distribution(parameters)
-    hessian = jax.hessian(lambda p: old.kl(distribution(p)).mean())(parameters)
-    product = trpo.fisher_product(distribution, parameters)
+    hessian = np.asarray(jax.jit(jax.hessian(lambda p: old.kl(distribution(p)).mean()))(parameters))
+    product = jax.jit(lambda v: trpo.fisher_product(distribution, parameters)(v))
     for seed in range(3):
-        v = random.normal(jax.random.key(seed), parameters.shape)
+        v = np.asarray(random.normal(jax.random.key(seed), parameters.shape))
         np.testing.assert_allclose(product(v), hessian @ v, rtol=1e-3, atol=1e-4)
 
 
 def test_conjugate_gradient_solves():
-    root = random.normal(jax.random.key(0), (6, 6))
-    matrix, target = root @ root.T + jnp.eye(6), jnp.arange(6.0)
-    result = trpo.conjugate_gradient(lambda v: matrix @ v, target, 12)
-    np.testing.assert_allclose(result, jnp.linalg.solve(matrix, target), rtol=1e-2, atol=1e-2)
+    root = np.asarray(random.normal(jax.random.key(0), (6, 6)))
+    matrix, target = root @ root.T + np.eye(6, dtype=np.float32), np.arange(6, dtype=np.float32)
+    result = jax.jit(lambda target: trpo.conjugate_gradient(lambda v: matrix @ v, target, 12))(target)
+    np.testing.assert_allclose(result, np.linalg.solve(matrix, target), rtol=1e-2, atol=1e-2)
+
+
+@jax.jit
+def measured(policy, new, observation, action, advantage):
+    """How far a step went, and the surrogate before and after it."""
+    old, now = (each.distribution(observation) for each in (policy, new))
+    return old.kl(now).mean(), *(trpo.surrogate(each, old, action, advantage, 0.0) for each in (old, now))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -52,23 +62,19 @@ def test_conjugate_gradient_solves():
 )
 def test_a_step_stays_in_the_trust_region_and_gains(seed, max_kl, shrink, slack, least):
     policy, observation, action = make(seed)
-    advantage = -jnp.sum((action - 0.5) ** 2, axis=-1)
+    advantage = -np.sum((np.asarray(action) - 0.5) ** 2, axis=-1)
     config = TRPOConfig(max_kl=max_kl, entropy=0.0, shrink=shrink, slack=slack)
-    new, metrics = trpo.update(policy, observation, action, advantage, config)
-    kl = policy.distribution(observation).kl(new.distribution(observation)).mean()
-    assert least * max_kl < kl <= slack * max_kl * (1 + 1e-4)
-    assert float(metrics["policy/kl"]) == pytest.approx(float(kl), rel=1e-3)
+    new, metrics = update(policy, observation, action, advantage, config)
     normalized = (advantage - advantage.mean()) / advantage.std()
-    before, after = (
-        trpo.surrogate(p.distribution(observation), policy.distribution(observation), action, normalized, 0.0)
-        for p in (policy, new)
-    )
+    kl, before, after = map(float, measured(policy, new, observation, action, normalized))
+    assert least * max_kl < kl <= slack * max_kl * (1 + 1e-4)
+    assert float(metrics["policy/kl"]) == pytest.approx(kl, rel=1e-3)
     assert after > before
 
 
 def test_a_step_that_cannot_gain_is_not_taken():
     policy, observation, action = make()
-    new, metrics = trpo.update(policy, observation, action, jnp.full(len(action), jnp.nan), TRPOConfig())
+    new, metrics = update(policy, observation, action, np.full(len(action), np.nan, np.float32), TRPOConfig())
     for old_leaf, new_leaf in zip(jax.tree.leaves(policy), jax.tree.leaves(new), strict=True):
         np.testing.assert_array_equal(old_leaf, new_leaf)
     assert float(metrics["policy/kl"]) == 0.0
@@ -76,5 +82,5 @@ def test_a_step_that_cannot_gain_is_not_taken():
 
 def test_the_normalizer_is_not_moved():
     policy, observation, action = make()
-    new, _ = trpo.update(policy, observation, action, action[:, 0], TRPOConfig())
+    new, _ = update(policy, observation, action, np.asarray(action)[:, 0], TRPOConfig())
     np.testing.assert_array_equal(new.observation.mean, policy.observation.mean)

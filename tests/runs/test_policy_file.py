@@ -19,23 +19,28 @@ from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
 
 OBSERVATION = np.random.default_rng(0).normal(2.0, 3.0, size=(20, 4)).astype(np.float32)
-SEEN = Normalizer(4).update(jnp.asarray(OBSERVATION))
+seen = jax.jit(lambda rows: Normalizer(rows.shape[1]).update(rows))
+SEEN = seen(OBSERVATION)
 
 
+@jax.jit
 def gaussian(key):
     policy = GaussianPolicy(key, (32, 32), SEEN, 3)
     return large(policy), jnp.zeros(0)
 
 
+@jax.jit
 def scaled(key):
     return large(GaussianPolicy(key, (32, 32), SEEN, 3, "relu", 0.1)), jnp.zeros(0)
 
 
+@jax.jit
 def conditioned(key):
     policy = ConditionedPolicy(key, (16, 24), SEEN, Normalizer(2).update(jnp.array([[1.0, 2.0], [3.0, -1.0]])), 3)
     return large(policy), jnp.array([0.5, -1.5])
 
 
+@jax.jit
 def deterministic(key):
     net = MLP(key, (4, 16, 24, 3), normed_tanh, [fan_in(0.3)] * 3)
     return large(DeterministicPolicy(net, SEEN)), jnp.zeros(0)
@@ -47,7 +52,8 @@ def large(policy):
 
 
 def own_actions(policy, task):
-    return np.clip(policy(jnp.asarray(OBSERVATION), task, (), jnp.zeros((20, policy.noise_size)))[0], -1, 1)
+    silence = np.zeros((20, policy.noise_size), np.float32)
+    return np.clip(eqx.filter_jit(policy)(OBSERVATION, task, (), silence)[0], -1, 1)
 
 
 @pytest.fixture(params=[gaussian, scaled, conditioned, deterministic])
@@ -56,7 +62,7 @@ def policy_and_task(request):
 
 
 def saved(policy, task, path):
-    return policy_file.save(jax.tree.map(lambda x: x[None], policy), task, path)
+    return policy_file.save(jax.tree.map(lambda x: jnp.asarray(np.asarray(x)[None]), policy), task, path)
 
 
 def test_a_saved_policy_acts_as_the_policy(policy_and_task, tmp_path):
@@ -67,8 +73,8 @@ def test_a_saved_policy_acts_as_the_policy(policy_and_task, tmp_path):
 
 
 def test_a_saved_policy_ignores_what_never_varied(tmp_path):
-    constant = Normalizer(4).update(jnp.asarray(OBSERVATION).at[:, 3].set(1.0))
-    policy = large(GaussianPolicy(jax.random.key(0), (32, 32), SEEN, 3))
+    constant = seen(np.where(np.arange(4) == 3, np.float32(1.0), OBSERVATION))
+    policy, _ = gaussian(jax.random.key(0))
     policy = eqx.tree_at(lambda p: p.observation, policy, constant)
     act = policy_file.load(saved(policy, jnp.zeros(0), tmp_path / "policy.npz"))
     np.testing.assert_allclose(act(OBSERVATION), own_actions(policy, jnp.zeros(0)), atol=1e-5)
@@ -129,8 +135,8 @@ def test_a_file_that_is_no_policy_is_refused(tmp_path):
 @pytest.fixture(scope="module")
 def remembered():
     """A policy that has a memory of its own, and what it does in episodes one after the other."""
-    net = RecurrentNet(jax.random.key(0), 2, 2, 5)
-    normalizer = Normalizer(2).update(jnp.array([[0.1, -0.3], [0.4, 0.5]]))
+    net = jax.jit(lambda key: RecurrentNet(key, 2, 2, 5))(jax.random.key(0))
+    normalizer = seen(np.float32([[0.1, -0.3], [0.4, 0.5]]))
     net = eqx.tree_at(
         lambda n: (n.readout, n.offset, n.observation), net, (150 * net.readout, net.offset + 0.1, normalizer)
     )
@@ -138,7 +144,7 @@ def remembered():
     policies = jax.tree.map(lambda x: x[None], RecurrentPolicy(net, start))
     family, key = registry.make("point/goal"), jax.random.key(0)
     transitions = rollout(Simulator(family), policies, jnp.ones((1, 2)), key, episodes=3, steps=50, deterministic=True)
-    return policies, jax.tree.map(lambda x: np.asarray(x[0]), transitions)
+    return policies, jax.tree.map(lambda x: np.asarray(x)[0], transitions)
 
 
 def test_a_saved_policy_with_memory_acts_as_the_policy(remembered, tmp_path):

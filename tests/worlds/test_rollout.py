@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 
 import equinox as eqx
 import jax
@@ -22,10 +23,17 @@ class Truth(eqx.Module):
         return observation + 0.1 * jnp.clip(action, -1.0, 1.0)
 
 
-def policies(family, n, seed=0):
-    size = family.body.observation_size
-    make = lambda key: GaussianPolicy(key, (8,), Normalizer(size), family.body.action_size)  # noqa: E731
-    return jax.vmap(make)(jax.random.split(jax.random.key(seed), n))
+reset, step = jax.jit(Imagination.reset, static_argnums=2), jax.jit(Imagination.step)
+
+
+def policies(family, n):
+    return untrained(family.body.observation_size, family.body.action_size, n)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def untrained(observations, actions, n):
+    make = lambda key: GaussianPolicy(key, (8,), Normalizer(observations), actions)  # noqa: E731
+    return jax.vmap(make)(jax.random.split(jax.random.key(0), n))
 
 
 @pytest.mark.parametrize("name", registry.families())
@@ -42,10 +50,12 @@ def test_one_definition_of_reward(name):
         def __call__(self, key, observation, action):
             return self.next_observation
 
+    transitions = jax.tree.map(np.asarray, transitions)
     rows = jax.tree.map(lambda x: x.reshape(2, -1, *x.shape[3:]), transitions)  # each step as an episode of its own
-    world = Imagination(family, Replayed(rows.next_observation), transitions.observation[0, 0])
+    starts = jnp.asarray(transitions.observation[0, 0])
+    world = Imagination(family, Replayed(jnp.asarray(rows.next_observation)), starts)
     state, _ = world.reset(tasks, rows.reward.shape[1], jax.random.split(jax.random.key(0), len(tasks)))
-    _, _, row = jax.jit(Imagination.step)(world, state, rows.observation, rows.action)
+    _, _, row = step(world, state, rows.observation, rows.action)
     np.testing.assert_allclose(row.reward, rows.reward, atol=1e-4)
     np.testing.assert_array_equal(row.terminated, rows.terminated)
 
@@ -54,11 +64,12 @@ def test_imagination_with_the_true_model_is_the_simulator():
     family = registry.make("point/goal")
     tasks, agents = family.space.held_out(3), policies(family, 3)
     real = rollout(Simulator(family), agents, tasks, jax.random.key(1), episodes=2)
-    world = Imagination(family, Truth(), real.observation[:, 0].reshape(-1, 2))
-    state, _ = world.reset(tasks, 2, jax.random.split(jax.random.key(0), len(tasks)))
+    real = jax.tree.map(np.asarray, real)
     observation = real.observation[:, 0]
+    world = Imagination(family, Truth(), jnp.asarray(observation.reshape(-1, 2)))
+    state, _ = reset(world, tasks, 2, jax.random.split(jax.random.key(0), len(tasks)))
     for t in range(family.horizon):
-        state, observation, row = world.step(state, observation, real.action[:, t])
+        state, observation, row = step(world, state, observation, real.action[:, t])
         for name in ("next_observation", "reward", "terminated"):
             np.testing.assert_allclose(getattr(row, name), getattr(real, name)[:, t], atol=1e-5)
     np.testing.assert_array_equal(row.truncated, True)
@@ -73,7 +84,7 @@ def test_a_batch_of_tasks_is_a_loop_of_tasks():
         one = jax.tree.map(lambda x, i=i: x[i : i + 1], agents)
         alone = rollout(world, one, tasks[i : i + 1], jax.random.key(9), episodes=2, steps=5, deterministic=True)
         for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
-            np.testing.assert_allclose(a[i], b[0], atol=1e-5)
+            np.testing.assert_allclose(np.asarray(a)[i], np.asarray(b)[0], atol=1e-5)
 
 
 def _drift(family):
@@ -87,15 +98,14 @@ def _drift(family):
 def test_imagined_episodes_end_and_begin_as_real_ones_do(point_with_wall):
     wall = point_with_wall(horizon=5)
     world = Imagination(wall, Truth(), jnp.array([[0.0, 0.0], [0.01, 0.0]]))
-    state, observation = world.reset(jnp.zeros((1, 2)), 4, jax.random.split(jax.random.key(0), 1))
-    step = jax.jit(lambda *x: world.step(*x))
+    state, observation = reset(world, np.zeros((1, 2)), 4, jax.random.split(jax.random.key(0), 1))
     terminated, truncated = [], []
     for _ in range(12):
-        action = jnp.array([1.0, 1.0, 0.0, 0.0])[None, :, None] * jnp.ones((1, 4, 2))
-        state, observation, row = step(state, observation, action)
-        terminated.append(row.terminated[0])
-        truncated.append(row.truncated[0])
-        assert (jnp.abs(observation[0, row.done[0], 0]) <= 0.02).all()
+        action = np.float32([1.0, 1.0, 0.0, 0.0])[None, :, None] * np.ones((1, 4, 2), np.float32)
+        state, observation, row = step(world, state, observation, action)
+        terminated.append(np.asarray(row.terminated)[0])
+        truncated.append(np.asarray(row.truncated)[0])
+        assert (np.abs(np.asarray(observation)[0, terminated[-1] | truncated[-1], 0]) <= 0.02).all()
     expected = [[t % 3 == 2, t % 3 == 2, False, False] for t in range(12)]
     np.testing.assert_array_equal(terminated, expected)
     np.testing.assert_array_equal(truncated, [[False, False, t % 5 == 4, t % 5 == 4] for t in range(12)])
@@ -121,7 +131,8 @@ def test_each_episode_begins_with_its_own_memory(point_with_wall):
     ends = np.array([[t % 3 == 2, t % 5 == 4 or t == 8] for t in range(9)]).T[..., None]
     np.testing.assert_array_equal(transitions.done, np.broadcast_to(ends, (2, 9, 3)))
     counted = np.array([[t % 3, t % 5] for t in range(9)]).T[..., None]
-    np.testing.assert_allclose(10 * transitions.action[..., 1], np.broadcast_to(counted, (2, 9, 3)), atol=1e-5)
+    steps = 10 * np.asarray(transitions.action)[..., 1]
+    np.testing.assert_allclose(steps, np.broadcast_to(counted, (2, 9, 3)), atol=1e-5)
 
 
 class Summing(eqx.Module):
@@ -149,14 +160,15 @@ def test_a_policy_may_remember_rewards_and_ends_over_episodes(point_with_wall, k
         family = dataclasses.replace(family, terminal=never)
     world = Simulator(family) if kind == "simulator" else Imagination(family, Truth(), jnp.zeros((1, 2)))
     policies, tasks = Summing(jnp.array([-1.0, 0.5])), jnp.array([[0.3, 0.0], [-0.3, 0.0]])
-    memory, before, ends = policies.memory((2, 3)), jnp.zeros((2, 3)), jnp.zeros((2, 3), int)
+    memory, before, ends = policies.memory((2, 3)), np.zeros((2, 3)), np.zeros((2, 3), int)
     for i in range(2):  # the second slot goes on with the memory of the first
         transitions, memory = continued(world, policies, memory, tasks, jax.random.key(i), 3, 9)
-        paid = before[:, None] + jnp.cumsum(transitions.reward, axis=1) - transitions.reward
-        np.testing.assert_allclose(transitions.action[..., 0], policies.scale[:, None, None] * paid, atol=1e-4)
-        before, ends = before + transitions.reward.sum(axis=1), ends + transitions.done.sum(axis=1)
+        action, reward, done = map(np.asarray, (transitions.action, transitions.reward, transitions.done))
+        paid = before[:, None] + np.cumsum(reward, axis=1) - reward
+        np.testing.assert_allclose(action[..., 0], np.asarray(policies.scale)[:, None, None] * paid, atol=1e-4)
+        before, ends = before + reward.sum(axis=1), ends + done.sum(axis=1)
         np.testing.assert_array_equal(memory[1], ends)
-    assert terminates == (int(ends.max()) > 4) and np.abs(memory[0]).min() > 0
+    assert terminates == (ends.max() > 4) and np.abs(memory[0]).min() > 0
 
 
 def test_other_memories_start_again_with_the_next_slot():
@@ -184,21 +196,22 @@ def test_deterministic_rollouts_use_the_mean_and_the_last_step_ends_every_episod
     family = registry.make("point/goal")
     tasks, agents = family.space.held_out(2), policies(family, 2)
     transitions = rollout(Simulator(family), agents, tasks, jax.random.key(0), episodes=2, steps=7, deterministic=True)
-    mean = jax.vmap(lambda p, o: p.distribution(o).mean)(agents, transitions.observation)
+    mean = jax.jit(jax.vmap(lambda p, o: p.distribution(o).mean))(agents, transitions.observation)
     np.testing.assert_allclose(transitions.action, mean, atol=1e-6)
-    assert transitions.truncated[:, -1].all() and not transitions.truncated[:, :-1].any()
+    truncated = np.asarray(transitions.truncated)
+    assert truncated[:, -1].all() and not truncated[:, :-1].any()
 
 
 def test_exploration_is_an_ornstein_uhlenbeck_process():
     family = registry.make("point/goal")
-    silent = jax.tree.map(jnp.zeros_like, policies(family, 1))
+    silent = jax.tree.map(lambda x: jnp.asarray(np.zeros_like(x)), policies(family, 1))
     silent = eqx.tree_at(
         lambda p: (p.log_std, p.observation.std), silent, (jnp.full((1, 2), -jnp.inf), jnp.ones((1, 2)))
     )
     transitions = rollout(
         Simulator(family), Exploring(silent, jnp.ones(1)), jnp.zeros((1, 2)), jax.random.key(0), episodes=500
     )
-    noise = np.asarray(transitions.action[0])  # [time, episode, action]
+    noise = np.asarray(transitions.action)[0]  # [time, episode, action]
     np.testing.assert_allclose(noise[0].std(), 0.3, rtol=0.1)
     slope = (noise[1:] * noise[:-1]).sum() / (noise[:-1] ** 2).sum()
     assert slope == pytest.approx(0.85, abs=0.02)

@@ -59,22 +59,31 @@ def test_the_memory_goes_on_over_episodes_and_is_fresh_in_each_trial(monkeypatch
     lively = lambda net: (200 * net.readout, net.offset + 0.3)  # noqa: E731
     state = without_noise(eqx.tree_at(lambda s: (s.module.readout, s.module.offset), state, lively(state.module)))
     taken = []
+
+    @jax.jit
+    def stepped(net, observation, last, hidden):
+        saw = net.inputs_of(observation, *last)
+        hidden = net.step(saw, hidden)
+        return saw, hidden, net.distribution(hidden).mean
+
     monkeypatch.setattr(rl2, "update", lambda state, slots, *_: (taken.append(slots), (state, {}))[1])
     for i in range(2):
         state, _ = algorithm.step(state, jax.random.key(i))
     for slots in taken:
-        trials = rl2.concatenated(slots)
-        n, steps = trials.reward.shape
-        assert (n, steps) == (4, 2 * family.horizon) and trials.done[:, [family.horizon - 1, -1]].all()
-        hidden, last = jnp.zeros((n, 16)), (jnp.zeros((n, family.body.action_size)), jnp.zeros(n), jnp.zeros(n, bool))
-        inputs = rl2.inputs_of(state.module, trials)
+        trials = jax.tree.map(np.asarray, jax.jit(rl2.concatenated)(slots))
+        (n, steps), done = trials.reward.shape, trials.terminated | trials.truncated
+        assert (n, steps) == (4, 2 * family.horizon) and done[:, [family.horizon - 1, -1]].all()
+        hidden, last = (
+            np.zeros((n, 16), np.float32),
+            [np.zeros_like(x[:, 0]) for x in (trials.action, trials.reward, done)],
+        )
+        inputs = np.asarray(jax.jit(rl2.inputs_of)(state.module, trials))
         for t in range(steps):
-            saw = state.module.inputs_of(trials.observation[:, t], *last)
+            saw, hidden, mean = stepped(state.module, trials.observation[:, t], last, hidden)
             np.testing.assert_array_equal(inputs[:, t], saw)
-            hidden = state.module.step(saw, hidden)
-            np.testing.assert_allclose(trials.action[:, t], state.module.distribution(hidden).mean, atol=1e-3)
-            last = trials.action[:, t], trials.reward[:, t], trials.done[:, t]
-        assert trials.action.std() > 0.1 and int(trials.done.sum()) >= (4 * n if family is ARMS else 2 * n)
+            np.testing.assert_allclose(trials.action[:, t], mean, atol=1e-3)
+            last = [x[:, t] for x in (trials.action, trials.reward, done)]
+        assert trials.action.std() > 0.1 and int(done.sum()) >= (4 * n if family is ARMS else 2 * n)
 
 
 def test_the_first_trials_are_learned_from_in_their_own_statistics(monkeypatch):
@@ -85,35 +94,39 @@ def test_the_first_trials_are_learned_from_in_their_own_statistics(monkeypatch):
         rl2, "minimize", lambda net, loss, trials, *_: (recorded.append((net.module, trials)), (net, {}))[1]
     )
     slots, _ = algorithm._slot(state.module, algorithm._fresh(3), jnp.zeros((3, 2)), jax.random.key(1))
-    then, _ = rl2.update.__wrapped__(state, slots, jnp.zeros((1, 3), int), algorithm.config)
-    ((net, trials),) = recorded
-    np.testing.assert_allclose(net.observation.mean, slots.observation.reshape(-1, 2).mean(0), rtol=1e-4, atol=1e-6)
+    update = jax.jit(lambda *given: (rl2.update.__wrapped__(*given, algorithm.config)[0], *recorded))
+    then, (net, trials) = update(state, slots, np.zeros((1, 3), np.int32))
+    mean = np.asarray(slots.observation).reshape(-1, 2).mean(0)
+    np.testing.assert_allclose(net.observation.mean, mean, rtol=1e-4, atol=1e-6)
     assert float(then.module.observation.count) == slots.reward.size
-    old = rl2.log_prob(state.module, rl2.inputs_of(state.module, rl2.concatenated(slots)), trials.action)
+    inputs = jax.jit(lambda net: rl2.inputs_of(net, rl2.concatenated(slots)))
+    old = jax.jit(rl2.log_prob)(state.module, inputs(state.module), trials.action)
     np.testing.assert_allclose(trials.log_prob, old, rtol=1e-5)
-    now = rl2.inputs_of(net, rl2.concatenated(slots))
-    np.testing.assert_allclose(trials.inputs, now, rtol=1e-5)
+    np.testing.assert_allclose(trials.inputs, inputs(net), rtol=1e-5)
 
 
 def test_new_statistics_change_no_action():
     algorithm, state = new(registry.make("point/goal"), normalize=True, learning_rate=1e-12)
     first, _ = algorithm.step(state, jax.random.key(1))
     then, _ = algorithm.step(first, jax.random.key(2))
-    raw = random.normal(jax.random.key(3), (7, 5, 2)), jnp.ones((7, 5, 2)), jnp.ones((7, 5)), jnp.ones((7, 5), bool)
-    assert (then.module.observation.std != first.module.observation.std).all()
-    now, before = (state.module.trial(state.module.inputs_of(*raw)).mean for state in (then, first))
+    ones = np.ones((7, 5, 2), np.float32)
+    raw = random.normal(jax.random.key(3), (7, 5, 2)), ones, ones[..., 0], ones[..., 0] > 0
+    assert (np.asarray(then.module.observation.std) != np.asarray(first.module.observation.std)).all()
+    means = jax.jit(lambda net, *raw: net.trial(net.inputs_of(*raw)).mean)
+    now, before = (means(state.module, *raw) for state in (then, first))
     np.testing.assert_allclose(now, before, atol=1e-6)
 
 
 def test_returns_end_with_the_episode_or_go_on_over_the_trial():
     """Rewards of noise: what the first slot's last action is worth depends on the second slot's rewards, or not."""
-    reward = random.normal(jax.random.key(0), (400, 15, 2))
-    zeros = jnp.zeros((*reward.shape, 1))
-    ends = jnp.zeros(reward.shape, bool)
-    slots = Transitions(zeros, zeros, reward, zeros, ends, ends.at[:, -1].set(True))
+    reward = np.asarray(random.normal(jax.random.key(0), (400, 15, 2)))
+    zeros = np.zeros((*reward.shape, 1), np.float32)
+    never, end = np.zeros(reward.shape, bool), np.arange(15)[:, None] == 14
+    slots = Transitions(zeros, zeros, reward, zeros, never, never | end)
 
     def correlation(across):
-        result = rl2.advantages(slots, dataclasses.replace(SMOKE, across_episodes=across))
+        config = dataclasses.replace(SMOKE, across_episodes=across)
+        result = np.asarray(jax.jit(rl2.advantages, static_argnums=1)(slots, config))
         assert result.shape == (400, 30)
         return np.corrcoef(result[:, 14], reward[:, :5, 1].sum(axis=1))[0, 1]
 

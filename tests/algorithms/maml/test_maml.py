@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 
 import equinox as eqx
 import jax
@@ -24,6 +25,16 @@ from onebody.worlds.simulator import Simulator
 FAMILY = registry.make("point/goal")
 
 
+@functools.partial(jax.jit, static_argnames="scale")
+def new_policy(seed, scale=1.0):
+    return GaussianPolicy(jax.random.key(seed), (8,), Normalizer(2), 2, action_scale=scale)
+
+
+distribution = jax.jit(GaussianPolicy.distribution)
+inner_step = jax.jit(maml.inner_step, static_argnames="loss")
+
+
+@functools.partial(jax.jit, static_argnames=("tasks", "rows"))
 def random_batch(key, tasks=3, rows=40):
     keys = jax.random.split(key, 4)
     observation, action = random.normal(keys[0], (tasks, rows, 2)), random.normal(keys[1], (tasks, rows, 2))
@@ -31,10 +42,10 @@ def random_batch(key, tasks=3, rows=40):
     return maml.Batch(observation, action, random.normal(keys[3], (tasks, rows)), taken)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def problem():
     """The outer objective of a small policy, as a function of its flat parameters."""
-    policy = GaussianPolicy(jax.random.key(0), (8,), Normalizer(2), 2)
+    policy = new_policy(0)
     before, after = (random_batch(jax.random.key(1)), random_batch(jax.random.key(3))), random_batch(jax.random.key(2))
     flat, unravel = ravel_pytree((policy.net, policy.log_std))
 
@@ -50,62 +61,63 @@ def problem():
 @pytest.mark.parametrize("loss", [maml.likelihood, promp.ratio])
 def test_the_meta_gradient_is_that_of_finite_differences(problem, loss, steps):
     objective, flat = problem
-    exact, plain = (jax.grad(objective)(flat, loss, steps, second) for second in (True, False))
+    slope = jax.jit(jax.grad(objective), static_argnums=(1, 2, 3))
+    exact, plain = (np.asarray(slope(flat, loss, steps, second)) for second in (True, False))
     direction = exact - plain  # where the second order matters most
-    direction = direction / jnp.linalg.norm(direction)
+    direction = direction / np.linalg.norm(direction)
     with jax.enable_x64(True):
-        wide = flat.astype(jnp.float64)
-        up, down = (objective(wide + s * 1e-3 * direction.astype(jnp.float64), loss, steps) for s in (1, -1))
-        numeric = float(up - down) / 2e-3
+        wide = np.float64(flat)
+        value = jax.jit(objective, static_argnums=(1, 2))
+        up, down = (value(wide + s * 1e-3 * np.float64(direction), loss, steps) for s in (1, -1))
+        numeric = (float(up) - float(down)) / 2e-3
     np.testing.assert_allclose(exact @ direction, numeric, rtol=1e-2, atol=1e-4)
     assert abs(float(plain @ direction) - numeric) > 0.05 * abs(numeric)
 
 
 def test_the_two_inner_losses_agree_in_their_gradient_alone(problem):
     """At the policy that took the actions the ratio's gradient is the likelihood's; their second derivatives differ."""
-    policy = GaussianPolicy(jax.random.key(0), (8,), Normalizer(2), 2)
-    batch = jax.tree.map(lambda x: x[0], random_batch(jax.random.key(1)))
-    batch = batch._replace(taken=policy.distribution(batch.observation))
+    batch = jax.tree.map(lambda x: np.asarray(x)[0], random_batch(jax.random.key(1)))
+    batch = batch._replace(taken=distribution(new_policy(0), batch.observation))
 
     def one(mean, loss):
-        return loss(Gaussian(mean, batch.taken.log_std), batch)
+        return loss(Gaussian(mean, batch.taken.log_std), jax.tree.map(jnp.asarray, batch))
 
-    first, second = (jax.grad(one)(batch.taken.mean, loss) for loss in (maml.likelihood, promp.ratio))
+    slope = jax.jit(jax.grad(one), static_argnums=1)
+    first, second = (slope(batch.taken.mean, loss) for loss in (maml.likelihood, promp.ratio))
     np.testing.assert_allclose(first, second, atol=1e-6)
 
+    @functools.partial(jax.jit, static_argnums=0)
     def curvature(loss):
         return jax.jvp(lambda mean: jax.grad(one)(mean, loss), (batch.taken.mean,), (first,))[1]
 
-    assert jnp.abs(curvature(maml.likelihood) - curvature(promp.ratio)).max() > 1e-6
+    assert np.abs(np.subtract(curvature(maml.likelihood), curvature(promp.ratio))).max() > 1e-6
 
 
 def test_scaled_actions_are_learned_as_those_that_are_not():
     """The same network, its actions a tenth as large (ProMP's environments): the same inner step."""
-    plain, scaled = (GaussianPolicy(jax.random.key(0), (8,), Normalizer(2), 2, action_scale=x) for x in (1.0, 0.1))
-    batch = jax.tree.map(lambda x: x[0], random_batch(jax.random.key(1)))
-    taken = scaled.distribution(batch.observation)
-    np.testing.assert_allclose(jnp.exp(taken.log_std), 0.1, rtol=1e-5)
-    np.testing.assert_allclose(taken.mean, 0.1 * plain.distribution(batch.observation).mean, atol=1e-7)
+    plain, scaled = (new_policy(0, scale) for scale in (1.0, 0.1))
+    batch = jax.tree.map(lambda x: np.asarray(x)[0], random_batch(jax.random.key(1)))
+    taken, unscaled = (distribution(policy, batch.observation) for policy in (scaled, plain))
+    np.testing.assert_allclose(np.exp(taken.log_std), 0.1, rtol=1e-5)
+    np.testing.assert_allclose(taken.mean, 0.1 * np.asarray(unscaled.mean), atol=1e-7)
     for loss in (maml.likelihood, promp.ratio):
         both = [
-            maml.inner_step(
-                policy, batch._replace(action=action, taken=policy.distribution(batch.observation)), 0.3, loss
-            )
-            for policy, action in ((plain, batch.action), (scaled, 0.1 * batch.action))
+            inner_step(policy, batch._replace(action=np.float32(action), taken=taken), 0.3, loss)
+            for policy, action, taken in ((plain, batch.action, unscaled), (scaled, 0.1 * batch.action, taken))
         ]
-        assert abs(both[0].net.weights[0] - plain.net.weights[0]).max() > 1e-4
+        assert np.abs(np.subtract(both[0].net.weights[0], plain.net.weights[0])).max() > 1e-4
         np.testing.assert_allclose(both[0].net.weights[0], both[1].net.weights[0], atol=1e-5)
         np.testing.assert_allclose(both[0].log_std, both[1].log_std, atol=1e-5)
 
 
 def test_a_batch_of_tasks_is_a_loop_of_tasks():
-    policy = GaussianPolicy(jax.random.key(0), (8,), Normalizer(2), 2)
+    policy = new_policy(0)
     batch = random_batch(jax.random.key(1))
     together = maml.inner_step_each(for_each(policy, len(batch.observation)), batch, 0.3, maml.likelihood)
     for i in range(3):
-        alone = maml.inner_step(policy, jax.tree.map(lambda x, i=i: x[i], batch), 0.3, maml.likelihood)
-        np.testing.assert_allclose(together.net.weights[0][i], alone.net.weights[0], atol=1e-6)
-        np.testing.assert_allclose(together.log_std[i], alone.log_std, atol=1e-6)
+        alone = inner_step(policy, jax.tree.map(lambda x, i=i: np.asarray(x)[i], batch), 0.3, maml.likelihood)
+        np.testing.assert_allclose(np.asarray(together.net.weights[0])[i], alone.net.weights[0], atol=1e-6)
+        np.testing.assert_allclose(np.asarray(together.log_std)[i], alone.log_std, atol=1e-6)
 
 
 def test_each_inner_step_has_episodes_of_the_policy_before_it():
@@ -114,28 +126,31 @@ def test_each_inner_step_has_episodes_of_the_policy_before_it():
     policy = maml.new_policy(FAMILY, jax.random.key(0), config)
     before, after, metrics = maml.meta_batch(simulator, policy, jax.random.key(1), config, maml.likelihood)
     assert simulator.samples == 3 * config.meta_batch * config.episodes * FAMILY.horizon
+    adapted_distribution = jax.jit(maml.adapted_distribution, static_argnums=(3, 4))
     for i, result in enumerate([*before, after]):
-        expected = maml.adapted_distribution(policy, before[:i], result, 0.2, maml.likelihood)
+        expected = adapted_distribution(policy, before[:i], result, 0.2, maml.likelihood)
         np.testing.assert_allclose(result.taken.mean, expected.mean, atol=1e-5)
-    moved = jnp.abs(policy.distribution(after.observation).mean - after.taken.mean).max()
+    moved = np.abs(np.subtract(distribution(policy, after.observation).mean, after.taken.mean)).max()
     assert len(before) == 2 and moved > 1e-3 and set(metrics) == {"real/return", "real/adapted_return"}
 
 
 def test_promps_inner_kl_is_the_mean_over_the_policies_before_each_inner_step():
     config = dataclasses.replace(presets.preset("promp", "smoke"), inner_steps=2, inner_rate=0.2)
-    policy, other = (GaussianPolicy(jax.random.key(i), (8,), Normalizer(2), 2) for i in (0, 1))
+    policy, other = (new_policy(i) for i in (0, 1))
     first, second, after = (random_batch(jax.random.key(i)) for i in range(3))
-    first = first._replace(taken=Gaussian(policy.distribution(first.observation).mean, jnp.zeros((3, 2))))
+    first = first._replace(taken=Gaussian(distribution(policy, first.observation).mean, jnp.zeros((3, 2))))
+    each = jax.jit(jax.vmap(GaussianPolicy.distribution))
     adapted = maml.inner_step_each(for_each(policy, 3), first, 0.2, promp.ratio)
-    second = second._replace(taken=jax.vmap(lambda p, x: p.distribution(x))(adapted, second.observation))
-    apart = lambda policy: promp.outer_loss(policy, (first, second), after, config)[1]["policy/inner_kl"]  # noqa: E731
+    second = second._replace(taken=each(adapted, second.observation))
+    outer_loss = jax.jit(promp.outer_loss, static_argnums=3)
+    apart = lambda policy: outer_loss(policy, (first, second), after, config)[1]["policy/inner_kl"]  # noqa: E731
     assert abs(float(apart(policy))) < 1e-5
-    at_first = first.taken.mean - other.distribution(first.observation).mean
+    at_first = np.subtract(first.taken.mean, distribution(other, first.observation).mean)
     moved = maml.inner_step_each(for_each(other, 3), first, 0.2, promp.ratio)
-    now = jax.vmap(lambda p, x: p.distribution(x))(moved, second.observation)
+    now = each(moved, second.observation)
     kls = [0.5 * (at_first**2).sum(-1).mean()]
-    old, new = (Gaussian(x.mean, x.log_std[:, None]) for x in (second.taken, now))
-    kls.append(old.kl(new).mean())
+    old, new = (Gaussian(x.mean, np.asarray(x.log_std)[:, None]) for x in (second.taken, now))
+    kls.append(np.mean(jax.jit(Gaussian.kl)(old, new)))
     np.testing.assert_allclose(apart(other), np.mean(kls), rtol=1e-4)
 
 
@@ -228,30 +243,30 @@ def test_the_published_oracle_learns_the_point(published):
 def test_the_published_oracle_has_its_network_and_raw_observations(published):
     _, state = published
     assert [weight.shape for weight in state.policy.net.weights] == [(4, 100), (100, 100), (100, 2)]
-    for observation in (
-        jnp.array([[0.3, -0.2, 0.5, 0.1]]),
-        jnp.array([[30.0, -20.0, 5.0, 1.0]]),
-    ):  # no statistics, no tanh
+    weights, biases = ([np.asarray(x) for x in part] for part in (state.policy.net.weights, state.policy.net.biases))
+    for observation in np.float32([[[0.3, -0.2, 0.5, 0.1]], [[30.0, -20.0, 5.0, 1.0]]]):  # no statistics, no tanh
         x = observation
-        for weight, bias in zip(state.policy.net.weights[:2], state.policy.net.biases[:2], strict=True):
-            x = jnp.maximum(x @ weight + bias, 0)
-        expected = x @ state.policy.net.weights[2] + state.policy.net.biases[2]
-        np.testing.assert_allclose(state.policy.distribution(observation).mean, expected, rtol=1e-4)
+        for weight, bias in zip(weights[:2], biases[:2], strict=True):
+            x = np.maximum(x @ weight + bias, 0)
+        expected = x @ weights[2] + biases[2]
+        np.testing.assert_allclose(distribution(state.policy, observation).mean, expected, rtol=1e-4)
 
 
 def test_a_step_of_the_published_oracle_takes_advantages_of_the_linear_baseline_without_decay(published):
     algorithm, state = published
     tasks = FAMILY.space.sample(jax.random.key(1), algorithm.config.episodes)
     transitions, _ = on_policy.collect(algorithm.simulator, state.policy, tasks, 1, jax.random.key(2))
-    now, then = (with_task(x, tasks[:, None, None]) for x in (transitions.observation, transitions.next_observation))
+    both = transitions.observation, transitions.next_observation
+    now, then = jax.jit(lambda *both: [with_task(x, tasks[:, None, None]) for x in both])(*both)
     transitions = transitions._replace(observation=now, next_observation=then)
     improved, _ = trpo_algorithm.update(state, transitions, jax.random.key(3), algorithm.config)
-    rows = jax.tree.map(lambda x: jnp.swapaxes(x[:, :, 0], 0, 1), transitions)  # [time, episode]
-    advantage = linear_baseline.advantages(rows, 0.99, 1.0)
+    rows = jax.tree.map(lambda x: np.swapaxes(np.asarray(x)[:, :, 0], 0, 1), transitions)  # [time, episode]
+    advantage = np.asarray(jax.jit(linear_baseline.advantages, static_argnums=(1, 2))(rows, 0.99, 1.0))
     flat = (x.reshape(-1, *x.shape[2:]) for x in (rows.observation, rows.action, advantage))
-    expected, _ = trpo.update(state.policy, *flat, algorithm.config.trpo)
-    before, result, expected = (policy.net.weights[1] for policy in (state.policy, improved.policy, expected))
-    assert jnp.linalg.norm(result - expected) < 0.02 * jnp.linalg.norm(expected - before)
+    expected, _ = jax.jit(trpo.update, static_argnums=4)(state.policy, *flat, algorithm.config.trpo)
+    policies = state.policy, improved.policy, expected
+    before, result, expected = (np.asarray(policy.net.weights[1]) for policy in policies)
+    assert np.linalg.norm(result - expected) < 0.02 * np.linalg.norm(expected - before)
 
 
 def test_trpo_learns_a_task_in_stages():
@@ -269,12 +284,13 @@ def test_a_saved_oracle_acts_as_it_does(tmp_path, preset, published):
     policies = next(algorithm.adapt(state, tasks, jax.random.key(0))).policies
     act = policy_file.load(policy_file.save(policies, tasks[0], tmp_path / "policy.npz"))
     observation = np.random.default_rng(0).normal(size=(5, 2)).astype(np.float32)
-    own = state.policy(jnp.asarray(observation), tasks[0], (), jnp.zeros((5, 2)))[0]
+    own = eqx.filter_jit(state.policy)(observation, tasks[0], (), np.zeros((5, 2)))[0]
     np.testing.assert_allclose(act(observation), np.clip(own, -1, 1), atol=1e-5)
 
 
 def test_some_rows_are_of_all_episodes_and_times():
-    rows = jnp.arange(400.0)[None]  # [time, episode], flat: 20 x 20
-    batch = maml.Batch(rows[..., None], rows[..., None], rows, Gaussian(rows[..., None], jnp.zeros((1, 1))))
-    chosen = np.asarray(batch.subset(20).advantage[0]).astype(int)
+    rows = np.arange(400, dtype=np.float32)[None]  # [time, episode], flat: 20 x 20
+    taken = Gaussian(rows[..., None], np.zeros((1, 1), np.float32))
+    batch = maml.Batch(rows[..., None], rows[..., None], rows, taken)
+    chosen = np.asarray(jax.jit(maml.Batch.subset, static_argnums=1)(batch, 20).advantage)[0].astype(int)
     assert len(set(chosen)) == 20 and len(set(chosen % 20)) > 8 and len(set(chosen // 20)) > 8

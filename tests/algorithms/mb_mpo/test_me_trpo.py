@@ -2,10 +2,12 @@
 
 import dataclasses
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental import io_callback
 
 from onebody.algorithms import presets
 from onebody.algorithms.mb_mpo import me_trpo
@@ -45,16 +47,17 @@ def test_each_step_of_each_episode_is_predicted_by_a_random_member(trained):
     _, state, _ = trained
     members = state.models.members
     observation, action = random.normal(jax.random.key(1), (2, 1, 500, 2))
-    each = jax.vmap(lambda member: member.predict(observation, action))(members)
-    model = RandomMember(members)
-    result = model(jax.random.key(2), observation, action)
-    which = np.argmin(np.abs(np.asarray(each) - np.asarray(result)).sum(-1), axis=0)[0]
+    each = jax.jit(jax.vmap(lambda member: member.predict(observation, action)))(members)
+    observation, action, each = (np.asarray(x) for x in (observation, action, each))
+    model = eqx.filter_jit(RandomMember(members))
+    result = np.asarray(model(jax.random.key(2), observation, action))
+    which = np.argmin(np.abs(each - result).sum(-1), axis=0)[0]
     assert np.abs(each[which, 0, np.arange(500)] - result[0]).max() < 1e-6
     assert np.bincount(which).tolist() == [100] * 5
     other = model(jax.random.key(3), observation, action)
     assert not np.allclose(result, other, atol=1e-5)
     odd = model(jax.random.key(2), observation[:, :7], action[:, :7])
-    assert np.abs(np.asarray(each)[:, :, :7] - np.asarray(odd)).max(-1).min(0).max() < 1e-6
+    assert np.abs(each[:, :, :7] - np.asarray(odd)).max(-1).min(0).max() < 1e-6
 
 
 def test_practice_keeps_what_seventy_percent_of_the_models_call_best(trained, monkeypatch):
@@ -64,13 +67,16 @@ def test_practice_keeps_what_seventy_percent_of_the_models_call_best(trained, mo
     short = dataclasses.replace(GOALS, horizon=2)
     monkeypatch.setattr(me_trpo, "PATIENCE", 10)
 
+    optimize = jax.jit(me_trpo.optimize_policy.__wrapped__, static_argnums=(2, 3))
+    asked = []
+    ask = lambda *_: io_callback(lambda: asked.pop(0), jax.ShapeDtypeStruct((5,), np.float32), ordered=True)  # noqa: E731
+    monkeypatch.setattr(me_trpo, "returns_by_model", ask)
+
     def improved(n_policy, *says, config=None):
-        asked = iter(jnp.array(returns) for returns in says)
-        monkeypatch.setattr(me_trpo, "returns_by_model", lambda *_: next(asked))
+        asked[:] = np.float32(says)
         config = dataclasses.replace(algorithm.config, n_policy=n_policy, episodes=2, **config or {})
-        with jax.disable_jit():
-            result, metrics = me_trpo.optimize_policy(state, jax.random.key(4), short, config)
-        return result.policy, metrics["policy/steps"], list(asked)
+        result, metrics = optimize(state, jax.random.key(4), short, config)
+        return result.policy, float(metrics["policy/steps"]), list(asked)
 
     zero, four, three = [0.0] * 5, [1.0] * 4 + [0.0], [9.0] * 3 + [0.0] * 2
     policy, steps, unasked = improved(50, zero, four, three, four, zero)

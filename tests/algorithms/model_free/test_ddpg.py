@@ -1,6 +1,7 @@
 """DDPG: noise on the actor's weights finds its distance, Q is taught by the targets, a single task is learned."""
 
 import dataclasses
+import functools
 
 import equinox as eqx
 import jax
@@ -26,6 +27,7 @@ def new(**change):
     return algorithm, algorithm.init(jax.random.key(0)).learner
 
 
+@functools.partial(jax.jit, static_argnames="n")
 def rows(n, key=9, shift=0.0):
     keys = jax.random.split(jax.random.key(key), 5)
     draw = lambda k, size: shift + random.uniform(k, (n, size), low=-1.0, high=1.0)  # noqa: E731
@@ -48,27 +50,28 @@ def test_parameter_noise_reaches_its_distance(begin):
     def step(learner, key):
         return ddpg.adapted(learner, batch, key, algorithm.config)
 
-    _, distances = jax.lax.scan(step, learner, jax.random.split(jax.random.key(1), 600))
-    assert float(distances[-200:].mean()) == pytest.approx(0.2, rel=0.05)
-    assert not 0.1 < float(distances[0]) < 0.4
+    distances = jax.jit(lambda learner, keys: jax.lax.scan(step, learner, keys)[1])
+    result = np.asarray(distances(learner, jax.random.split(jax.random.key(1), 600)))
+    assert result[-200:].mean() == pytest.approx(0.2, rel=0.05)
+    assert not 0.1 < result[0] < 0.4
 
 
 def test_noise_is_on_all_weights_has_its_deviation_and_is_another_one_each_episode():
     _, learner = new(hidden=(100, 100), noise=0.3)
     policies = ddpg.explorers(learner, jax.random.split(jax.random.key(0), 2))
-    moved = jax.tree.map(lambda x, y: x - y, policies.net, learner.actor.module)
+    moved = jax.tree.map(np.subtract, policies.net, learner.actor.module)
     for weight in moved.weights:
         assert float(weight.std()) == pytest.approx(0.3, rel=0.1)
-    assert all(float(jnp.abs(bias).min()) > 0 for bias in moved.biases)
-    assert float(jnp.abs(moved.weights[0][0] - moved.weights[0][1]).mean()) > 0.1
+    assert all(np.abs(bias).min() > 0 for bias in moved.biases)
+    assert np.abs(moved.weights[0][0] - moved.weights[0][1]).mean() > 0.1
 
 
 def test_the_loss_of_the_critic_by_hand():
-    critic = MLP(jax.random.key(0), (2, 1), jnp.tanh, [uniform(1.0)])
+    critic = jax.jit(lambda key: MLP(key, (2, 1), jnp.tanh, [uniform(1.0)]))(jax.random.key(0))
     weights = [jnp.array([[2.0], [-1.0]])], [jnp.array([0.5])]
     critic = eqx.tree_at(lambda net: (net.weights, net.biases), critic, weights)
-    inputs, action = jnp.array([[1.0], [0.0]]), jnp.array([[1.0], [3.0]])  # Q: 1.5, -2.5
-    loss, metrics = ddpg.critic_loss(critic, inputs, action, jnp.array([1.0, -1.0]), 0.1)
+    inputs, action = np.float32([[1.0], [0.0]]), np.float32([[1.0], [3.0]])  # Q: 1.5, -2.5
+    loss, metrics = jax.jit(ddpg.critic_loss, static_argnums=4)(critic, inputs, action, np.float32([1.0, -1.0]), 0.1)
     assert float(loss) == pytest.approx((0.25 + 2.25) / 2 + 0.05 * (4 + 1))
     assert float(metrics["critic/error"]) == pytest.approx(1.25**0.5)
     assert float(metrics["critic/value"]) == pytest.approx(-0.5)
@@ -84,12 +87,13 @@ def updated():
 
 def test_q_is_taught_by_the_targets_and_not_bootstrapped_from_terminal_states(updated):
     learner, batch, _, metrics = updated
-    actor, critic = learner.targets
-    following = jnp.concatenate([batch.next_observation, jnp.tanh(actor(batch.next_observation))], axis=1)
-    expected = batch.reward + 0.7 * np.where(batch.terminated == 1, 0.0, critic(following)[:, 0])
-    result = learner.critic.module(jnp.concatenate([batch.observation, batch.action], axis=1))[:, 0]
+    batch, (actor, critic) = jax.tree.map(np.asarray, batch), map(eqx.filter_jit, learner.targets)
+    following = np.concatenate([batch.next_observation, np.tanh(actor(batch.next_observation))], axis=1)
+    expected = batch.reward + 0.7 * np.where(batch.terminated == 1, 0.0, np.asarray(critic(following))[:, 0])
+    now = eqx.filter_jit(learner.critic.module)(np.concatenate([batch.observation, batch.action], axis=1))
+    error = np.sqrt(np.mean((np.asarray(now)[:, 0] - expected) ** 2))
     assert 0 < batch.terminated.mean() < 1
-    assert float(metrics["critic/error"]) == pytest.approx(float(np.sqrt(np.mean((result - expected) ** 2))), rel=1e-4)
+    assert float(metrics["critic/error"]) == pytest.approx(error, rel=1e-4)
 
 
 def test_targets_follow_by_their_share(updated):
@@ -97,23 +101,24 @@ def test_targets_follow_by_their_share(updated):
     for before, after, net in zip(
         learner.targets, moved.targets, (moved.actor.module, moved.critic.module), strict=True
     ):
-        expected = 0.75 * before.weights[1] + 0.25 * net.weights[1]
+        expected = 0.75 * np.asarray(before.weights[1]) + 0.25 * np.asarray(net.weights[1])
         np.testing.assert_allclose(after.weights[1], expected, rtol=1e-5, atol=1e-7)
 
 
 def test_new_statistics_change_no_action_and_no_value():
     _, learner = new()
-    learner = parted(learner).renormalized(rows(50))
-    moved, batch = learner.renormalized(rows(200, key=3, shift=2.0)), rows(20)
-    assert float(jnp.abs(moved.observation.mean - learner.observation.mean).min()) > 1.0
-    before, after = (
-        [net(jnp.concatenate([each.observation(batch.observation), *more], axis=1))]
-        for each in (learner, moved)
-        for net, more in [(each.critic.module, [batch.action])]
-    )
-    np.testing.assert_allclose(*before, *after, atol=1e-5)
-    for part in (lambda l: l.actor.module, lambda l: l.targets[0]):  # noqa: E741
-        before, after = (part(each)(each.observation(batch.observation)) for each in (learner, moved))
+    renormalized = jax.jit(ddpg.Learner.renormalized)
+    learner = renormalized(parted(learner), rows(50))
+    moved, batch = renormalized(learner, rows(200, key=3, shift=2.0)), rows(20)
+    assert np.abs(np.subtract(moved.observation.mean, learner.observation.mean)).min() > 1.0
+
+    @jax.jit
+    def results(learner):
+        inputs = learner.observation(batch.observation)
+        value = learner.critic.module(jnp.concatenate([inputs, batch.action], axis=1))
+        return value, learner.actor.module(inputs), learner.targets[0](inputs)
+
+    for before, after in zip(results(learner), results(moved), strict=True):
         np.testing.assert_allclose(before, after, atol=1e-5)
 
 

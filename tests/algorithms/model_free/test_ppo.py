@@ -27,63 +27,69 @@ def new(family=POINT, **change):
 
 def four_steps():
     """One slot of four steps `[task, time, episode]`; the second step ends an episode, the last one is cut."""
-    column = lambda *x: jnp.array(x).reshape(1, 4, 1)  # noqa: E731
+    column = lambda *x: np.reshape(x, (1, 4, 1))  # noqa: E731
     observation = random.normal(jax.random.key(1), (1, 4, 1, 2))
     ends = column(False, True, False, False), column(False, False, False, True)
-    return Transitions(observation, observation, column(1.0, 2.0, 3.0, 4.0), observation, *ends)
+    return Transitions(observation, observation, column(*np.float32([1, 2, 3, 4])), observation, *ends)
+
+
+def updated(state, config, monkeypatch):
+    """The state after an update that learns nothing, and what each minimisation was to learn from which rows."""
+    recorded = []
+    monkeypatch.setattr(
+        ppo, "minimize", lambda learned, loss, batch, *_: (recorded.append((learned.module, batch)), (learned, {}))[1]
+    )
+    update = jax.jit(lambda *given: (ppo.update.__wrapped__(*given, config)[0], recorded))
+    return update(state, four_steps(), np.zeros((1, 4), np.int32))
+
+
+@jax.jit
+def log_prob(policy, rows):
+    return policy.distribution(rows.observation).log_prob(rows.action)
 
 
 def test_advantages_of_four_steps_by_hand(monkeypatch):
     """V = 2 everywhere, γ = λ = ½. Returns so far are 1, 2.5, 3, 5.5, of mean 3; their deviation divides rewards."""
     algorithm, state = new(discount=0.5, trace=0.5)
     where = lambda s: s.learned.module.value.net  # noqa: E731
-    silent = jax.tree.map(jnp.zeros_like, where(state))
-    silent = eqx.tree_at(lambda net: net.biases[-1], silent, jnp.full(1, 2.0))
+    silent = jax.tree.map(lambda x: np.zeros(x.shape, np.float32), where(state))
+    silent = eqx.tree_at(lambda net: net.biases[-1], silent, np.full(1, 2.0, np.float32))
     state = eqx.tree_at(where, state, silent)
-    rows = []
-    monkeypatch.setattr(ppo, "minimize", lambda learned, loss, batch, *_: (rows.append(batch), (learned, {}))[1])
-    ppo.update.__wrapped__(state, four_steps(), jnp.zeros((1, 4), int), algorithm.config)
+    _, ((_, rows),) = updated(state, algorithm.config, monkeypatch)
     deviation = ((4 + 0.25 + 0 + 6.25) / 4) ** 0.5
     first, second, third, fourth = (r / deviation - gap for r, gap in ((1, 1), (2, 2), (3, 1), (4, 1)))
     expected = [first + second / 4, second, third + fourth / 4, fourth]
-    np.testing.assert_allclose(rows[0].advantage, expected, rtol=1e-5)
-    np.testing.assert_allclose(rows[0].value, 2.0)
-    np.testing.assert_allclose(
-        rows[0].log_prob, state.policy.distribution(rows[0].observation).log_prob(rows[0].action)
-    )
+    np.testing.assert_allclose(rows.advantage, expected, rtol=1e-5)
+    np.testing.assert_allclose(rows.value, 2.0)
+    np.testing.assert_allclose(rows.log_prob, log_prob(state.policy, rows))
 
 
 def test_a_value_that_moved_beyond_the_clip_range_has_the_larger_error():
-    now, before, expected = jnp.array([2.5, 0.0, 1.1]), jnp.ones(3), jnp.full(3, 3.0)
-    result = float(ppo.clipped_error(now, before, expected, 0.2))
+    now, before, expected = np.float32([[2.5, 0.0, 1.1], [1.0] * 3, [3.0] * 3])
+    result = float(jax.jit(ppo.clipped_error, static_argnums=3)(now, before, expected, 0.2))
     assert result == pytest.approx(((3 - 1.2) ** 2 + 3**2 + (3 - 1.1) ** 2) / 3)
 
 
 def test_the_first_batch_is_learned_from_in_its_own_statistics(monkeypatch):
     """So that what was learned from it stays as it is; the likelihood ratio is of the policy that collected it."""
     algorithm, state = new()
-    recorded = []
-    monkeypatch.setattr(
-        ppo, "minimize", lambda learned, loss, batch, *_: (recorded.append((learned.module, batch)), (learned, {}))[1]
-    )
-    then, _ = ppo.update.__wrapped__(state, four_steps(), jnp.zeros((1, 4), int), algorithm.config)
-    ((learned, rows),) = recorded
+    then, ((learned, rows),) = updated(state, algorithm.config, monkeypatch)
     policy, value = learned.policy, learned.value
-    np.testing.assert_allclose(policy.observation.mean, four_steps().observation.mean((0, 1, 2)), rtol=1e-5)
-    assert policy.observation.count == value.observation.count == then.policy.observation.count == 4
-    np.testing.assert_allclose(
-        rows.log_prob, state.policy.distribution(rows.observation).log_prob(rows.action), rtol=1e-5
-    )
+    mean = np.asarray(four_steps().observation).mean((0, 1, 2))
+    np.testing.assert_allclose(policy.observation.mean, mean, rtol=1e-5)
+    assert [float(each.observation.count) for each in (policy, value, then.policy)] == [4] * 3
+    np.testing.assert_allclose(rows.log_prob, log_prob(state.policy, rows), rtol=1e-5)
 
 
 def test_new_statistics_change_no_action_and_no_value():
     algorithm, state = new(learning_rate=1e-12)
     first, _ = algorithm.step(state, jax.random.key(1))
     then, _ = algorithm.step(first, jax.random.key(2))
-    some = 3 * random.normal(jax.random.key(3), (5, 2))
-    assert (then.policy.observation.std != first.policy.observation.std).all()
-    np.testing.assert_allclose(then.policy.distribution(some).mean, first.policy.distribution(some).mean, atol=1e-6)
-    after, before = (each.learned.module.value(some) for each in (then, first))
+    some = 3 * np.asarray(random.normal(jax.random.key(3), (5, 2)))
+    assert (np.asarray(then.policy.observation.std) != np.asarray(first.policy.observation.std)).all()
+    both = jax.jit(lambda state, x: (state.policy.distribution(x).mean, state.learned.module.value(x)))
+    (action, after), (old_action, before) = (both(each, some) for each in (then, first))
+    np.testing.assert_allclose(action, old_action, atol=1e-6)
     np.testing.assert_allclose(after, before, atol=1e-5)
 
 

@@ -13,7 +13,7 @@ from onebody.algorithms.model_free import sac
 from onebody.core import random
 from onebody.learning.off_policy import averaged, value
 from onebody.learning.sac import LatentPolicy, policy_network
-from onebody.learning.task_replay import Rows
+from onebody.learning.task_replay import Rows, TaskReplay
 from onebody.runs import evaluate
 from onebody.tasks import registry
 from onebody.worlds.simulator import Simulator
@@ -28,15 +28,21 @@ def new(**change):
 
 
 def test_log_density_of_an_action_is_that_of_the_change_of_variables():
-    policy = LatentPolicy(policy_network(jax.random.key(0), 1, 1, (8,)), jnp.zeros(0))
-    observation, noise = jnp.ones((1, 1)), jnp.array([[0.3]])
-    _, log_prob, before = policy.sample(observation, noise)
-    edges = jnp.linspace(-0.9999, 0.9999, 200_001)
-    density = jnp.exp(before.log_prob(jnp.arctanh(edges)[:, None])) / (1 - edges**2)
-    assert float(jnp.trapezoid(density, edges)) == pytest.approx(1.0, abs=1e-3)
-    action = jnp.tanh(before.sample(noise))
-    at = jnp.exp(before.log_prob(jnp.arctanh(action))) / (1 - action[..., 0] ** 2)
-    assert float(jnp.exp(log_prob)[0]) == pytest.approx(float(at[0]), rel=1e-4)
+
+    @jax.jit
+    def densities():
+        policy = LatentPolicy(policy_network(jax.random.key(0), 1, 1, (8,)), jnp.zeros(0))
+        observation, noise = jnp.ones((1, 1)), jnp.array([[0.3]])
+        _, log_prob, before = policy.sample(observation, noise)
+        edges = jnp.linspace(-0.9999, 0.9999, 200_001)
+        density = jnp.exp(before.log_prob(jnp.arctanh(edges)[:, None])) / (1 - edges**2)
+        action = jnp.tanh(before.sample(noise))
+        at = jnp.exp(before.log_prob(jnp.arctanh(action))) / (1 - action[..., 0] ** 2)
+        return jnp.trapezoid(density, edges), jnp.exp(log_prob)[0], at[0]
+
+    whole, result, expected = map(float, densities())
+    assert whole == pytest.approx(1.0, abs=1e-3)
+    assert result == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_temperature_brings_the_entropy_to_its_target():
@@ -49,12 +55,15 @@ def test_terminal_states_have_no_value_and_others_their_discounted_one():
     algorithm, state = new(n_gradient=1500, learning_rate=3e-3, discount=0.5, batch=64)
     rng = np.random.default_rng(0)
     n = state.replay.initial
-    draw = lambda size: jnp.asarray(rng.uniform(-1, 1, (1, n, size)), jnp.float32)  # noqa: E731
-    ended = jnp.asarray(rng.integers(0, 2, (1, n)), jnp.float32)
-    first = draw(2).at[..., 0].set(2 * ended - 1)  # the first number of an observation tells whether it is the end
-    rows = Rows(first, draw(2), jnp.ones((1, n)), jnp.ones((1, n)), first * jnp.array([-1.0, 1.0]), ended)
-    learner, _ = sac.gradient_steps(state.learner, state.replay.begin(rows), jax.random.key(2), algorithm.config)
-    result = np.asarray(value(learner.critics.module[0], rows.observation, rows.action))
+    draw = lambda size: np.float32(rng.uniform(-1, 1, (1, n, size)))  # noqa: E731
+    ended = np.float32(rng.integers(0, 2, (1, n)))
+    first = draw(2)
+    first[..., 0] = 2 * ended - 1  # the first number of an observation tells whether it is the end
+    ones = np.ones((1, n), np.float32)
+    rows = Rows(first, draw(2), ones, ones, first * np.float32([-1.0, 1.0]), ended)
+    replay = jax.jit(TaskReplay.begin)(state.replay, rows)
+    learner, _ = sac.gradient_steps(state.learner, replay, jax.random.key(2), algorithm.config)
+    result = np.asarray(jax.jit(value)(learner.critics.module[0], rows.observation, rows.action))
     assert result[ended == 1].mean() == pytest.approx(1.0, abs=0.1)
     assert result[ended == 0].mean() > 1.25  # 1 + 0.5 × (1 + entropy)
 
@@ -62,8 +71,8 @@ def test_terminal_states_have_no_value_and_others_their_discounted_one():
 def test_targets_follow_slowly():
     _, state = new()
     critics = state.learner.critics.module
-    moved = averaged(critics, jax.tree.map(lambda x: x + 1, critics), 0.25)
-    np.testing.assert_allclose(moved[0].biases[0] - critics[0].biases[0], 0.25, rtol=1e-5)
+    moved = jax.jit(averaged, static_argnums=2)(critics, jax.tree.map(lambda x: np.asarray(x) + 1, critics), 0.25)
+    np.testing.assert_allclose(np.subtract(moved[0].biases[0], critics[0].biases[0]), 0.25, rtol=1e-5)
 
 
 def adapted(monkeypatch, stages):
@@ -82,17 +91,18 @@ def adapted(monkeypatch, stages):
 
 def test_adaptation_draws_from_all_that_its_stages_brought(monkeypatch):
     replays, rows = adapted(monkeypatch, 3)
-    together = jax.tree.map(lambda *x: jnp.concatenate(x, axis=1)[0], *rows)
+    together = jax.tree.map(lambda *x: np.concatenate(x, axis=1)[0], *rows)
     n, key = len(together.reward), jax.random.key(5)
-    at = (random.uniform(key, (1, 50)) * n).astype(jnp.int32)
-    for result, expected in zip(replays[-1].draw(key, jnp.zeros(1, jnp.int32), 50), together, strict=True):
+    at = (np.asarray(random.uniform(key, (1, 50))) * np.float32(n)).astype(int)
+    drawn = jax.jit(TaskReplay.draw, static_argnums=3)(replays[-1], key, np.zeros(1, np.int32), 50)
+    for result, expected in zip(drawn, together, strict=True):
         np.testing.assert_array_equal(result, expected[at])
 
 
 def test_adaptation_forgets_the_oldest_stages_where_there_is_no_more_room(monkeypatch):
     monkeypatch.setattr(sac, "KEPT_STAGES", 2)
     replays, rows = adapted(monkeypatch, 4)
-    expected = jnp.concatenate([rows[2].observation[0], rows[3].observation[0]])
+    expected = np.concatenate([np.asarray(rows[i].observation)[0] for i in (2, 3)])
     np.testing.assert_array_equal(replays[-1].rows.observation, expected)
     assert replays[-1].n_visits[0] == 2
 

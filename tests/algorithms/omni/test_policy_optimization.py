@@ -27,7 +27,7 @@ def optimize(state, rates, tasks=None):
 
 
 def same(a, b):
-    return all(bool((x == y).all()) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+    return all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
 
 
 UPDATES = policy_optimization.REFRESH + 20
@@ -43,7 +43,7 @@ def test_there_is_an_update_for_each_rate(state):
     assert count(still) - count(before) == UPDATES
     assert np.isfinite(list(metrics.values())).all()
     for one in (0, UPDATES - 1):
-        moved, _ = optimize(state, jnp.zeros(UPDATES).at[one].set(1.0))
+        moved, _ = optimize(state, jnp.asarray(np.arange(UPDATES) == one, jnp.float32))
         assert not same(moved.policy.module, before.policy.module)
         assert not same(moved.values.module, before.values.module)
 
@@ -51,11 +51,11 @@ def test_there_is_an_update_for_each_rate(state):
 def test_states_after_the_end_of_an_episode_are_never_drawn():
     """Episode i of 25 runs for i + 1 of 20 steps; its states say which it is, and its task, too."""
     alive = np.arange(20)[:, None] <= np.arange(25)
-    place = jnp.stack(jnp.meshgrid(jnp.arange(20.0), jnp.arange(25.0), indexing="ij"), axis=-1)
-    zero = jnp.zeros((20, 25))
-    windows = Windows(place, place, zero, zero, jnp.asarray(alive, jnp.float32), zero, zero)
-    visited = policy_optimization.Visited.along(windows, jnp.arange(25.0)[:, None])
-    drawn, tasks = (np.asarray(x).astype(int) for x in visited.draw(jax.random.key(0), 20_000))
+    place = np.float32(np.stack(np.meshgrid(np.arange(20), np.arange(25), indexing="ij"), axis=-1))
+    zero = np.zeros((20, 25), np.float32)
+    windows = Windows(place, place, zero, zero, np.float32(alive), zero, zero)
+    draws = jax.jit(lambda *given: policy_optimization.Visited.along(*given).draw(jax.random.key(0), 20_000))
+    drawn, tasks = (np.asarray(x).astype(int) for x in draws(windows, np.arange(25, dtype=np.float32)[:, None]))
     assert alive[drawn[:, 0], drawn[:, 1]].all() and (tasks[:, 0] == drawn[:, 1]).all()
     share = np.bincount(drawn[:, 0] * 25 + drawn[:, 1], minlength=500)[alive.reshape(-1)] * alive.sum() / 20_000
     assert share.min() > 0.5 and share.max() < 1.6

@@ -30,8 +30,8 @@ from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
 
 REAL, MODEL = 0.3, 0.2
-TIME, LOG_STD, PSI = 5, -0.5, jnp.array([0.7, 0.1])
-THETA = jnp.array([-0.4, 0.3])
+TIME, LOG_STD, PSI = 5, -0.5, np.float32([0.7, 0.1])
+THETA = np.float32([-0.4, 0.3])
 """k and b, the order of `implicit.flat`"""
 CONFIG = ImplicitConfig(discount=0.9, trace=1.0, damping=1e-6, tolerance=1e-4)
 
@@ -69,17 +69,25 @@ def exact(theta, psi, gain=REAL, discount=CONFIG.discount):
     return jax.lax.scan(step, (0.2, 0.25, 1.0), jnp.broadcast_to(theta, (TIME, 2)))[1].mean()
 
 
-EACH = jnp.broadcast_to(THETA, (TIME, 2))
-LATER = CONFIG.discount ** jnp.maximum(jnp.arange(TIME)[:, None], jnp.arange(TIME))
+EACH = np.broadcast_to(THETA, (TIME, 2))
+LATER = CONFIG.discount ** np.maximum(np.arange(TIME)[:, None], np.arange(TIME))
 """γ^t of the later of two steps: derivatives in the policy of a step are divided by it, so that all weigh alike"""
 
 
+rewards = jax.jit(implicit.rewards, static_argnums=0)
+discounted = jax.jit(implicit.discounted, static_argnums=(1, 3))
+response = jax.jit(implicit.response, static_argnums=(3, 5))
+gap_gradient = jax.jit(implicit.gap_gradient, static_argnums=(4, 7))
+
+
+@jax.jit
 def policy_of(theta):
     policy = GaussianPolicy(jax.random.key(0), (), Normalizer(1), 1)
     where = lambda p: (p.net.weights[0], p.net.biases[0], p.log_std)  # noqa: E731
     return eqx.tree_at(where, policy, (theta[:1].reshape(1, 1), theta[1:2], jnp.full(1, LOG_STD)))
 
 
+@functools.partial(jax.jit, static_argnames="n")
 def episodes(policy, gain, n, seed):
     """Actions are not clipped here, so that moments stay exact; the family's reward sees deviations below 1."""
     start_key, noise_key = jax.random.split(jax.random.key(seed))
@@ -112,9 +120,10 @@ def test_rewards_of_the_task_that_was_asked_for_are_the_worlds(monkeypatch):
     policy = GaussianPolicy(key, (), Normalizer(family.body.observation_size), family.body.action_size)
     transitions = rollout(Simulator(family), for_each(policy, 1), tasks, key, episodes=3, steps=20)
     own = jax.tree.map(lambda x: x[0], transitions)
-    np.testing.assert_allclose(implicit.rewards(family, own, tasks[0]), own.reward, rtol=1e-5)
+    np.testing.assert_allclose(rewards(family, own, tasks[0]), own.reward, rtol=1e-5)
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def value_of(seed):
     """Any V leaves the means of derivatives as they are, where λ is 1; a V of nought where seed is None."""
     value = ValueFunction(jax.random.key(seed or 0), (4,), Normalizer(1))
@@ -125,20 +134,21 @@ def test_what_follows_an_episode_that_ends_early_does_not_count():
     """η has one episode a slot: a policy that falls does not count for more because it begins anew."""
     policy = policy_of(THETA)
     transitions = episodes(policy, REAL, 6, 3)
-    early = jnp.zeros((TIME, 6), bool).at[1, :3].set(True)
+    early = np.zeros((TIME, 6), bool)
+    early[1, :3] = True
     transitions = transitions._replace(terminated=early, truncated=transitions.truncated)
-    reward = np.array(implicit.rewards(FAMILY, transitions, PSI))
+    reward = np.array(rewards(FAMILY, transitions, PSI))
     by_hand = [
         sum(CONFIG.discount**t * reward[t, slot] for t in range(2 if slot < 3 else TIME)) / TIME for slot in range(6)
     ]
-    assert float(implicit.discounted(PSI, FAMILY, transitions, CONFIG.discount)) == pytest.approx(
-        np.mean(by_hand), rel=1e-5
-    )
-    later = (jnp.arange(TIME)[:, None] > 1) & (jnp.arange(6) < 3)
-    other = transitions._replace(next_observation=jnp.where(later[..., None], 9.0, transitions.next_observation))
+    assert float(discounted(PSI, FAMILY, transitions, CONFIG.discount)) == pytest.approx(np.mean(by_hand), rel=1e-5)
+    later = (np.arange(TIME)[:, None] > 1) & (np.arange(6) < 3)
+    after = np.where(later[..., None], np.float32(9.0), transitions.next_observation)
+    other = transitions._replace(next_observation=after)
     for derivative in (jax.grad, jax.hessian):
+        derived = jax.jit(derivative(implicit.dice_objective), static_argnums=(4, 6))
         result = [
-            derivative(implicit.dice_objective)(implicit.flat(policy), PSI, policy, value_of(1), FAMILY, rows, CONFIG)
+            derived(implicit.flat(policy), PSI, policy, value_of(1), FAMILY, rows, CONFIG)
             for rows in (transitions, other)
         ]
         np.testing.assert_allclose(*result, rtol=1e-4, atol=1e-5)
@@ -154,6 +164,7 @@ def many():
     return episodes(policy_of(THETA), REAL, 100_000, 1)
 
 
+@jax.jit
 def slope(theta, psi, transitions, value):
     return jax.grad(implicit.dice_objective)(theta, psi, policy_of(THETA), value, FAMILY, transitions, CONFIG)
 
@@ -161,13 +172,13 @@ def slope(theta, psi, transitions, value):
 @pytest.mark.parametrize("seed", [None, 3])
 def test_the_gradient_in_the_policy(many, seed):
     result = slope(THETA, PSI, many, value_of(seed))
-    true = jnp.einsum("ti,t->i", jax.grad(exact)(EACH, PSI), 1 / jnp.diag(LATER))
+    true = np.einsum("ti,t->i", jax.jit(jax.grad(exact))(EACH, PSI), 1 / np.diag(LATER))
     np.testing.assert_allclose(result, true, rtol=0.03, atol=0.01)
 
 
 def test_the_hessian_in_the_policy_with_its_cross_terms_in_time(many):
     result = jax.jit(jax.jacfwd(slope))(THETA, PSI, many, value_of(3))
-    true = jnp.einsum("tiuj,tu->ij", jax.hessian(exact)(EACH, PSI), 1 / LATER)
+    true = np.einsum("tiuj,tu->ij", jax.jit(jax.hessian(exact))(EACH, PSI), 1 / LATER)
     np.testing.assert_allclose(result, result.T, atol=1e-3)
     assert cosine(result, true) > 0.99
     np.testing.assert_allclose(result, true, atol=0.06)
@@ -175,41 +186,47 @@ def test_the_hessian_in_the_policy_with_its_cross_terms_in_time(many):
 
 def test_the_mixed_derivative_in_policy_and_task(many):
     result = jax.jit(jax.jacfwd(slope, argnums=1))(THETA, PSI, many, value_of(3))
-    true = jnp.einsum("tij,t->ij", jax.jacfwd(jax.grad(exact), argnums=1)(EACH, PSI), 1 / jnp.diag(LATER))
+    mixed = jax.jit(jax.jacfwd(jax.grad(exact), argnums=1))(EACH, PSI)
+    true = np.einsum("tij,t->ij", mixed, 1 / np.diag(LATER))
     np.testing.assert_allclose(result, true, rtol=0.03, atol=0.01)
 
 
 def test_the_derivative_of_the_return_in_the_task(many):
-    result = jax.value_and_grad(implicit.discounted)(PSI, FAMILY, many, CONFIG.discount)
-    true = jax.value_and_grad(exact, argnums=1)(THETA, PSI)
+    result = jax.jit(jax.value_and_grad(implicit.discounted), static_argnums=(1, 3))(PSI, FAMILY, many, CONFIG.discount)
+    true = jax.jit(jax.value_and_grad(exact, argnums=1))(THETA, PSI)
     np.testing.assert_allclose(result[0], true[0], rtol=0.01)
     np.testing.assert_allclose(result[1], true[1], rtol=0.01)
 
 
+@functools.partial(jax.jit, static_argnames="config")
+def solved(matrix, target, config=CONFIG):
+    return implicit.least_residual(lambda v: matrix @ v, target, config)
+
+
 def test_conjugate_gradient_keeps_its_best_iterate():
-    matrix = jnp.array([[4.0, 1.0, 0.0], [1.0, 3.0, 0.5], [0.0, 0.5, 2.0]])
-    target = jnp.array([1.0, -2.0, 0.5])
-    x, left = implicit.least_residual(lambda v: matrix @ v, target, CONFIG)
+    matrix = np.float32([[4.0, 1.0, 0.0], [1.0, 3.0, 0.5], [0.0, 0.5, 2.0]])
+    target = np.float32([1.0, -2.0, 0.5])
+    x, left = solved(matrix, target)
     np.testing.assert_allclose(matrix @ x, target, atol=1e-3)
     assert float(left) < 1e-3
-    _, few = implicit.least_residual(lambda v: matrix @ v, target, dataclasses.replace(CONFIG, iterations=1))
+    _, few = solved(matrix, target, dataclasses.replace(CONFIG, iterations=1))
     assert 0.01 < float(few) < 1.0
 
 
-INDEFINITE = jnp.diag(jnp.array([1.0, -1.0, 2.0]))
+INDEFINITE = np.diag(np.float32([1.0, -1.0, 2.0]))
 
 
 @pytest.mark.parametrize(
     ("matrix", "target"),
-    [(INDEFINITE, 1.0), (jnp.full((3, 3), jnp.nan), 1.0), (jnp.eye(3), jnp.nan), (jnp.eye(3), jnp.inf)],
+    [(INDEFINITE, 1.0), (np.full((3, 3), np.nan), 1.0), (np.eye(3), np.nan), (np.eye(3), np.inf)],
 )
 def test_conjugate_gradient_that_diverges_says_so(matrix, target):
-    x, left = implicit.least_residual(lambda v: matrix @ v, jnp.array([1.0, target, 0.0]), CONFIG)
+    x, left = solved(np.float32(matrix), np.float32([1.0, target, 0.0]))
     assert np.isfinite(x).all() and float(left) == pytest.approx(1.0)
 
 
 def test_nothing_to_solve_is_solved():
-    x, left = implicit.least_residual(lambda v: v, jnp.zeros(3), CONFIG)
+    x, left = solved(np.eye(3, dtype=np.float32), np.zeros(3, np.float32))
     assert (x == 0).all() and left == 0
 
 
@@ -222,9 +239,9 @@ def test_the_response_solves_the_damped_normal_equations():
     def own_slope(theta, psi):
         return jax.grad(implicit.dice_objective)(theta, psi, policy_of(THETA), value_of(3), FAMILY, transitions, config)
 
-    hessian, cross = jax.jacfwd(own_slope)(THETA, PSI), jax.jacfwd(own_slope, argnums=1)(THETA, PSI)
-    result = implicit.response(policy_of(THETA), value_of(3), PSI, FAMILY, transitions, config)
-    expected = jnp.linalg.solve(hessian @ hessian / 2 + 0.1 * jnp.eye(2), -hessian @ cross / 2)
+    hessian, cross = (np.asarray(x) for x in jax.jit(jax.jacfwd(own_slope, argnums=(0, 1)))(THETA, PSI))
+    result = response(policy_of(THETA), value_of(3), PSI, FAMILY, transitions, config)
+    expected = np.linalg.solve(hessian @ hessian / 2 + 0.1 * np.eye(2), -hessian @ cross / 2)
     np.testing.assert_allclose(result.jacobian, expected, rtol=1e-3)
 
 
@@ -232,20 +249,23 @@ def test_cross_terms_fade_with_each_step_between_two():
     """The Hessian beside a loop over pairs of steps, for one episode."""
     config = dataclasses.replace(CONFIG, trace=0.5)
     transitions, value = episodes(policy_of(THETA), REAL, 1, 8), value_of(None)
-    rewarded = transitions._replace(reward=implicit.rewards(FAMILY, transitions, PSI))
-    zero = jnp.zeros_like(rewarded.reward)
-    advantage = gae(rewarded, zero, zero, config.discount, config.trace)[:, 0]
+    rewarded = transitions._replace(reward=rewards(FAMILY, transitions, PSI))
+    zero = np.zeros(rewarded.reward.shape, np.float32)
+    estimates = jax.jit(gae, static_argnums=(3, 4))(rewarded, zero, zero, config.discount, config.trace)
+    advantage = np.asarray(estimates)[:, 0]
 
     def log_prob(theta, t):
         return policy_of(theta).distribution(transitions.observation[t]).log_prob(transitions.action[t])[0]
 
-    expected = jnp.zeros((2, 2))
-    slopes = [jax.grad(log_prob)(THETA, t) for t in range(TIME)]
+    expected = np.zeros((2, 2))
+    first, second = jax.jit(jax.grad(log_prob)), jax.jit(jax.hessian(log_prob))
+    slopes = [np.asarray(first(THETA, t)) for t in range(TIME)]
     for t in range(TIME):
-        before = sum((0.5 ** (t - j) * slopes[j] for j in range(t)), jnp.zeros(2))
-        outer = jnp.outer(slopes[t], slopes[t]) + jnp.outer(slopes[t], before) + jnp.outer(before, slopes[t])
-        expected += advantage[t] * (outer + jax.hessian(log_prob)(THETA, t)) / TIME
-    result = jax.hessian(implicit.dice_objective)(THETA, PSI, policy_of(THETA), value, FAMILY, transitions, config)
+        before = sum((0.5 ** (t - j) * slopes[j] for j in range(t)), np.zeros(2))
+        outer = np.outer(slopes[t], slopes[t]) + np.outer(slopes[t], before) + np.outer(before, slopes[t])
+        expected += advantage[t] * (outer + np.asarray(second(THETA, t))) / TIME
+    hessian = jax.jit(jax.hessian(implicit.dice_objective), static_argnums=(4, 6))
+    result = hessian(THETA, PSI, policy_of(THETA), value, FAMILY, transitions, config)
     np.testing.assert_allclose(result, expected, rtol=1e-3, atol=1e-4)
 
 
@@ -262,24 +282,26 @@ def best_in(gain, psi):
 
 def by_differences(function, psi, step=1e-2):
     """The derivative of an exact function of ψ, features last."""
-    return jnp.stack([(function(psi + d) - function(psi - d)) / (2 * step) for d in step * jnp.eye(2)], axis=-1)
+    steps = np.float32(step * np.eye(2))
+    return np.stack([np.subtract(function(psi + d), function(psi - d)) / (2 * step) for d in steps], axis=-1)
 
 
 @pytest.mark.parametrize("psi", [(0.7, 0.1), (-0.4, 0.1)])
 def test_the_response_and_the_gradient_of_the_gap_are_the_exact_ones(psi):
-    psi, config = jnp.array(psi), dataclasses.replace(CONFIG, discount=1.0)
+    psi, config = np.float32(psi), dataclasses.replace(CONFIG, discount=1.0)
     theta, moved = best_in(MODEL, psi), by_differences(functools.partial(best_in, MODEL), psi)
     warm, best = policy_of(theta), policy_of(best_in(REAL, psi))
     imagined = episodes(warm, MODEL, 100_000, 4)
-    result = jax.jit(implicit.response, static_argnums=(3, 5))(warm, value_of(3), psi, FAMILY, imagined, config)
+    result = response(warm, value_of(3), psi, FAMILY, imagined, config)
     assert float(result.residual) < 0.01
     for feature in range(2):
-        assert cosine(result.jacobian[:, feature], moved[:, feature]) > 0.95
+        assert cosine(np.asarray(result.jacobian)[:, feature], moved[:, feature]) > 0.95
 
-    gap = lambda p: undiscounted(best_in(REAL, p), p) - undiscounted(best_in(MODEL, p), p)  # noqa: E731
+    gap = lambda p: np.subtract(*(undiscounted(best_in(gain, p), p) for gain in (REAL, MODEL)))  # noqa: E731
     true = by_differences(gap, psi)
     real = episodes(warm, REAL, 100_000, 5), episodes(best, REAL, 100_000, 5)
-    direct, indirect = implicit.gap_gradient(psi, warm, value_of(3), result.jacobian, FAMILY, *real, config)
+    terms = gap_gradient(psi, warm, value_of(3), result.jacobian, FAMILY, *real, config)
+    direct, indirect = map(np.asarray, terms)
     assert cosine(direct + indirect, true) > 0.95
     np.testing.assert_allclose(direct + indirect, true, rtol=0.25, atol=0.02)
     assert abs(float(indirect[0])) > 0.02
@@ -293,11 +315,12 @@ def test_on_the_point_robot_the_gradient_of_the_gap_is_that_of_finite_difference
     family, config = registry.make("point/goal"), dataclasses.replace(CONFIG, discount=1.0)
     start = GaussianPolicy(jax.random.key(0), (), Normalizer(2), 2)
     start = eqx.tree_at(lambda p: p.log_std, start, jnp.full(2, -2.0))
-    push = {"real": 0.1 * jnp.eye(2), "model": jnp.array([[0.06, 0.03], [-0.02, 0.05]])}
+    push = {"real": np.float32(0.1 * np.eye(2)), "model": np.float32([[0.06, 0.03], [-0.02, 0.05]])}
 
     def with_parameters(theta):
         return eqx.tree_at(lambda p: p.net, start, ravel_pytree(start.net)[1](theta))
 
+    @functools.partial(jax.jit, static_argnames=("world", "n"))
     def act(theta, world, n):
         policy = with_parameters(theta)
 
@@ -310,6 +333,7 @@ def test_on_the_point_robot_the_gradient_of_the_gap_is_that_of_finite_difference
         never = jnp.zeros((8, n), bool)
         return Transitions(s, a, jnp.zeros((8, n)), after, never.at[-1].set(True), never)
 
+    @functools.partial(jax.jit, static_argnames=("world", "n"))
     def eta(theta, psi, world, n=2000):
         return implicit.discounted(psi, family, act(theta, world, n), 1.0)
 
@@ -318,16 +342,14 @@ def test_on_the_point_robot_the_gradient_of_the_gap_is_that_of_finite_difference
         ascend = lambda _, theta: theta + 1.0 * jax.grad(eta)(theta, psi, world)  # noqa: E731
         return jax.lax.fori_loop(0, 400, ascend, implicit.flat(start))
 
-    psi, step = jnp.array([0.25, -0.15]), 0.02
+    psi = np.float32([0.25, -0.15])
     theta = best(psi, "model")
-    gap = lambda p: eta(best(p, "real"), p, "real") - eta(best(p, "model"), p, "real")  # noqa: E731
-    true = jnp.stack([(gap(psi + d) - gap(psi - d)) / (2 * step) for d in step * jnp.eye(2)])
+    gap = lambda p: np.subtract(*(eta(best(p, world), p, "real") for world in ("real", "model")))  # noqa: E731
+    true = by_differences(gap, psi, step=0.02)
     warm = with_parameters(theta)
     value = ValueFunction(jax.random.key(3), (4,), Normalizer(2))
-    result = jax.jit(implicit.response, static_argnums=(3, 5))(
-        warm, value, psi, family, act(theta, "model", 100_000), config
-    )
+    result = response(warm, value, psi, family, act(theta, "model", 100_000), config)
     real = act(theta, "real", 100_000), act(best(psi, "real"), "real", 100_000)
-    direct, indirect = implicit.gap_gradient(psi, warm, value, result.jacobian, family, *real, config)
+    direct, indirect = map(np.asarray, gap_gradient(psi, warm, value, result.jacobian, family, *real, config))
     assert cosine(direct + indirect, true) > 0.95
     assert cosine(direct, true) < 0.9
