@@ -34,7 +34,7 @@ arrays = hnp.arrays(
     hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4),
 )
 leaf_values = st.one_of(
-    arrays.map(jnp.asarray),
+    arrays.map(jax.device_put),
     arrays,
     arrays.map(lambda a: a.T),
     st.booleans(),

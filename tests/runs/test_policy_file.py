@@ -62,7 +62,7 @@ def policy_and_task(request):
 
 
 def saved(policy, task, path):
-    return policy_file.save(jax.tree.map(lambda x: jnp.asarray(np.asarray(x)[None]), policy), task, path)
+    return policy_file.save(jax.tree.map(lambda x: jax.device_put(np.asarray(x)[None]), policy), task, path)
 
 
 def test_a_saved_policy_acts_as_the_policy(policy_and_task, tmp_path):

@@ -108,10 +108,10 @@ def test_terminated_by_the_step_that_falls(name):
     _, info = env.reset(seed=0)
     steps, _ = episode(env)
     assert 1 < len(steps) < family.horizon and not any(step[3] for step in steps)
-    falls = [bool(family.terminal(jnp.asarray(step[0]), jnp.asarray(info["task"]))) for step in steps]
+    falls = [bool(family.terminal(jax.device_put(step[0]), jax.device_put(info["task"]))) for step in steps]
     assert falls == [step[2] for step in steps] == [False] * (len(steps) - 1) + [True]
     start, _ = env.reset()
-    assert not family.terminal(jnp.asarray(start), jnp.asarray(info["task"]))
+    assert not family.terminal(jax.device_put(start), jax.device_put(info["task"]))
 
 
 @pytest.mark.parametrize("name", ["point/goal", "smt/ant-vel", "pearl/hopper-params", "admrl/cheetah-linear"])
@@ -123,8 +123,8 @@ def test_the_reward_is_the_familys(name):
     for _ in range(5):
         action = 1.5 * env.action_space.sample()  # beyond [-1, 1] too
         next_observation, reward, terminated, _, _ = env.step(action)
-        row = (jnp.asarray(x)[None, None] for x in (observation, action, next_observation))
-        expected, ends = outcome(*row, jnp.asarray(info["task"])[None])
+        row = (jax.device_put(x)[None, None] for x in (observation, action, next_observation))
+        expected, ends = outcome(*row, jax.device_put(info["task"])[None])
         assert reward == pytest.approx(float(expected[0, 0]), rel=1e-5) and terminated == bool(ends[0, 0])
         observation = next_observation
 

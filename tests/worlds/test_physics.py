@@ -140,7 +140,7 @@ def test_each_episode_has_the_physics_of_its_task(name):
     tasks = np.array(family.space.sample(jax.random.key(0), 3))
     tasks[0] = 0.0
     simulator = Simulator(family)
-    age, observation = simulator.reset(jax.numpy.asarray(tasks), 2, jax.random.split(jax.random.key(1), 3))
+    age, observation = simulator.reset(jax.device_put(tasks), 2, jax.random.split(jax.random.key(1), 3))
     singles = []
     for task, qpos, qvel in zip(np.repeat(tasks, 2, 0), simulator._engine.qpos, simulator._engine.qvel, strict=True):
         model = body.mjcf()

@@ -52,8 +52,8 @@ def test_one_definition_of_reward(name):
 
     transitions = jax.tree.map(np.asarray, transitions)
     rows = jax.tree.map(lambda x: x.reshape(2, -1, *x.shape[3:]), transitions)  # each step as an episode of its own
-    starts = jnp.asarray(transitions.observation[0, 0])
-    world = Imagination(family, Replayed(jnp.asarray(rows.next_observation)), starts)
+    starts = jax.device_put(transitions.observation[0, 0])
+    world = Imagination(family, Replayed(jax.device_put(rows.next_observation)), starts)
     state, _ = world.reset(tasks, rows.reward.shape[1], jax.random.split(jax.random.key(0), len(tasks)))
     _, _, row = step(world, state, rows.observation, rows.action)
     np.testing.assert_allclose(row.reward, rows.reward, atol=1e-4)
@@ -66,7 +66,7 @@ def test_imagination_with_the_true_model_is_the_simulator():
     real = rollout(Simulator(family), agents, tasks, jax.random.key(1), episodes=2)
     real = jax.tree.map(np.asarray, real)
     observation = real.observation[:, 0]
-    world = Imagination(family, Truth(), jnp.asarray(observation.reshape(-1, 2)))
+    world = Imagination(family, Truth(), jax.device_put(observation.reshape(-1, 2)))
     state, _ = reset(world, tasks, 2, jax.random.split(jax.random.key(0), len(tasks)))
     for t in range(family.horizon):
         state, observation, row = step(world, state, observation, real.action[:, t])
@@ -204,7 +204,7 @@ def test_deterministic_rollouts_use_the_mean_and_the_last_step_ends_every_episod
 
 def test_exploration_is_an_ornstein_uhlenbeck_process():
     family = registry.make("point/goal")
-    silent = jax.tree.map(lambda x: jnp.asarray(np.zeros_like(x)), policies(family, 1))
+    silent = jax.tree.map(lambda x: jax.device_put(np.zeros_like(x)), policies(family, 1))
     silent = eqx.tree_at(
         lambda p: (p.log_std, p.observation.std), silent, (jnp.full((1, 2), -jnp.inf), jnp.ones((1, 2)))
     )

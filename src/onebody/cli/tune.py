@@ -67,9 +67,7 @@ class Tune:
         if self.json:
             return print_json(rows)
         print(report.table(rows))
-        best = " ".join(
-            f"--config.{name.replace('_', '-')} {value:.6g}" for name, value in rows[0]["settings"].items()
-        )
+        best = " ".join(f"--config.{name.replace('_', '-')} {value:.6g}" for name, value in rows[0]["settings"].items())
         print(f"score: mean return of real episodes in the last quarter of training, {self.seeds} seed(s) from 100 on")
         print(f"best: onebody train {self.algorithm} {self.family} --preset {self.preset} {best}")
         for name, path in written.items():

@@ -84,7 +84,7 @@ def test_the_kl_is_summed_over_tasks_and_the_critics_loss_is_a_mean(monkeypatch)
     def losses(meta_batch, kl):
         """Every task of the meta-batch is the same, and so are its rows."""
         config = dataclasses.replace(SMOKE, meta_batch=meta_batch, kl=kl, batch=1, context_rows=1)
-        row = jax.tree.map(lambda x: jnp.asarray(np.repeat(x, meta_batch, 0)), drawn)
+        row = jax.tree.map(lambda x: jax.device_put(np.repeat(x, meta_batch, 0)), drawn)
 
         class Same(type(replay)):
             def draw(self, key, tasks, batch):

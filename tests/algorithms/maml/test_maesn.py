@@ -131,7 +131,7 @@ def test_an_episode_has_one_latent_and_others_have_others():
     algorithm, state = new()
     state = eqx.tree_at(lambda s: s.policy.log_std, louder(state), jnp.full(2, -20.0))
     deviations = np.float32([[1.0, 2.0]] * 3)
-    latents = Gaussian(jnp.array([[0.5, -0.5], [0.0, 1.0], [1.0, 1.0]]), jnp.asarray(np.log(deviations)))
+    latents = Gaussian(jnp.array([[0.5, -0.5], [0.0, 1.0], [1.0, 1.0]]), jax.device_put(np.log(deviations)))
     tried, steps, _ = explore(algorithm, state, latents, jax.random.key(1))
     assert np.ptp(tried.latent, axis=1).min() > 0.1
     acts = jax.jit(lambda policy, observation, z: policy.distribution(with_task(observation, z)).mean)

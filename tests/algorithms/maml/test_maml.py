@@ -80,7 +80,7 @@ def test_the_two_inner_losses_agree_in_their_gradient_alone(problem):
     batch = batch._replace(taken=distribution(new_policy(0), batch.observation))
 
     def one(mean, loss):
-        return loss(Gaussian(mean, batch.taken.log_std), jax.tree.map(jnp.asarray, batch))
+        return loss(Gaussian(mean, batch.taken.log_std), jax.tree.map(jax.device_put, batch))
 
     slope = jax.jit(jax.grad(one), static_argnums=1)
     first, second = (slope(batch.taken.mean, loss) for loss in (maml.likelihood, promp.ratio))

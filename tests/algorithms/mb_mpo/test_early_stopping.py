@@ -166,7 +166,7 @@ def test_erroneous_members_are_off_by_their_own_bias_and_by_noise_while_the_fit_
 
     @jax.jit
     def predicted(model, key):
-        one = lambda member: member(key, jnp.asarray(steps.observation), jnp.asarray(steps.action))  # noqa: E731
+        one = lambda member: member(key, jax.device_put(steps.observation), jax.device_put(steps.action))  # noqa: E731
         return jax.vmap(one)(model.members())
 
     spread, biases, right_ones = np.asarray(plain.difference.std), np.asarray(model.bias), predicted(plain, key)

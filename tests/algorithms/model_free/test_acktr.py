@@ -62,14 +62,14 @@ def test_one_whole_step_of_a_linear_value_is_the_least_squares_fit():
     [(0.3, 0.0041, 0.2), (0.3, 0.0039, 0.3), (0.3, 0.0011, 0.3), (0.3, 0.0009, 0.45), (0.9, 0.0, 1.0)],
 )
 def test_the_largest_learning_rate_follows_the_divergence(rate, kl, expected):
-    assert float(acktr.adjusted(jnp.asarray(rate), jnp.asarray(kl), 0.002)) == pytest.approx(expected)
+    assert float(acktr.adjusted(jax.device_put(rate), jax.device_put(kl), 0.002)) == pytest.approx(expected)
 
 
 def test_a_policy_step_makes_good_actions_likelier_within_its_trust_region():
     """No momentum, so that the step alone counts, and linear, so that its factors are exact."""
     step = KFACConfig(rate=0.01, radius=0.003, damping=1e-6, decay=0.9, momentum=0.0)
     algorithm, state = new(hidden=(), policy=step)
-    state = eqx.tree_at(lambda s: (s.rate, s.policy.log_std), state, (jnp.asarray(1e6), jnp.array([-0.7, 0.3])))
+    state = eqx.tree_at(lambda s: (s.rate, s.policy.log_std), state, (jax.device_put(1e6), jnp.array([-0.7, 0.3])))
 
     @jax.jit
     def result():

@@ -45,7 +45,7 @@ def parted(learner):
 @pytest.mark.parametrize("begin", [0.01, 4.0])
 def test_parameter_noise_reaches_its_distance(begin):
     algorithm, learner = new(noise=0.2, batch=64)
-    learner, batch = dataclasses.replace(learner, deviation=jnp.asarray(begin)), rows(64).observation
+    learner, batch = dataclasses.replace(learner, deviation=jax.device_put(begin)), rows(64).observation
 
     def step(learner, key):
         return ddpg.adapted(learner, batch, key, algorithm.config)

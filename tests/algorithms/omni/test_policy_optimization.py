@@ -43,7 +43,7 @@ def test_there_is_an_update_for_each_rate(state):
     assert count(still) - count(before) == UPDATES
     assert np.isfinite(list(metrics.values())).all()
     for one in (0, UPDATES - 1):
-        moved, _ = optimize(state, jnp.asarray(np.arange(UPDATES) == one, jnp.float32))
+        moved, _ = optimize(state, jax.device_put(np.float32(np.arange(UPDATES) == one)))
         assert not same(moved.policy.module, before.policy.module)
         assert not same(moved.values.module, before.values.module)
 
