@@ -82,7 +82,7 @@ def test_a_killed_worker_is_started_again_and_ends_in_the_same_bytes(tmp_path, c
     until(lambda: len(log.read(killed.out)) >= 2)
     os.kill(json.loads((killed.out / lock.NAME).read_text())["process"], signal.SIGKILL)
     done.join()
-    assert "was ended by SIGKILL and is started again" in capsys.readouterr().err
+    assert "worker killed by SIGKILL; restarting it" in capsys.readouterr().err
     assert state_hash(killed.out) == state_hash(alone.out)
 
 
@@ -143,7 +143,7 @@ def test_options_name_executors(monkeypatch):
     monkeypatch.setattr(executors, "usable_cores", lambda: [0, 1])
     assert executors.of("", 0, True, 1) == InOrder(True)
     assert executors.of("", 0, True, 5) == Processes(2) and executors.of("", 1, False, 5) == InOrder(False)
-    with pytest.raises(OnebodyError, match="there is ray, ray:ADDRESS and slurm:PARTITION"):
+    with pytest.raises(OnebodyError, match="use ray, ray:ADDRESS or slurm:PARTITION"):
         executors.of("moon", 0, True, 5)
     with pytest.raises(OnebodyError, match="--workers must be at least 0"):
         executors.of("", -1, True, 5)

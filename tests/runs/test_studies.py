@@ -1,5 +1,6 @@
 """Studies: all that come with the package can begin, files of one's own, what is missing is done, and what is drawn."""
 
+import dataclasses
 import json
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ from onebody.algorithms import presets
 from onebody.cli import main
 from onebody.core.errors import OnebodyError
 from onebody.reports import study as report
-from onebody.runs import studies
+from onebody.runs import configs, evaluate, loop, studies
 from onebody.tasks import registry
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -84,24 +85,24 @@ def test_a_study_of_ones_own_from_nothing_to_a_figure(own, tmp_path, capsys):
     assert main([*typed, "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["study"] == "two-widths" and result["trained"] == 2
-    assert {path.name for path in out.iterdir()} >= {"trpo-s0", "narrow-s0", "figure.svg", "figure.png", "README.md"}
+    written = {"two-widths.svg", "two-widths.png", "README.md"}
+    assert {path.name for path in out.iterdir()} >= {"trpo-s0", "narrow-s0"} | written
     config = json.loads((out / "narrow-s0" / "config.json").read_text())["config"]
     assert config["hidden"] == [4, 4]
     page = (out / "README.md").read_text()
-    assert "| TRPO, narrow |" in page and "* from a paper: nowhere" in page and "Both learn." in page
+    assert "| TRPO, narrow |" in page and "* from a paper: nowhere" in page and "The claim of ours" in page
+    assert "from a paper: -3" in page and "onebody train trpo point/goal --preset smoke" in page
     assert main([*typed, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["trained"] == 0
     (out / "README.md").write_text(page.replace("# two-widths", "A sentence of mine.\n\n# two-widths"))
-    figure = (out / "figure.svg").read_bytes()
+    figure = (out / "two-widths.svg").read_bytes()
     assert main(["reproduce", str(own), "--only-draw", "--out", str(out)]) == 0
-    assert "A sentence of mine." in (out / "README.md").read_text() and (out / "figure.svg").read_bytes() == figure
+    assert "A sentence of mine." in (out / "README.md").read_text() and (out / "two-widths.svg").read_bytes() == figure
 
 
 def test_a_training_that_was_not_ended_is_not_done(own, tmp_path):
     job = studies.get(str(own)).jobs(tmp_path / "out", "smoke", 1)[0]
     assert not studies.is_done(job)
-    from onebody.runs import evaluate, loop
-
     loop.train(job.algorithm, job.family, out=job.out, preset="smoke", samples=1, quiet=True)
     evaluate.evaluate(job.out, job.test)
     assert not studies.is_done(job)
@@ -116,8 +117,20 @@ def test_a_training_that_was_not_ended_is_not_done(own, tmp_path):
         ("tasks = 2", "task = 2", "no field 'task'; did you mean 'tasks'"),
         ("tasks = 2", 'tasks = "2"', "tasks must be a whole number, not '2'"),
         ("paper =", "paper", "is not valid TOML"),
-        ("hidden = [4, 4]", "hiden = [4, 4]", "trpo has no setting 'hiden': onebody train trpo --help"),
-        ('label = "TRPO, narrow"\nsmoke', 'label = "TRPO, narrow"\nhuge', r"needs \[systems.NAME\] tables, each with"),
+        ("hidden = [4, 4]", "hiden = [4, 4]", "trpo has no setting 'hiden'; did you mean 'hidden'"),
+        ("hidden = [4, 4]", 'hidden = "big"', r"setting hidden must be like \[16, 16\], not 'big'"),
+        ("hidden = [4, 4]", "hidden = 16", "setting hidden must be like"),
+        ("hidden = [4, 4]", "hidden = [16.5]", "setting hidden must be like"),
+        ('label = "TRPO, narrow"', 'lable = "TRPO, narrow"', "no field 'lable'; did you mean 'label'"),
+        ('label = "TRPO, narrow"\nsmoke', 'label = "TRPO, narrow"\nhuge', "no field 'huge'"),
+        ('label = "TRPO, narrow"\nsmoke', 'label = "TRPO, narrow"\nlaptop', "no scale smoke for narrow: add smoke"),
+        ('paper = "ours"', 'paper = "ours"\nmetric = "median"', "metric must be one of mean, iqm, worst, cvar10"),
+        ('paper = "ours"', 'paper = "ours"\nseeds = 0', "seeds must be at least 1"),
+        ("value = -3.0", 'value = "low"', "value must be a number, not 'low'"),
+        ("value = -3.0", "points = [1, 2]", r"points must be \[\[x, y\], …\], not"),
+        ('chart = "adaptation"', 'chart = "adaptaion"', "no chart 'adaptaion'; did you mean 'adaptation'"),
+        ("[[studies.two-widths.published]]", "[studies.two-widths.published]", "need double brackets"),
+        ('{ preset = "smoke", evaluate_every = 1 }', '"smoke"', "must be a table in braces, not 'smoke'"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said(own, tmp_path, changed, by, said):
@@ -138,6 +151,48 @@ def test_names_that_do_not_exist_are_refused(own, capsys):
     ):
         assert main(["reproduce", *typed]) == 2
         assert said in capsys.readouterr().err
+
+
+def test_settings_in_a_table_change_what_they_name_alone(own, tmp_path):
+    own.write_text(own.read_text().replace("hidden = [4, 4]", "trpo = { max_kl = 0.5 }"))
+    before = presets.preset("trpo", "smoke", "point/goal")
+    narrow = studies.get(str(own)).jobs(tmp_path, "smoke", 1)[1]
+    expected = dataclasses.replace(before, trpo=dataclasses.replace(before.trpo, max_kl=0.5))
+    assert narrow.config == configs.to_json(expected)
+
+
+def test_runs_of_another_scale_are_not_taken(own, tmp_path, monkeypatch):
+    text = own.read_text()
+    own.write_text(text.replace("smoke = {", "laptop = {"))
+    out = tmp_path / "out"
+    job = studies.get(str(own)).jobs(out, "laptop", 1)[0]
+    loop.train(job.algorithm, job.family, out=job.out, preset="smoke", quiet=True)
+    evaluate.evaluate(job.out, job.test)
+    assert studies.is_done(job)
+    own.write_text(text.replace("smoke = {", "laptop = {").replace("evaluate_every = 1", "settings = { hidden = [8] }"))
+    other = studies.get(str(own)).jobs(out, "laptop", 1)[0]
+    with pytest.raises(OnebodyError, match=r"holds another run \(config\.hidden is .* choose another --out"):
+        studies.is_done(other)
+
+
+def test_runs_of_systems_with_similar_names_are_told_apart(tmp_path):
+    for name in ("omni-s0", "omni-small-s1", "omni-s2-old", "omni-s10"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+    assert studies.seeds_of("omni", tmp_path) == {0: tmp_path / "omni-s0", 10: tmp_path / "omni-s10"}
+
+
+def test_a_test_on_other_tasks_is_not_drawn(own, tmp_path):
+    study, out = studies.get(str(own)), tmp_path / "out"
+    tasks = study.test.of(registry.make(study.family)).tolist()
+    for seed, tested in ((0, tasks), (1, [[0.0, 0.0]] * 3)):
+        run = out / f"trpo-s{seed}"
+        run.mkdir(parents=True)
+        (run / "config.json").write_text("{}")
+        stage = {"tasks": tested, "returns": [[1.0]] * len(tested), "adaptation_samples": 0}
+        (run / "evaluation.json").write_text(json.dumps({"training_samples": 80, "stages": [stage]}))
+    runs = report.runs_of(study, study.systems[0], out)
+    assert [path.name for path in runs.paths] == ["trpo-s0"] and len(runs.last) == 1
 
 
 def test_the_list_says_what_is_there(capsys, tmp_path, monkeypatch):

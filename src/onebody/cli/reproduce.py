@@ -24,7 +24,8 @@ class Reproduce:
     scale: Literal["laptop", "paper", "smoke"] = "laptop"
     """Size of the training runs: laptop (minutes to hours), paper (published sizes) or smoke (to try the command)"""
     out: Path | None = None
-    """Folder of the study; None: results/STUDY where there is one, otherwise runs/STUDY"""
+    """Folder of the study; None: results/STUDY where there is one, otherwise runs/STUDY; with another scale than
+    laptop, STUDY-SCALE"""
     workers: int = 0
     """Number of training runs at once on this machine, which share its cores equally; 0: one per core. With --on: cores
     per training run; 0: one"""
@@ -44,11 +45,12 @@ class Reproduce:
         if self.study:
             self._reproduce()
             return
-        rows = [_state(studies.get(name)) for name in studies.names()]
+        rows = [_state(study) for study in studies.all_built_in().values()]
         if self.json:
             return print_json(rows)
         print_table(rows)
-        print("minutes: per training run, where one is there; next: onebody reproduce STUDY --seeds 3")
+        print("runs: there, of those at the scale laptop; minutes: mean of a training run that is there")
+        print("next: onebody reproduce STUDY --seeds 3, or --scale smoke to try the command")
 
     def _reproduce(self) -> None:
         from onebody.core.errors import OnebodyError
@@ -58,7 +60,7 @@ class Reproduce:
         if self.seeds is not None and self.seeds < 1:
             raise OnebodyError(f"--seeds must be at least 1, not {self.seeds}")
         study = studies.get(self.study)
-        out = self.out or folder_of(study.name)
+        out = self.out or folder_of(study.name, self.scale)
         todo = []
         if not self.only_draw:
             jobs = study.jobs(out, self.scale, self.seeds or study.seeds)
@@ -66,34 +68,34 @@ class Reproduce:
         if todo:
             out.mkdir(parents=True, exist_ok=True)
             executors.do_all(todo, executors.of(self.on, self.workers, self.quiet, len(todo)), self.quiet)
-        if not any(report.runs_of(study, system, out) for system in study.systems):
+        if not any(report.runs_of(study, system, out).paths for system in study.systems):
             raise OnebodyError(f"{out} has no run of {study.name} to draw: leave --only-draw out to train them")
         written = report.write(study, out)
         if self.json:
             return print_json({"study": study.name, "trained": len(todo)} | {k: str(v) for k, v in written.items()})
-        print(f"{study.name}: {study.title}\n\n{report.table(study, out)}\n")
+        print(f"{study.name}: {study.title}\n\n{report.table(study, out)}\n\n{report.brackets(study)}\n")
         for name, path in written.items():
             print(f"{name}: {path}")
 
 
-def folder_of(name: str) -> Path:
-    """Where a study's runs are by default."""
+def folder_of(name: str, scale: str) -> Path:
+    """Where a study's runs are by default: each scale has its own folder."""
+    name = name.replace("/", "-") + ("" if scale == "laptop" else f"-{scale}")
     kept = Path("results") / name
     return kept if kept.is_dir() else Path("runs") / name
 
 
 def _state(study: Any) -> dict[str, Any]:
     """One row of the list of studies."""
-    from onebody.reports import study as report
     from onebody.runs import studies
 
-    out = folder_of(study.name)
-    runs = [run for system in study.systems for run in report.runs_of(study, system, out)]
+    out = folder_of(study.name, "laptop")
+    runs = [run for system in study.systems for run in studies.seeds_of(system.name, out).values()]
     each = studies.minutes(runs)
     return {
         "study": study.name,
         "runs": f"{len(runs)}/{len(study.systems) * study.seeds}",
         "minutes": "" if math.isnan(each) else f"{each:.0f}",
-        "paper": study.paper,
+        "systems": " ".join(system.name for system in study.systems),
         "title": study.title,
     }

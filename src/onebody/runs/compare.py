@@ -61,8 +61,10 @@ def compare(
     for name in algorithms:
         config = presets.preset(name, preset, registered.id)
         presets.algorithm(name)(registered, config, Simulator(registered)).init(jax.random.key(0))
-    file = registry.file_of(registered)
-    named = f"{file}:{registered.id}" if file else registered.id
+    named, elsewhere = registry.portable(registered)
+    if not elsewhere and on:
+        raise OnebodyError(f"{family} is registered in this process alone: with --on, put it into a file, FILE.py:ID")
+    workers = workers if elsewhere else 1
     todo = [
         Job(name, named, Path(out) / f"{name}-s{seed}", seed, preset, None, samples, evaluate_every, test)
         for seed, name in itertools.product(range(seeds), algorithms)  # all algorithms with one seed first

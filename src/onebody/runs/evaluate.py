@@ -5,6 +5,7 @@ the same initial states. After each stage of adaptation, the deterministic polic
 their environment steps are not counted as real samples of the algorithm.
 """
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterator
@@ -162,11 +163,13 @@ def _paths(transitions: Transitions) -> list[list[list[float]]]:
     return np.round(np.concatenate([first, later], axis=1, dtype=np.float64), 3).tolist()
 
 
-def during_training(run: Path, record: dict[str, Any], algorithm: Algorithm[Any], state: Any, iteration: int) -> None:
-    """Test stage 0 and write `RUN/evaluations/<iteration>.json`; leaves the sample counts of training unchanged."""
-    result = meta_test(
-        record, folder.build(record, tested=True), state, algorithm.simulator.samples, MetaTest(stages=0)
-    )
+def during_training(
+    run: Path, record: dict[str, Any], algorithm: Algorithm[Any], state: Any, iteration: int, test: MetaTest
+) -> None:
+    """Test stage 0 on the tasks of `test` and write `RUN/evaluations/<iteration>.json`; leaves the sample counts of
+    training unchanged."""
+    test = dataclasses.replace(test, stages=0)
+    result = meta_test(record, folder.build(record, tested=True), state, algorithm.simulator.samples, test)
     path = run / "evaluations" / f"{iteration:06d}.json"
     path.parent.mkdir(exist_ok=True)
     folder.write_json(path, {"iteration": iteration, **result})

@@ -8,12 +8,15 @@ import contextlib
 import importlib.util
 import json
 import os
+import platform
 import queue
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -105,16 +108,27 @@ class Ray:
         ray = _extra("ray", "ray")
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         if not ray.is_initialized():
-            ray.init(address=self.address or None, include_dashboard=False, log_to_driver=False, logging_level="error")
+            options = {"include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
+            try:
+                ray.init(address=self.address or None, **options)
+            except (ConnectionError, ValueError) as error:
+                raise OnebodyError(f"--on ray:{self.address}: {str(error).splitlines()[0]}") from error
+        most = max((node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]), default=0)
+        if most < self.cores:
+            raise OnebodyError(f"no node of the Ray cluster has {self.cores} cores (the largest has {most:g})")
         remote = ray.remote(num_cpus=self.cores, max_retries=-1)(do_on_free_cores)
         pending = {remote.remote(job.to_json(), self.cores): job for job in todo}
-        while pending:
-            (ended,), _ = ray.wait(list(pending), num_returns=1)
-            job = pending.pop(ended)
-            try:
-                yield job, Outcome(*ray.get(ended))
-            except ray.exceptions.RayError as error:
-                yield job, Outcome("failed", f"Ray: {str(error).splitlines()[0]}")
+        try:
+            while pending:
+                (ended,), _ = ray.wait(list(pending), num_returns=1)
+                job = pending.pop(ended)
+                try:
+                    yield job, Outcome(*ray.get(ended))
+                except ray.exceptions.RayError as error:
+                    yield job, Outcome("failed", f"Ray: {str(error).strip().splitlines()[-1]}")
+        finally:
+            for each in pending:
+                ray.cancel(each, force=True)
 
 
 @dataclass(frozen=True)
@@ -133,17 +147,23 @@ class Slurm:
         submitit = _extra("submitit", "slurm")
         logs = Path(os.path.commonpath([job.out.absolute().parent for job in todo])) / "slurm"
         local = self.partition == "local"
-        executor = submitit.AutoExecutor(folder=logs, cluster="local" if local else None)
+        if not local and shutil.which("srun") is None:
+            raise OnebodyError("--on slurm: this machine has no srun; call it on a login node of the Slurm cluster")
+        executor = submitit.AutoExecutor(folder=logs, cluster="local" if local else "slurm")
         executor.update_parameters(timeout_min=round(60 * self.hours), cpus_per_task=self.cores, name="onebody")
         if not local:
             executor.update_parameters(slurm_partition=self.partition)
         pending = {executor.submit(do_anywhere, job.to_json(), None): job for job in todo}
-        while pending:
-            for submitted in [each for each in pending if each.done()]:
-                job = pending.pop(submitted)
-                error = submitted.exception()
-                yield job, Outcome("failed", f"Slurm: {error}") if error else Outcome(*submitted.result())
-            threading.Event().wait(1.0)
+        try:
+            while pending:
+                for submitted in [each for each in pending if each.done()]:
+                    job = pending.pop(submitted)
+                    error = str(submitted.exception() or "").strip().splitlines()
+                    yield job, Outcome("failed", f"Slurm: {error[-1]}") if error else Outcome(*submitted.result())
+                time.sleep(1.0)
+        finally:
+            for submitted in pending:
+                submitted.cancel()
 
 
 def of(on: str, workers: int, quiet: bool, n_jobs: int) -> Executor:
@@ -169,7 +189,7 @@ def of(on: str, workers: int, quiet: bool, n_jobs: int) -> Executor:
         _extra("submitit", "slurm")
         return Slurm(name, workers or 1)
     if on:
-        raise OnebodyError(f"--on {on}: there is ray, ray:ADDRESS and slurm:PARTITION; leave it out for this machine")
+        raise OnebodyError(f"unknown --on {on}; use ray, ray:ADDRESS or slurm:PARTITION, or omit it for this machine")
     n = min(workers or len(usable_cores()), n_jobs)
     return Processes(n) if n > 1 else InOrder(quiet)
 
@@ -234,10 +254,11 @@ def do_in_process(job: Job, cores: Sequence[int] | None, stopping: threading.Eve
             return Outcome(**json.loads(output[-1]))
         if stopping is not None and stopping.is_set():
             return Outcome("failed", "stopped")
-        if code >= 0 or attempt == RESTARTS:
+        killed = -code if code < 0 else code - 128  # a training run exits with 128 + the signal
+        if killed <= 0 or attempt == RESTARTS:
             break
-        name = signal.Signals(-code).name
-        print(f"onebody: {job.out}: its process was ended by {name} and is started again", file=sys.stderr, flush=True)
+        name = signal.Signals(killed).name
+        print(f"onebody: {job.out}: worker killed by {name}; restarting it", file=sys.stderr, flush=True)
     return Outcome("failed", (said.splitlines() or [f"its process ended with code {code}"])[-1])
 
 
@@ -264,9 +285,9 @@ def do_on_free_cores(job: dict[str, Any], n: int) -> tuple[str, ...]:
     with contextlib.ExitStack() as claimed:
         cores: list[int] = []
         for core in usable_cores():
-            folder = Path(tempfile.gettempdir()) / "onebody-cores" / str(core)
+            folder = Path(tempfile.gettempdir()) / f"onebody-cores-{os.getuid()}-{platform.node()}" / str(core)
             folder.mkdir(parents=True, exist_ok=True)
-            with contextlib.suppress(OnebodyError):
+            with contextlib.suppress(OnebodyError, OSError):
                 claimed.enter_context(lock.held(folder))
                 cores.append(core)
             if len(cores) == n:

@@ -103,8 +103,8 @@ def locked(run: Path, wait: float = 0.0) -> Iterator[Callable[[], None]]:
     """
     if run.exists() and not run.is_dir():
         raise OnebodyError(f"{run} is a file; choose another --out")
-    own = {*lock.files(run), run / f".{CONFIG}.partial"}  # a kill may leave only these
-    if run.exists() and not (run / CONFIG).exists() and any(path not in own for path in run.iterdir()):
+    own = (lock.NAME, f".{CONFIG}.partial")  # a kill may leave only these
+    if run.exists() and not (run / CONFIG).exists() and any(not path.name.startswith(own) for path in run.iterdir()):
         raise OnebodyError(f"{run} is not empty and is not a run folder; choose another --out")
     run.mkdir(parents=True, exist_ok=True)
     with lock.held(run, wait) as confirm:

@@ -11,6 +11,7 @@ from onebody.algorithms import presets
 from onebody.core.errors import NotFinite, OnebodyError
 from onebody.runs import configs, evaluate, folder, log, loop
 from onebody.runs.evaluate import MetaTest
+from onebody.tasks import registry
 
 DIVERGED = "diverged.txt"
 """file in a run folder that says why its training diverged and ended"""
@@ -36,7 +37,7 @@ class Job:
     """the meta-test after training; None: no test"""
 
     def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self) | {"out": str(self.out)}
+        return dataclasses.asdict(self) | {"out": str(self.out.absolute())}
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> "Job":
@@ -61,18 +62,35 @@ def do(job: Job, *, quiet: bool = False, wait: float = 0.0) -> Outcome:
     """
     diverged = job.out / DIVERGED
     try:
+        check_same(job)
         if not diverged.exists():
             try:
                 _train(job, quiet, wait)
             except NotFinite as error:
                 diverged.write_text(f"{error}\n")
-        if job.test and not is_tested(job.out, job.test):
-            evaluate.evaluate(job.out, job.test, quiet)
+        if job.test:
+            with folder.locked(job.out, wait):
+                if not is_tested(job.out, job.test):
+                    evaluate.evaluate(job.out, job.test, quiet)
     except NotFinite as error:
         return Outcome("failed", f"the test of {job.out} failed ({error}); try fewer --stages")
     except OnebodyError as error:
         return Outcome("failed", str(error))
+    except OSError as error:
+        return Outcome("failed", f"{job.out}: {error.strerror or error}")
     return Outcome("diverged", diverged.read_text().strip()) if diverged.exists() else Outcome("done")
+
+
+def check_same(job: Job) -> None:
+    """Raises OnebodyError if the job's folder holds another run."""
+    if not (job.out / folder.CONFIG).exists():
+        return
+    there, family = folder.read_config(job.out), registry.make(job.family)
+    config = job.config
+    if config is None:
+        config = configs.to_json(presets.preset(job.algorithm, job.preset, family.id))
+    here = {"algorithm": job.algorithm, "family": family.id, "family_version": family.version, "seed": job.seed}
+    folder.check_same(job.out, there, here | {"config": config})
 
 
 def _train(job: Job, quiet: bool, wait: float) -> None:
@@ -89,6 +107,7 @@ def _train(job: Job, quiet: bool, wait: float) -> None:
         config=config,
         samples=job.samples,
         evaluate_every=job.evaluate_every,
+        test=job.test or evaluate.HELD_OUT,
         quiet=quiet,
         wait=wait,
     )

@@ -50,12 +50,10 @@ def held(folder: Path, wait: float = 0.0) -> Iterator[Callable[[], None]]:
     path, own = folder / NAME, {"host": platform.node(), "process": os.getpid(), "token": uuid.uuid4().hex}
     deadline, said = time.monotonic() + wait, False
     while not _created(path, own):
-        there = _read(path)
-        if reason := _abandoned(path, there):
-            _remove(path, there)
-            if there:
-                print(f"onebody: {folder}: takes over the lock of {_holder(there)}, {reason}", file=sys.stderr)
+        if taken := _removed_if_abandoned(path):
+            print(f"onebody: {folder}: taking over the lock of {taken}", file=sys.stderr, flush=True)
             continue
+        there = _read(path)
         if time.monotonic() >= deadline:
             raise OnebodyError(
                 f"another process is training in {folder} ({_holder(there)}); wait for it or choose another --out"
@@ -73,7 +71,11 @@ def held(folder: Path, wait: float = 0.0) -> Iterator[Callable[[], None]]:
                     os.utime(path)
 
     def confirm() -> None:
-        if _read(path) != own:
+        try:
+            there = _read(path)
+        except OSError:  # the disk does not answer at the moment
+            return
+        if there != own:
             raise OnebodyError(f"another process has taken over {folder}, because this one was suspended; it ends here")
 
     thread = threading.Thread(target=renew, daemon=True)
@@ -83,8 +85,9 @@ def held(folder: Path, wait: float = 0.0) -> Iterator[Callable[[], None]]:
     finally:
         released.set()
         thread.join()
-        if _read(path) == own:
-            path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            if _read(path) == own:
+                path.unlink()
 
 
 def _created(path: Path, own: dict[str, Any]) -> bool:
@@ -102,7 +105,7 @@ def _read(path: Path) -> dict[str, Any]:
     """The holder; empty if there is no lock, or none that was written completely."""
     try:
         return json.loads(path.read_text())
-    except (OSError, ValueError):
+    except (FileNotFoundError, ValueError):
         return {}
 
 
@@ -113,9 +116,9 @@ def _holder(there: dict[str, Any]) -> str:
 def _abandoned(path: Path, there: dict[str, Any]) -> str:
     """Why a lock is not held any more; empty if it is."""
     if there and there["host"] == platform.node() and not _alive(there["process"]):
-        return "which has ended"
+        return "it has exited"
     silent = _age(path)
-    return f"which gave no sign of life for {silent:.0f} s" if silent > LIFETIME else ""
+    return f"no sign of life for {silent:.0f} s" if silent > LIFETIME else ""
 
 
 def _alive(process: int) -> bool:
@@ -143,14 +146,26 @@ def _age(path: Path) -> float:
         probe.unlink(missing_ok=True)
 
 
-def _remove(path: Path, there: dict[str, Any]) -> None:
-    """Remove an abandoned lock, unless another process has taken it over in the meantime."""
-    taken = path.with_name(f"{NAME}.{uuid.uuid4().hex}")
+def _removed_if_abandoned(path: Path) -> str:
+    """Remove a lock that is not held any more; says whose it was and why, and is empty if the lock was not removed.
+
+    One process at a time judges and removes, so that none removes a lock that another one has just taken.
+    """
+    if not _abandoned(path, _read(path)):
+        return ""
+    guard = path.with_name(f"{NAME}.takeover")
     try:
-        path.rename(taken)
-    except FileNotFoundError:
-        return
-    if _read(taken) != there:
-        with contextlib.suppress(FileExistsError):
-            os.link(taken, path)
-    taken.unlink()
+        guard.mkdir()
+    except FileExistsError:
+        with contextlib.suppress(OSError):
+            if time.time() - guard.stat().st_mtime > LIFETIME:  # of a process that was killed in between
+                guard.rmdir()
+        return ""
+    try:
+        there = _read(path)
+        reason = _abandoned(path, there)
+        if reason:
+            path.unlink(missing_ok=True)
+        return f"{_holder(there) if there else 'an unknown process'} ({reason})" if reason else ""
+    finally:
+        guard.rmdir()

@@ -20,6 +20,7 @@ from onebody.algorithms.protocol import Algorithm, Metrics
 from onebody.core.errors import NotFinite, OnebodyError, Stopped
 from onebody.core.types import Key
 from onebody.runs import checkpoint, configs, evaluate, folder, interrupt, log, watch
+from onebody.runs.evaluate import MetaTest
 from onebody.tasks import registry
 from onebody.tasks.family import TaskFamily
 
@@ -41,6 +42,7 @@ def train(
     config: Any = None,
     samples: int | None = None,
     evaluate_every: int = 0,
+    test: MetaTest = evaluate.HELD_OUT,
     quiet: bool = False,
     wait: float = 0.0,
 ) -> Path:
@@ -50,7 +52,8 @@ def train(
         family: a registered family, its id or alias, or `FILE.py:ID` of a file that registers it.
         config: the algorithm's `Config`, by default that of `onebody.preset`.
         samples: number of real samples to train for, reached at the end of an iteration; None: all iterations.
-        evaluate_every: number of iterations between evaluations of stage 0 on the held-out tasks; 0: none.
+        evaluate_every: number of iterations between evaluations of stage 0; 0: none.
+        test: whose tasks these evaluations are on.
         wait: time (s) to wait for another process that is training in the folder.
 
     Returns:
@@ -95,7 +98,7 @@ def train(
     run = Path(out)
     with folder.locked(run, wait) as confirm:
         record, last_checkpoint = folder.claim(run, record, state)
-        _run(run, record, built, state, last_checkpoint, confirm, quiet)
+        _run(run, record, built, state, last_checkpoint, confirm, test, quiet)
     return run
 
 
@@ -110,7 +113,7 @@ def resume(run: Path | str, *, quiet: bool = False) -> Path:
         algorithm = folder.build(record)
         state = folder.initial_state(record, algorithm)
     with folder.locked(run) as confirm:
-        _run(run, record, algorithm, state, folder.latest(run, record, state), confirm, quiet)
+        _run(run, record, algorithm, state, folder.latest(run, record, state), confirm, evaluate.HELD_OUT, quiet)
     return run
 
 
@@ -127,9 +130,11 @@ def _run(
     state: Any,
     last_checkpoint: checkpoint.Checkpoint | None,
     confirm: Callable[[], None],
+    test: MetaTest,
     quiet: bool,
 ) -> None:
     """`confirm` raises OnebodyError if another process has taken the folder over."""
+    confirm()
     folder.note_other_versions(record)
     done, every = 0, record["evaluate_every"]
     if last_checkpoint:
@@ -149,7 +154,7 @@ def _run(
     progress = log.Progress(algorithm.config.n_iterations, "iteration", label, start=done, quiet=quiet)
     with _signals(run) as uninterrupted, log.Log(run) as lines, progress:
         if every and done == 0:
-            evaluate.during_training(run, record, algorithm, state, 0)
+            evaluate.during_training(run, record, algorithm, state, 0, test)
         while done < algorithm.config.n_iterations and algorithm.simulator.samples < limit:
             began = time.perf_counter()
             key = jax.random.fold_in(jax.random.key(record["seed"]), done + 1)
@@ -157,7 +162,7 @@ def _run(
             done, samples = done + 1, algorithm.simulator.samples
             metrics = {"real/samples": samples, **metrics, "time/step": time.perf_counter() - began}
             if every and done % every == 0:
-                evaluate.during_training(run, record, algorithm, state, done)
+                evaluate.during_training(run, record, algorithm, state, done, test)
             with uninterrupted():
                 confirm()
                 lines.write(done, metrics)

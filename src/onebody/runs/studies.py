@@ -27,14 +27,19 @@ source = "where they stand"
 """
 
 import dataclasses
+import glob
 import json
 import math
+import re
 import tomllib
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import UnionType
 from typing import Any, Literal
+
+import numpy as np
 
 from onebody.algorithms import presets
 from onebody.core.errors import OnebodyError, did_you_mean
@@ -46,7 +51,7 @@ from onebody.tasks import registry
 BUILT_IN = Path(__file__).parent.parent / "studies"
 """folder of the studies that come with the package"""
 CHARTS = {
-    "training": "returns on the tested tasks before any sample of them, against real samples of training",
+    "training": "returns on the tested tasks at stage 0, against real samples of training",
     "adaptation": "returns on the tested tasks after training, against real samples of the task",
     "learning": "returns of the real episodes of training, against real samples",
 }
@@ -115,13 +120,16 @@ class Study:
             OnebodyError: no system of the study has this scale, or a setting does not exist.
         """
         family = registry.make(self.family)
-        systems = [system for system in self.systems if scale in system.trainings]
-        if not systems:
-            raise OnebodyError(f"{self.name} has no scale {scale}: choose another --scale")
+        named, _ = registry.portable(family)
+        if without := [system.name for system in self.systems if scale not in system.trainings]:
+            raise OnebodyError(
+                f"{self.name} has no scale {scale} for {', '.join(without)}: add {scale} = {{ … }} to the system, or "
+                "choose another --scale"
+            )
         return [
             Job(
                 algorithm=system.algorithm,
-                family=self.family,
+                family=named,
                 out=out / f"{system.name}-s{seed}",
                 seed=seed,
                 preset=(training := system.trainings[scale]).preset,
@@ -131,7 +139,7 @@ class Study:
                 test=self.test,
             )
             for seed in range(seeds)
-            for system in systems
+            for system in self.systems
         ]
 
 
@@ -142,11 +150,36 @@ def configuration(algorithm: str, training: Training, family: str) -> dict[str, 
         OnebodyError: a setting does not exist, or has a value that is not allowed.
     """
     values = configs.to_json(presets.preset(algorithm, training.preset, family))
-    for name, value in training.settings.items():
+    for name, value in _flat(training.settings):
         place, last = _place(algorithm, values, name)
+        like = place[last]
+        if not _alike(value, like):
+            raise OnebodyError(f"{algorithm}: setting {name} must be like {json.dumps(like)}, not {value!r}")
         place[last] = value
     kind = typing.get_type_hints(presets.algorithm(algorithm))["config"]
     return configs.to_json(configs.from_json(kind, values))
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings by their whole names; `trpo.shrink = 0.5` without quotes is a table inside a table."""
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _alike(value: Any, like: Any) -> bool:
+    """Whether a value has the type of the preset's: numbers, texts, truth values, or lists of whole numbers."""
+    if like is None:
+        return True
+    if isinstance(like, bool) or isinstance(value, bool):
+        return isinstance(value, bool) and isinstance(like, bool)
+    if isinstance(like, list):
+        return isinstance(value, list | tuple) and all(isinstance(each, int) for each in value)
+    if isinstance(like, int):
+        return isinstance(value, int)
+    return isinstance(value, int | float) if isinstance(like, float) else isinstance(value, type(like))
 
 
 def settings_of(algorithm: str, preset: str, family: str, names: Sequence[str]) -> dict[str, Any]:
@@ -167,13 +200,14 @@ def _place(algorithm: str, values: dict[str, Any], name: str) -> tuple[dict[str,
     for part in path:
         place = place.get(part) if isinstance(place, dict) else None
     if not isinstance(place, dict) or last not in place:
-        raise OnebodyError(f"{algorithm} has no setting {name!r}: onebody train {algorithm} --help lists them")
+        near, _, _ = did_you_mean(name, [known for known, _ in _flat(values)]).partition("; known")
+        raise OnebodyError(f"{algorithm} has no setting {name!r}{near} (onebody train {algorithm} --help)")
     return place, last
 
 
 def names() -> list[str]:
     """Names of the studies that come with the package."""
-    return list(_built_in())
+    return list(all_built_in())
 
 
 def get(name: str) -> Study:
@@ -192,13 +226,14 @@ def get(name: str) -> Study:
             listed = ", ".join(found)
             raise OnebodyError(f"{path}.toml has the studies {listed}: name one, as in {path}.toml:{min(found)}")
         return found[inner]
-    found = _built_in()
+    found = all_built_in()
     if name not in found:
         raise OnebodyError(f"no study {name!r}{did_you_mean(name, found)}")
     return found[name]
 
 
-def _built_in() -> dict[str, Study]:
+def all_built_in() -> dict[str, Study]:
+    """The studies that come with the package, by name."""
     return {name: study for path in sorted(BUILT_IN.glob("*.toml")) for name, study in read(path).items()}
 
 
@@ -217,18 +252,27 @@ def read(path: Path) -> dict[str, Study]:
     own = content.pop("studies", None)
     if not own:
         raise OnebodyError(f"{path} has no study: add a table [studies.NAME] with a title and a family")
+    if not isinstance(own, dict) or not all(isinstance(changes, dict) for changes in own.values()):
+        raise OnebodyError(f"{path}: a study is a table with a name, [studies.NAME]")
     return {name: _study(path, name, content | changes) for name, changes in own.items()}
 
 
 def _study(path: Path, name: str, values: dict[str, Any]) -> Study:
     """The study that a table describes, its own entries over those that all of the file's studies share."""
     where = f"{path}: [studies.{name}]"
+    for system, given in values.get("systems", {}).items():
+        if not isinstance(given, dict):
+            raise OnebodyError(f"{where}: [systems.{system}] must be a table")
+        known = ("algorithm", "label", *SCALES)
+        if unknown := sorted(given.keys() - set(known)):
+            near = did_you_mean(unknown[0], known)
+            raise OnebodyError(f"{path}: [systems.{system}]: no field {unknown[0]!r}{near}")
     systems = [
         System(
             system,
             given.get("algorithm", system),
             given.get("label", given.get("algorithm", system)),
-            {scale: _made(Training, given[scale], where) for scale in SCALES if scale in given},
+            {s: _made(Training, given[s], f"{path}: [systems.{system}] {s}") for s in SCALES if s in given},
         )
         for system, given in values.get("systems", {}).items()
     ]
@@ -237,21 +281,32 @@ def _study(path: Path, name: str, values: dict[str, Any]) -> Study:
         raise OnebodyError(f"{where}: no chart {unknown[0]!r}{did_you_mean(unknown[0], CHARTS)}")
     if not systems or not all(system.trainings for system in systems):
         raise OnebodyError(f"{where} needs [systems.NAME] tables, each with a scale, as in laptop = {{}}")
-    published = [_made(Published, each, where) for each in values.get("published", [])]
+    given = values.get("published", [])
+    if not isinstance(given, list):
+        raise OnebodyError(f"{where}: published numbers need double brackets, [[studies.{name}.published]]")
+    for each in given:
+        points = each.get("points", [])
+        if not isinstance(points, list) or not all(isinstance(point, list) and len(point) == 2 for point in points):
+            raise OnebodyError(f"{where} published: points must be [[x, y], …], not {points!r}")
+    published = [_made(Published, each, f"{where} published") for each in given]
+    if wrong := [each.chart for each in published if each.chart not in CHARTS]:
+        raise OnebodyError(f"{where} published: no chart {wrong[0]!r}{did_you_mean(wrong[0], CHARTS)}")
     test = _made(MetaTest, values.get("test", {}), where)
-    return _made(Study, values | _parts(name, systems, charts, test, published), where)
+    parts = {"name": name, "systems": tuple(systems), "charts": charts, "test": test, "published": tuple(published)}
+    study = _made(Study, values | parts, where)
+    if study.seeds < 1:
+        raise OnebodyError(f"{where}: seeds must be at least 1")
+    return study
 
 
-def _parts(name: str, systems: Any, charts: Any, test: MetaTest, published: Any) -> dict[str, Any]:
-    return {"name": name, "systems": tuple(systems), "charts": charts, "test": test, "published": tuple(published)}
-
-
-def _made(kind: Any, values: Mapping[str, Any], where: str) -> Any:
+def _made(kind: Any, values: Any, where: str) -> Any:
     """A dataclass from a table; lists become tuples.
 
     Raises:
-        OnebodyError: a field is unknown, or one is missing.
+        OnebodyError: it is no table, a field is unknown or missing, or a value has the wrong type.
     """
+    if not isinstance(values, dict):
+        raise OnebodyError(f"{where} must be a table in braces, not {values!r}")
     fields = {each.name: each for each in dataclasses.fields(kind)}
     if unknown := values.keys() - fields.keys():
         raise OnebodyError(f"{where}: no field {min(unknown)!r}{did_you_mean(min(unknown), fields)}")
@@ -260,22 +315,46 @@ def _made(kind: Any, values: Mapping[str, Any], where: str) -> Any:
         raise OnebodyError(f"{where} needs {', '.join(sorted(missing))}")
     kinds = typing.get_type_hints(kind)
     for name, value in values.items():
-        simple = [each for each in (int, str, dict) if each in (kinds[name], typing.get_origin(kinds[name]))]
-        if simple and (not isinstance(value, simple[0]) or isinstance(value, bool)):
-            kind_of = {int: "a whole number", str: "a text in quotes", dict: "a table in braces"}[simple[0]]
-            raise OnebodyError(f"{where}: {name} must be {kind_of}, not {value!r}")
-    as_tuple = lambda x: tuple(map(as_tuple, x)) if isinstance(x, list) else x  # noqa: E731
-    return kind(**{name: as_tuple(value) for name, value in values.items()})
+        if message := _wrong(kinds[name], value):
+            raise OnebodyError(f"{where}: {name} must be {message}, not {value!r}")
+    return kind(**{name: _tuples(value) for name, value in values.items()})
+
+
+def _tuples(value: Any) -> Any:
+    """A list, and lists in it, as tuples."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _wrong(kind: Any, value: Any) -> str:
+    """What a field of this type must be, if the value is not; empty if it is."""
+    options = typing.get_args(kind)
+    if typing.get_origin(kind) is Literal:
+        return "" if value in options else f"one of {', '.join(map(str, options))}"
+    words = {int: "a whole number", float: "a number", str: "a string", dict: "a table", tuple: "a list"}
+    types: dict[Any, Any] = {int: int, float: (int, float), str: str, dict: dict, tuple: (list, tuple)}
+    alternatives = options if isinstance(kind, UnionType) else (kind,)
+    accepted = [each for each in (typing.get_origin(each) or each for each in alternatives) if each in types]
+    if not accepted or (any(isinstance(value, types[each]) for each in accepted) and not isinstance(value, bool)):
+        return ""
+    return words[float if float in accepted else accepted[0]]
 
 
 def is_done(job: Job) -> bool:
     """Whether a job's training has ended and was tested as the job says.
 
-    A folder without checkpoints holds raw results that were kept, and is done if it was tested in this way.
+    A folder without checkpoints holds raw results that were kept, and is done.
+
+    Raises:
+        OnebodyError: the folder holds another run, such as one of another scale.
     """
-    if not (job.out / folder.CONFIG).exists() or (job.test and not jobs.is_tested(job.out, job.test)):
+    if not (job.out / folder.CONFIG).exists():
         return False
-    if not (job.out / "checkpoints").is_dir() or (job.out / jobs.DIVERGED).exists():
+    if is_kept(job.out):
+        return True
+    jobs.check_same(job)
+    if job.test and not jobs.is_tested(job.out, job.test):
+        return False
+    if (job.out / jobs.DIVERGED).exists():
         return True
     record, lines = folder.read_config(job.out), log.read(job.out)
     samples = lines[-1]["real/samples"] if lines else 0
@@ -285,14 +364,33 @@ def is_done(job: Job) -> bool:
     return len(lines) >= configs.from_json(kind, record["config"]).n_iterations
 
 
+def is_kept(run: Path) -> bool:
+    """Whether a run folder holds raw results alone, without checkpoints."""
+    return not (run / "checkpoints").is_dir() and any(run.glob("evaluation*"))
+
+
+def seeds_of(name: str, out: Path) -> dict[int, Path]:
+    """Run folders of a system in a study's folder, by seed."""
+    runs = {}
+    for path in out.glob(f"{glob.escape(name)}-s*"):
+        match = re.fullmatch(rf"{re.escape(name)}-s(\d+)", path.name)
+        if match and (path / folder.CONFIG).exists():
+            runs[int(match[1])] = path
+    return dict(sorted(runs.items()))
+
+
 def minutes(runs: Sequence[Path]) -> float:
     """Mean time (min) that the iterations of runs took together; NaN if there are none."""
     times = [sum(line.get("time/step", math.nan) for line in log.read(run)) / 60 for run in runs]
     return sum(times) / len(times) if times else math.nan
 
 
-def tests(run: Path) -> dict[int, list[dict[str, Any]]]:
-    """The stages of a run's meta-tests, by the real samples of training at which they were made."""
+def tests(run: Path, tasks: Sequence[Any]) -> dict[int, list[dict[str, Any]]]:
+    """The stages of a run's meta-tests on these tasks, by the real samples of training at which they were made."""
     files = [*sorted(run.glob("evaluations/*.json")), *sorted(run.glob("evaluation*.json"))]
     results = [json.loads(path.read_text()) for path in files]
-    return {each["training_samples"]: each["stages"] for each in sorted(results, key=lambda r: r["training_samples"])}
+    return {
+        each["training_samples"]: each["stages"]
+        for each in sorted(results, key=lambda result: (result["training_samples"], len(result["stages"])))
+        if np.shape(each["stages"][0]["tasks"]) == np.shape(tasks) and np.allclose(each["stages"][0]["tasks"], tasks)
+    }

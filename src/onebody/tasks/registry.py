@@ -87,6 +87,13 @@ def file_of(family: TaskFamily) -> str | None:
     return _FILES.get(family.id)
 
 
+def portable(family: TaskFamily) -> tuple[str, bool]:
+    """The name by which another process finds a family, and whether it can: `FILE.py:ID` of a user's, with the absolute
+    path; a family that was registered without a file exists in this process alone."""
+    file = file_of(family)
+    return (f"{file}:{family.id}", True) if file else (family.id, family.id not in _of_users())
+
+
 def _of_users() -> set[str]:
     """Ids of the families that users registered."""
     return _FAMILIES.keys() - {family.id for family in _BUILT_IN}

@@ -284,7 +284,13 @@ SPEC = AlgorithmSpec(
     presets={
         "paper": Config(),
         "laptop": Config(),
-        "demo": Config(n_iterations=10),
+        "demo": Config(
+            n_iterations=16,
+            n_model=700,
+            n_updates=500,
+            model=EnsembleConfig(batch=128, learning_rate=1.5e-3),
+            policy=FirstOrderConfig(batch=64, learning_rate=1e-3),
+        ),
         "smoke": Config(
             n_iterations=3,
             real_episodes=4,
