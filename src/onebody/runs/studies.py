@@ -271,7 +271,7 @@ def _study(path: Path, name: str, values: dict[str, Any]) -> Study:
         System(
             system,
             given.get("algorithm", system),
-            given.get("label", given.get("algorithm", system)),
+            given.get("label", system),
             {s: _made(Training, given[s], f"{path}: [systems.{system}] {s}") for s in SCALES if s in given},
         )
         for system, given in values.get("systems", {}).items()
