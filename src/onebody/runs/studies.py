@@ -10,7 +10,7 @@ stages = 3
 
 [systems.smt]                           # by name: what is compared
 algorithm = "smt"                       # by default the system's name
-label = "SMT"                           # by default the algorithm's name
+label = "SMT"                           # by default the name
 laptop = { preset = "laptop" }          # for each scale: preset, samples, evaluate_every, settings
 paper = { preset = "paper", settings = { "slbo.n_model" = 100 } }
 

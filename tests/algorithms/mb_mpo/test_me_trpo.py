@@ -93,6 +93,7 @@ def test_practice_keeps_what_seventy_percent_of_the_models_call_best(trained, mo
 
 def test_another_task_is_practised_without_a_real_sample(trained):
     algorithm, state, _ = trained
+    algorithm = dataclasses.replace(algorithm, config=dataclasses.replace(algorithm.config, n_policy=40))
     tasks = jnp.array([[0.5, 0.5], [-0.7, 0.2]])
     before = algorithm.simulator.samples
     stages = algorithm.adapt(state, tasks, jax.random.key(5))
