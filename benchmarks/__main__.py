@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from mujoco.batch import Batch
 
-from benchmarks import admrl, first_minute, mb_mpo, off_policy, omni, pearl, physics_share
+from benchmarks import admrl, first_minute, mb_mpo, off_policy, omni, pearl, physics_share, side_by_side
 from benchmarks.products import Shape, backward, best_seconds, forward
 from benchmarks.timing import report, seconds
 from onebody.algorithms.slbo import slbo, smt
@@ -183,6 +183,7 @@ def time_per_task(tasks: int = 24) -> None:
 def main() -> None:
     memory_of_a_paper_run()  # first: later children are larger
     first_minute.main()
+    side_by_side.main()
     shared = slbo.new_shared(Simulator(FAMILY), PAPER, 10, jax.random.key(0))
     agents = slbo.new_agents(jax.random.key(1), 1, shared.model.module.observation, ACTION, PAPER)
     transitions = rollout(Simulator(FAMILY), agents.policy, TASK, jax.random.key(2), episodes=PAPER.real_episodes)

@@ -20,8 +20,8 @@ class NotFinite(OnebodyError):
 class Stopped(Exception):
     """A signal stopped the training in the folder `run`; everything up to its last complete iteration is saved."""
 
-    def __init__(self, signum: int, run: Any):
-        super().__init__(f"stopped; go on with: onebody resume {run}")
+    def __init__(self, signum: int, run: Any, advice: str = ""):
+        super().__init__(f"stopped; {advice or f'go on with: onebody resume {run}'}")
         self.signum, self.run = signum, run
 
 

@@ -25,7 +25,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from onebody.core.errors import OnebodyError
+from onebody.core.errors import OnebodyError, Stopped
 from onebody.runs import jobs, lock
 from onebody.runs.job_progress import JobProgress
 from onebody.runs.jobs import Job, Outcome
@@ -59,7 +59,10 @@ class InOrder:
 
     def run(self, todo: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
         for job in todo:
-            yield job, jobs.do(job, quiet=self.quiet, wait=WAIT)
+            try:
+                yield job, jobs.do(job, quiet=self.quiet, wait=WAIT)
+            except Stopped as error:
+                raise Stopped(error.signum, error.run, "rerun the command to resume") from None
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,9 @@ from onebody.runs import lock, log
 from onebody.runs.jobs import Job, Outcome
 
 REFRESH = 1.0
-"""time (s) between looks at the run folders"""
+"""time (s) between looks at the run folders on a terminal"""
+PLAIN_REFRESH = 60.0
+"""time (s) between lines about the running jobs where there is no terminal"""
 
 
 @dataclass
@@ -24,7 +26,7 @@ class JobProgress:
     """Shows progress on stderr, a context manager; nothing if `quiet`.
 
     On a terminal, a line for the jobs that have ended, with the time left, and one for each job that is running.
-    Otherwise a line as each job ends.
+    Otherwise a line as each job ends, and every minute one for each job that is running.
     """
 
     jobs: Sequence[Job]
@@ -36,9 +38,13 @@ class JobProgress:
 
     def __enter__(self) -> "JobProgress":
         self._began, self._live, self._closed = time.monotonic(), None, threading.Event()
-        if self.side_by_side and sys.stderr.isatty() and not self.quiet:
-            self._live = Live(console=Console(stderr=True), redirect_stdout=False, transient=True, auto_refresh=False)
-            self._live.start()
+        if self.side_by_side and not self.quiet:
+            if sys.stderr.isatty():
+                console = Console(stderr=True)
+                self._live = Live(console=console, redirect_stdout=False, transient=True, auto_refresh=False)
+                self._live.start()
+            else:
+                print(f"{len(self.jobs)} jobs", file=sys.stderr, flush=True)
             threading.Thread(target=self._watch, daemon=True).start()
         return self
 
@@ -74,9 +80,12 @@ class JobProgress:
         ]
 
     def _watch(self) -> None:
-        assert self._live is not None
-        while not self._closed.wait(REFRESH):
-            self._live.update(Text("\n".join([self.summary, *self.running()]), overflow="ellipsis"), refresh=True)
+        while not self._closed.wait(PLAIN_REFRESH if self._live is None else REFRESH):
+            lines = "\n".join([self.summary, *self.running()])
+            if self._live is None:
+                print(lines, file=sys.stderr, flush=True)
+            else:
+                self._live.update(Text(lines, overflow="ellipsis"), refresh=True)
 
 
 def _last_iteration(job: Job) -> str:
