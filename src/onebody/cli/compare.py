@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from onebody.cli.options import Flag
+from onebody.cli.options import Flag, ManyRuns
 from onebody.cli.printing import print_json, print_table
 from onebody.core.errors import OnebodyError
 
@@ -18,7 +18,7 @@ MAX_SAMPLE_RATIO = 1.1
 
 
 @dataclass(frozen=True)
-class Compare:
+class Compare(ManyRuns):
     """Train several algorithms on a family with several seeds, test them on the same tasks, and compare their returns.
     One is called better only where the evidence is conclusive. The same command again does only what is missing.
     """
@@ -49,16 +49,6 @@ class Compare:
     """Width of the grid relative to the box of tasks; above 1, the grid includes tasks that training never samples"""
     out: Path | None = None
     """Folder that holds the run folders; None: runs/compare-FAMILY"""
-    workers: int = 0
-    """Number of training runs at once on this machine, which share its cores equally; 0: one per core. With --on: cores
-    per training run; 0: one"""
-    on: str = ""
-    """Where to train: empty for this machine, ray or ray:ADDRESS for a Ray cluster, slurm:PARTITION for Slurm; the
-    folder --out must be on a disk that all machines share"""
-    json: Flag = False
-    """Print the result as JSON"""
-    quiet: Flag = False
-    """Show no progress"""
 
     def __call__(self) -> None:
         from onebody.runs import compare

@@ -16,6 +16,22 @@ Flag = tyro.conf.FlagCreatePairsOff[bool]
 """an option that is off unless it is given; unlike a boolean setting of --config, it has no --no-… form"""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ManyRuns:
+    """Options of the commands that train several runs."""
+
+    workers: int = 0
+    """Number of training runs at once on this machine, which share its cores equally; 0: one per core. With --on: cores
+    per training run; 0: one"""
+    on: str = ""
+    """Where to train: empty for this machine, ray or ray:ADDRESS for a Ray cluster, slurm:PARTITION for Slurm; the
+    folder --out must be on a disk that all machines share"""
+    json: Flag = False
+    """Print the result as JSON"""
+    quiet: Flag = False
+    """Show no progress"""
+
+
 def parse(kind: type[T], command: str, arguments: Sequence[str]) -> T:
     """Parse arguments into a dataclass of this kind: fields without a default are positional arguments, the others are
     options, and the fields' docstrings are their help.

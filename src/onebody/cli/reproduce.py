@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from onebody.cli.options import Flag
+from onebody.cli.options import Flag, ManyRuns
 from onebody.cli.printing import print_json, print_table
 
 
 @dataclass(frozen=True)
-class Reproduce:
+class Reproduce(ManyRuns):
     """Reproduce a figure of a paper by its name: train and test what is missing, then draw it beside the published
     numbers. Without a name: list all of them, with what is there already.
     """
@@ -26,18 +26,8 @@ class Reproduce:
     out: Path | None = None
     """Folder of the study; None: results/STUDY where there is one, otherwise runs/STUDY; with another scale than
     laptop, STUDY-SCALE"""
-    workers: int = 0
-    """Number of training runs at once on this machine, which share its cores equally; 0: one per core. With --on: cores
-    per training run; 0: one"""
-    on: str = ""
-    """Where to train: empty for this machine, ray or ray:ADDRESS for a Ray cluster, slurm:PARTITION for Slurm; the
-    folder --out must be on a disk that all machines share"""
     only_draw: Flag = False
     """Train nothing: draw what is there"""
-    json: Flag = False
-    """Print the result as JSON"""
-    quiet: Flag = False
-    """Show no progress"""
 
     def __call__(self) -> None:
         from onebody.runs import studies

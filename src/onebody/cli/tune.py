@@ -6,12 +6,12 @@ from typing import Annotated
 
 import tyro
 
-from onebody.cli.options import Flag
+from onebody.cli.options import ManyRuns
 from onebody.cli.printing import print_json
 
 
 @dataclass(frozen=True)
-class Tune:
+class Tune(ManyRuns):
     """Search for an algorithm's settings on a family, with seeds from 100 on and without its held-out tasks. The same
     command again goes on where it stopped.
     """
@@ -33,16 +33,6 @@ class Tune:
     """Number of real samples (environment steps) per training run; None: all iterations of the preset"""
     out: Path | None = None
     """Folder of the search; None: runs/tune-ALGORITHM-FAMILY"""
-    workers: int = 0
-    """Number of training runs at once on this machine, which share its cores equally; 0: one per core. With --on: cores
-    per training run; 0: one"""
-    on: str = ""
-    """Where to train: empty for this machine, ray or ray:ADDRESS for a Ray cluster, slurm:PARTITION for Slurm; the
-    folder --out must be on a disk that all machines share"""
-    json: Flag = False
-    """Print the result as JSON"""
-    quiet: Flag = False
-    """Show no progress"""
 
     def __call__(self) -> None:
         from onebody.reports import tuning as report
