@@ -287,7 +287,7 @@ SPEC = AlgorithmSpec(
         "demo": Config(
             n_iterations=16,
             n_model=700,
-            n_updates=500,
+            n_updates=650,
             model=EnsembleConfig(batch=128, learning_rate=1.5e-3),
             policy=FirstOrderConfig(batch=64, learning_rate=1e-3),
         ),
