@@ -89,6 +89,8 @@ def test_a_study_of_ones_own_from_nothing_to_a_figure(own, tmp_path, capsys):
     assert {path.name for path in out.iterdir()} >= {"trpo-s0", "narrow-s0"} | written
     config = json.loads((out / "narrow-s0" / "config.json").read_text())["config"]
     assert config["hidden"] == [4, 4]
+    during = json.loads((out / "trpo-s0" / "evaluations" / "000001.json").read_text())
+    assert len(during["stages"][0]["tasks"]) == 2
     page = (out / "README.md").read_text()
     assert "| TRPO, narrow |" in page and "* from a paper: nowhere" in page and "The claim of ours" in page
     assert "from a paper: -3" in page and "onebody train trpo point/goal --preset smoke" in page
