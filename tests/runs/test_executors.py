@@ -1,5 +1,6 @@
 """Executors: the same bytes as in order, and jobs whose process is killed, diverges, waits or is stopped."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -59,6 +60,23 @@ def test_two_processes_give_the_bytes_of_one_after_another(tmp_path):
         assert {outcome.status for outcome in outcomes.values()} == {"done"} and len(outcomes) == 4
     hashes = [[state_hash(each.out) for each in todo] for todo in jobs]
     assert hashes[0] == hashes[1] and len(set(hashes[0])) == 4
+
+
+FAMILY = """
+import atexit, dataclasses
+import onebody
+print("x" * 200_000)
+atexit.register(print, "closed")
+onebody.register(dataclasses.replace(onebody.make("point/goal"), id="mine/goal"))
+"""
+
+
+def test_what_a_users_family_prints_does_no_harm(tmp_path):
+    """More than a pipe holds, and after the outcome."""
+    path = tmp_path / "mine.py"
+    path.write_text(FAMILY)
+    todo = dataclasses.replace(job(tmp_path / "runs"), family=f"{path}:mine/goal")
+    assert executors.do_all([todo], Processes(1), quiet=True)[todo.out].status == "done"
 
 
 def test_a_job_that_fails_does_not_stop_the_others(tmp_path, capsys):
