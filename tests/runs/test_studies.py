@@ -11,7 +11,7 @@ from onebody.algorithms import presets
 from onebody.cli import main
 from onebody.core.errors import OnebodyError
 from onebody.reports import study as report
-from onebody.runs import configs, evaluate, loop, studies
+from onebody.runs import configs, evaluate, jobs, loop, studies
 from onebody.tasks import registry
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -66,9 +66,9 @@ def own(tmp_path):
 def test_studies_of_the_package_are_complete(name, tmp_path):
     study = studies.get(name)
     for scale in studies.SCALES:
-        jobs = study.jobs(tmp_path, scale, 2)
-        assert len(jobs) == 2 * len(study.systems) == len({job.out for job in jobs})
-        for job in jobs:
+        todo = study.jobs(tmp_path, scale, 2)
+        assert len(todo) == 2 * len(study.systems) == len({job.out for job in todo})
+        for job in todo:
             presets.preset(job.algorithm, job.preset, job.family)
     study.test.of(registry.make(study.family).tested)
     assert study.claim and {system.name for system in study.systems} >= {each.like for each in study.published} - {""}
@@ -104,10 +104,10 @@ def test_a_study_of_ones_own_from_nothing_to_a_figure(own, tmp_path, capsys):
 
 def test_a_training_that_was_not_ended_is_not_done(own, tmp_path):
     job = studies.get(str(own)).jobs(tmp_path / "out", "smoke", 1)[0]
-    assert not studies.is_done(job)
+    assert not jobs.is_done(job)
     loop.train(job.algorithm, job.family, out=job.out, preset="smoke", samples=1, quiet=True)
     evaluate.evaluate(job.out, job.test)
-    assert not studies.is_done(job)
+    assert not jobs.is_done(job)
 
 
 @pytest.mark.parametrize(
@@ -170,11 +170,11 @@ def test_runs_of_another_scale_are_not_taken(own, tmp_path, monkeypatch):
     job = studies.get(str(own)).jobs(out, "laptop", 1)[0]
     loop.train(job.algorithm, job.family, out=job.out, preset="smoke", quiet=True)
     evaluate.evaluate(job.out, job.test)
-    assert studies.is_done(job)
+    assert jobs.is_done(job)
     own.write_text(text.replace("smoke = {", "laptop = {").replace("evaluate_every = 1", "settings = { hidden = [8] }"))
     other = studies.get(str(own)).jobs(out, "laptop", 1)[0]
     with pytest.raises(OnebodyError, match=r"holds another run \(config\.hidden is .* choose another --out"):
-        studies.is_done(other)
+        jobs.is_done(other)
 
 
 def test_runs_of_systems_with_similar_names_are_told_apart(tmp_path):

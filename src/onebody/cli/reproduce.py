@@ -45,7 +45,7 @@ class Reproduce(ManyRuns):
     def _reproduce(self) -> None:
         from onebody.core.errors import OnebodyError
         from onebody.reports import study as report
-        from onebody.runs import executors, studies
+        from onebody.runs import executors, jobs, studies
 
         if self.seeds is not None and self.seeds < 1:
             raise OnebodyError(f"--seeds must be at least 1, not {self.seeds}")
@@ -53,8 +53,8 @@ class Reproduce(ManyRuns):
         out = self.out or folder_of(study.name, self.scale)
         todo = []
         if not self.only_draw:
-            jobs = study.jobs(out, self.scale, self.seeds or study.seeds)
-            todo = [job for job in jobs if not studies.is_done(job)]
+            each = study.jobs(out, self.scale, self.seeds or study.seeds)
+            todo = [job for job in each if not jobs.is_done(job)]
         if todo:
             out.mkdir(parents=True, exist_ok=True)
             executors.do_all(todo, executors.of(self.on, self.workers, self.quiet, len(todo)), self.quiet)

@@ -15,7 +15,7 @@ import numpy as np
 
 from onebody.algorithms import presets
 from onebody.core.errors import OnebodyError
-from onebody.runs import evaluate, executors, folder, statistics, studies
+from onebody.runs import evaluate, executors, folder, jobs, statistics
 from onebody.runs.evaluate import MetaTest
 from onebody.runs.jobs import DIVERGED, Job
 from onebody.tasks import registry
@@ -69,7 +69,7 @@ def compare(
         Job(name, named, Path(out) / f"{name}-s{seed}", seed, preset, None, samples, evaluate_every, test)
         for seed, name in itertools.product(range(seeds), algorithms)  # all algorithms with one seed first
     ]
-    if missing := [job for job in todo if not studies.is_done(job)]:
+    if missing := [job for job in todo if not jobs.is_done(job)]:
         executors.do_all(missing, executors.of(on, workers, quiet, len(missing)), quiet)
     return summary([job.out for job in todo])
 

@@ -128,3 +128,33 @@ def is_tested(run: Path, test: MetaTest) -> bool:
     samples = lines[-1]["real/samples"] if lines else 0
     expected = [tasks] * (test.stages + 1), samples
     return ([stage["tasks"] for stage in existing["stages"]], existing.get("training_samples")) == expected
+
+
+def is_done(job: Job) -> bool:
+    """Whether a job's training has ended and was tested as the job says.
+
+    A folder without checkpoints holds raw results that were kept, and is done.
+
+    Raises:
+        OnebodyError: the folder holds another run, such as one of another scale.
+    """
+    if not (job.out / folder.CONFIG).exists():
+        return False
+    if is_kept(job.out):
+        return True
+    check_same(job)
+    if job.test and not is_tested(job.out, job.test):
+        return False
+    if (job.out / DIVERGED).exists():
+        return True
+    record, lines = folder.read_config(job.out), log.read(job.out)
+    samples = lines[-1]["real/samples"] if lines else 0
+    if job.samples is not None and samples >= job.samples:
+        return True
+    kind = typing.get_type_hints(presets.algorithm(job.algorithm))["config"]
+    return len(lines) >= configs.from_json(kind, record["config"]).n_iterations
+
+
+def is_kept(run: Path) -> bool:
+    """Whether a run folder holds raw results alone, without checkpoints."""
+    return not (run / "checkpoints").is_dir() and any(run.glob("evaluation*"))

@@ -1,7 +1,9 @@
 """Studies: figures as data, in TOML files. A study says what to train, how to test it and what to draw.
 
 paper = "Landolfi, Thomas, Ma 2019"     # whose figure it is
-charts = ["training", "adaptation"]     # `CHARTS`
+charts = ["training", "adaptation"]     # training: returns on the tested tasks at stage 0, against samples of training;
+                                        # adaptation: after training, against samples of the task; learning: returns
+                                        # of the real episodes of training
 metric = "mean"                         # of the tasks' returns: mean, iqm, worst or cvar10
 seeds = 3                               # training runs per system; by default 3
 
@@ -10,20 +12,21 @@ stages = 3
 
 [systems.smt]                           # by name: what is compared
 algorithm = "smt"                       # by default the system's name
-label = "SMT"                           # by default the name
+label = "SMT"                           # in the figure; by default the system's name
 laptop = { preset = "laptop" }          # for each scale: preset, samples, evaluate_every, settings
 paper = { preset = "paper", settings = { "slbo.n_model" = 100 } }
 
 [studies.smt-1a]                        # one or more figures that share all of this
 title = "half-cheetah, velocities in [0, 2] m/s"
 family = "smt/cheetah-vel"
-claim = "SMT is better than the oracle before any sample of the task."
+claim = "SMT is better at stage 0 than the oracle."
 
 [[studies.smt-1a.published]]            # numbers to draw beside ours
 label = "MAML, published"
 chart = "adaptation"
 points = [[4000, -78.6], [8000, -66.6]] # or value = -54.5 for a horizontal line
 source = "where they stand"
+like = "smt"                            # the system whose colour they have
 """
 
 import dataclasses
@@ -43,7 +46,7 @@ import numpy as np
 
 from onebody.algorithms import presets
 from onebody.core.errors import OnebodyError, did_you_mean
-from onebody.runs import configs, folder, jobs, log
+from onebody.runs import configs, folder, log
 from onebody.runs.evaluate import MetaTest
 from onebody.runs.jobs import Job
 from onebody.tasks import registry
@@ -170,13 +173,14 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def _alike(value: Any, like: Any) -> bool:
-    """Whether a value has the type of the preset's: numbers, texts, truth values, or lists of whole numbers."""
+    """Whether a value has the type of the preset's: numbers, strings, truth values, or lists of numbers."""
     if like is None:
         return True
     if isinstance(like, bool) or isinstance(value, bool):
         return isinstance(value, bool) and isinstance(like, bool)
     if isinstance(like, list):
-        return isinstance(value, list | tuple) and all(isinstance(each, int) for each in value)
+        kinds = int if all(isinstance(each, int) for each in like) else (int, float)
+        return isinstance(value, list | tuple) and all(isinstance(each, kinds) for each in value)
     if isinstance(like, int):
         return isinstance(value, int)
     return isinstance(value, int | float) if isinstance(like, float) else isinstance(value, type(like))
@@ -337,36 +341,6 @@ def _wrong(kind: Any, value: Any) -> str:
     if not accepted or (any(isinstance(value, types[each]) for each in accepted) and not isinstance(value, bool)):
         return ""
     return words[float if float in accepted else accepted[0]]
-
-
-def is_done(job: Job) -> bool:
-    """Whether a job's training has ended and was tested as the job says.
-
-    A folder without checkpoints holds raw results that were kept, and is done.
-
-    Raises:
-        OnebodyError: the folder holds another run, such as one of another scale.
-    """
-    if not (job.out / folder.CONFIG).exists():
-        return False
-    if is_kept(job.out):
-        return True
-    jobs.check_same(job)
-    if job.test and not jobs.is_tested(job.out, job.test):
-        return False
-    if (job.out / jobs.DIVERGED).exists():
-        return True
-    record, lines = folder.read_config(job.out), log.read(job.out)
-    samples = lines[-1]["real/samples"] if lines else 0
-    if job.samples is not None and samples >= job.samples:
-        return True
-    kind = typing.get_type_hints(presets.algorithm(job.algorithm))["config"]
-    return len(lines) >= configs.from_json(kind, record["config"]).n_iterations
-
-
-def is_kept(run: Path) -> bool:
-    """Whether a run folder holds raw results alone, without checkpoints."""
-    return not (run / "checkpoints").is_dir() and any(run.glob("evaluation*"))
 
 
 def seeds_of(name: str, out: Path) -> dict[int, Path]:

@@ -14,6 +14,7 @@ from onebody.core.errors import OnebodyError
 from onebody.runs import executors, log, studies
 from onebody.runs.jobs import Job
 from onebody.runs.studies import Training
+from onebody.tasks import registry
 
 FIRST_SEED = 100
 """seeds from here on are for choosing settings; results are made with seeds below"""
@@ -90,7 +91,9 @@ def tune(
     optuna = _optuna()
     if trials < 1 or seeds < 1 or not ranges:
         raise OnebodyError("tune needs at least one trial, one seed and one --search NAME=LOW:HIGH")
-    default = studies.settings_of(algorithm, preset, family, [each.name for each in ranges])
+    registered = registry.make(family)
+    named, _ = registry.portable(registered)
+    default = studies.settings_of(algorithm, preset, registered.id, [each.name for each in ranges])
     out.mkdir(parents=True, exist_ok=True)
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(out / "journal.jsonl")))
     sampler = optuna.samplers.TPESampler(seed=0)
@@ -106,10 +109,10 @@ def tune(
     while len(study.get_trials(states=(states.COMPLETE, states.PRUNED))) < trials:
         trial = study.ask()
         settings = {each.name: each.suggest(trial) for each in ranges}
-        config = studies.configuration(algorithm, Training(preset, settings=settings), family)
+        config = studies.configuration(algorithm, Training(preset, settings=settings), registered.id)
         folder = out / "-".join(f"{name}={value:.6g}" for name, value in settings.items())
         todo = [
-            Job(algorithm, family, folder / f"s{seed}", seed, preset, config, samples, test=None)
+            Job(algorithm, named, folder / f"s{seed}", seed, preset, config, samples, test=None)
             for seed in range(FIRST_SEED, FIRST_SEED + seeds)
         ]
         outcomes = executors.do_all(todo, executors.of(on, workers, quiet, len(todo)), quiet)
