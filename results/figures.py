@@ -63,8 +63,10 @@ def text_of(page: str) -> str:
 
 
 def flat(text: str) -> str:
-    """A text without blocks of code, in one line."""
-    return " ".join(re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL).split())
+    """A text in one line, without blocks of code and without what `onebody reproduce` writes from the raw results."""
+    for block in (r"^```.*?^```", "^<!-- results -->.*?^<!-- end of results -->"):
+        text = re.sub(block, "", text, flags=re.MULTILINE | re.DOTALL)
+    return " ".join(text.split())
 
 
 def problems(text: str, phrases: list[str], settings: list[str]) -> Iterator[str]:

@@ -204,14 +204,71 @@ def test_the_list_says_what_is_there(capsys, tmp_path, monkeypatch):
     assert [row["study"] for row in rows] == studies.names() and {row["runs"] for row in rows} >= {"0/12"}
 
 
-KEPT = [name for name in studies.names() if (RESULTS / name).is_dir()]
+KEPT = [
+    path.name for path in sorted(RESULTS.glob("*/")) if path.name in studies.names() or studies.is_figure(path.name)
+]
 
 
 @pytest.mark.parametrize("name", KEPT or [pytest.param("", marks=pytest.mark.skip("the repository alone has them"))])
 def test_a_figure_is_drawn_from_the_results_that_were_kept(name, tmp_path):
-    study, began = studies.get(name), time.process_time()
-    figure = report.draw([study], [RESULTS / name])
-    table = report.table(study, RESULTS / name)
+    began = time.process_time()
+    each = [study for study in studies.named(name) if report.has_runs(study, RESULTS / study.name)]
+    folders = [RESULTS / study.name for study in each]
+    figure = report.draw(each, folders)
+    page = report.page(each, folders, f"{name}.svg")
     figure.savefig(tmp_path / "figure.svg")
     assert time.process_time() - began < 10
-    assert all(axes.lines for axes in figure.axes) and len(table.splitlines()) > 2
+    readme = RESULTS / name / "README.md"
+    committed = readme.read_text() if readme.exists() else ""
+    assert figure.axes and "|" in page and (report.BEGIN not in committed or page in committed)
+
+
+GROUP = """
+paper = "ours"
+charts = ["training", "tasks"]
+test = { tasks = 3, stages = 1, training_stages = 1 }
+[systems.maml]
+smoke = { preset = "smoke", evaluate_every = 1 }
+[systems.again]
+runs_of = "own-1/maml"
+[studies.own-1]
+title = "point robot"
+family = "point/goal"
+[studies.own-2]
+title = "point robot, again"
+family = "point/goal"
+systems.maml.smoke = { settings = { n_iterations = 1 } }
+"""
+
+
+def test_panels_share_a_figure_and_systems_share_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("own.toml").write_text(GROUP)
+    monkeypatch.setattr(studies, "BUILT_IN", tmp_path)
+    one, two = studies.named("own")
+    assert [system.trainings["smoke"].settings for system in two.systems[:1]] == [{"n_iterations": 1}]
+    assert two.systems[0].trainings["smoke"].evaluate_every == 1 and not one.systems[0].trainings["smoke"].settings
+    outs = [str(job.out) for job in two.jobs(Path("runs/own-2-smoke"), "smoke", 1)]
+    assert outs == ["runs/own-2-smoke/maml-s0", "runs/own-1-smoke/maml-s0"]
+    typed = ["reproduce", "own", "--scale", "smoke", "--seeds", "1", "--workers", "1", "--quiet", "--json"]
+    assert main(typed) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["trained"] == 2 and result["page"] == "runs/own-smoke/README.md"
+    page = Path(result["page"]).read_text()
+    assert page.count("| maml ") == 2 and page.count("| again ") == 2 and "### own-2: point robot, again" in page
+    during = json.loads(Path("runs/own-1-smoke/maml-s0/evaluations/000001.json").read_text())
+    assert len(during["stages"]) == 2
+    (title, *_), maps = [[axes.get_title() for axes in part.axes] for part in _drawn("own", "-smoke").subfigs[:2]]
+    assert "own-1" in title and maps[:2] == ["maml", "again"]
+
+
+def _drawn(name, suffix):
+    each = studies.named(name)
+    return report.draw(each, [Path("runs") / f"{study.name}{suffix}" for study in each])
+
+
+def test_runs_of_a_system_that_does_not_exist_are_refused(tmp_path, monkeypatch):
+    (tmp_path / "own.toml").write_text(GROUP.replace("own-1/maml", "own-1/mmal"))
+    monkeypatch.setattr(studies, "BUILT_IN", tmp_path)
+    with pytest.raises(OnebodyError, match="own-1 has no system 'mmal' to take runs of"):
+        studies.get("own-2").jobs(tmp_path, "smoke", 1)

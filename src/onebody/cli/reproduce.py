@@ -18,7 +18,8 @@ class Reproduce(ManyRuns):
     """
 
     study: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="STUDY")]] = ""
-    """Name of the figure, such as smt-1a, or FILE.toml or FILE.toml:NAME for one that your own file describes"""
+    """Name of a panel, such as smt-1a, or of a figure with all its panels, such as smt-1; or FILE.toml or
+    FILE.toml:NAME for those that your own file describes"""
     seeds: int | None = None
     """Number of training runs per system, with seeds 0, 1, 2, …; None: what the study says"""
     scale: Literal["laptop", "paper", "smoke"] = "laptop"
@@ -27,14 +28,15 @@ class Reproduce(ManyRuns):
     """Folder of the study; None: results/STUDY where there is one, otherwise runs/STUDY; with another scale than
     laptop, STUDY-SCALE"""
     only_draw: Flag = False
-    """Train nothing: draw what is there"""
+    """Train nothing: draw what is there; without a name, all figures that have runs"""
 
     def __call__(self) -> None:
         from onebody.runs import studies
 
         if self.study:
-            self._reproduce()
-            return
+            return self._reproduce()
+        if self.only_draw:
+            return self._draw_all()
         rows = [_state(study) for study in studies.all_built_in().values()]
         if self.json:
             return print_json(rows)
@@ -49,30 +51,58 @@ class Reproduce(ManyRuns):
 
         if self.seeds is not None and self.seeds < 1:
             raise OnebodyError(f"--seeds must be at least 1, not {self.seeds}")
-        study = studies.get(self.study)
-        out = self.out or folder_of(study.name, self.scale)
+        each = studies.named(self.study)
+        name = each[0].name if len(each) == 1 else Path(self.study).stem
+        out = self.out or folder_of(name, self.scale)
+        folders = [folder_of(study.name, self.scale, self.out) for study in each] if len(each) > 1 else [out]
         todo = []
         if not self.only_draw:
-            each = study.jobs(out, self.scale, self.seeds or study.seeds)
-            todo = [job for job in each if not jobs.is_done(job)]
+            pairs = zip(each, folders, strict=True)
+            every = [job for study, place in pairs for job in study.jobs(place, self.scale, self.seeds or study.seeds)]
+            todo = [job for job in {job.out: job for job in every}.values() if not jobs.is_done(job)]
         if todo:
             out.mkdir(parents=True, exist_ok=True)
             executors.do_all(todo, executors.of(self.on, self.workers, self.quiet, len(todo)), self.quiet)
-        if not any(report.runs_of(study, system, out).paths for system in study.systems):
-            raise OnebodyError(f"{out} has no run of {study.name} to draw: leave --only-draw out to train them")
-        written = report.write(study, out)
+        shown = [pair for pair in zip(each, folders, strict=True) if report.has_runs(*pair)]
+        if not shown:
+            raise OnebodyError(f"{out} has no run of {name} to draw: leave --only-draw out to train them")
+        each, folders = zip(*shown, strict=True)
+        written = report.write(name, each, folders, out)
         if self.json:
-            return print_json({"study": study.name, "trained": len(todo)} | {k: str(v) for k, v in written.items()})
-        print(f"{study.name}: {study.title}\n\n{report.table(study, out)}\n\n{report.brackets(study)}\n")
-        for name, path in written.items():
-            print(f"{name}: {path}")
+            return print_json({"study": name, "trained": len(todo)} | {k: str(v) for k, v in written.items()})
+        for study, place in shown:
+            print(f"{study.name}: {study.title}\n\n{report.table(study, place)}\n")
+        print(f"{report.brackets()}\n")
+        for kind, path in written.items():
+            print(f"{kind}: {path}")
+
+    def _draw_all(self) -> None:
+        """Draw every study that has runs, and every figure with several panels that has a folder of its own."""
+        from dataclasses import replace
+
+        from onebody.reports import study as report
+        from onebody.runs import studies
+
+        built_in = studies.all_built_in()
+        names = [study.name for study in built_in.values() if report.has_runs(study, folder_of(study.name, self.scale))]
+        names += [path.name for root in ROOTS for path in sorted(root.glob("*/")) if studies.is_figure(path.name)]
+        for name in names:
+            replace(self, study=name, out=None)._reproduce()
 
 
-def folder_of(name: str, scale: str) -> Path:
+ROOTS = (Path("results"), Path("runs"))
+"""folders with the folders of studies"""
+
+
+def folder_of(name: str, scale: str, root: Path | None = None) -> Path:
     """Where a study's runs are by default: each scale has its own folder."""
-    name = name.replace("/", "-") + ("" if scale == "laptop" else f"-{scale}")
-    kept = Path("results") / name
-    return kept if kept.is_dir() else Path("runs") / name
+    from onebody.runs import studies
+
+    name = studies.file_name(name) + ("" if scale == "laptop" else f"-{scale}")
+    if root:
+        return root / name
+    kept, new = (each / name for each in ROOTS)
+    return kept if kept.is_dir() else new
 
 
 def _state(study: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A study's figure (SVG and PNG), its table and its page, from the raw results in its folder."""
+"""The figure (SVG and PNG), the tables and the page of one or more studies, from the raw results in their folders."""
 
 import math
 import textwrap
@@ -10,7 +10,9 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import EngFormatter
 
 from onebody.runs import folder, log, studies
@@ -21,16 +23,23 @@ from onebody.tasks import registry
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8c6d31")
 """of lines, told apart with any colour vision (Okabe and Ito 2008)"""
+MAP = "viridis"
+"""colours of values on a plane of tasks"""
 WIDTH, HEIGHT = 5.2, 4.0
 """size of a chart (inches)"""
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 """what stands between these lines of a README is replaced"""
 AXES = {
-    "training": ("real samples of training", "{} return on the tested tasks, stage 0"),
+    "training": ("real samples of training", "{} return on the tested tasks, stage {}"),
     "adaptation": ("real samples of the task", "{} return on the tested tasks"),
     "learning": ("real samples of training", "return of the real episodes of training"),
+    "tasks": ("task ψ", "return on the task, stage {1}"),
 }
 """labels of the axes of each kind of chart"""
+DOTTED = {"learning": "dotted: before adaptation", "tasks": "dotted: predicted by the model"}
+"""what dotted lines are in each kind of chart, where there are any"""
+COLUMNS = 3
+"""greatest number of studies with one chart each in a row"""
 Point = tuple[float | int, list[float]]
 """x, and one y per seed"""
 
@@ -58,58 +67,68 @@ class Runs:
 def runs_of(study: Study, system: System, out: Path) -> Runs:
     """The runs of a system that have at least one iteration, or were tested."""
     tasks = study.test.of(registry.make(study.family).tested).tolist()
-    found = [(path, studies.tests(path, tasks)) for path in studies.seeds_of(system.name, out).values()]
+    folder, name = study.place(system, out)
+    found = [(path, studies.tests(path, tasks)) for path in studies.seeds_of(name, folder).values()]
     begun = [(path, tests) for path, tests in found if tests or log.read(path)]
     return Runs(tuple(path for path, _ in begun), tuple(tests for _, tests in begun))
 
 
-def write(study: Study, out: Path) -> dict[str, Path]:
-    """Write the figure as SVG and PNG and a page, all named after the study, into its folder; paths by kind.
+def write(name: str, each: Sequence[Study], folders: Sequence[Path], out: Path) -> dict[str, Path]:
+    """Write the figure of one or more studies as SVG and PNG and a page, all called `name`; paths by kind.
 
     The page is `README.md` if there is none yet, or if it has the lines BEGIN and END: what stands between them is
     replaced.
+
+    Args:
+        folders: of the studies' runs.
+        out: folder of the figure and the page.
     """
-    figure, name = draw([study], [out]), study.name.replace("/", "-")
+    out.mkdir(parents=True, exist_ok=True)
+    figure, name = draw(each, folders), studies.file_name(name)
     paths = {kind: out / f"{name}.{kind}" for kind in ("svg", "png")}
-    with matplotlib.rc_context({"svg.hashsalt": study.name}):
+    with matplotlib.rc_context({"svg.hashsalt": name}):
         figure.savefig(paths["svg"], metadata={"Date": None})
     figure.savefig(paths["png"], dpi=150)
+    title = f"# {name}: {each[0].title}" if len(each) == 1 else f"# {name}: {each[0].paper}"
     readme = out / "README.md"
-    text = readme.read_text() if readme.exists() else f"# {study.name}: {study.title}\n\n{BEGIN}\n{END}\n"
+    text = readme.read_text() if readme.exists() else f"{title}\n\n{BEGIN}\n{END}\n"
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        readme, before, after = out / f"{name}.md", f"# {study.name}: {study.title}\n\n", "\n"
-    readme.write_text(f"{before}{BEGIN}\n{page(study, out, paths['svg'].name)}\n{END}{after}")
+        readme, before, after = out / f"{name}.md", f"{title}\n\n", "\n"
+    readme.write_text(f"{before}{BEGIN}\n{page(each, folders, paths['svg'].name)}\n{END}{after}")
     return {**paths, "page": readme}
 
 
-def page(study: Study, out: Path, figure: str) -> str:
-    """Figure, table and sources, in Markdown."""
+def page(each: Sequence[Study], folders: Sequence[Path], figure: str) -> str:
+    """Figure, tables and sources, in Markdown."""
     lines = [f"![figure]({figure})"]
-    if study.claim:
-        lines.append(f"The claim of {study.paper} that this examines: {study.claim}")
-    lines += [table(study, out), brackets(study)]
-    if study.published:
-        lines.append("\n".join(f"* {each.label}: {each.source}" for each in study.published))
-    return "\n\n".join([*lines, settings(study, out)])
+    lines += [
+        f"The claim of {s.paper} that this examines: {s.claim}" for s in {s.claim: s for s in each if s.claim}.values()
+    ]
+    for study, out in zip(each, folders, strict=True):
+        if len(each) > 1:
+            lines.append(f"### {study.name}: {study.title}")
+        lines.append(table(study, out))
+        if study.published:
+            lines.append("\n".join(f"* {each.label}: {each.source}" for each in study.published))
+    commands = dict.fromkeys(line for study, out in zip(each, folders, strict=True) for line in settings(study, out))
+    return "\n\n".join([*lines, brackets(), "\n".join(commands)])
 
 
-def brackets(study: Study) -> str:
-    """What the brackets of the table and the bands of the figure are."""
+def brackets() -> str:
+    """What the brackets of a table and the bands of a figure are."""
     return (
         "Mean return over the tested tasks, then over seeds; worst task: the lowest mean return of any task of each "
         f"seed. Brackets and bands: the 95% interval of the mean over {FEWEST} or more seeds, or the values of fewer."
     )
 
 
-def settings(study: Study, out: Path) -> str:
+def settings(study: Study, out: Path) -> Iterator[str]:
     """A line for each system on how its runs were trained."""
-    lines = []
     for system in study.systems:
         for path in runs_of(study, system, out).paths[:1]:
-            lines.append(f"* {system.label}: `{folder.command(folder.read_config(path)).partition('  #')[0]}`")
-    return "\n".join(lines)
+            yield f"* {system.label}: `{folder.command(folder.read_config(path)).partition('  #')[0]}`"
 
 
 def table(study: Study, out: Path) -> str:
@@ -163,31 +182,77 @@ def _shown(value: Estimate) -> str:
     return f"{value.value:.1f} ({' '.join(f'{x:.1f}' for x in value.by_seed)})"
 
 
+def has_runs(study: Study, out: Path) -> bool:
+    """Whether there is a run to draw."""
+    return any(runs_of(study, system, out).paths for system in study.systems)
+
+
 def draw(each: Sequence[Study], folders: Sequence[Path]) -> Figure:
-    """The charts of one or more studies, a row for each study."""
-    columns = max(len(study.charts) for study in each)
-    figure = Figure(figsize=(WIDTH * columns, HEIGHT * len(each)), layout="constrained")
-    grid = figure.subplots(len(each), columns, squeeze=False)
-    for row, study, out in zip(grid, each, folders, strict=True):
-        for axes in row[len(study.charts) :]:
-            axes.set_axis_off()
-        for axes, chart in zip(row, study.charts, strict=False):
-            _chart(axes, study, chart, out)
+    """The charts of one or more studies: a row for each study, or several in a row where each has one chart."""
+    rows = [[(study, out, chart) for chart in study.charts] for study, out in zip(each, folders, strict=True)]
+    if all(len(row) == 1 for row in rows):
+        panels = [row[0] for row in rows]
+        rows = [panels[i : i + COLUMNS] for i in range(0, len(panels), COLUMNS)]
+    columns = max(map(len, rows))
+    figure = Figure(figsize=(WIDTH * columns, HEIGHT * len(rows)), layout="constrained")
+    for places, row in zip(figure.subfigures(len(rows), columns, squeeze=False), rows, strict=True):
+        for place, (study, out, chart) in zip(places, row, strict=False):
+            _panel(place, study, chart, out)
     return figure
+
+
+def _panel(place: SubFigure, study: Study, chart: str, out: Path) -> None:
+    """One chart, or for tasks of two numbers a map for each system."""
+    if chart == "tasks":
+        tested = {each.label: runs for each in study.systems if (runs := runs_of(study, each, out)).last}
+        if any(np.shape(runs.last[0][1][0]["tasks"])[1] == 2 for runs in tested.values()):
+            return _maps(place, study, tested)
+    _chart(place.subplots(), study, chart, out)
+
+
+def _maps(place: SubFigure, study: Study, tested: dict[str, Runs]) -> None:
+    """Mean return on each task of a plane, and the training tasks as dots."""
+    values = {label: _by_task(study, runs) for label, runs in tested.items()}
+    scale = {"vmin": min(x.min() for x in values.values()), "vmax": max(x.max() for x in values.values())}
+    all_axes = place.subplots(1, len(tested), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, (label, runs) in zip(all_axes, tested.items(), strict=True):
+        tasks = np.array(runs.last[0][1][0]["tasks"])
+        size = (WIDTH * 40 / len(tested) / max(math.sqrt(len(tasks)), 5)) ** 2
+        axes.scatter(*tasks.T, c=values[label].mean(0), s=size, marker="s", cmap=MAP, **scale)
+        visited = [(line["task/1"], line["task/2"]) for run in runs.paths for line in log.read(run) if "task/2" in line]
+        if visited:
+            axes.plot(*zip(*visited, strict=True), ".", ms=3, color=COLORS[1])
+        axes.set_title(label, fontsize=8)
+        axes.set_aspect("equal")
+    place.suptitle(f"{study.name}: mean return on each task; dots: training tasks", fontsize=9)
+    place.colorbar(ScalarMappable(Normalize(**scale), MAP), ax=list(all_axes), shrink=0.7)
+
+
+def _by_task(study: Study, runs: Runs) -> np.ndarray:
+    """Mean returns [seed, task] at the stage that is drawn."""
+    return _scores(runs.last, _stage(study, runs.last[0][1]))
+
+
+def _stage(study: Study, stages: Sequence[Any]) -> int:
+    """The stage that is drawn of a test."""
+    return min(study.test.training_stages, len(stages) - 1)
 
 
 def _chart(axes: Axes, study: Study, chart: str, out: Path) -> None:
     colors = dict(zip((system.name for system in study.systems), COLORS * len(study.systems), strict=False))
-    lines = {each.name: list(CHARTS[chart](runs_of(study, each, out), study.metric)) for each in study.systems}
-    labels = {each.name: _label(each, runs_of(study, each, out)) for each in study.systems}
+    found = {each.name: runs_of(study, each, out) for each in study.systems}
+    lines = {name: list(CHARTS[chart](runs, study)) for name, runs in found.items()}
+    labels = {each.name: _label(each, found[each.name]) for each in study.systems}
     published = [each for each in study.published if each.chart == chart]
     values = [x for points in (*lines.values(), *(each.points for each in published)) for x, _ in points if x > 0]
-    if chart != "adaptation" and values and max(values) > 30 * min(values):
+    if chart in ("training", "learning") and values and max(values) > 30 * min(values):
         axes.set_xscale("log")
         lines = {name: [point for point in points if point[0] > 0] for name, points in lines.items()}
     for name, points in lines.items():
         if points:
             _line(axes, points, colors[name], labels[name])
+    for name, points in _dotted(chart, study, found).items():
+        axes.plot(*zip(*points, strict=True), ":", lw=1, color=colors[name])
     for each in published:
         style = {"ls": "--", "lw": 1.2, "color": colors.get(each.like, "0.4"), "label": each.label}
         if math.isfinite(each.value):
@@ -195,12 +260,14 @@ def _chart(axes: Axes, study: Study, chart: str, out: Path) -> None:
         if each.points:
             axes.plot(*zip(*each.points, strict=True), marker="x", ms=4, **style)
     x, y = AXES[chart]
-    axes.set(xlabel=x, ylabel=y.format("worst task's" if study.metric == "worst" else study.metric))
+    metric = "worst task's" if study.metric == "worst" else study.metric
+    axes.set(xlabel=x, ylabel=y.format(metric, study.test.training_stages))
     axes.set_title("\n".join(textwrap.wrap(f"{study.name}: {study.title}", 56)), fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    if chart != "tasks":
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=7, frameon=False)
+        axes.legend(fontsize=7, frameon=False, title=DOTTED.get(chart), title_fontsize=7)
 
 
 def _label(system: System, runs: Runs) -> str:
@@ -230,15 +297,30 @@ def _line(axes: Axes, points: Sequence[Point], color: str, label: str) -> None:
     axes.fill_between(x, low, high, color=color, alpha=0.18, lw=0)
 
 
-def _adaptation(runs: Runs, metric: str) -> Iterator[Point]:
+def _dotted(chart: str, study: Study, found: dict[str, Runs]) -> dict[str, list[tuple[float, float]]]:
+    """What `DOTTED` says, by the names of the systems that have it."""
+    lines = {}
+    for name, runs in found.items():
+        if chart == "learning" and all("real/adapted_return" in log.read(run)[-1] for run in runs.paths):
+            lines[name] = [(x, float(np.mean(ys))) for x, ys in _curves(runs, "real/return")]
+        if chart == "tasks" and runs.last:
+            stage = _stage(study, runs.last[0][1])
+            predicted = np.array([stages[stage]["predicted"] for _, stages in runs.last], float).mean(0)
+            tasks = np.array(runs.last[0][1][stage]["tasks"])[:, 0]
+            lines[name] = sorted(zip(tasks.tolist(), predicted.tolist(), strict=True))
+    return {name: points for name, points in lines.items() if points and np.isfinite(points).all()}
+
+
+def _adaptation(runs: Runs, study: Study) -> Iterator[Point]:
     for stages in zip(*(stages for _, stages in runs.last), strict=False):
-        yield stages[0]["adaptation_samples"], [_aggregate(stage, metric) for stage in stages]
+        yield stages[0]["adaptation_samples"], [_aggregate(stage, study.metric) for stage in stages]
 
 
-def _training(runs: Runs, metric: str) -> Iterator[Point]:
+def _training(runs: Runs, study: Study) -> Iterator[Point]:
     """Where all runs were tested after as many samples."""
     for samples in sorted(set.intersection(*map(set, runs.tests))) if runs.tests else []:
-        yield samples, [_aggregate(tests[samples][0], metric) for tests in runs.tests]
+        at = [tests[samples] for tests in runs.tests]
+        yield samples, [_aggregate(stages[_stage(study, stages)], study.metric) for stages in at]
 
 
 def _aggregate(stage: dict[str, Any], metric: str) -> float:
@@ -246,16 +328,31 @@ def _aggregate(stage: dict[str, Any], metric: str) -> float:
     return float(AGGREGATES[metric](np.mean(stage["returns"], axis=1)[None])[0])
 
 
-def _learning(runs: Runs, metric: str) -> Iterator[Point]:
-    """Where all runs have a line with as many samples."""
-    curves = [{line["real/samples"]: line["real/return"] for line in log.read(run)} for run in runs.paths]
+def _learning(runs: Runs, study: Study) -> Iterator[Point]:
+    """Returns after adaptation, for an algorithm that adapts in its real episodes."""
+    adapts = runs.paths and all("real/adapted_return" in log.read(run)[-1] for run in runs.paths)
+    return _curves(runs, "real/adapted_return" if adapts else "real/return")
+
+
+def _curves(runs: Runs, metric: str) -> Iterator[Point]:
+    """A metric of training where all runs have a line with as many samples."""
+    curves = [{line["real/samples"]: line[metric] for line in log.read(run)} for run in runs.paths]
     for samples in sorted(set.intersection(*map(set, curves))) if curves else []:
         yield samples, [curve[samples] for curve in curves]
 
 
-CHARTS: dict[str, Callable[[Runs, str], Iterator[Point]]] = {
+def _tasks(runs: Runs, study: Study) -> Iterator[Point]:
+    """The return on each task, in the order of the tasks' first number."""
+    if runs.last:
+        tasks, scores = np.array(runs.last[0][1][0]["tasks"])[:, 0], _by_task(study, runs)
+        for i in np.argsort(tasks):
+            yield float(tasks[i]), scores[:, i].tolist()
+
+
+CHARTS: dict[str, Callable[[Runs, Study], Iterator[Point]]] = {
     "adaptation": _adaptation,
     "training": _training,
     "learning": _learning,
+    "tasks": _tasks,
 }
-"""by kind of chart: the points of a line, from a system's runs and the name of an aggregate"""
+"""by kind of chart: the points of a line, from a system's runs"""

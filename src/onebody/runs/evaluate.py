@@ -51,12 +51,14 @@ class MetaTest:
     """number of grid points per dimension, to test on a grid instead of held-out tasks; 0: held-out tasks"""
     beyond: float = 1.0
     """width of the grid relative to the box of tasks; above 1, it includes tasks that training never samples"""
+    training_stages: int = 0
+    """as `stages`, for the tests during training"""
 
     def __post_init__(self) -> None:
         if self.tasks < 1:
             raise OnebodyError(f"--tasks must be at least 1, not {self.tasks}")
-        if self.stages < 0:
-            raise OnebodyError(f"--stages must be at least 0, not {self.stages}")
+        if min(self.stages, self.training_stages) < 0:
+            raise OnebodyError(f"--stages must be at least 0, not {min(self.stages, self.training_stages)}")
         if self.grid < 0 or self.grid == 1:
             raise OnebodyError(f"--grid must be 0 (no grid) or at least 2 points per dimension, not {self.grid}")
         if not 0 < self.beyond < math.inf:
@@ -166,9 +168,11 @@ def _paths(transitions: Transitions) -> list[list[list[float]]]:
 def during_training(
     run: Path, record: dict[str, Any], algorithm: Algorithm[Any], state: Any, iteration: int, test: MetaTest
 ) -> None:
-    """Test stage 0 on the tasks of `test` and write `RUN/evaluations/<iteration>.json`; leaves the sample counts of
-    training unchanged."""
-    test = dataclasses.replace(test, stages=0)
+    """Test the first stages on the tasks of `test` and write `RUN/evaluations/<iteration>.json`.
+
+    The sample counts of training stay as they are.
+    """
+    test = dataclasses.replace(test, stages=test.training_stages)
     result = meta_test(record, folder.build(record, tested=True), state, algorithm.simulator.samples, test)
     path = run / "evaluations" / f"{iteration:06d}.json"
     path.parent.mkdir(exist_ok=True)

@@ -1,14 +1,14 @@
 """Studies: figures as data, in TOML files. A study says what to train, how to test it and what to draw.
 
 paper = "Landolfi, Thomas, Ma 2019"     # whose figure it is
-charts = ["training", "adaptation"]     # training: returns on the tested tasks at stage 0, against samples of training;
+charts = ["training", "adaptation"]     # training: returns on the tested tasks, against samples of training;
                                         # adaptation: after training, against samples of the task; learning: returns
-                                        # of the real episodes of training
+                                        # of the real episodes of training; tasks: the return on each task
 metric = "mean"                         # of the tasks' returns: mean, iqm, worst or cvar10
 seeds = 3                               # training runs per system; by default 3
 
-[test]                                  # the meta-test after training: tasks, stages, grid, beyond
-stages = 3
+[test]                                  # the meta-test after training: tasks, stages, grid, beyond; and
+stages = 3                              # training_stages, the last stage of the tests during training
 
 [systems.smt]                           # by name: what is compared
 algorithm = "smt"                       # by default the system's name
@@ -16,10 +16,16 @@ label = "SMT"                           # in the figure; by default the system's
 laptop = { preset = "laptop" }          # for each scale: preset, samples, evaluate_every, settings
 paper = { preset = "paper", settings = { "slbo.n_model" = 100 } }
 
+[systems.slbo]                          # a system whose runs belong to another study of the package, and are not
+runs_of = "smt-2a/slbo"                 # trained twice; without /SYSTEM: the system of the same name
+
 [studies.smt-1a]                        # one or more figures that share all of this
 title = "half-cheetah, velocities in [0, 2] m/s"
 family = "smt/cheetah-vel"
 claim = "SMT is better at stage 0 than the oracle."
+
+[studies.smt-1a.systems.smt]            # changes to one system, for this figure alone
+label = "SMT, half-cheetah"
 
 [[studies.smt-1a.published]]            # numbers to draw beside ours
 label = "MAML, published"
@@ -54,9 +60,10 @@ from onebody.tasks import registry
 BUILT_IN = Path(__file__).parent.parent / "studies"
 """folder of the studies that come with the package"""
 CHARTS = {
-    "training": "returns on the tested tasks at stage 0, against real samples of training",
+    "training": "returns on the tested tasks, against real samples of training",
     "adaptation": "returns on the tested tasks after training, against real samples of the task",
     "learning": "returns of the real episodes of training, against real samples",
+    "tasks": "return on each tested task after training",
 }
 """kinds of charts, and what they show"""
 SCALES = ("laptop", "paper", "smoke")
@@ -82,6 +89,8 @@ class System:
     label: str
     trainings: dict[str, Training]
     """by scale"""
+    runs_of: str = ""
+    """STUDY or STUDY/SYSTEM of the package whose runs these are"""
 
 
 @dataclass(frozen=True)
@@ -116,34 +125,50 @@ class Study:
     test: MetaTest = field(default_factory=MetaTest)
     published: tuple[Published, ...] = ()
 
+    def place(self, system: System, out: Path) -> tuple[Path, str]:
+        """Folder and name of a system's runs: in `out`, or in the folder beside it of the study that they belong to."""
+        if not system.runs_of:
+            return out, system.name
+        other, _, name = system.runs_of.partition("/")
+        return out.with_name(out.name.replace(file_name(self.name), other)), name or system.name
+
     def jobs(self, out: Path, scale: str, seeds: int) -> list[Job]:
         """All training runs, those with seed 0 first, into `out/SYSTEM-sSEED`.
 
         Raises:
             OnebodyError: no system of the study has this scale, or a setting does not exist.
         """
-        family = registry.make(self.family)
-        named, _ = registry.portable(family)
-        if without := [system.name for system in self.systems if scale not in system.trainings]:
+        return [self._job(system, out, scale, seed) for seed in range(seeds) for system in self.systems]
+
+    def _job(self, system: System, out: Path, scale: str, seed: int) -> Job:
+        place, name = self.place(system, out)
+        if system.runs_of:
+            other = get(system.runs_of.partition("/")[0])
+            if not (owner := next((each for each in other.systems if each.name == name), None)):
+                raise OnebodyError(f"{self.name}: {other.name} has no system {name!r} to take runs of")
+            return other._job(owner, place, scale, seed)
+        if scale not in system.trainings:
             raise OnebodyError(
-                f"{self.name} has no scale {scale} for {', '.join(without)}: add {scale} = {{ … }} to the system, or "
-                "choose another --scale"
+                f"{self.name} has no scale {scale} for {name}: add {scale} = {{ … }} to the system, or choose another "
+                "--scale"
             )
-        return [
-            Job(
-                algorithm=system.algorithm,
-                family=named,
-                out=out / f"{system.name}-s{seed}",
-                seed=seed,
-                preset=(training := system.trainings[scale]).preset,
-                config=configuration(system.algorithm, training, family.id),
-                samples=training.samples,
-                evaluate_every=training.evaluate_every,
-                test=self.test,
-            )
-            for seed in range(seeds)
-            for system in self.systems
-        ]
+        family, training = registry.make(self.family), system.trainings[scale]
+        return Job(
+            algorithm=system.algorithm,
+            family=registry.portable(family)[0],
+            out=place / f"{name}-s{seed}",
+            seed=seed,
+            preset=training.preset,
+            config=configuration(system.algorithm, training, family.id),
+            samples=training.samples,
+            evaluate_every=training.evaluate_every,
+            test=self.test,
+        )
+
+
+def file_name(name: str) -> str:
+    """A study's name as the name of a file or folder."""
+    return name.replace("/", "-")
 
 
 def configuration(algorithm: str, training: Training, family: str) -> dict[str, Any]:
@@ -218,22 +243,43 @@ def get(name: str) -> Study:
     """A study by its name, or `FILE.toml` or `FILE.toml:NAME` for one of the user's own.
 
     Raises:
+        OnebodyError: there is none of this name or several, or the file is missing or wrong; says what is.
+    """
+    found = named(name)
+    if len(found) > 1:
+        raise OnebodyError(f"{name} has the studies {', '.join(each.name for each in found)}: name one")
+    return found[0]
+
+
+def named(name: str) -> list[Study]:
+    """The study of a name; or all panels of a figure, as `smt-1` is smt-1a to smt-1h; or those of `FILE.toml`.
+
+    Raises:
         OnebodyError: there is none of this name, or the file is missing or wrong; says what is.
     """
     path, in_file, inner = name.partition(".toml")
-    if in_file:
-        found = read(Path(f"{path}.toml"))
-        inner = inner.removeprefix(":")
-        if not inner and len(found) == 1:
-            return next(iter(found.values()))
-        if inner not in found:
-            listed = ", ".join(found)
-            raise OnebodyError(f"{path}.toml has the studies {listed}: name one, as in {path}.toml:{min(found)}")
-        return found[inner]
-    found = all_built_in()
-    if name not in found:
+    found = read(Path(f"{path}.toml")) if in_file else all_built_in()
+    if in_file and not inner:
+        return list(found.values())
+    if in_file and (inner := inner.removeprefix(":")) not in found:
+        listed = ", ".join(found)
+        raise OnebodyError(f"{path}.toml has the studies {listed}: name one, as in {path}.toml:{min(found)}")
+    name = inner or name
+    chosen = [found[name]] if name in found else [study for each, study in found.items() if _is_panel(each, name)]
+    if not chosen:
         raise OnebodyError(f"no study {name!r}{did_you_mean(name, found)}")
-    return found[name]
+    return chosen
+
+
+def is_figure(name: str) -> bool:
+    """Whether this is the name of a figure of the package that has several panels."""
+    found = all_built_in()
+    return name not in found and any(_is_panel(each, name) for each in found)
+
+
+def _is_panel(study: str, figure: str) -> bool:
+    """smt-1a and mbmpo-1-ant are panels of smt-1 and mbmpo-1."""
+    return re.match(rf"{re.escape(figure)}[a-z-]", study) is not None
 
 
 def all_built_in() -> dict[str, Study]:
@@ -258,7 +304,18 @@ def read(path: Path) -> dict[str, Study]:
         raise OnebodyError(f"{path} has no study: add a table [studies.NAME] with a title and a family")
     if not isinstance(own, dict) or not all(isinstance(changes, dict) for changes in own.values()):
         raise OnebodyError(f"{path}: a study is a table with a name, [studies.NAME]")
-    return {name: _study(path, name, content | changes) for name, changes in own.items()}
+    shared = content.get("systems", {})
+    for name, changes in own.items():
+        content["systems"] = _merged(shared, changes.get("systems", {}))
+        own[name] = _study(path, name, content | changes | {"systems": content["systems"]})
+    return own
+
+
+def _merged(shared: Any, changes: Any) -> Any:
+    """A table with changes to some entries, also of tables inside it."""
+    if not isinstance(shared, dict) or not isinstance(changes, dict):
+        return changes
+    return shared | {name: _merged(shared.get(name), value) for name, value in changes.items()}
 
 
 def _study(path: Path, name: str, values: dict[str, Any]) -> Study:
@@ -267,7 +324,7 @@ def _study(path: Path, name: str, values: dict[str, Any]) -> Study:
     for system, given in values.get("systems", {}).items():
         if not isinstance(given, dict):
             raise OnebodyError(f"{where}: [systems.{system}] must be a table")
-        known = ("algorithm", "label", *SCALES)
+        known = ("algorithm", "label", "runs_of", *SCALES)
         if unknown := sorted(given.keys() - set(known)):
             near = did_you_mean(unknown[0], known)
             raise OnebodyError(f"{path}: [systems.{system}]: no field {unknown[0]!r}{near}")
@@ -277,13 +334,14 @@ def _study(path: Path, name: str, values: dict[str, Any]) -> Study:
             given.get("algorithm", system),
             given.get("label", system),
             {s: _made(Training, given[s], f"{path}: [systems.{system}] {s}") for s in SCALES if s in given},
+            given.get("runs_of", ""),
         )
         for system, given in values.get("systems", {}).items()
     ]
     charts = tuple(values.get("charts", ["adaptation"]))
     if unknown := [chart for chart in charts if chart not in CHARTS]:
         raise OnebodyError(f"{where}: no chart {unknown[0]!r}{did_you_mean(unknown[0], CHARTS)}")
-    if not systems or not all(system.trainings for system in systems):
+    if not systems or not all(system.trainings or system.runs_of for system in systems):
         raise OnebodyError(f"{where} needs [systems.NAME] tables, each with a scale, as in laptop = {{}}")
     given = values.get("published", [])
     if not isinstance(given, list):
