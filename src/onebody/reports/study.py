@@ -128,7 +128,8 @@ def settings(study: Study, out: Path) -> Iterator[str]:
     """A line for each system on how its runs were trained."""
     for system in study.systems:
         for path in runs_of(study, system, out).paths[:1]:
-            yield f"* {system.label}: `{folder.command(folder.read_config(path)).partition('  #')[0]}`"
+            command, _, note = folder.command(folder.read_config(path)).partition("  # ")
+            yield f"* {system.label}: `{command}`{f' ({note})' if note else ''}"
 
 
 def table(study: Study, out: Path) -> str:
@@ -223,7 +224,9 @@ def _maps(place: SubFigure, study: Study, tested: dict[str, Runs]) -> None:
         if visited:
             axes.plot(*zip(*visited, strict=True), ".", ms=3, color=COLORS[1])
         axes.set_title(label, fontsize=8)
+        axes.set_xlabel("task ψ₁")
         axes.set_aspect("equal")
+    all_axes[0].set_ylabel("task ψ₂")
     place.suptitle(f"{study.name}: mean return on each task; dots: training tasks", fontsize=9)
     place.colorbar(ScalarMappable(Normalize(**scale), MAP), ax=list(all_axes), shrink=0.7)
 
@@ -251,7 +254,8 @@ def _chart(axes: Axes, study: Study, chart: str, out: Path) -> None:
     for name, points in lines.items():
         if points:
             _line(axes, points, colors[name], labels[name])
-    for name, points in _dotted(chart, study, found).items():
+    dotted = _dotted(chart, study, found)
+    for name, points in dotted.items():
         axes.plot(*zip(*points, strict=True), ":", lw=1, color=colors[name])
     for each in published:
         style = {"ls": "--", "lw": 1.2, "color": colors.get(each.like, "0.4"), "label": each.label}
@@ -262,12 +266,12 @@ def _chart(axes: Axes, study: Study, chart: str, out: Path) -> None:
     x, y = AXES[chart]
     metric = "worst task's" if study.metric == "worst" else study.metric
     axes.set(xlabel=x, ylabel=y.format(metric, study.test.training_stages))
-    axes.set_title("\n".join(textwrap.wrap(f"{study.name}: {study.title}", 56)), fontsize=9)
+    axes.set_title("\n".join(textwrap.wrap(f"{study.name}: {study.title}", 64)), fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     if chart != "tasks":
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=7, frameon=False, title=DOTTED.get(chart), title_fontsize=7)
+        axes.legend(fontsize=7, frameon=False, title=DOTTED[chart] if dotted else None, title_fontsize=7)
 
 
 def _label(system: System, runs: Runs) -> str:

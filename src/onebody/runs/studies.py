@@ -126,11 +126,15 @@ class Study:
     published: tuple[Published, ...] = ()
 
     def place(self, system: System, out: Path) -> tuple[Path, str]:
-        """Folder and name of a system's runs: in `out`, or in the folder beside it of the study that they belong to."""
+        """Folder and name of a system's runs: in `out`, or in the folder of the study that they belong to, which is
+        beside `out`, or inside it if `out` does not have the study's name.
+        """
         if not system.runs_of:
             return out, system.name
         other, _, name = system.runs_of.partition("/")
-        return out.with_name(out.name.replace(file_name(self.name), other)), name or system.name
+        own, of_file = file_name(self.name), file_name(other)
+        place = out.with_name(out.name.replace(own, of_file)) if own in out.name else out / of_file
+        return place, name or system.name
 
     def jobs(self, out: Path, scale: str, seeds: int) -> list[Job]:
         """All training runs, those with seed 0 first, into `out/SYSTEM-sSEED`.
