@@ -7,25 +7,9 @@ import numpy as np
 from results import raw
 
 VEL, WIDE, DIR, ANT, ANT_DIR = (
-    f"omni/{family}/omni-s*" for family in ("cheetah-vel", "cheetah-vel-wide", "cheetah-dir", "ant-vel", "ant-dir")
+    f"omni-{family}/omni-s*" for family in ("cheetah-vel", "cheetah-vel-wide", "cheetah-dir", "ant-vel", "ant-dir")
 )
-SMT_LONG = "smt-cheetah-vel/smt-s*"
-FIRST_THREE = "omni/cheetah-vel/omni-s[012]"
-ABLATED = 40_000
-"""samples of an ablation"""
-VARIANTS = {
-    "members1": ("1 member", "`--config.model.members 1`"),
-    "members8": ("8 members", "`--config.model.members 8`"),
-    "window1": ("windows of 1 step", "`--config.policy.window 1 --config.policy.value-steps 1`"),
-    "window5": ("windows of 5 steps", "`--config.policy.window 5`"),
-    "window20": ("windows of 20 steps", "`--config.policy.window 20`"),
-    "starts-p0": ("from p0 alone", "`--config.policy.from-start 1 --config.policy.from-data 0`"),
-    "starts-data": ("from the data, and p0", "`--config.policy.from-start 0.1 --config.policy.from-data 0.9`"),
-    "starts-visited": (
-        "from where the policy comes, and p0",
-        "`--config.policy.from-start 0.1 --config.policy.from-data 0`",
-    ),
-}
+SMT_LONG = "slbo-cheetah-vel/smt-s*"
 
 
 def inside(pattern: str, samples: int) -> np.ndarray:
@@ -45,22 +29,22 @@ def widths(pattern: str, samples: int) -> np.ndarray:
 def main_table() -> Iterator[str]:
     for pattern, samples, digits in (
         (VEL, 40_000, 1),
-        ("omni/cheetah-vel/smt-s*", 40_000, 1),
+        ("omni-cheetah-vel/smt-s*", 40_000, 1),
         (VEL, 100_000, 1),
         (SMT_LONG, 100_000, 1),
         (WIDE, 40_000, 1),
-        ("omni/cheetah-vel-wide/smt-s*", 40_000, 1),
+        ("omni-cheetah-vel-wide/smt-s*", 40_000, 1),
         (DIR, 40_000, 0),
-        ("omni/cheetah-dir/smt-s*", 40_000, 0),
+        ("omni-cheetah-dir/smt-s*", 40_000, 0),
         (ANT, 200_000, 0),
         (ANT, 400_000, 0),
         (ANT_DIR, 200_000, 0),
         (ANT_DIR, 400_000, 0),
     ):
         scores, predicted = raw.scores(pattern, samples=samples), raw.predicted(pattern, samples=samples)
-        ours = "omni-s" in pattern
+        family, ours = pattern.partition("/")[0].removeprefix("omni-"), "/omni-s" in pattern
         yield raw.row(
-            f"`{pattern.split('/')[1]}`" if ours else "SMT there",
+            f"`{family}`" if ours else "SMT there",
             raw.number(samples),
             raw.mean(scores, digits) + (f" ({raw.spread(scores, digits)})" if ours else ""),
             raw.by_seed(scores, digits),
@@ -73,10 +57,10 @@ def transitions() -> Iterator[str]:
     pairs = [
         (raw.scores(ours, samples=n), raw.scores(theirs, samples=n))
         for ours, theirs, n in (
-            (VEL, "omni/cheetah-vel/smt-s*", 40_000),
+            (VEL, "omni-cheetah-vel/smt-s*", 40_000),
             (VEL, SMT_LONG, 100_000),
-            (WIDE, "omni/cheetah-vel-wide/smt-s*", 40_000),
-            (DIR, "omni/cheetah-dir/smt-s*", 40_000),
+            (WIDE, "omni-cheetah-vel-wide/smt-s*", 40_000),
+            (DIR, "omni-cheetah-dir/smt-s*", 40_000),
         )
     ]
     assert all(f(ours, axis=1).min() > f(smt, axis=1).max() for ours, smt in pairs for f in (np.mean, np.min))
@@ -123,7 +107,7 @@ def intervals() -> Iterator[str]:
 def calibration() -> Iterator[str]:
     """Trainings whose episodes all have exploration noise, and those where half have none."""
     for family, samples, digits in (("cheetah-vel", 20_000, 1), ("cheetah-vel", 40_000, 1), ("ant-dir", 200_000, 0)):
-        for share, pattern in (("none", f"omni/{family}/omni-s*"), ("half", f"omni/deterministic/{family}-s*")):
+        for share, pattern in (("none", f"omni-{family}/omni-s*"), ("half", f"omni/deterministic/{family}-s*")):
             scores, predicted = raw.scores(pattern, samples=samples), raw.predicted(pattern, samples=samples)
             held = inside(pattern, samples) == 0
             yield raw.row(
@@ -145,56 +129,9 @@ def calibration() -> Iterator[str]:
     yield f"on `ant-dir` predictions are {raw.numbers(new)}% too high, where the old ones were {raw.to(old)}%"
 
 
-def ablations() -> Iterator[str]:
-    def row(name, options, scores, predicted):
-        return raw.row(
-            name, options, raw.mean(scores, 1), raw.by_seed(scores, 1), raw.worst(scores, 1), raw.mean(predicted, 1)
-        )
-
-    reference = raw.scores(FIRST_THREE, samples=ABLATED)
-    yield row("as it is", "", reference, raw.predicted(FIRST_THREE, samples=ABLATED))
-    result = {}
-    for name, (words, options) in VARIANTS.items():
-        pattern = f"omni/ablations/{name}-s*"
-        result[name] = raw.scores(pattern, samples=ABLATED)
-        yield row(words, options, result[name], raw.predicted(pattern, samples=ABLATED))
-    trpo = [raw.read(f"omni/ablations/trpo-s{seed}.json") for seed in range(3)]
-    scores = np.array([np.mean(each["returns"], axis=1) for each in trpo])
-    words = "TRPO in place of pathwise gradients, about the same time"
-    yield row(words, "`python ablations/trpo.py SEED`", scores, np.array([each["predicted"] for each in trpo]))
-
-    assert all(np.all(result[name].mean(1) < reference.mean(1)) for name in ("starts-data", "starts-visited"))
-    yield "either kind of state alone is lower than the mix with each seed"
-    more = result["window20"].mean(1) - reference.mean(1)
-    yield f"higher than ten with each seed, by {raw.numbers(more, 1)}"
-    yield f"one member is lower than five by {raw.numbers(reference.mean(1) - result['members1'].mean(1), 1)}"
-    gap = raw.predicted("omni/ablations/members1-s*", samples=ABLATED).mean() - result["members1"].mean()
-    yield f"its predictions are {raw.number(gap, 1)} too high"
-    yield f"TRPO's mean is {raw.number(reference.mean() - scores.mean(), 1)} lower"
-
-    up = "omni/ablations/collect-gap-s*"
-    scores = raw.scores(up, samples=ABLATED)
-    yield f"{raw.mean(scores, 1)}, worst task {raw.worst(scores, 1)}, "
-    yield f"beside {raw.mean(reference[:1], 1)} and {raw.worst(reference[:1], 1)} with uniform tasks"
-    gap, uniform = (
-        raw.metrics(f"omni/{run}")[9]["real/return"] for run in ("ablations/collect-gap-s0", "cheetah-vel/omni-s0")
-    )
-    yield f"({raw.number(gap)} in the last iteration, with exploration noise, where uniform tasks have {raw.number(uniform)})"
-
-    alone = [raw.read(f"omni/ablations/one-task-s{seed}.json")["tasks"] for seed in range(3)]
-    shared, refined, new = (
-        [np.mean([task[kind]["real"] for task in tasks]) for tasks in alone]
-        for kind in ("conditioned", "refined", "scratch")
-    )
-    yield f"the one policy for all tasks has {raw.numbers(shared, 1)}"
-    yield f"the best prediction kept, {raw.numbers(refined, 1)}"
-    yield f"in the same models, {raw.numbers(new, 1)}"
-
-
 def figures() -> Iterator[str]:
-    for part in (main_table, transitions, intervals, calibration, ablations):
+    for part in (main_table, transitions, intervals, calibration, model_fit):
         yield from part()
-    yield from model_fit()
 
 
 def model_fit() -> Iterator[str]:
@@ -222,11 +159,7 @@ GIVEN = [
     "over the last five",
     "210 at ψ = 0 and about -390 at ψ = 3",
     "210 is the most that any task of `ant-vel` allows",
-    "40,000 samples, everything else as it is",
-    "at 100,000 samples, eight tasks",
-    "1000 updates more",
-    "3000 updates for the task",
-    "SMT at 100,000 samples is from",
+    "SMT at 100,000 samples, and its",
     "95% interval",
     "At 40,000 samples seed 0",
     "at 100,000 samples.",

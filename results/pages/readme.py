@@ -7,8 +7,8 @@ import numpy as np
 from results import raw
 from results.pages import gallery
 
-SMT = ("smt-1a/smt-s*", "smt-cheetah-vel/smt-s*")
-OMNI = "omni/{}/omni-s*"
+SMT = ("smt-1a/smt-s*", "slbo-cheetah-vel/smt-s*")
+OMNI = "omni-{}/omni-s*"
 
 
 def table() -> Iterator[str]:
@@ -20,7 +20,7 @@ def table() -> Iterator[str]:
 
     yield row("untrained policy", "", raw.scores(SMT[1], samples=0))
     yield row(
-        "SLBO from nothing, 4,000 real samples of the task", "yes", raw.scores("smt-cheetah-vel/slbo-s*", stage=1)
+        "SLBO from nothing, 4,000 real samples of the task", "yes", raw.scores("slbo-cheetah-vel/slbo-s*", stage=1)
     )
     yield row("SMT, no sample of the task, 160,000 of others (seeds 0 to 2 at two commits)", "yes", raw.scores(*SMT))
     yield row("the same with 4,000 of the task", "yes", raw.scores(*SMT, stage=1))
@@ -51,7 +51,7 @@ def half_cheetah() -> Iterator[str]:
     yield f"SMT's worst task ({raw.worst(smt)}) is below MAML's ({raw.worst(maml)})"
     yield f"with a mean of {raw.mean(smt, 1)} it is just above the published oracle ({theirs['oracle']}), within its interval"
     yield f"and far below our `tuned` oracle ({raw.mean(oracle, 1)})"
-    omni, smt = raw.scores(OMNI.format("cheetah-dir"), samples=40_000), raw.scores("omni/cheetah-dir/smt-s*")
+    omni, smt = raw.scores(OMNI.format("cheetah-dir"), samples=40_000), raw.scores("omni-cheetah-dir/smt-s*")
     yield f"OMNI's one policy has {raw.mean(omni)} ({raw.spread(omni)}, five seeds) after 40,000 samples, and SMT {raw.by_seed(smt)}"
     result = {name: raw.scores(f"cheetah-dir/{name}-s*") for name in ("omni", "smt", "oracle")}
     maml = raw.scores("cheetah-dir/maml-s*", stage=2)

@@ -7,7 +7,7 @@ import numpy as np
 from results import raw
 
 OMNI, SMT, MAML, ORACLE = (f"smt-1a/{name}-s*" for name in ("omni", "smt", "maml", "oracle"))
-OMNI_EARLIER, SMT_EARLIER = "omni/cheetah-vel/omni-s*", "smt-cheetah-vel/smt-s*"
+OMNI_EARLIER, SMT_EARLIER = "omni-cheetah-vel/omni-s*", "slbo-cheetah-vel/smt-s*"
 LAST = 8_000_000
 STAGES = range(4)
 
@@ -17,21 +17,11 @@ def figures() -> Iterator[str]:
     smt, maml = ([raw.scores(pattern, stage=k) for k in STAGES] for pattern in (SMT, MAML))
     oracle, theirs = raw.scores(ORACLE), raw.published("maml/cheetah-vel")
 
-    def stages(scores):
-        return [raw.by_seed(each, 1) for each in scores]
-
     def worst(scores):
         return [raw.worst(each) for each in scores]
 
     for n, scores in omni.items():
-        yield raw.row("OMNI", raw.number(n), raw.by_seed(scores, 1), "", "", "", "")
-    again = [raw.scores(OMNI, stage=k) for k in STAGES]
-    yield raw.row("OMNI, seed 0 again", "100,000", *stages(again), "1,000")
-    yield raw.row("SMT", "160,000 (40 tasks)", *stages(smt), "4,000")
-    yield raw.row("MAML", "80,000,000", *stages(maml), "4,000")
-    yield raw.row("MAML, published", "", "", *(theirs["maml"][k] for k in "123"), "4,000")
-    yield raw.row("oracle", "8,000,000", raw.by_seed(oracle, 1), "", "", "", "")
-    yield raw.row("oracle, published", raw.number(theirs["oracle_samples"]), theirs["oracle"], "", "", "", "")
+        yield raw.row("OMNI", raw.number(n), raw.by_seed(scores, 1))
     yield raw.row("OMNI, 100,000", raw.worst(omni[100_000]), "", "", "")
     yield raw.row("SMT", *worst(smt))
     yield raw.row("MAML", *worst(maml))

@@ -1,4 +1,4 @@
-"""The numbers of results/smt-cheetah-vel."""
+"""The numbers of results/slbo-cheetah-vel."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from results import raw
 
-SMT, SLBO = "smt-cheetah-vel/smt-s*", "smt-cheetah-vel/slbo-s*"
+SMT, SLBO = "slbo-cheetah-vel/smt-s*", "slbo-cheetah-vel/slbo-s*"
 
 
 def figures() -> Iterator[str]:

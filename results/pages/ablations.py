@@ -1,0 +1,80 @@
+"""The numbers of results/ablations."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from results import raw
+
+FIRST_THREE = "omni-cheetah-vel/omni-s[012]"
+ABLATED = 40_000
+"""samples of an ablation"""
+VARIANTS = {
+    "members/members1": ("1 member", "`--config.model.members 1`"),
+    "members/members8": ("8 members", "`--config.model.members 8`"),
+    "window/window1": ("windows of 1 step", "`--config.policy.window 1 --config.policy.value-steps 1`"),
+    "window/window5": ("windows of 5 steps", "`--config.policy.window 5`"),
+    "window/window20": ("windows of 20 steps", "`--config.policy.window 20`"),
+    "starts/p0": ("from p0 alone", "`--config.policy.from-start 1 --config.policy.from-data 0`"),
+    "starts/data": ("from the data, and p0", "`--config.policy.from-start 0.1 --config.policy.from-data 0.9`"),
+    "starts/visited": (
+        "from where the policy comes, and p0",
+        "`--config.policy.from-start 0.1 --config.policy.from-data 0`",
+    ),
+}
+
+
+def figures() -> Iterator[str]:
+    def row(name, options, scores, predicted):
+        return raw.row(
+            name, options, raw.mean(scores, 1), raw.by_seed(scores, 1), raw.worst(scores, 1), raw.mean(predicted, 1)
+        )
+
+    reference = raw.scores(FIRST_THREE, samples=ABLATED)
+    yield row("as it is", "", reference, raw.predicted(FIRST_THREE, samples=ABLATED))
+    result = {}
+    for name, (words, options) in VARIANTS.items():
+        pattern = f"ablations-{name}-s*"
+        result[name] = raw.scores(pattern, samples=ABLATED)
+        yield row(words, options, result[name], raw.predicted(pattern, samples=ABLATED))
+    trpo = [raw.read(f"omni/ablations/trpo-s{seed}.json") for seed in range(3)]
+    scores = np.array([np.mean(each["returns"], axis=1) for each in trpo])
+    words, script = "TRPO in place of pathwise gradients, about the same time", "results/omni/ablations/trpo.py"
+    yield row(words, f"`python {script} SEED`", scores, np.array([each["predicted"] for each in trpo]))
+
+    assert all(np.all(result[name].mean(1) < reference.mean(1)) for name in ("starts/data", "starts/visited"))
+    yield "either kind of state alone is lower than the mix with each seed"
+    more = result["window/window20"].mean(1) - reference.mean(1)
+    yield f"higher than ten with each seed, by {raw.numbers(more, 1)}"
+    yield f"one member is lower than five by {raw.numbers(reference.mean(1) - result['members/members1'].mean(1), 1)}"
+    gap = raw.predicted("ablations-members/members1-s*", samples=ABLATED).mean() - result["members/members1"].mean()
+    yield f"its predictions are {raw.number(gap, 1)} too high"
+    yield f"TRPO's mean is {raw.number(reference.mean() - scores.mean(), 1)} lower"
+
+    up = "omni/ablations/collect-gap-s*"
+    scores = raw.scores(up, samples=ABLATED)
+    yield f"{raw.mean(scores, 1)}, worst task {raw.worst(scores, 1)}, "
+    yield f"beside {raw.mean(reference[:1], 1)} and {raw.worst(reference[:1], 1)} with uniform tasks"
+    gap, uniform = (
+        raw.metrics(run)[9]["real/return"] for run in ("omni/ablations/collect-gap-s0", "omni-cheetah-vel/omni-s0")
+    )
+    yield f"({raw.number(gap)} in the last iteration, with exploration noise, where uniform tasks have {raw.number(uniform)})"
+
+    alone = [raw.read(f"omni/ablations/one-task-s{seed}.json")["tasks"] for seed in range(3)]
+    shared, refined, new = (
+        [np.mean([task[kind]["real"] for task in tasks]) for tasks in alone]
+        for kind in ("conditioned", "refined", "scratch")
+    )
+    yield f"the one policy for all tasks has {raw.numbers(shared, 1)}"
+    yield f"the best prediction kept, {raw.numbers(refined, 1)}"
+    yield f"in the same models, {raw.numbers(new, 1)}"
+
+
+GIVEN = [
+    "has 40,000 samples",
+    "is after 100,000 samples, the others are after 40,000",
+    "has all after 40,000 samples",
+    "at 100,000 samples, eight tasks",
+    "1000 updates more",
+    "3000 updates for the task",
+]
