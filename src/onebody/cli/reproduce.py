@@ -1,6 +1,7 @@
 """`onebody reproduce`."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -37,11 +38,17 @@ class Reproduce(ManyRuns):
             return self._reproduce()
         if self.only_draw:
             return self._draw_all()
-        rows = [_state(study) for study in studies.all_built_in().values()]
+        built_in = studies.all_built_in()
+        minutes = {name: minutes_of(study) for name, study in built_in.items()}
+        usual = _hours(minutes, built_in)
+        rows = [_state(study, minutes[name], usual) for name, study in built_in.items()]
         if self.json:
             return print_json(rows)
         print_table(rows)
-        print("runs: there, of those at the scale laptop; minutes: mean of a training run that is there")
+        print(
+            "runs: there, of those at the scale laptop; hours left: of one core, from training runs that are there, or"
+        )
+        print("of the same algorithm in other studies (~); empty where there is none")
         print("next: onebody reproduce STUDY --seeds 3, or --scale smoke to try the command")
 
     def _reproduce(self) -> None:
@@ -105,17 +112,51 @@ def folder_of(name: str, scale: str, root: Path | None = None) -> Path:
     return kept if kept.is_dir() else new
 
 
-def _state(study: Any) -> dict[str, Any]:
-    """One row of the list of studies."""
+def minutes_of(study: Any) -> dict[str, float]:
+    """Mean time (min) of a training run of each system of a study that has any at the scale laptop."""
     from onebody.runs import studies
 
-    out = folder_of(study.name, "laptop")
-    runs = [run for system in study.systems for run in studies.seeds_of(system.name, out).values()]
-    each = studies.minutes(runs)
+    out, result = folder_of(study.name, "laptop"), {}
+    for system in study.systems:
+        place, name = study.place(system, out)
+        each = studies.minutes(list(studies.seeds_of(name, place).values()))
+        if not math.isnan(each):
+            result[system.name] = each
+    return result
+
+
+def _hours(minutes: Mapping[str, dict[str, float]], built_in: Mapping[str, Any]) -> dict[str, float]:
+    """Mean time (h) of a training run of each algorithm, over all studies."""
+    each: dict[str, list[float]] = {}
+    for name, study in built_in.items():
+        for system in study.systems:
+            if system.name in minutes[name]:
+                each.setdefault(system.algorithm, []).append(minutes[name][system.name] / 60)
+    return {algorithm: sum(times) / len(times) for algorithm, times in each.items()}
+
+
+def _state(study: Any, minutes: Mapping[str, float], usual: Mapping[str, float]) -> dict[str, Any]:
+    """One row of the list of studies.
+
+    Args:
+        minutes: mean time (min) of a training run, by system.
+        usual: mean time (h) of a training run in any study, by algorithm.
+    """
+    from onebody.runs import studies
+
+    out, there, hours, guessed = folder_of(study.name, "laptop"), 0, 0.0, False
+    for system in study.systems:
+        place, name = study.place(system, out)
+        runs = min(len(studies.seeds_of(name, place)), study.seeds)
+        there += runs
+        if runs < study.seeds:
+            own = minutes.get(system.name, math.nan) / 60
+            guessed |= math.isnan(own)
+            hours += (study.seeds - runs) * (usual.get(system.algorithm, math.nan) if math.isnan(own) else own)
     return {
         "study": study.name,
-        "runs": f"{len(runs)}/{len(study.systems) * study.seeds}",
-        "minutes": "" if math.isnan(each) else f"{each:.0f}",
+        "runs": f"{there}/{len(study.systems) * study.seeds}",
+        "hours left": "" if math.isnan(hours) else f"{'~' * guessed}{hours:.1f}",
         "systems": " ".join(system.name for system in study.systems),
         "title": study.title,
     }

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import IO, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -232,29 +232,29 @@ def do_in_process(job: Job, cores: Sequence[int] | None, stopping: threading.Eve
 
     `stopping`: once set, the process is stopped; all complete iterations are saved.
     """
-    request, code, said = json.dumps({"job": job.to_json(), "cores": cores, "wait": WAIT}), 0, ""
+    request, code = json.dumps({"job": job.to_json(), "cores": cores, "wait": WAIT}), 0
+    said: list[str] = []
     for attempt in range(RESTARTS + 1):
-        with tempfile.TemporaryFile("w+") as errors:
-            command = [sys.executable, "-m", "onebody.runs.worker"]
-            process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True
-            )
-            assert process.stdin is not None and process.stdout is not None
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.write(request + "\n")
-                process.stdin.flush()
-            code = _ended(process, stopping)
-            output = process.stdout.read().strip().splitlines()
-            process.stdout.close()
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.close()
-            errors.seek(0)
-            said = errors.read().strip()
-        for line in said.splitlines():
-            if line.startswith("onebody: "):
-                print(line, file=sys.stderr, flush=True)
+        command = [sys.executable, "-m", "onebody.runs.worker"]
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        said = []
+        listener = threading.Thread(target=_pass_on, args=(process.stderr, said), daemon=True)
+        listener.start()
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(request + "\n")
+            process.stdin.flush()
+        code = _ended(process, stopping)
+        output = process.stdout.read().strip().splitlines()
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
+        listener.join()
+        process.stdout.close()
+        process.stderr.close()
         if code == 0 and output:
-            return Outcome(**json.loads(output[-1]))
+            outcome = Outcome(**json.loads(output[-1]))
+            return outcome if outcome.status != "failed" else _with_errors(outcome, job, said)
         if stopping is not None and stopping.is_set():
             return Outcome("failed", "stopped")
         killed = -code if code < 0 else code - 128  # a training run exits with 128 + the signal
@@ -262,7 +262,25 @@ def do_in_process(job: Job, cores: Sequence[int] | None, stopping: threading.Eve
             break
         name = signal.Signals(killed).name
         print(f"onebody: {job.out}: worker killed by {name}; restarting it", file=sys.stderr, flush=True)
-    return Outcome("failed", (said.splitlines() or [f"its process ended with code {code}"])[-1])
+    return _with_errors(Outcome("failed", (said or [f"its process ended with code {code}"])[-1]), job, said)
+
+
+def _pass_on(errors: IO[str], said: list[str]) -> None:
+    """Collect what a worker prints to standard error, and print its warnings as they come."""
+    for line in errors:
+        said.append(line.rstrip())
+        if line.startswith("onebody: "):
+            print(line.rstrip(), file=sys.stderr, flush=True)
+
+
+def _with_errors(outcome: Outcome, job: Job, said: Sequence[str]) -> Outcome:
+    """The outcome of a failed job; a traceback is kept beside its run folder."""
+    if not any(line.startswith("Traceback") for line in said):
+        return outcome
+    path = job.out.with_name(f"{job.out.name}-errors.txt")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(said) + "\n")
+    return outcome._replace(message=f"{outcome.message} ({path})")
 
 
 def _ended(process: "subprocess.Popen[str]", stopping: threading.Event | None) -> int:
