@@ -113,7 +113,7 @@ def page(each: Sequence[Study], folders: Sequence[Path], figure: str) -> str:
         if study.published:
             lines.append("\n".join(f"* {each.label}: {each.source}" for each in study.published))
     commands = dict.fromkeys(line for study, out in zip(each, folders, strict=True) for line in settings(study, out))
-    return "\n\n".join([*lines, brackets(), "\n".join(commands)])
+    return "\n\n".join([*filter(None, lines), brackets(), "\n".join(commands)])
 
 
 def brackets() -> str:
@@ -125,17 +125,25 @@ def brackets() -> str:
 
 
 def settings(study: Study, out: Path) -> Iterator[str]:
-    """A line for each system on how its runs were trained."""
+    """A line for each system on how its runs were trained; where an older onebody trained them, the study's command."""
     for system in study.systems:
         for path in runs_of(study, system, out).paths[:1]:
-            yield f"* {system.label}: `{folder.command(folder.read_config(path)).partition('  #')[0]}`"
+            record = folder.read_config(path)
+            command, older, _ = folder.command(record).partition("  #")
+            if older and (system.runs_of or "laptop" in system.trainings):
+                job = study.job(system, out, "laptop", record["seed"]).to_json()
+                command, *_ = folder.command({**record, **job, "family_file": None}).partition("  #")
+            yield f"* {system.label}: `{command}`"
 
 
 def table(study: Study, out: Path) -> str:
-    """One row per system that was tested, with the mean return at each stage, and the worst task's at the last one."""
+    """One row per system that was tested, with the mean return at each stage, and the worst task's at the last one;
+    empty where none was."""
     shown = _shown_stages(study.test.stages)
     header = ["", "real samples", "seeds", *(f"stage {i}" for i in shown), "samples per stage", "worst task"]
     rows = [header, *filter(None, (_row(system, runs_of(study, system, out), shown) for system in study.systems))]
+    if len(rows) == 1:
+        return ""
     widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
     rows.insert(1, ["-" * width for width in widths])
     lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
@@ -251,7 +259,8 @@ def _chart(axes: Axes, study: Study, chart: str, out: Path) -> None:
     for name, points in lines.items():
         if points:
             _line(axes, points, colors[name], labels[name])
-    for name, points in _dotted(chart, study, found).items():
+    dotted = _dotted(chart, study, found)
+    for name, points in dotted.items():
         axes.plot(*zip(*points, strict=True), ":", lw=1, color=colors[name])
     for each in published:
         style = {"ls": "--", "lw": 1.2, "color": colors.get(each.like, "0.4"), "label": each.label}
@@ -267,7 +276,7 @@ def _chart(axes: Axes, study: Study, chart: str, out: Path) -> None:
     if chart != "tasks":
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=7, frameon=False, title=DOTTED.get(chart), title_fontsize=7)
+        axes.legend(fontsize=7, frameon=False, title=DOTTED[chart] if dotted else None, title_fontsize=7)
 
 
 def _label(system: System, runs: Runs) -> str:
