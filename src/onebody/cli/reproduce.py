@@ -110,7 +110,8 @@ def _state(study: Any) -> dict[str, Any]:
     from onebody.runs import studies
 
     out = folder_of(study.name, "laptop")
-    runs = [run for system in study.systems for run in studies.seeds_of(system.name, out).values()]
+    places = [study.place(system, out) for system in study.systems]
+    runs = [run for place, name in places for run in studies.seeds_of(name, place).values()]
     each = studies.minutes(runs)
     return {
         "study": study.name,
