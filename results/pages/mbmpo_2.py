@@ -174,10 +174,8 @@ def fits() -> Iterator[str]:
 def trials() -> Iterator[str]:
     for name, title in TRIALS.items():
         seeds = [raw.tests(run) for run in raw.runs(f"mbmpo-2/trials/{name}-s*")]
-        yield raw.row(
-            title,
-            *(raw.numbers([np.mean(each[1000 * n][0]["returns"]) for each in seeds if 1000 * n in each]) for n in TRIED),
-        )
+        reached = {n: [each[1000 * n][0]["returns"] for each in seeds if 1000 * n in each] for n in TRIED}
+        yield raw.row(title, *(raw.numbers([np.mean(each) for each in reached[n]]) for n in TRIED))
     first, second, trpo = (
         last(f"mbmpo-2/trials/{n}")[1]
         for n in ("mb-mpo-meta-15-epochs-40-s0", "mb-mpo-meta-15-epochs-40-s1", "me-trpo-epochs-40-s0")
