@@ -1,22 +1,34 @@
 """The numbers of results/mbmpo-2."""
 
-import importlib
 from collections.abc import Iterator
 
 import numpy as np
 
 from results import raw
 
-plot = importlib.import_module("results.mbmpo-2.plot")
+BODIES = ("half-cheetah", "swimmer")
+NAMES = {"mb-mpo": "MB-MPO", "me-trpo": "ME-TRPO", "mb-mpc": "MB-MPC (iCEM)"}
+TRIALS = {
+    "mb-mpo-meta-15-epochs-40": "MB-MPO, 15 meta-steps, models of 40 epochs at most",
+    "mb-mpo-meta-30-episodes-50-epochs-40": "MB-MPO, 50 imagined episodes, models of 40 epochs at most",
+    "mb-mpo-rewards-as-drawn": "MB-MPO, imagined rewards see actions as drawn",
+    "me-trpo-epochs-40": "ME-TRPO, models of 40 epochs at most",
+    "me-trpo-earlier-stop": "ME-TRPO, stops at the first check that fails",
+}
+"""on the half-cheetah"""
 SHOWN = (8, 24, 48, 72, 96)
 """thousand real samples"""
 HORIZON = 200
 
 
-def returns(pattern: str, thousands: float) -> np.ndarray:
+def returns(body: str, name: str, thousands: float) -> np.ndarray:
     """Returns without noise, before adaptation, `[seed]`."""
-    samples, values = plot.curves(pattern)
-    return values[:, list(samples).index(thousands)]
+    return raw.scores(f"mbmpo-2-{body}/{name}-s*", samples=int(1000 * thousands)).mean(axis=1)
+
+
+def with_noise(name: str) -> np.ndarray:
+    """Mean return of the last iteration's real episodes, whose actions are sampled, on the half-cheetah, `[seed]`."""
+    return np.array([raw.metrics(run)[-1]["real/return"] for run in raw.runs(f"mbmpo-2-half-cheetah/{name}-s*")])
 
 
 def last(path: str) -> tuple[float, float]:
@@ -27,18 +39,18 @@ def last(path: str) -> tuple[float, float]:
 
 
 def table() -> Iterator[str]:
-    for body in plot.BODIES:
-        for name, (title, _) in plot.NAMES.items():
-            samples, values = plot.curves(f"{body}-{name}")
-            cells = [raw.numbers(values[:, list(samples).index(n)]) if n in samples else "" for n in SHOWN]
-            if samples[-1] < SHOWN[1]:
-                cells[1] = f"{raw.numbers(values[:, -1])} (at {raw.number(1000 * samples[-1])})"
+    for body in BODIES:
+        for name, title in NAMES.items():
+            end = max(raw.tests(raw.runs(f"mbmpo-2-{body}/{name}-s*")[0])) / 1000
+            cells = [raw.numbers(returns(body, name, n)) if n <= end else "" for n in SHOWN]
+            if end < SHOWN[1]:
+                cells[1] = f"{raw.numbers(returns(body, name, end))} (at {raw.number(1000 * end)})"
             yield raw.row(body, title, *cells)
 
 
 def figures() -> Iterator[str]:
     yield from table()
-    ours, theirs = (returns(f"half-cheetah-{name}", SHOWN[-1]) for name in ("mb-mpo", "me-trpo"))
+    ours, theirs = (returns("half-cheetah", name, SHOWN[-1]) for name in ("mb-mpo", "me-trpo"))
     yield f"MB-MPO has {raw.numbers(ours)} and ME-TRPO {raw.numbers(theirs)}"
     apart = raw.number(ours.mean() - theirs.mean())
     yield f"means {raw.number(ours.mean())} and {raw.number(theirs.mean())}, {apart} apart"
@@ -52,22 +64,22 @@ def figures() -> Iterator[str]:
 
 
 def effort() -> Iterator[str]:
-    config = raw.read("mbmpo-2/half-cheetah-mb-mpo-s0/config.json")["config"]
+    config = raw.read("mbmpo-2-half-cheetah/mb-mpo-s0/config.json")["config"]
     each = config["meta_batch"] * config["episodes"] * HORIZON
     yield f"{raw.number(each)} imagined steps before the inner step and as many after it"
-    config = raw.read("mbmpo-2/half-cheetah-me-trpo-s0/config.json")["config"]
+    config = raw.read("mbmpo-2-half-cheetah/me-trpo-s0/config.json")["config"]
     yield f"one of ME-TRPO {raw.number(config['episodes'] * HORIZON)}"
-    runs = raw.runs("mbmpo-2/half-cheetah-me-trpo-s*")
+    runs = raw.runs("mbmpo-2-half-cheetah/me-trpo-s*")
     kept = [line["policy/steps"] for run in runs for line in raw.metrics(run)]
     yield f"in {kept.count(0)} of {len(kept)} iterations it kept the policy that it had"
 
 
 EQUAL = {
-    "MB-MPO, as above": "half-cheetah-mb-mpo-s*",
-    "MB-MPO, α = 0": "equal/mb-mpo-alpha-0-s*",
-    "ME-TRPO, as above": "half-cheetah-me-trpo-s*",
-    "ME-TRPO, equal imagined steps, with its stopping rule": "equal/me-trpo-vote-s*",
-    "ME-TRPO, equal imagined steps, no stopping rule": "equal/me-trpo-no-vote-s*",
+    "MB-MPO, as above": "mbmpo-2-half-cheetah/mb-mpo-s*",
+    "MB-MPO, α = 0": "mbmpo-2-equal/mb-mpo-alpha-0-s*",
+    "ME-TRPO, as above": "mbmpo-2-half-cheetah/me-trpo-s*",
+    "ME-TRPO, equal imagined steps, with its stopping rule": "mbmpo-2-equal/me-trpo-vote-s*",
+    "ME-TRPO, equal imagined steps, no stopping rule": "mbmpo-2-equal/me-trpo-no-vote-s*",
 }
 TESTED = (8, 16, 24, 32, 40)
 """thousand real samples"""
@@ -75,13 +87,13 @@ TESTED = (8, 16, 24, 32, 40)
 
 def equal(name: str, thousands: int) -> np.ndarray:
     """Returns without noise, before adaptation, `[seed]`."""
-    return raw.scores(f"mbmpo-2/{EQUAL[name]}", samples=1000 * thousands).mean(axis=1)
+    return raw.scores(EQUAL[name], samples=1000 * thousands).mean(axis=1)
 
 
 def equal_effort() -> Iterator[str]:
     for name in EQUAL:
         yield raw.row(name, *(raw.numbers(equal(name, n)) for n in TESTED))
-    config = raw.read("mbmpo-2/equal/me-trpo-no-vote-s0/config.json")["config"]
+    config = raw.read("mbmpo-2-equal/me-trpo-no-vote-s0/config.json")["config"]
     yield f"beside one of ME-TRPO with {raw.number(config['episodes'] * HORIZON)}, {config['n_policy']} of them per iteration"
     ours, alone, as_above, ruled, free = ends = [equal(name, TESTED[-1]) for name in EQUAL]
     said = [f"{raw.numbers(each)} (mean {raw.number(each.mean())})" for each in ends]
@@ -94,7 +106,7 @@ def equal_effort() -> Iterator[str]:
     yield f"24,000 samples do not show that order: {raw.numbers(early['MB-MPO, as above'])} beside {raw.numbers(early['MB-MPO, α = 0'])}"
     more = [raw.number(ours.mean() - each.mean()) for each in (np.concatenate([ruled, free]), alone, as_above)]
     yield f"{more[0]} more than ME-TRPO's six trainings and {more[1]} more than α = 0 ({more[2]} more than ME-TRPO as above"
-    steps = [line["policy/steps"] for run in raw.runs("mbmpo-2/equal/me-trpo-vote-s*") for line in raw.metrics(run)]
+    steps = [line["policy/steps"] for run in raw.runs("mbmpo-2-equal/me-trpo-vote-s*") for line in raw.metrics(run)]
     yield f"the policy that it keeps has on average {raw.number(np.mean(steps))} of the 30 updates"
 
 
@@ -103,7 +115,7 @@ def full_sizes() -> Iterator[str]:
     lines = raw.metrics(run)
     yield f"it was stopped after {raw.number(lines[-1]['real/samples'])} samples"
     yield raw.row("`paper`", *(raw.number(raw.scores(run, samples=1000 * n).mean()) for n in FULL))
-    yield raw.row("`laptop`, three seeds", *(raw.numbers(returns("half-cheetah-mb-mpo", n)) for n in FULL))
+    yield raw.row("`laptop`, three seeds", *(raw.numbers(returns("half-cheetah", "mb-mpo", n)) for n in FULL))
     yield f"{raw.number(lines[-1]['real/return'])} with noise in the last iteration"
 
 
@@ -112,46 +124,46 @@ FULL = (8, 24, 40, 56, 80)
 
 
 def published() -> Iterator[str]:
-    theirs, ours = raw.published("mb-mpo/half-cheetah"), plot.with_noise("mb-mpo")
+    theirs, ours = raw.published("mb-mpo/half-cheetah"), with_noise("mb-mpo")
     yield f"about {theirs['return']} after {raw.number(theirs['samples'])} samples"
     short = 1 - ours.mean() / theirs["return"]
     yield f"in the last iteration {raw.numbers(ours)}, on average {raw.number(ours.mean())}, {raw.number(100 * short)}% less"
-    yield f"ME-TRPO's {raw.numbers(plot.with_noise('me-trpo'))}"
+    yield f"ME-TRPO's {raw.numbers(with_noise('me-trpo'))}"
 
 
 def other_bodies() -> Iterator[str]:
-    early = [raw.numbers(returns(f"half-cheetah-{name}", SHOWN[0])) for name in ("mb-mpc", "mb-mpo")]
+    early = [raw.numbers(returns("half-cheetah", name, SHOWN[0])) for name in ("mb-mpc", "mb-mpo")]
     yield f"after 8,000 samples it has {early[0]} beside MB-MPO's {early[1]}"
-    end = raw.to(plot.curves("half-cheetah-mb-mpc")[1][:, -1])
+    end = raw.to(returns("half-cheetah", "mb-mpc", 20))
     yield f"after 20,000 it has {end}"
     shooting, icem = (
-        raw.numbers([raw.scores(f"mbmpo-2/{run}", samples=1000 * n).mean() for n in (2, 4, 6, 8)])
-        for run in ("random-shooting-s0", "half-cheetah-mb-mpc-s0")
+        raw.numbers([raw.scores(run, samples=1000 * n).mean() for n in (2, 4, 6, 8)])
+        for run in ("mbmpo-2/random-shooting-s0", "mbmpo-2-half-cheetah/mb-mpc-s0")
     )
     yield f"has {shooting} after 2,000, 4,000, 6,000 and 8,000 samples, one seed, where iCEM's seed 0 has {icem}"
-    ours, theirs = (returns(f"swimmer-{name}", 24) for name in ("mb-mpo", "me-trpo"))
+    ours, theirs = (returns("swimmer", name, 24) for name in ("mb-mpo", "me-trpo"))
     yield f"({raw.to(ours)} beside {raw.to(theirs)} after 24,000)"
-    assert all(np.all(returns("swimmer-mb-mpo", n) > returns("swimmer-me-trpo", n)) for n in (8, 16, 24, 32, 40, 48))
+    assert all(np.all(returns("swimmer", "mb-mpo", n) > returns("swimmer", "me-trpo", n)) for n in (8, 16, 24, 32, 40, 48))
     yield "ahead of ME-TRPO with each seed up to 48,000 samples"
-    both = np.concatenate([returns(f"swimmer-{name}", SHOWN[-1]) for name in ("mb-mpo", "me-trpo")])
+    both = np.concatenate([returns("swimmer", name, SHOWN[-1]) for name in ("mb-mpo", "me-trpo")])
     yield f"in the end both have {raw.to(both)}"
 
 
 def fits() -> Iterator[str]:
     long, short = (
         [raw.metrics(run) for run in raw.runs(p)]
-        for p in ("mbmpo-2/half-cheetah-mb-mpo-s*", "mbmpo-4-to-7/6-tailored-s*")
+        for p in ("mbmpo-2-half-cheetah/mb-mpo-s*", "mbmpo-6/tailored-s*")
     )
     epochs = [raw.to([line["model/epochs"] for run in each for line in run[-10:]]) for each in (short, long)]
     errors = [raw.to([run[-1]["model/held_out_error"] for run in each], 2) for each in (short, long)]
     yield f"with 0.95 (the paper's) {epochs[0]} epochs in the last ten iterations"
     yield f"with 0.99 (the released comparison's) {epochs[1]}"
     yield f"the last models' held-out error is {errors[1]} in place of {errors[0]} standard deviations"
-    before = raw.scores("mbmpo-4-to-7/6-tailored-s*", samples=96_000)
+    before = raw.scores("mbmpo-6/tailored-s*", samples=96_000)
     yield f"MB-MPO had {raw.by_seed(before)} after 96,000 samples"
     apart = [
         abs(line["imagined/return"] - np.mean(tested[line["real/samples"]][0]["returns"]))
-        for metrics, run in zip(long, raw.runs("mbmpo-2/half-cheetah-mb-mpo-s*"), strict=True)
+        for metrics, run in zip(long, raw.runs("mbmpo-2-half-cheetah/mb-mpo-s*"), strict=True)
         for tested in [raw.tests(run)]
         for line in metrics
         if line["real/samples"] >= 60_000 and line["real/samples"] in tested
@@ -160,6 +172,10 @@ def fits() -> Iterator[str]:
 
 
 def trials() -> Iterator[str]:
+    for name, title in TRIALS.items():
+        seeds = [raw.tests(run) for run in raw.runs(f"mbmpo-2/trials/{name}-s*")]
+        reached = {n: [each[1000 * n][0]["returns"] for each in seeds if 1000 * n in each] for n in TRIED}
+        yield raw.row(title, *(raw.numbers([np.mean(each) for each in reached[n]]) for n in TRIED))
     first, second, trpo = (
         last(f"mbmpo-2/trials/{n}")[1]
         for n in ("mb-mpo-meta-15-epochs-40-s0", "mb-mpo-meta-15-epochs-40-s1", "me-trpo-epochs-40-s0")
@@ -172,8 +188,8 @@ def trials() -> Iterator[str]:
     yield f"the real return was {raw.number(real)} after 16,000 samples, where the imagined one was {imagined}"
     yield f"it was stopped at {stopped}. Imagined rewards"
     name = "mbmpo-2/trials/mb-mpo-rewards-as-drawn-s1"
-    with_them, without = (raw.scores(n, samples=32_000).mean() for n in (name, "mbmpo-4-to-7/6-tailored-s1"))
-    yield f"{raw.number(with_them)} after 32,000 samples, where the same seed of `6-tailored` had {raw.number(without)}"
+    with_them, without = (raw.scores(n, samples=32_000).mean() for n in (name, "mbmpo-6/tailored-s1"))
+    yield f"{raw.number(with_them)} after 32,000 samples, where the same seed of Figure 6's reference had {raw.number(without)}"
     yield f"it was stopped at {raw.number(raw.metrics(name)[-1]['real/samples'])}."
     early = raw.runs("mbmpo-2/trials/me-trpo-earlier-stop-s*")
     steps = [line["policy/steps"] for run in early for line in raw.metrics(run)]
@@ -181,7 +197,10 @@ def trials() -> Iterator[str]:
     yield f"{steps.count(5)} of {len(steps)} iterations had five steps"
 
 
+TRIED = (8, 24, 40, 72, 96)
+"""thousand real samples"""
 GIVEN = [
+    "8,000 samples | 24,000 | 40,000 | 72,000 | 96,000",
     "fifty imagined episodes for each of the 20 tasks (200,000 steps before the inner step and as many after it), models of 2 × 512 units",
     "8,000 samples | 24,000 | 40,000 | 56,000 | 80,000",
     "(1,000 sequences of 10 actions, rewards discounted by 0.99)",

@@ -86,8 +86,8 @@ def one_task() -> Iterator[str]:
     assert len(lengths) == 6 and np.min([np.mean(each) for each in lengths]) > 99.5
     yield "at every held-out place after 20,000 samples, each of three seeds"
     ours, theirs, free = (
-        raw.by_seed(raw.scores(f"mbmpo-2/{runs}-s*", samples=40_000))
-        for runs in ("half-cheetah-mb-mpo", "equal/me-trpo-vote", "equal/me-trpo-no-vote")
+        raw.by_seed(raw.scores(f"mbmpo-2-{runs}-s*", samples=40_000))
+        for runs in ("half-cheetah/mb-mpo", "equal/me-trpo-vote", "equal/me-trpo-no-vote")
     )
     yield f"MB-MPO has {ours} after 40,000 samples, ME-TRPO at equal imagined steps {theirs} ({free} without its stopping rule), three seeds each"
 

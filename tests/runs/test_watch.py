@@ -16,7 +16,7 @@ POINT = registry.make("point/goal")
 RESULTS = Path(__file__).parents[2] / "results"
 HEALTHY = sorted(
     path.parent
-    for pattern in ("omni/*/*", "smt-*/smt-s*", "mbmpo-2/*")
+    for pattern in ("omni/*/*", "smt-*/smt-s*", "mbmpo-2*/*")
     for path in RESULTS.glob(f"{pattern}/metrics.jsonl")
 )
 DEAD_COLUMN = [

@@ -113,7 +113,7 @@ def page(each: Sequence[Study], folders: Sequence[Path], figure: str) -> str:
         if study.published:
             lines.append("\n".join(f"* {each.label}: {each.source}" for each in study.published))
     commands = dict.fromkeys(line for study, out in zip(each, folders, strict=True) for line in settings(study, out))
-    return "\n\n".join([*lines, brackets(), "\n".join(commands)])
+    return "\n\n".join([*filter(None, lines), brackets(), "\n".join(commands)])
 
 
 def brackets() -> str:
@@ -125,18 +125,25 @@ def brackets() -> str:
 
 
 def settings(study: Study, out: Path) -> Iterator[str]:
-    """A line for each system on how its runs were trained."""
+    """A line for each system on how its runs were trained; where an older onebody trained them, the study's command."""
     for system in study.systems:
         for path in runs_of(study, system, out).paths[:1]:
-            command, _, note = folder.command(folder.read_config(path)).partition("  # ")
-            yield f"* {system.label}: `{command}`{f' ({note})' if note else ''}"
+            record = folder.read_config(path)
+            command, older, _ = folder.command(record).partition("  #")
+            if older and (system.runs_of or "laptop" in system.trainings):
+                job = study.job(system, out, "laptop", record["seed"]).to_json()
+                command, *_ = folder.command({**record, **job, "family_file": None}).partition("  #")
+            yield f"* {system.label}: `{command}`"
 
 
 def table(study: Study, out: Path) -> str:
-    """One row per system that was tested, with the mean return at each stage, and the worst task's at the last one."""
+    """One row per system that was tested, with the mean return at each stage, and the worst task's at the last one;
+    empty where none was."""
     shown = _shown_stages(study.test.stages)
     header = ["", "real samples", "seeds", *(f"stage {i}" for i in shown), "samples per stage", "worst task"]
     rows = [header, *filter(None, (_row(system, runs_of(study, system, out), shown) for system in study.systems))]
+    if len(rows) == 1:
+        return ""
     widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
     rows.insert(1, ["-" * width for width in widths])
     lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]

@@ -157,4 +157,4 @@ def is_done(job: Job) -> bool:
 
 def is_kept(run: Path) -> bool:
     """Whether a run folder holds raw results alone, without checkpoints."""
-    return not (run / "checkpoints").is_dir() and any(run.glob("evaluation*"))
+    return not (run / "checkpoints").is_dir() and (any(run.glob("evaluation*")) or bool(log.read(run)))

@@ -142,15 +142,16 @@ class Study:
         Raises:
             OnebodyError: no system of the study has this scale, or a setting does not exist.
         """
-        return [self._job(system, out, scale, seed) for seed in range(seeds) for system in self.systems]
+        return [self.job(system, out, scale, seed) for seed in range(seeds) for system in self.systems]
 
-    def _job(self, system: System, out: Path, scale: str, seed: int) -> Job:
+    def job(self, system: System, out: Path, scale: str, seed: int) -> Job:
+        """One training run of a system. Raises as `jobs`."""
         place, name = self.place(system, out)
         if system.runs_of:
             other = get(system.runs_of.partition("/")[0])
             if not (owner := next((each for each in other.systems if each.name == name), None)):
                 raise OnebodyError(f"{self.name}: {other.name} has no system {name!r} to take runs of")
-            return other._job(owner, place, scale, seed)
+            return other.job(owner, place, scale, seed)
         if scale not in system.trainings:
             raise OnebodyError(
                 f"{self.name} has no scale {scale} for {name}: add {scale} = {{ … }} to the system, or choose another "

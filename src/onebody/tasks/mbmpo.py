@@ -56,17 +56,22 @@ def reach(observation: Array, action: Array, next_observation: Array, task: Arra
 
 
 _SOURCE = "Clavera et al. 2018 (MB-MPO)"
+_RELEASED = f"{_SOURCE}, the released code"
 _VELOCITY = "the velocity is that of the new state, which the source's models use too, not the mean over the step"
-_single = functools.partial(TaskFamily, space=ONE_TASK, horizon=200, source=f"{_SOURCE}, the released code")
+_single = functools.partial(TaskFamily, space=ONE_TASK, horizon=200, source=_RELEASED)
+
+_CHEETAH = _single(
+    id="mbmpo/half-cheetah",
+    body=CHEETAH,
+    reward=cheetah_forward,
+    differs=_VELOCITY,
+    reward_text="vx - 0.1 ‖a‖², v of the torso",
+)
 
 FAMILIES = (
-    _single(
-        id="mbmpo/half-cheetah",
-        body=CHEETAH,
-        reward=cheetah_forward,
-        differs=_VELOCITY,
-        reward_text="vx - 0.1 ‖a‖², v of the torso",
-    ),
+    _CHEETAH,
+    replace(_CHEETAH, id="mbmpo/half-cheetah-100", horizon=100, source=f"{_RELEASED}; horizon of Figure 4"),
+    replace(_CHEETAH, id="mbmpo/half-cheetah-1000", horizon=1000, source=f"{_RELEASED}; horizon of Figure 5"),
     _single(
         id="mbmpo/ant",
         body=ANT,
