@@ -310,7 +310,7 @@ def _dotted(chart: str, study: Study, found: dict[str, Runs]) -> dict[str, list[
     lines = {}
     for name, runs in found.items():
         if chart == "learning" and all("real/adapted_return" in log.read(run)[-1] for run in runs.paths):
-            lines[name] = [(x, float(np.mean(ys))) for x, ys in _curves(runs, "real/return")]
+            lines[name] = [(float(x), float(np.mean(ys))) for x, ys in _curves(runs, "real/return")]
         if chart == "tasks" and runs.last:
             stage = _stage(study, runs.last[0][1])
             predicted = np.array([stages[stage]["predicted"] for _, stages in runs.last], float).mean(0)
