@@ -1,14 +1,19 @@
 """The numbers of results/pearl-sparse-point."""
 
-import importlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from results import raw
 
-plot = importlib.import_module("results.pearl-sparse-point.plot")
+HERE = raw.HERE / "pearl-sparse-point"
+EXPLORING = 5
+"""episodes with z ~ N(0, I) before the posterior explores"""
+NOTHING = "found with nothing seen"
+"""name in `draws.json`"""
 SEEN = (0, 1, 2, 3, 5, 10, 20)
 """episodes seen of the task"""
 SEEDS = ("pearl-s0", "pearl-s1", "pearl-s2")
@@ -39,9 +44,43 @@ LEARNED = (
 """trials, and their metrics"""
 
 
+def tested(run: str) -> dict[int, np.ndarray]:
+    """Returns of a run's meta-tests, [stage, task], by real samples of training."""
+    found = raw.tests(HERE / run).items()
+    return {n: np.array([np.mean(stage["returns"], axis=1) for stage in stages]) for n, stages in found}
+
+
+def draws(path: str) -> dict[str, np.ndarray]:
+    """Returns of ten tests of the last checkpoint, [draw, stage, task], with five exploring episodes and with twenty;
+    the share of episodes with nothing seen that find each goal, [task], where it was counted."""
+    return {name: np.array(each) for name, each in json.loads((HERE / path).read_text()).items()}
+
+
+def by_chance(found: Any, episodes: Sequence[int]) -> list[float]:
+    """Share of goals that so many episodes find, and one more, all with z ~ N(0, I)."""
+    return [float(np.mean(1 - (1 - found) ** (n + 1))) for n in episodes]
+
+
+def found_again(drawn: dict[str, np.ndarray]) -> tuple[int, int]:
+    """How often a goal is reached for the first time after the fifth episode or a later one, and how often of these by
+    the next episode, too."""
+    reached = drawn["5 exploring"][:, EXPLORING:] > 0
+    first = reached[:, :-1] & (np.cumsum(reached, axis=1)[:, :-1] == 1)
+    return first.sum(), (first & reached[:, 1:]).sum()
+
+
+def learns(metrics: Path) -> tuple[int | None, int, float]:
+    """After how many iterations the posterior's return is better than the prior's by 4, mean of ten; the number of
+    iterations, and seconds of one."""
+    rows = [json.loads(line) for line in metrics.read_text().splitlines()]
+    better = [row["real/return"] - row["real/prior_return"] for row in rows]
+    after = [n for n in range(10, len(rows) + 1) if np.mean(better[n - 10 : n]) > 4]
+    return after[0] if after else None, len(rows), float(np.mean([row["time/step"] for row in rows]))
+
+
 def drawn(kind: str = "5 exploring") -> np.ndarray:
     """Returns of ten tests of the last checkpoint, `[seed, draw, stage, task]`."""
-    return np.array([plot.draws(f"{run}/draws.json")[kind] for run in SEEDS])
+    return np.array([draws(f"{run}/draws.json")[kind] for run in SEEDS])
 
 
 def share(returns: np.ndarray) -> np.ndarray:
@@ -60,18 +99,19 @@ def figures() -> Iterator[str]:
     later = (raw.to(result[:, n], 2) for n in (5, 10, 20))
     yield f"With nothing seen an episode finds {raw.number(result[:, 0].mean(), 2)} of the held-out goals"
     yield "after five episodes {}, after ten {}, after twenty {}".format(*later)
-    chance = plot.by_chance(result[:, 0].mean(), (5, 10, 20))
+    chance = by_chance(result[:, 0].mean(), (5, 10, 20))
     yield "they would find {}, {} and {} of the goals".format(*(raw.number(x, 2) for x in chance))
-    above = max((one - plot.by_chance(one[0], range(len(one)))).max() for one in result)
+    above = max((one - by_chance(one[0], range(len(one)))).max() for one in result)
     yield f"No seed is above chance by more than {raw.number(np.ceil(100 * above) / 100, 2)}"
     knows = share(drawn("20 exploring"))
     for n, when in ((10, "ten"), (20, "twenty")):
         yield f"{twice(knows[:, n])} of the goals after {when} (here {twice(result[:, n])})"
-    first, again = np.sum([plot.found_again(plot.draws(f"{run}/draws.json")) for run in SEEDS], axis=0)
+    first, again = np.sum([found_again(draws(f"{run}/draws.json")) for run in SEEDS], axis=0)
     yield f"in {again} of {first} cases"
-    by_samples = zip(*(plot.tests(plot.HERE / run).values() for run in SEEDS), strict=True)
-    means = [np.mean([plot.returns(test)[10].mean() for test in tests]) for tests in by_samples]
-    yield f"after ten episodes are {raw.numbers(means, 1)} at 1, 2, 3, 4 and 5 million steps"
+    by_samples = list(zip(*(tested(run).values() for run in SEEDS), strict=True))
+    nothing, ten = np.array([[[test[n].mean() for test in each] for each in by_samples] for n in (0, 10)]).mean(axis=2)
+    yield f"after ten episodes are {raw.numbers(ten, 1)} at 1, 2, 3, 4 and 5 million steps"
+    yield f"with nothing seen {raw.numbers(nothing, 1)}"
     yield from trials()
     yield from dense_context()
     yield from maesn()
@@ -81,7 +121,7 @@ def dense_context() -> Iterator[str]:
     """Goals found after ten episodes, by its tests, beside those of the same seeds with a sparse context."""
     dense = [one_test(f"dense-context-s{i}") for i in range(2)]
     sparse = [
-        [(plot.returns(test)[10] > 0).mean() for test in plot.tests(plot.HERE / run).values()][:n]
+        [(test[10] > 0).mean() for test in tested(run).values()][:n]
         for run, n in zip(SEEDS[:2], (3, 2), strict=True)
     ]
     yield "goals found after ten episodes are {} at 1, 2 and 3 million steps of seed 0".format(dense[0])
@@ -111,14 +151,14 @@ def one_test(trial: str, stage: int = 10) -> str:
 
 def trials() -> Iterator[str]:
     for title, files in LEARNED:
-        result = [plot.learns(plot.HERE / f"trials/{name}.jsonl") for name in files]
+        result = [learns(HERE / f"trials/{name}.jsonl") for name in files]
         after = ", ".join(f"{n}" if n else f"not by {iterations}" for n, iterations, _ in result)
         yield raw.row(title, after, raw.number(np.mean([seconds for *_, seconds in result])))
     yield f"goals found after ten episodes are {one_test('posterior-0-extra-45-s0').split()[-1]} at 1.5 million steps"
-    ours = [[(plot.returns(test)[10] > 0).mean() for test in plot.tests(plot.HERE / run).values()] for run in SEEDS]
+    ours = [[(test[10] > 0).mean() for test in tested(run).values()] for run in SEEDS]
     first, second = np.array(ours)[:, :2].T
     yield f"here {twice(first)} at one million, {twice(second)} at two"
-    lines = (plot.HERE / "trials/kl-10-s0.jsonl").read_text().splitlines()
+    lines = (HERE / "trials/kl-10-s0.jsonl").read_text().splitlines()
     narrow = [json.loads(line)["encoder/kl"] for line in lines]
     yield f"they are at {raw.number(np.mean(narrow[-10:]), 1)} nats at its end"
     (prefixes,) = raw.read("pearl-sparse-point/trials/prefixes-s2-tests.json").values()
@@ -126,11 +166,11 @@ def trials() -> Iterator[str]:
     left = [raw.number(deviations[n][(returns[:n] <= 0).all(axis=0)].mean(), 2) for n in (3, 10)]
     yield f"a deviation of {left[0]} after three episodes and of {left[1]} after ten"
     yield f"goals found stay at {raw.to((returns > 0).mean(axis=1)[4:], 2)} from the fourth episode to the tenth"
-    weighed = [plot.draws(f"trials/weighed-1000-s{i}-draws.json") for i in (0, 2)]
+    weighed = [draws(f"trials/weighed-1000-s{i}-draws.json") for i in (0, 2)]
     shares = share(np.array([each["5 exploring"] for each in weighed]))[:, [5, 10, 20]]
-    by_chance = [plot.by_chance(each[plot.NOTHING], (5, 10, 20)) for each in weighed]
+    expected = [by_chance(each[NOTHING], (5, 10, 20)) for each in weighed]
     yield f"{twice(shares[0])} and {twice(shares[1])} of the goals after five, ten and twenty episodes"
-    yield f"would have found {twice(by_chance[0])} and {twice(by_chance[1])}"
+    yield f"would have found {twice(expected[0])} and {twice(expected[1])}"
     tests = [one_test(f"weighed-1000-s{i}") for i in range(3)]
     yield "at each million steps: {}, {} (stopped), {}".format(*tests)
 
@@ -140,7 +180,6 @@ GIVEN = [
     "within 0.2 m of the goal",
     "500 iterations, 5 million real steps",
     "N(0, I)",
-    "(20 episodes seen)",
     "on the 20 held-out goals",
     "| episodes seen of the task | 0 | 1 | 2 | 3 | 5 | 10 | 20 |",
     "A goal is 0.4 m of a half circle of 3.14 m",
@@ -161,4 +200,6 @@ GIVEN = [
     "until July 2019",
     "313 meta-iterations, 5 million real steps",
     "20 episodes per inner step",
+    "A stage is one episode of PEARL and 20 of MAESN",
+    "7 s an iteration make an hour",
 ]

@@ -75,7 +75,7 @@ def pearl() -> Iterator[str]:
     chance = 1 - (1 - result[:, 0].mean()) ** np.array([6, 11])
     yield f"one of six episodes at random finds them in {raw.number(chance[0], 2)}, one of eleven in {raw.number(chance[1], 2)}"
     for family, samples, published in (("vel", 396_000, "400000"), ("dir", 1_004_000, "1000000")):
-        (test,) = raw.stages(f"pearl-cheetah/{family}-s0", samples=samples, stage=2)
+        (test,) = raw.stages(f"pearl-cheetah-{family}/pearl-s0", samples=samples, stage=2)
         theirs = raw.published(f"pearl/cheetah-{family}")["third_episode"][published]
         mean = round(np.mean(test["returns"]))
         yield f"{mean} after {raw.number(samples)} samples (the authors' logs: {theirs} at {int(published):,})"

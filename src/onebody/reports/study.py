@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from onebody.runs import folder, log, studies
 from onebody.runs.jobs import DIVERGED
@@ -222,6 +222,7 @@ def _maps(place: SubFigure, study: Study, tested: dict[str, Runs]) -> None:
     """Mean return on each task of a plane, and the training tasks as dots."""
     values = {label: _by_task(study, runs) for label, runs in tested.items()}
     scale = {"vmin": min(x.min() for x in values.values()), "vmax": max(x.max() for x in values.values())}
+    x, y = registry.make(study.family).task_names
     all_axes = place.subplots(1, len(tested), sharex=True, sharey=True, squeeze=False)[0]
     for axes, (label, runs) in zip(all_axes, tested.items(), strict=True):
         tasks = np.array(runs.last[0][1][0]["tasks"])
@@ -231,9 +232,9 @@ def _maps(place: SubFigure, study: Study, tested: dict[str, Runs]) -> None:
         if visited:
             axes.plot(*zip(*visited, strict=True), ".", ms=3, color=COLORS[1])
         axes.set_title(label, fontsize=8)
-        axes.set_xlabel("task ψ₁")
-        axes.set_aspect("equal")
-    all_axes[0].set_ylabel("task ψ₂")
+        axes.set_xlabel(x, fontsize=8)
+        axes.set_box_aspect(1)
+    all_axes[0].set_ylabel(y, fontsize=8)
     place.suptitle(f"{study.name}: mean return on each task; dots: training tasks", fontsize=9)
     place.colorbar(ScalarMappable(Normalize(**scale), MAP), ax=list(all_axes), shrink=0.7)
 
@@ -255,8 +256,13 @@ def _chart(axes: Axes, study: Study, chart: str, out: Path) -> None:
     labels = {each.name: _label(each, found[each.name]) for each in study.systems}
     published = [each for each in study.published if each.chart == chart]
     values = [x for points in (*lines.values(), *(each.points for each in published)) for x, _ in points if x > 0]
-    if chart in ("training", "learning") and values and max(values) > 30 * min(values):
+    wide = bool(values) and max(values) > 20 * min(values)
+    if chart == "adaptation" and wide:
+        axes.set_xscale("symlog", linthresh=min(values))
+    if chart in ("training", "learning") and wide:
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(values) < 100 * min(values) else (1,)))
+        axes.xaxis.set_minor_formatter(NullFormatter())
         lines = {name: [point for point in points if point[0] > 0] for name, points in lines.items()}
     for name, points in lines.items():
         if points:
@@ -313,7 +319,7 @@ def _dotted(chart: str, study: Study, found: dict[str, Runs]) -> dict[str, list[
     lines = {}
     for name, runs in found.items():
         if chart == "learning" and all("real/adapted_return" in log.read(run)[-1] for run in runs.paths):
-            lines[name] = [(x, float(np.mean(ys))) for x, ys in _curves(runs, "real/return")]
+            lines[name] = [(float(x), float(np.mean(ys))) for x, ys in _curves(runs, "real/return")]
         if chart == "tasks" and runs.last:
             stage = _stage(study, runs.last[0][1])
             predicted = np.array([stages[stage]["predicted"] for _, stages in runs.last], float).mean(0)
