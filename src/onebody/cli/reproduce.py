@@ -84,15 +84,17 @@ class Reproduce(ManyRuns):
             print(f"{kind}: {path}")
 
     def _draw_all(self) -> None:
-        """Draw every study that has runs, and every figure with several panels that has a folder of its own."""
+        """Draw every figure that has a folder, and every study with runs that is no panel of one of them."""
         from dataclasses import replace
 
         from onebody.reports import study as report
         from onebody.runs import studies
 
-        built_in = studies.all_built_in()
-        names = [study.name for study in built_in.values() if report.has_runs(study, folder_of(study.name, self.scale))]
-        names += [path.name for root in ROOTS for path in sorted(root.glob("*/")) if studies.is_figure(path.name)]
+        names = [path.name for root in ROOTS for path in sorted(root.glob("*/")) if studies.is_figure(path.name)]
+        panels = [study.name for name in names for study in studies.named(name)]
+        for name, study in studies.all_built_in().items():
+            if name not in panels and report.has_runs(study, folder_of(name, self.scale)):
+                names.append(name)
         for name in names:
             replace(self, study=name, out=None)._reproduce()
 
