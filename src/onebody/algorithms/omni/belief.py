@@ -37,14 +37,23 @@ class Rewarded(NamedTuple):
     """Whether there is a transition; others say nothing"""
 
 
+def rewards(
+    family: TaskFamily,
+    observation: Float[Array, "*axes observation"],
+    action: Float[Array, "*axes action"],
+    next_observation: Float[Array, "*axes observation"],
+    tasks: Float[Array, "particle feature"],
+) -> Float[Array, "*axes particle"]:
+    """The reward of each transition in each task."""
+    of_task = jax.vmap(family.outcome, in_axes=(None, None, None, 0), out_axes=-1)
+    return of_task(observation, action, next_observation, tasks)[0]
+
+
 def log_likelihood(
     family: TaskFamily, seen: Rewarded, tasks: Float[Array, "particle feature"], sigma: Float[Array, ""]
 ) -> Float[Array, "*axes particle"]:
     """log N(reward; r_ψ(s, a, s'), σ²) of each transition for each ψ, but for a constant."""
-    observation, action, next_observation = (
-        x[..., None, :] for x in (seen.observation, seen.action, seen.next_observation)
-    )
-    expected, _ = family.outcome(observation, action, next_observation, tasks)
+    expected = rewards(family, seen.observation, seen.action, seen.next_observation, tasks)
     error = (seen.reward[..., None] - expected) / sigma
     return jnp.where(seen.known[..., None], -0.5 * error**2, 0.0)
 

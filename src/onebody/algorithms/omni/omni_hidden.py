@@ -91,7 +91,8 @@ class BelievingPolicy(eqx.Module):
     """equally probable at the beginning of an episode"""
     sigma: Float[Array, "*tasks"]
     """standard deviation of rewards"""
-    key: Key
+    key: Any
+    """of its draws"""
     family: TaskFamily = eqx.field(static=True)
     candidates: int = eqx.field(static=True)
 
@@ -221,11 +222,8 @@ def reward_scale(
 ) -> Float[Array, ""]:
     """Standard deviation of rewards over tasks, root mean square over transitions of the data."""
     rows = random.randint(key, (ROWS,), 0, jnp.maximum(data.size, 1))
-    observation, action, next_observation = (
-        x[rows][:, None] for x in (data.observation, data.action, data.next_observation)
-    )
-    rewards, _ = family.outcome(observation, action, next_observation, tasks)
-    return jnp.sqrt(rewards.var(-1).mean())
+    observation, action, next_observation = (x[rows] for x in (data.observation, data.action, data.next_observation))
+    return jnp.sqrt(belief.rewards(family, observation, action, next_observation, tasks).var(-1).mean())
 
 
 SPEC = AlgorithmSpec(
