@@ -155,6 +155,7 @@ class OMNIHidden:
     config: Config
     simulator: Simulator
     task_is_known = False
+    reward_is_known = True
 
     @property
     def omni(self) -> OMNI:
