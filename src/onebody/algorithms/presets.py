@@ -18,6 +18,7 @@ from onebody.tasks.family import TaskFamily
 
 _BUILT_IN = {
     "omni": "omni.omni:SPEC",
+    "omni-hidden": "omni.omni_hidden:SPEC",
     "smt": "slbo.smt:SPEC",
     "slbo": "slbo.slbo:SPEC",
     "smt-active": "slbo.active_smt:SPEC",

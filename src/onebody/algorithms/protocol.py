@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from jaxtyping import Array, Float
 
@@ -86,6 +86,23 @@ class Refining(Algorithm[Any], Protocol):
     def refine(self, state: Any, task: Float[Array, " feature"], key: Key) -> Iterator[Adapted]:
         """Better and better policies for the task, without real samples, for as long as the caller asks."""
         ...
+
+
+Told = Literal["task", "reward function", "nothing"]
+"""What adaptation is told: ψ; the family's reward function, but not ψ; or neither, so that it sees rewards alone"""
+KINDS: dict[Told, str] = {
+    "task": "known task",
+    "reward function": "hidden task, known reward function",
+    "nothing": "hidden task",
+}
+"""Names of these three kinds of algorithms, in the order of lists and tables"""
+
+
+def told(algorithm: type[Any]) -> Told:
+    """What an algorithm's adaptation is told. One that infers ψ by the reward function has `reward_is_known = True`."""
+    if algorithm.task_is_known:
+        return "task"
+    return "reward function" if getattr(algorithm, "reward_is_known", False) else "nothing"
 
 
 @dataclass(frozen=True)

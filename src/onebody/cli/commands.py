@@ -47,7 +47,7 @@ class List:
         if self.json:
             return print_json(listing)
         for row in listing.get("algorithms", []):
-            print(f"{row['id']:<14} {'known task ' if row['task_is_known'] else 'hidden task'}  {row['source']}")
+            print(f"{row['id']:<14} {row['kind']:<34}  {row['source']}")
         for source, rows in itertools.groupby(listing.get("families", []), lambda row: row["source"]):
             print(f"\n{source}")
             for row in rows:
@@ -262,6 +262,7 @@ class Evaluate:
     """Show no progress"""
 
     def __call__(self) -> None:
+        from onebody.algorithms.protocol import KINDS
         from onebody.runs import evaluate, folder
 
         test = evaluate.MetaTest(self.tasks, self.stages, self.grid, self.beyond)
@@ -269,15 +270,15 @@ class Evaluate:
         family = folder.family_of(folder.read_config(self.run))
         if self.json:
             return print_json(result)
-        known = "known task" if result["task_is_known"] else "hidden task"
-        print(f"{result['algorithm']} on {result['family']}, seed {result['seed']}, {known}")
+        kind = KINDS[result["told"]]
+        print(f"{result['algorithm']} on {result['family']}, seed {result['seed']}, {kind}")
         samples = result["training_samples"]
         test_family = "" if result["tested_on"] == result["family"] else f" of {result['tested_on']}"
         tested = f"tested on {evaluate.tested(result, family)}{test_family}"
         print(f"after {samples:,} real samples of training, {tested}; 95% intervals over these tasks:")
         columns = ("stage", "adaptation_samples", "mean", "interval", "iqm", "worst")
         print_table([{name: stage[name] for name in columns} for stage in result["stages"]])
-        print(evaluate.told(result["task_is_known"]))
+        print(evaluate.TOLD[result["told"]])
 
 
 @dataclass(frozen=True)

@@ -51,8 +51,9 @@ class Compare(ManyRuns):
     """Folder that holds the run folders; None: runs/compare-FAMILY"""
 
     def __call__(self) -> None:
+        from onebody.algorithms.protocol import KINDS
         from onebody.runs import compare
-        from onebody.runs.evaluate import MetaTest, told
+        from onebody.runs.evaluate import TOLD, MetaTest
         from onebody.runs.statistics import FEWEST
         from onebody.tasks import registry
 
@@ -76,11 +77,10 @@ class Compare(ManyRuns):
         if self.json:
             return print_json(result)
         print(f"in parentheses: the 95% interval over seeds, or the range of fewer than {FEWEST} seeds")
-        for known in (True, False):
-            of_kind = {name: each for name, each in result["algorithms"].items() if each["task_is_known"] is known}
+        for kind, text in TOLD.items():
+            of_kind = {name: each for name, each in result["algorithms"].items() if each["told"] == kind}
             if of_kind:
-                kind = "known" if known else "hidden"
-                print(f"{result['family']}, {kind} task: returns on {result['tested']} ({told(known)})")
+                print(f"{result['family']}, {KINDS[kind]}: returns on {result['tested']} ({text})")
                 print_table([row for name, each in of_kind.items() for row in _merged(_stage_rows(name, each))])
         print("P: share of tasks on which the first algorithm has the higher return, averaged over the seeds of both")
         print_table([*_merged(map(_improvement_row, result["improvement"]))])

@@ -51,6 +51,7 @@ def store() -> None:
 
 def _algorithms(names: list[str]) -> list[dict[str, Any]]:
     from onebody.algorithms import presets
+    from onebody.algorithms.protocol import KINDS, told
 
     rows = []
     for name in names:
@@ -60,5 +61,6 @@ def _algorithms(names: list[str]) -> list[dict[str, Any]]:
             print(f"onebody: {error}", file=sys.stderr)
         else:
             source = str(sys.modules[kind.__module__].__doc__).splitlines()[0]
-            rows.append({"id": name, "task_is_known": kind.task_is_known, "source": source})
+            row = {"task_is_known": kind.task_is_known, "told": told(kind), "kind": KINDS[told(kind)]}
+            rows.append({"id": name, **row, "source": source})
     return rows

@@ -13,7 +13,7 @@ from onebody.reports import charts, hypotheses, page
 from onebody.reports.charts import Captioned, Chart, HeatMap, Line
 from onebody.reports.page import Section
 from onebody.runs import compare, folder, log
-from onebody.runs.evaluate import tested, told
+from onebody.runs.evaluate import TOLD, tested
 from onebody.runs.statistics import FEWEST, points, shown, verdict
 from onebody.tasks.space import Arc, Box, TaskSpace
 
@@ -30,11 +30,11 @@ def write(runs: Sequence[Path], path: Path) -> Path:
     summary = compare.summary(runs)
     names = list(summary["algorithms"])
     tests = [json.loads((run / "evaluation.json").read_text()) for run in runs]
-    known = {name: each["task_is_known"] for name, each in summary["algorithms"].items()}
+    told = {name: each["told"] for name, each in summary["algorithms"].items()}
     kinds = [
-        f"{', '.join(name for name in names if known[name] is kind)}: {told(kind)}."
-        for kind in (True, False)
-        if kind in known.values()
+        f"{', '.join(name for name in names if told[name] == kind)}: {text}."
+        for kind, text in TOLD.items()
+        if kind in told.values()
     ]
     lead = f"Mean returns of deterministic policies on {summary['tested']}, the same for all. {' '.join(kinds)}"
     family = folder.family_of(folder.read_config(runs[0]))

@@ -154,6 +154,7 @@ def _aggregates(each: Sequence[dict[str, Any]], best: np.ndarray) -> dict[str, A
         stages.append({"stage": i, "adaptation_samples": stage["adaptation_samples"], **estimates, "gap": gap})
     return {
         "task_is_known": each[0]["test"]["task_is_known"],
+        "told": evaluate.told_in(each[0]["test"]),
         "seeds": [one["seed"] for one in each],
         "training_samples": [one["test"]["training_samples"] for one in each],
         "diverged": {str(one["run"]): one["diverged"] for one in each if one["diverged"]},

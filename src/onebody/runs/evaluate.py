@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from onebody.algorithms.protocol import Adapted, Algorithm
+from onebody.algorithms.protocol import Adapted, Algorithm, Told, told
 from onebody.core.errors import OnebodyError
 from onebody.core.gaussian import Gaussian
 from onebody.core.returns import first_episode_return
@@ -147,6 +147,7 @@ def meta_test(
         "tested_on": family.id,
         "algorithm": record["algorithm"],
         "task_is_known": algorithm.task_is_known,
+        "told": told(type(algorithm)),
         "training_samples": samples,
         "seed": record["seed"],
         **({"grid": test.box(family).bounds} if test.grid else {}),
@@ -211,11 +212,17 @@ def tested(test: dict[str, Any], family: TaskFamily) -> str:
     return f"{n} held-out {tasks}"
 
 
-def told(task_is_known: bool) -> str:
-    """Describes whether an algorithm is told the task, and what that means for stage 0."""
-    if task_is_known:
-        return "told the task; stage 0 takes no real sample to adapt to it"
-    return "not told the task; at stage 0 the policy has not adapted to it yet"
+TOLD: dict[Told, str] = {
+    "task": "told the task; stage 0 takes no real sample to adapt to it",
+    "reward function": "told the reward function, but not the task; at stage 0 it has seen no earlier episode of it",
+    "nothing": "not told the task; at stage 0 the policy has not adapted to it yet",
+}
+"""what an algorithm's adaptation is told, and what that means for stage 0"""
+
+
+def told_in(test: dict[str, Any]) -> Told:
+    """The key of `TOLD` of a meta-test's result; those of earlier versions only say whether the task is known."""
+    return test.get("told") or ("task" if test["task_is_known"] else "nothing")
 
 
 def trained(run: Path, record: dict[str, Any]) -> int:

@@ -47,10 +47,24 @@ class TaskSpace(Protocol):
         ...
 
 
+@runtime_checkable
+class Continuous(TaskSpace, Protocol):
+    """A task space with a map from a unit cube, on which p(ψ) is uniform."""
+
+    @property
+    def unit_size(self) -> int:
+        """number of dimensions of the unit cube"""
+        ...
+
+    def at(self, unit: Float[Array, "n unit"]) -> Float[Array, "n feature"]:
+        """The tasks at points of the unit cube."""
+        ...
+
+
 _SPREAD = "training tasks are new draws, test tasks a low-discrepancy sequence over the space"
 
 
-def _low_discrepancy(n: int, size: int) -> Float[np.ndarray, "n size"]:
+def low_discrepancy(n: int, size: int) -> Float[np.ndarray, "n size"]:
     """First n points of the additive recurrence with the generalised golden ratio in [0, 1)^size; deterministic."""
     root = 2.0
     for _ in range(64):
@@ -77,12 +91,20 @@ class Box:
     def size(self) -> int:
         return len(self.low)
 
+    @property
+    def unit_size(self) -> int:
+        return self.size
+
+    def at(self, unit: Float[Array, "n feature"]) -> Float[Array, "n feature"]:
+        low, high = np.array([self.low, self.high], np.float32)
+        return low + unit * (high - low)
+
     def sample(self, key: Key, n: int) -> Float[Array, "n feature"]:
         low, high = np.array([self.low, self.high], np.float32)
         return random.uniform(key, (n, self.size), low=low, high=high)
 
     def held_out(self, n: int) -> Float[Array, "n feature"]:
-        unit = _low_discrepancy(n, self.size)
+        unit = low_discrepancy(n, self.size)
         return jax.device_put(np.float32(np.array(self.low) + unit * np.subtract(self.high, self.low)))
 
     def grid(self, n: int) -> Float[Array, "task feature"]:
@@ -124,13 +146,17 @@ class Disk:
     def size(self) -> int:
         return 2
 
+    @property
+    def unit_size(self) -> int:
+        return 2
+
     def sample(self, key: Key, n: int) -> Float[Array, "n 2"]:
-        return self._at(random.uniform(key, (n, 2)))
+        return self.at(random.uniform(key, (n, 2)))
 
     def held_out(self, n: int) -> Float[Array, "n 2"]:
-        return self._at(jax.device_put(np.float32(_low_discrepancy(n, 2))))
+        return self.at(jax.device_put(np.float32(low_discrepancy(n, 2))))
 
-    def _at(self, unit: Float[Array, "n 2"]) -> Float[Array, "n 2"]:
+    def at(self, unit: Float[Array, "n 2"]) -> Float[Array, "n 2"]:
         distance, angle = self.radius * jnp.sqrt(unit[:, 0]), 2 * jnp.pi * unit[:, 1]
         return jnp.stack([distance * jnp.cos(angle), distance * jnp.sin(angle)], axis=1)
 
@@ -157,14 +183,19 @@ class Arc:
     def size(self) -> int:
         return 2
 
+    @property
+    def unit_size(self) -> int:
+        return 1
+
     def sample(self, key: Key, n: int) -> Float[Array, "n 2"]:
-        return self._at(random.uniform(key, (n,)))
+        return self.at(random.uniform(key, (n, 1)))
 
     def held_out(self, n: int) -> Float[Array, "n 2"]:
-        return self._at(jax.device_put(np.float32(_low_discrepancy(n, 1)[:, 0])))
+        return self.at(jax.device_put(np.float32(low_discrepancy(n, 1))))
 
-    def _at(self, unit: Float[Array, " n"]) -> Float[Array, "n 2"]:
-        return jnp.stack([jnp.cos(self.angle * unit), jnp.sin(self.angle * unit)], axis=1)
+    def at(self, unit: Float[Array, "n 1"]) -> Float[Array, "n 2"]:
+        angle = self.angle * unit[:, 0]
+        return jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=1)
 
     def contains(self, task: Any) -> bool:
         value = np.asarray(task, float)
@@ -195,6 +226,14 @@ class FiniteSet:
     @property
     def size(self) -> int:
         return len(self.tasks[0])
+
+    @property
+    def unit_size(self) -> int:
+        return 1
+
+    def at(self, unit: Float[Array, "n 1"]) -> Float[Array, "n feature"]:
+        index = jnp.clip((unit[:, 0] * len(self.tasks)).astype(int), 0, len(self.tasks) - 1)
+        return jnp.array(self.tasks)[index]
 
     def sample(self, key: Key, n: int) -> Float[Array, "n feature"]:
         return jnp.array(self.tasks)[random.randint(key, (n,), 0, len(self.tasks))]
@@ -266,3 +305,15 @@ def training_tasks(space: TaskSpace, key: Key, n: int) -> Float[Array, "task fea
         finite = space.train if isinstance(space, Split) else space.tasks
         return jax.device_put(np.array(finite[:n], np.float32))
     return space.sample(key, n)
+
+
+def continuous(space: TaskSpace, n: int = 1024) -> Continuous:
+    """The space that a belief about a hidden task is over: for fixed tasks, the space that they were drawn from.
+
+    For a space without a map from a unit cube, n draws from p(ψ).
+    """
+    if isinstance(space, Split):
+        return continuous(space.space, n)
+    if isinstance(space, Continuous):
+        return space
+    return FiniteSet(tuple(map(tuple, np.asarray(space.sample(jax.random.key(0), n)).tolist())))

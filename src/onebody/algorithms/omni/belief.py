@@ -1,0 +1,144 @@
+"""Beliefs over a hidden task ψ, from observed rewards and a reward function of known form, by Bayes' rule.
+
+p(ψ | transitions) ∝ p(ψ) Π N(reward; r_ψ(s, a, s'), σ²). Particles are points of a unit cube, on which p(ψ) is uniform
+(`tasks.space.Continuous`), so that they move freely in any task space. `infer` is a sequential Monte Carlo sampler
+(Del Moral, Doucet, Jasra 2006): from the prior to the posterior in steps of temperature, each with resampling and
+moves.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from onebody.core import random
+from onebody.core.gaussian import Gaussian
+from onebody.core.types import Key
+from onebody.tasks.family import TaskFamily
+from onebody.tasks.space import Continuous, low_discrepancy
+
+EFFECTIVE = 0.5
+"""share of the particles that a step of temperature leaves effective"""
+JITTER = 1e-3
+"""standard deviation of a proposal beside the difference of two particles, relative to the particles' deviation"""
+
+
+class Rewarded(NamedTuple):
+    """Transitions that a belief is inferred from."""
+
+    observation: Float[Array, "*axes observation"]
+    action: Float[Array, "*axes action"]
+    next_observation: Float[Array, "*axes observation"]
+    reward: Float[Array, "*axes"]
+    known: Bool[Array, "*axes"]
+    """Whether there is a transition; others say nothing"""
+
+
+def rewards(
+    family: TaskFamily,
+    observation: Float[Array, "*axes observation"],
+    action: Float[Array, "*axes action"],
+    next_observation: Float[Array, "*axes observation"],
+    tasks: Float[Array, "particle feature"],
+) -> Float[Array, "*axes particle"]:
+    """The reward of each transition in each task."""
+    of_task = jax.vmap(family.outcome, in_axes=(None, None, None, 0), out_axes=-1)
+    return of_task(observation, action, next_observation, tasks)[0]
+
+
+def log_likelihood(
+    family: TaskFamily, seen: Rewarded, tasks: Float[Array, "particle feature"], sigma: Float[Array, ""]
+) -> Float[Array, "*axes particle"]:
+    """log N(reward; r_ψ(s, a, s'), σ²) of each transition for each ψ, but for a constant."""
+    expected = rewards(family, seen.observation, seen.action, seen.next_observation, tasks)
+    error = (seen.reward[..., None] - expected) / sigma
+    return jnp.where(seen.known[..., None], -0.5 * error**2, 0.0)
+
+
+def prior(space: Continuous, n: int) -> Float[Array, "particle unit"]:
+    """Particles that are spread evenly over p(ψ)."""
+    return jax.device_put(np.float32(low_discrepancy(n, space.unit_size)))
+
+
+@partial(jax.jit, static_argnames=("family", "space", "moves"))
+def infer(
+    family: TaskFamily,
+    space: Continuous,
+    particles: Float[Array, "particle unit"],
+    seen: Rewarded,
+    sigma: Float[Array, ""],
+    key: Key,
+    moves: int,
+) -> Float[Array, "particle unit"]:
+    """Particles of the posterior, all of equal weight, from those of the prior.
+
+    Args:
+        seen: transitions [row, ...] in any order.
+        moves: Metropolis steps of each particle after each resampling.
+    """
+    n, size = particles.shape
+    spread_factor = 2.38 / jnp.sqrt(2 * size)  # of differential evolution (ter Braak 2006)
+
+    def likelihood(unit: Float[Array, "particle unit"]) -> Float[Array, " particle"]:
+        return log_likelihood(family, seen, space.at(unit), sigma).sum(0)
+
+    def temper(state: tuple[Array, Array, Array, Key]) -> tuple[Array, Array, Array, Key]:
+        temperature, unit, value, key = state
+        key, resample_key, move_key = jax.random.split(key, 3)
+        step = _step(value, 1 - temperature)
+        temperature = jnp.where(step >= 1 - temperature, 1.0, temperature + step)
+        index = resample(step * value, random.uniform(resample_key, ()))
+
+        def move(carry: tuple[Array, Array], key: Key) -> tuple[tuple[Array, Array], None]:
+            unit, value = carry
+            pair_key, jitter_key, accept_key = jax.random.split(key, 3)
+            one, other = random.randint(pair_key, (2, n), 0, n)
+            jitter = JITTER * unit.std(0) * random.normal(jitter_key, unit.shape)
+            proposed = _reflected(unit + spread_factor * (unit[one] - unit[other]) + jitter)
+            new = likelihood(proposed)
+            accepted = jnp.log(random.uniform(accept_key, (n,))) < temperature * (new - value)
+            return (jnp.where(accepted[:, None], proposed, unit), jnp.where(accepted, new, value)), None
+
+        (unit, value), _ = jax.lax.scan(move, (unit[index], value[index]), jax.random.split(move_key, moves))
+        return temperature, unit, value, key
+
+    begin = jnp.zeros(()), particles, likelihood(particles), key
+    return jax.lax.while_loop(lambda state: state[0] < 1, temper, begin)[1]
+
+
+def _step(value: Float[Array, " particle"], most: Float[Array, ""]) -> Float[Array, ""]:
+    """The largest step of temperature that leaves enough particles effective."""
+
+    def halve(bounds: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
+        low, high = bounds
+        middle = jnp.sqrt(low * high)
+        enough = effective(middle * value) >= EFFECTIVE * len(value)
+        return (jnp.where(enough, middle, low), jnp.where(enough, high, middle)), None
+
+    (low, _), _ = jax.lax.scan(halve, (1e-12 * most, most), None, length=40)
+    return jnp.where(effective(most * value) >= EFFECTIVE * len(value), most, low)
+
+
+def effective(log_weight: Float[Array, " particle"]) -> Float[Array, ""]:
+    """Effective number of particles."""
+    return 1 / jnp.sum(jax.nn.softmax(log_weight) ** 2)
+
+
+def resample(log_weight: Float[Array, " particle"], offset: Float[Array, ""]) -> Array:
+    """Indices of particles, each as often as its weight says (systematic resampling)."""
+    n = len(log_weight)
+    points = (jnp.arange(n) + offset) / n
+    return jnp.minimum(jnp.searchsorted(jnp.cumsum(jax.nn.softmax(log_weight)), points), n - 1)
+
+
+def _reflected(unit: Float[Array, "*axes"]) -> Float[Array, "*axes"]:
+    """Points outside of the unit cube, mirrored at its faces."""
+    return 1 - jnp.abs(1 - jnp.abs(unit) % 2)
+
+
+def summary(tasks: Float[Array, "task particle feature"]) -> Gaussian:
+    """Mean and standard deviation of the beliefs."""
+    return Gaussian(tasks.mean(1), jnp.log(jnp.maximum(tasks.std(1), 1e-9)))

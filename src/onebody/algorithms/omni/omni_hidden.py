@@ -1,0 +1,233 @@
+"""OMNI for hidden tasks whose kind of reward is known: ψ is inferred from rewards, by Bayes' rule.
+
+    1: train OMNI: a model, and one policy π(a | s, ψ) for all ψ; training chooses its tasks and needs no rewards
+    2: a new ψ, which is not told: the belief b(ψ) ← p(ψ)                                            `adapt`
+    3: in each episode: act with π(a | s, ψ̂) for a ψ̂ drawn from the belief                  `BelievingPolicy`
+           after each step: b(ψ) ← b(ψ) N(reward; r_ψ(s, a, s'), σ²); ψ̂ stays with the probability that leaves it a
+           draw from b, otherwise it is the nearest of some draws from b
+    4: after each episode: b(ψ) from p(ψ) and all transitions so far, with new particles             `belief.infer`
+
+Ours. Acting by a draw from the belief is Thompson's (1933) posterior sampling. What is assumed: the family's reward
+function; an algorithm such as PEARL learns its form from rewards. Dynamics do not vary with ψ.
+"""
+
+import functools
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from onebody.algorithms.omni import belief
+from onebody.algorithms.omni.belief import Rewarded
+from onebody.algorithms.omni.omni import OMNI, State
+from onebody.algorithms.omni.omni import SPEC as OMNI_SPEC
+from onebody.algorithms.omni.omni import Config as OMNIConfig
+from onebody.algorithms.protocol import Adapted, AlgorithmSpec, Metrics
+from onebody.core import random
+from onebody.core.errors import at_least, positive
+from onebody.core.types import Key, Keys
+from onebody.learning.policies import ConditionedPolicy, Deployed, for_each
+from onebody.learning.replay import Replay
+from onebody.tasks.family import TaskFamily
+from onebody.tasks.space import Continuous, continuous
+from onebody.worlds.check import check_hidden
+from onebody.worlds.rollout import rollout
+from onebody.worlds.simulator import Simulator
+
+ROWS = 1024
+"""rows of the data that the scale of rewards is computed on"""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Ours."""
+
+    particles: int = 512
+    """Tasks that a belief is made of"""
+    moves: int = 3
+    """Metropolis steps of each particle after each resampling, when a belief is inferred from all transitions"""
+    candidates: int = 8
+    """Draws from the belief when the task that is acted for changes; the nearest one to the last task is taken"""
+    reward_noise: float = 0.01
+    """Standard deviation σ of observed rewards around the family's reward function, relative to the standard deviation
+    of rewards over tasks (root mean square over the data)"""
+    omni: OMNIConfig = field(default_factory=OMNIConfig)
+    """Settings of OMNI's training"""
+
+    def __post_init__(self) -> None:
+        at_least(2, self, "particles")
+        at_least(1, self, "moves", "candidates")
+        positive(self, "reward_noise")
+
+    @property
+    def n_iterations(self) -> int:
+        """Iterations of training"""
+        return self.omni.n_iterations
+
+
+class Memory(NamedTuple):
+    """What a policy keeps: its belief, the task that it acts for, and the last transition but for its end."""
+
+    log_weight: Float[Array, "*axes particle"]
+    chosen: Int[Array, "*axes"]
+    """index of the particle that it acts for; -1 before the first step"""
+    key: Any
+    """of the next draw"""
+    last: Rewarded
+    """of `next_observation` unknown"""
+
+
+class BelievingPolicy(eqx.Module):
+    """OMNI's policy for a draw from a belief over ψ, which every reward changes."""
+
+    policy: ConditionedPolicy
+    tasks: Float[Array, "*tasks particle feature"]
+    """equally probable at the beginning of an episode"""
+    sigma: Float[Array, "*tasks"]
+    """standard deviation of rewards"""
+    key: Any
+    """of its draws"""
+    family: TaskFamily = eqx.field(static=True)
+    candidates: int = eqx.field(static=True)
+
+    @property
+    def noise_size(self) -> int:
+        return self.policy.noise_size
+
+    def memory(self, axes: tuple[int, ...]) -> Memory:
+        """Leading axes of stacked policies are the first ones of `axes`."""
+        body, n = self.family.body, self.tasks.shape[-2]
+        observation, zero = jnp.zeros((*axes, body.observation_size)), jnp.zeros(axes)
+        last = Rewarded(observation, jnp.zeros((*axes, body.action_size)), observation, zero, zero > 0)
+        keys = jnp.vectorize(lambda key: jax.random.split(key, axes[self.key.ndim :]))(self.key)
+        return Memory(jnp.zeros((*axes, n)), jnp.full(axes, -1), keys, last)
+
+    def remember(self, memory: Memory, reward: Array, ended: Bool[Array, "*axes"]) -> Memory:
+        """The last transition of an episode is left out: the next observation begins another one."""
+        return memory._replace(last=memory.last._replace(reward=reward, known=~ended))
+
+    def __call__(self, observation: Array, task: Array, memory: Memory, noise: Array) -> tuple[Array, Memory]:
+        seen = memory.last._replace(next_observation=observation)
+        evidence = belief.log_likelihood(self.family, seen, self.tasks, self.sigma)
+        scale = self.tasks.std(0) + 1e-9
+        draw = jnp.vectorize(
+            functools.partial(_draw, self.tasks / scale, self.candidates), signature="(p),(p),(),()->(),()"
+        )
+        log_weight = memory.log_weight + evidence
+        chosen, key = draw(log_weight, evidence, memory.chosen, memory.key)
+        action, _ = self.policy(observation, self.tasks[chosen], (), noise)
+        last = seen._replace(observation=observation, action=action)
+        return action, Memory(log_weight, chosen, key, last)
+
+    def deployed(self, task: Array) -> Deployed:
+        """For the task in the middle of the belief."""
+        middle = jnp.argmin(jnp.sum((self.tasks - self.tasks.mean(0)) ** 2, axis=-1))
+        return self.policy.deployed(self.tasks[middle])
+
+
+def _draw(
+    tasks: Float[Array, "particle feature"],
+    candidates: int,
+    log_weight: Float[Array, " particle"],
+    evidence: Float[Array, " particle"],
+    last: Int[Array, ""],
+    key: Key,
+) -> tuple[Int[Array, ""], Key]:
+    """A draw from the belief that stays where the last one was as often as it may, and else is near it."""
+    key, stay_key, draw_key = jax.random.split(key, 3)
+    stays = jnp.log(random.uniform(stay_key, ())) < evidence[last] - evidence.max()
+    drawn = jax.random.categorical(draw_key, log_weight, shape=(candidates,))
+    distance = jnp.where(last < 0, 0.0, jnp.sum((tasks[drawn] - tasks[last]) ** 2, axis=-1))
+    return jnp.where(stays & (last >= 0), last, drawn[jnp.argmin(distance)]), key
+
+
+@dataclass(frozen=True)
+class OMNIHidden:
+    """OMNI for hidden tasks of a known reward function: it infers them from rewards."""
+
+    family: TaskFamily
+    config: Config
+    simulator: Simulator
+    task_is_known = False
+    reward_is_known = True
+
+    @property
+    def omni(self) -> OMNI:
+        return OMNI(self.family, self.config.omni, self.simulator)
+
+    def init(self, key: Key) -> State:
+        check_hidden(self.family)
+        return self.omni.init(key)
+
+    def step(self, state: State, key: Key) -> tuple[State, Metrics]:
+        """Line 1."""
+        return self.omni.step(state, key)
+
+    def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
+        """Lines 2-4, an episode a stage. The tasks are the simulator's alone."""
+        config, space = self.config, continuous(self.family.space)
+        prior = belief.prior(space, config.particles)
+        sigma = config.reward_noise * reward_scale(self.family, state.data, space.at(prior), key)
+        particles, episodes = jnp.broadcast_to(prior, (len(tasks), *prior.shape)), []
+        policy = for_each(state.agent.policy.module, len(tasks))
+        for stage in itertools.count():
+            policy_key, episode_key, infer_key = jax.random.split(jax.random.fold_in(key, stage), 3)
+            believed = jax.vmap(space.at)(particles)
+            keys = jax.random.split(policy_key, len(tasks))
+            policies = BelievingPolicy(
+                policy, believed, jnp.full(len(tasks), sigma), keys, self.family, config.candidates
+            )
+            yield Adapted(policies, belief=belief.summary(believed))
+            episode = rollout(self.simulator, policies, tasks, episode_key, episodes=1, deterministic=True)
+            observation, action, reward, next_observation, *_ = (x[:, :, 0] for x in episode)
+            known = jnp.ones(reward.shape, bool)
+            episodes.append(Rewarded(observation, action, next_observation, reward, known))
+            seen, keys = _joined(episodes), jax.random.split(infer_key, len(tasks))
+            particles = _infer(self.family, space, prior, seen, sigma, keys, config.moves)
+
+
+def _joined(episodes: Sequence[Rewarded]) -> Rewarded:
+    """Episodes of the same tasks, one after the other, [task, row, ...].
+
+    Unknown rows make them as many as a power of two, so that programs serve several stages.
+    """
+    unknown = jax.tree.map(np.zeros_like, episodes[0])
+    padded = [*episodes, *[unknown] * ((1 << (len(episodes) - 1).bit_length()) - len(episodes))]
+    return jax.tree.map(lambda *x: np.concatenate(x, axis=1), *padded)
+
+
+@functools.partial(jax.jit, static_argnames=("family", "space", "moves"))
+def _infer(
+    family: TaskFamily,
+    space: Continuous,
+    prior: Float[Array, "particle unit"],
+    seen: Rewarded,
+    sigma: Float[Array, ""],
+    keys: Keys,
+    moves: int,
+) -> Float[Array, "task particle unit"]:
+    """Line 4, for one task after the other."""
+    each = lambda own: belief.infer(family, space, prior, own[0], sigma, own[1], moves)  # noqa: E731
+    return jax.lax.map(each, (seen, keys))
+
+
+@functools.partial(jax.jit, static_argnames="family")
+def reward_scale(
+    family: TaskFamily, data: Replay, tasks: Float[Array, "particle feature"], key: Key
+) -> Float[Array, ""]:
+    """Standard deviation of rewards over tasks, root mean square over transitions of the data."""
+    rows = random.randint(key, (ROWS,), 0, jnp.maximum(data.size, 1))
+    observation, action, next_observation = (x[rows] for x in (data.observation, data.action, data.next_observation))
+    return jnp.sqrt(belief.rewards(family, observation, action, next_observation, tasks).var(-1).mean())
+
+
+SPEC = AlgorithmSpec(
+    OMNIHidden,
+    presets={name: Config(omni=preset) for name, preset in OMNI_SPEC.presets.items() if name != "demo"},
+)

@@ -1,0 +1,169 @@
+"""Beliefs about hidden tasks against closed forms, and acting by them."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from onebody.algorithms.omni import belief
+from onebody.algorithms.omni.belief import Rewarded
+from onebody.algorithms.omni.omni_hidden import BelievingPolicy, _draw
+from onebody.core.nets import Normalizer
+from onebody.learning.policies import ConditionedPolicy
+from onebody.tasks import registry
+from onebody.tasks.space import Arc, Box, Disk, FiniteSet, Split, continuous
+
+LINEAR = dataclasses.replace(
+    registry.make("point/goal"),
+    id="linear",
+    space=Box((-4.0, -4.0), (4.0, 4.0)),
+    reward=lambda observation, action, next_observation, task: next_observation @ task,
+)
+SPARSE = registry.make("pearl/sparse-point").tested
+
+
+def rewarded(family, next_observation, task, noise=0.0):
+    """Transitions to these places, with the rewards of a task."""
+    next_observation = jax.device_put(np.float32(next_observation))
+    zeros = jnp.zeros_like(next_observation)
+    reward, _ = family.outcome(zeros, zeros, next_observation, jax.device_put(np.float32(task)))
+    return Rewarded(zeros, zeros, next_observation, reward + noise, jnp.ones(len(zeros), bool))
+
+
+def inferred(family, seen, sigma, n=2048, key=0, moves=5):
+    space = continuous(family.space)
+    prior = belief.prior(space, n)
+    unit = belief.infer(family, space, prior, seen, jnp.array(sigma), jax.random.key(key), moves)
+    return np.asarray(space.at(unit))
+
+
+def test_a_linear_gaussian_reward_has_the_posterior_of_the_closed_form():
+    rng = np.random.default_rng(0)
+    places, sigma = rng.normal(size=(12, 2)) * [1.0, 0.3], 0.4
+    seen = rewarded(LINEAR, places, [1.0, -0.5], sigma * rng.normal(size=12))
+    covariance = sigma**2 * np.linalg.inv(places.T @ places)
+    mean = np.linalg.solve(places.T @ places, places.T @ np.asarray(seen.reward))
+    found = inferred(LINEAR, seen, sigma)
+    deviation = np.sqrt(np.diag(covariance))
+    assert np.abs(found.mean(0) - mean).max() < 0.15 * deviation.max()
+    assert np.cov(found.T) == pytest.approx(covariance, rel=0.15, abs=0.02 * covariance.max())
+
+
+def test_a_narrow_posterior_is_found():
+    places = np.random.default_rng(1).normal(size=(30, 2))
+    seen = rewarded(LINEAR, places, [3.2, -2.9])
+    found = inferred(LINEAR, seen, 1e-3, n=256)
+    deviation = 1e-3 * np.sqrt(np.diag(np.linalg.inv(places.T @ places)))
+    assert np.abs(found.mean(0) - [3.2, -2.9]).max() < 1e-3
+    assert found.std(0) == pytest.approx(deviation, rel=0.4)
+
+
+def test_places_without_reward_exclude_the_goals_that_they_would_have_shown():
+    """The rest of the half circle stays uniform: two places exclude 60° each, a third is left."""
+    angles = np.radians([30.0, 90.0])
+    half = math.radians(30.0)
+    wide = dataclasses.replace(
+        SPARSE, id="wide", reward=lambda s, a, place, goal: 1.0 * (place @ goal > math.cos(half))
+    )
+    places = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    seen = rewarded(wide, places, [-1.0, 0.0])
+    assert not np.asarray(seen.reward).any()
+    found = np.degrees(np.arctan2(*inferred(wide, seen, 0.01).T[::-1]))
+    assert found.min() > 120.0 and found.max() <= 180.0
+    low, middle, high = np.quantile(found, [0.1, 0.5, 0.9])
+    assert (low, middle, high) == pytest.approx((126.0, 150.0, 174.0), abs=3.0)
+
+
+def test_a_reward_of_the_sparse_point_leaves_goals_as_far_away_as_it_says():
+    goal, place = np.array([np.cos(1.0), np.sin(1.0)]), np.array([[0.95 * np.cos(1.1), 0.95 * np.sin(1.1)]])
+    found = inferred(SPARSE, rewarded(SPARSE, place, goal), 0.01)
+    distance = np.linalg.norm(found - place, axis=1)
+    assert np.abs(distance - np.linalg.norm(goal - place)).max() < 0.05
+    sides = np.arctan2(*found.T[::-1]) > 1.1
+    assert 0.3 < sides.mean() < 0.7  # both goals that are so far away
+
+
+def test_the_order_of_transitions_and_unknown_rows_say_nothing():
+    places = np.random.default_rng(2).normal(size=(9, 2))
+    seen = rewarded(LINEAR, places, [1.0, 2.0])
+    tasks, sigma = LINEAR.space.sample(jax.random.key(0), 50), jnp.array(0.3)
+    each = belief.log_likelihood(LINEAR, seen, tasks, sigma)
+    order = np.random.default_rng(3).permutation(9)
+    shuffled = belief.log_likelihood(LINEAR, jax.tree.map(lambda x: x[order], seen), tasks, sigma)
+    assert np.asarray(each[order]) == pytest.approx(np.asarray(shuffled))
+    longer = jax.tree.map(lambda x: jnp.concatenate([x, jnp.zeros_like(x)]), seen)
+    assert np.asarray(belief.log_likelihood(LINEAR, longer, tasks, sigma).sum(0)).tobytes() == (
+        np.asarray(each.sum(0)).tobytes()
+    )
+    one, other = (inferred(LINEAR, each, 0.3) for each in (seen, jax.tree.map(lambda x: x[order], seen)))
+    assert np.abs(one.mean(0) - other.mean(0)).max() < 0.02 and one.std(0) == pytest.approx(other.std(0), rel=0.1)
+
+
+def test_the_task_that_is_acted_for_stays_a_draw_from_the_belief():
+    """After a step, and after a second one, tasks have the frequencies of the belief, though most draws stay."""
+    tasks = jnp.linspace(0.0, 1.0, 5)[:, None]
+    evidence = jnp.array([[0.0, -0.5, -2.0, 0.0, -4.0], [-1.0, 0.0, 0.0, -0.3, -0.2]])
+    weights = jnp.zeros(5)
+    n = 20_000
+    chosen, keys = jnp.full(n, -1), jax.random.split(jax.random.key(0), n)
+    draw = jax.jit(jax.vmap(_draw, in_axes=(None, None, None, None, 0, 0)), static_argnums=1)
+    for step in (jnp.zeros(5), *evidence):
+        before, weights = chosen, weights + step
+        chosen, keys = draw(tasks, 1, weights, step, chosen, keys)
+        frequency = np.bincount(np.asarray(chosen), minlength=5) / n
+        assert frequency == pytest.approx(np.asarray(jax.nn.softmax(weights)), abs=0.015)
+    assert np.mean(np.asarray(before == chosen)) > 0.6
+
+
+def test_a_policy_changes_its_mind_where_a_reward_contradicts_it():
+    """It goes on with its task while rewards say so, and leaves the tasks that they exclude."""
+    known = ConditionedPolicy(jax.random.key(1), (4,), Normalizer(2), Normalizer(2), 2)
+    tasks = jnp.array([[1.0, 0.0], [-1.0, 0.0]])
+    policy = BelievingPolicy(known, tasks, jnp.array(0.01), jax.random.key(0), SPARSE, 8)
+    memory, observation = policy.memory((64,)), jnp.zeros((64, 2))
+    noise = jnp.zeros((64, 2))
+    _, memory = policy(observation, tasks[0], memory, noise)
+    first = np.asarray(memory.chosen)
+    assert 0.2 < first.mean() < 0.8
+    arrived = tasks[first]
+    rewards = jnp.where(jnp.array(first) == 0, 1.0, 0.0)  # the goal is the first task
+    memory = policy.remember(memory, rewards, jnp.zeros(64, bool))
+    action, memory = policy(arrived, tasks[0], memory, noise)
+    assert np.asarray(memory.chosen).tolist() == [0] * 64
+    assert np.asarray(action) == pytest.approx(np.asarray(known(arrived, tasks[0], (), noise)[0]))
+    forgotten = policy.remember(memory, rewards, jnp.ones(64, bool))
+    assert not np.asarray(forgotten.last.known).any()
+
+
+@pytest.mark.parametrize(
+    "space", [Box((-1.0, 2.0), (3.0, 5.0)), Disk(2.0), Arc(math.pi), Arc(), FiniteSet(((1.0,), (2.0,), (4.0,)))]
+)
+def test_the_map_from_the_unit_cube_has_the_distribution_of_tasks(space):
+    unit = belief.prior(space, 4000)
+    tasks, drawn = np.asarray(space.at(unit)), np.asarray(space.sample(jax.random.key(0), 4000))
+    assert all(space.contains(task) for task in tasks[:50])
+    for quantile in (0.1, 0.5, 0.9):
+        both = (np.quantile(x, quantile, axis=0) for x in (tasks, drawn))
+        assert next(both) == pytest.approx(next(both), abs=0.12)
+
+
+def test_a_belief_is_over_the_space_that_fixed_tasks_were_drawn_from():
+    split = Split.of(Arc(), np.array([[1.0, 0.0], [0.0, 1.0]]), 1, "drawn")
+    assert continuous(split) == Arc()
+
+    class Own:
+        size, bounds, split = 1, "", ""
+
+        def sample(self, key, n):
+            return jnp.arange(float(n))[:, None]
+
+        def held_out(self, n):
+            return self.sample(None, n)
+
+        def contains(self, task):
+            return True
+
+    assert continuous(Own(), 3) == FiniteSet(((0.0,), (1.0,), (2.0,)))
