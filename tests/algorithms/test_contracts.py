@@ -133,6 +133,9 @@ def test_a_saved_policy_acts_the_same_in_numpy(trained, tmp_path):
         return
     act = policy_file.load(policy_file.save(policy, np.asarray(TASKS[0]), path))
     expected = np.clip(actions(adapted, TASKS[0], OBSERVATION[:1]), -1, 1)
+    if trained.name == "omni-hidden":  # saved for one task: the middle of the belief
+        believing = jax.tree.map(lambda x: x[0], adapted.policies)
+        expected, _ = believing.policy(OBSERVATION[:1], believing.middle, (), jnp.zeros((1, 2)))
     np.testing.assert_allclose(act(np.asarray(OBSERVATION[0])), expected[0], atol=1e-4)
 
 
@@ -147,8 +150,9 @@ def test_a_longer_training_has_arrays_of_the_same_shapes(trained):
 
 def _longer(config):
     """The configuration, with one more iteration."""
-    if hasattr(config, "smt"):
-        return dataclasses.replace(config, smt=_longer(config.smt))
+    for inner in ("smt", "omni"):
+        if hasattr(config, inner):
+            return dataclasses.replace(config, **{inner: _longer(getattr(config, inner))})
     fields = {each.name for each in dataclasses.fields(config)}
     field = next(name for name in ("n_iterations", "n_outer", "n_tasks") if name in fields)
     return dataclasses.replace(config, **{field: getattr(config, field) + 1})

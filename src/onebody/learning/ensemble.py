@@ -118,6 +118,20 @@ class Ensemble(eqx.Module):
         statistics = self.observation, self.difference
         return jax.vmap(lambda net: Dynamics(net, *statistics).predict(observation, action))(self.nets.mean)
 
+    def log_prob(
+        self,
+        observation: Float[Array, "*axes observation"],
+        action: Float[Array, "*axes action"],
+        next_observation: Float[Array, "*axes observation"],
+    ) -> Float[Array, "*axes"]:
+        """Log-density of the next observation, but for a constant: a Gaussian with the members' mean, and the sum of
+        their mean variance and the variance of their means."""
+        inputs = network_inputs(self.observation, observation, action)
+        mean, log_std = jax.vmap(lambda net: net(inputs))(self.nets)
+        variance = jnp.exp(2 * log_std).mean(0) + mean.var(0)
+        error = self.difference(next_observation - observation) - mean.mean(0)
+        return -0.5 * jnp.sum(error**2 / variance + jnp.log(variance), axis=-1)
+
     def disagreement(
         self, observation: Float[Array, "*axes observation"], action: Float[Array, "*axes action"]
     ) -> Float[Array, "*axes"]:

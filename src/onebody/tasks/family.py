@@ -6,6 +6,7 @@ the same function. So the observation must contain everything that the reward ne
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -92,6 +93,32 @@ class TaskFamily:
 
         vectorized = jnp.vectorize(one, signature="(o),(a),(o),(t)->(),()")
         return vectorized(observation, action, next_observation, tasks)
+
+    @property
+    def model_action_size(self) -> int:
+        """Number of inputs of a dynamics model beside the observation."""
+        return self.body.action_size + (self.space.size if self.physics else 0)
+
+    def model_action(
+        self, action: Float[Array, "*axes action"], tasks: Float[Array, "*#axes feature"]
+    ) -> Float[Array, "*axes input"]:
+        """Inputs of a dynamics model beside the observation: the action, and the task where dynamics vary with it.
+
+        The task is scaled so that training tasks are in [-1, 1].
+        """
+        if self.physics is None:
+            return action
+        middle, half = self._task_range
+        scaled = (tasks - middle) / half
+        return jnp.concatenate([action, jnp.broadcast_to(scaled, (*action.shape[:-1], self.space.size))], axis=-1)
+
+    @cached_property
+    def _task_range(self) -> tuple[Float[np.ndarray, " feature"], Float[np.ndarray, " feature"]]:
+        """Middle and half the width of the range of training tasks."""
+        with jax.ensure_compile_time_eval():
+            tasks = np.asarray(self.space.sample(jax.random.key(0), 1024))
+        low, high = tasks.min(0), tasks.max(0)
+        return (low + high) / 2, np.maximum((high - low) / 2, 1e-6)
 
     def parse(self, task: Any, extrapolate: bool = False) -> Float[Array, " feature"]:
         """A user's task (number or sequence) as an array.

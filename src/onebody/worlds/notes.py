@@ -17,7 +17,11 @@ def notes(family: TaskFamily, observations: Float[np.ndarray, "row observation"]
             f"family {family.id}: {labels} never varied in {len(observations)} random steps; leave out of the "
             "observation what will never vary"
         )
-    if family.space.size and family.physics is None and not _uses_task(family):
+    if (
+        family.space.size
+        and family.physics is None
+        and not any(uses_task(f, family) for f in (family.reward, family.terminal))
+    ):
         yield (
             f"family {family.id}: neither its reward nor its terminal function uses the task, so all its tasks are the "
             "same; use their argument task in at least one of them"
@@ -30,13 +34,14 @@ def constant(labels: tuple[str, ...], observations: Float[np.ndarray, "row obser
     return ", ".join(f"column {i} ({labels[i]})" for i in columns)
 
 
-def _uses_task(family: TaskFamily) -> bool:
+def uses_task(function: Callable[..., Any], family: TaskFamily) -> bool:
+    """Whether the family's reward or terminal function depends on the task."""
     observation, action, task = (
         np.zeros(n, np.float32) for n in (family.body.observation_size, family.body.action_size, family.space.size)
     )
-    return _uses_last(family.reward, observation, action, observation, task) or _uses_last(
-        family.terminal, observation, task
-    )
+    before = (observation, action, observation) if function is family.reward else (observation,)
+    with jax.ensure_compile_time_eval():
+        return _uses_last(function, *before, task)
 
 
 def _uses_last(function: Callable[..., Any], *arguments: np.ndarray) -> bool:

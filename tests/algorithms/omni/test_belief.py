@@ -3,18 +3,22 @@
 import dataclasses
 import math
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from onebody.algorithms import presets
 from onebody.algorithms.omni import belief
-from onebody.algorithms.omni.belief import Rewarded
+from onebody.algorithms.omni.belief import Evidence, Rewarded
 from onebody.algorithms.omni.omni_hidden import BelievingPolicy, _draw
+from onebody.core.errors import OnebodyError
 from onebody.core.nets import Normalizer
 from onebody.learning.policies import ConditionedPolicy
 from onebody.tasks import registry
 from onebody.tasks.space import Arc, Box, Disk, FiniteSet, Split, continuous
+from onebody.worlds.simulator import Simulator
 
 LINEAR = dataclasses.replace(
     registry.make("point/goal"),
@@ -36,7 +40,7 @@ def rewarded(family, next_observation, task, noise=0.0):
 def inferred(family, seen, sigma, n=2048, key=0, moves=5):
     space = continuous(family.space)
     prior = belief.prior(space, n)
-    unit = belief.infer(family, space, prior, seen, jnp.array(sigma), jax.random.key(key), moves)
+    unit = belief.infer(Evidence(family, jnp.array(sigma)), space, prior, seen, jax.random.key(key), moves)
     return np.asarray(space.at(unit))
 
 
@@ -89,15 +93,13 @@ def test_a_reward_of_the_sparse_point_leaves_goals_as_far_away_as_it_says():
 def test_the_order_of_transitions_and_unknown_rows_say_nothing():
     places = np.random.default_rng(2).normal(size=(9, 2))
     seen = rewarded(LINEAR, places, [1.0, 2.0])
-    tasks, sigma = LINEAR.space.sample(jax.random.key(0), 50), jnp.array(0.3)
-    each = belief.log_likelihood(LINEAR, seen, tasks, sigma)
+    tasks, evidence = LINEAR.space.sample(jax.random.key(0), 50), Evidence(LINEAR, jnp.array(0.3))
+    each = evidence(seen, tasks)
     order = np.random.default_rng(3).permutation(9)
-    shuffled = belief.log_likelihood(LINEAR, jax.tree.map(lambda x: x[order], seen), tasks, sigma)
+    shuffled = evidence(jax.tree.map(lambda x: x[order], seen), tasks)
     assert np.asarray(each[order]) == pytest.approx(np.asarray(shuffled))
     longer = jax.tree.map(lambda x: jnp.concatenate([x, jnp.zeros_like(x)]), seen)
-    assert np.asarray(belief.log_likelihood(LINEAR, longer, tasks, sigma).sum(0)).tobytes() == (
-        np.asarray(each.sum(0)).tobytes()
-    )
+    assert np.asarray(evidence(longer, tasks).sum(0)).tobytes() == (np.asarray(each.sum(0)).tobytes())
     one, other = (inferred(LINEAR, each, 0.3) for each in (seen, jax.tree.map(lambda x: x[order], seen)))
     assert np.abs(one.mean(0) - other.mean(0)).max() < 0.02 and one.std(0) == pytest.approx(other.std(0), rel=0.1)
 
@@ -122,7 +124,7 @@ def test_a_policy_changes_its_mind_where_a_reward_contradicts_it():
     """It goes on with its task while rewards say so, and leaves the tasks that they exclude."""
     known = ConditionedPolicy(jax.random.key(1), (4,), Normalizer(2), Normalizer(2), 2)
     tasks = jnp.array([[1.0, 0.0], [-1.0, 0.0]])
-    policy = BelievingPolicy(known, tasks, jnp.array(0.01), jax.random.key(0), SPARSE, 8)
+    policy = BelievingPolicy(known, tasks, Evidence(SPARSE, jnp.array(0.01)), jax.random.key(0), 8)
     memory, observation = policy.memory((64,)), jnp.zeros((64, 2))
     noise = jnp.zeros((64, 2))
     _, memory = policy(observation, tasks[0], memory, noise)
@@ -167,3 +169,44 @@ def test_a_belief_is_over_the_space_that_fixed_tasks_were_drawn_from():
             return True
 
     assert continuous(Own(), 3) == FiniteSet(((0.0,), (1.0,), (2.0,)))
+
+
+def test_a_body_is_inferred_from_transitions_where_rewards_say_nothing():
+    """The density of a linear-Gaussian model that is told ψ: next observation = observation + ψ action."""
+    family = dataclasses.replace(
+        registry.make("point/goal"),
+        id="slippery",
+        space=Box((0.5,), (1.5,)),
+        reward=lambda observation, action, next_observation, task: -jnp.sum(next_observation**2),
+        task_labels=(),
+        physics=lambda task: {},
+    )
+
+    class Linear(eqx.Module):
+        def log_prob(self, observation, action, next_observation):
+            move, scaled = action[..., :2], action[..., 2:]
+            factor = 1.0 + 0.5 * jnp.broadcast_to(scaled, move.shape)
+            return -0.5 * jnp.sum((next_observation - observation - factor * move) ** 2, axis=-1) / 0.05**2
+
+    rng = np.random.default_rng(0)
+    observation, action = (jax.device_put(np.float32(rng.normal(size=(20, 2)))) for _ in range(2))
+    action = jnp.clip(action, -1.0, 1.0)
+    next_observation = observation + 1.2 * action + 0.05 * jax.device_put(np.float32(rng.normal(size=(20, 2))))
+    reward, _ = family.outcome(observation, action, next_observation, jnp.zeros(1))
+    seen = Rewarded(observation, action, next_observation, reward, jnp.ones(20, bool))
+    evidence = eqx.tree_at(lambda e: e.model, Evidence(family, jnp.array(0.1)), Linear(), is_leaf=lambda x: x is None)
+    prior = belief.prior(family.space, 512)
+    found = np.asarray(family.space.at(belief.infer(evidence, family.space, prior, seen, jax.random.key(0), 3)))
+    moves, steps = np.asarray(action).ravel(), np.asarray(next_observation - observation).ravel()
+    deviation = float(0.05 / np.sqrt(moves @ moves))
+    assert found.mean() == pytest.approx(moves @ steps / (moves @ moves), abs=0.3 * deviation)
+    assert found.std() == pytest.approx(deviation, rel=0.2)
+
+
+def test_rewards_that_do_not_depend_on_the_task_are_refused():
+    family = dataclasses.replace(
+        registry.make("point/goal"), id="same", reward=lambda observation, action, place, task: -jnp.sum(place**2)
+    )
+    config = presets.preset("omni-hidden", "smoke")
+    with pytest.raises(OnebodyError, match="infers the task from rewards, and those of same do not depend on it"):
+        presets.algorithm("omni-hidden")(family, config, Simulator(family)).init(jax.random.key(0))

@@ -1,6 +1,7 @@
 """Beliefs over a hidden task ψ, from observed rewards and a reward function of known form, by Bayes' rule.
 
-p(ψ | transitions) ∝ p(ψ) Π N(reward; r_ψ(s, a, s'), σ²). Particles are points of a unit cube, on which p(ψ) is uniform
+p(ψ | transitions) ∝ p(ψ) Π N(reward; r_ψ(s, a, s'), σ²), and where dynamics vary with ψ, the density of s' in the
+learned models, which are told ψ, as a further factor. Particles are points of a unit cube, on which p(ψ) is uniform
 (`tasks.space.Continuous`), so that they move freely in any task space. `infer` is a sequential Monte Carlo sampler
 (Del Moral, Doucet, Jasra 2006): from the prior to the posterior in steps of temperature, each with resampling and
 moves.
@@ -9,6 +10,7 @@ moves.
 from functools import partial
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,8 +19,10 @@ from jaxtyping import Array, Bool, Float
 from onebody.core import random
 from onebody.core.gaussian import Gaussian
 from onebody.core.types import Key
+from onebody.learning.ensemble import Ensemble
 from onebody.tasks.family import TaskFamily
 from onebody.tasks.space import Continuous, low_discrepancy
+from onebody.worlds.notes import uses_task
 
 EFFECTIVE = 0.5
 """share of the particles that a step of temperature leaves effective"""
@@ -49,13 +53,29 @@ def rewards(
     return of_task(observation, action, next_observation, tasks)[0]
 
 
-def log_likelihood(
-    family: TaskFamily, seen: Rewarded, tasks: Float[Array, "particle feature"], sigma: Float[Array, ""]
-) -> Float[Array, "*axes particle"]:
-    """log N(reward; r_ψ(s, a, s'), σ²) of each transition for each ψ, but for a constant."""
-    expected = rewards(family, seen.observation, seen.action, seen.next_observation, tasks)
-    error = (seen.reward[..., None] - expected) / sigma
-    return jnp.where(seen.known[..., None], -0.5 * error**2, 0.0)
+class Evidence(eqx.Module):
+    """What transitions say of ψ: their rewards, and their next observations where the dynamics vary with ψ."""
+
+    family: TaskFamily = eqx.field(static=True)
+    sigma: Float[Array, "*tasks"]
+    """standard deviation of rewards around the family's reward function"""
+    model: Ensemble | None = None
+    """predicts next observations, told ψ; None: they say nothing of ψ"""
+
+    def __call__(self, seen: Rewarded, tasks: Float[Array, "particle feature"]) -> Float[Array, "*axes particle"]:
+        """log p(reward, next observation | ψ) of each transition for each ψ, but for a constant."""
+        value = jnp.zeros((*seen.known.shape, len(tasks)))
+        if uses_task(self.family.reward, self.family):
+            expected = rewards(self.family, seen.observation, seen.action, seen.next_observation, tasks)
+            value -= 0.5 * ((seen.reward[..., None] - expected) / self.sigma) ** 2
+        if (model := self.model) is not None:
+
+            def of_next(task: Float[Array, " feature"]) -> Float[Array, "*axes"]:
+                inputs = self.family.model_action(seen.action, task)
+                return model.log_prob(seen.observation, inputs, seen.next_observation)
+
+            value += jax.vmap(of_next, out_axes=-1)(tasks)
+        return jnp.where(seen.known[..., None], value, 0.0)
 
 
 def prior(space: Continuous, n: int) -> Float[Array, "particle unit"]:
@@ -63,13 +83,12 @@ def prior(space: Continuous, n: int) -> Float[Array, "particle unit"]:
     return jax.device_put(np.float32(low_discrepancy(n, space.unit_size)))
 
 
-@partial(jax.jit, static_argnames=("family", "space", "moves"))
+@partial(jax.jit, static_argnames=("space", "moves"))
 def infer(
-    family: TaskFamily,
+    evidence: Evidence,
     space: Continuous,
     particles: Float[Array, "particle unit"],
     seen: Rewarded,
-    sigma: Float[Array, ""],
     key: Key,
     moves: int,
 ) -> Float[Array, "particle unit"]:
@@ -83,7 +102,7 @@ def infer(
     spread_factor = 2.38 / jnp.sqrt(2 * size)  # of differential evolution (ter Braak 2006)
 
     def likelihood(unit: Float[Array, "particle unit"]) -> Float[Array, " particle"]:
-        return log_likelihood(family, seen, space.at(unit), sigma).sum(0)
+        return evidence(seen, space.at(unit)).sum(0)
 
     def temper(state: tuple[Array, Array, Array, Key]) -> tuple[Array, Array, Array, Key]:
         temperature, unit, value, key = state

@@ -123,7 +123,6 @@ class OMNI:
 
     def init(self, key: Key) -> State:
         """Line 1."""
-        self.family.needs_one_model()
         model_key, start_key, agent_key = jax.random.split(key, 3)
         return new_state(model_key, agent_key, self.simulator.starts(start_key), self.family, self.config)
 
@@ -188,7 +187,8 @@ class OMNI:
         transitions = rollout(self.simulator, explorers, tasks, rollout_key, episodes=1)
         real = first_episode_return(transitions.reward, transitions.done)[:, 0]
         predicted = jnp.median(predicted, axis=0)
-        state, error = add_data(state, transitions, (real - predicted)[deterministic])
+        inputs = self.family.model_action(transitions.action, tasks[:, None, None])
+        state, error = add_data(state, transitions._replace(action=inputs), (real - predicted)[deterministic])
         metrics = {
             "real/return": real.mean(),
             "real/deterministic_return": real[deterministic].mean(),
@@ -250,19 +250,20 @@ def new_state(
     model_key: Key, agent_key: Key, starts: Float[Array, "start observation"], family: TaskFamily, config: Config
 ) -> State:
     """An untrained ensemble, policy and values, and an empty buffer."""
-    sizes = family.body.observation_size, family.body.action_size
+    sizes = family.body.observation_size, family.model_action_size
     model = Ensemble(model_key, *sizes, config.model)
     episodes = iterations_held(config.n_iterations) * config.real_episodes + ADAPTATION_STAGES * config.refine_episodes
     data = Replay.empty(episodes * family.horizon, *sizes)
     task = Normalizer(family.space.size).update(family.space.sample(jax.random.key(0), 1024))
-    agent = first_order.new_agent(agent_key, model.observation, task, sizes[1], config.policy)
+    agent = first_order.new_agent(agent_key, model.observation, task, family.body.action_size, config.policy)
     trained = TrainState.create(model, ensemble.optimizer(config.model))
     return State(trained, data, starts, agent, jnp.zeros(2 * config.real_episodes))
 
 
 @jax.jit
 def add_data(state: State, transitions: Transitions, new_errors: Array) -> tuple[State, Float[Array, ""]]:
-    """Line 3: real transitions into data and normalisers; and the model's error on them before it is fitted to them."""
+    """Line 3: real transitions, with the model's inputs as actions, into data and normalisers; and the model's error on
+    them before it is fitted to them."""
     model = state.model.module
     predicted = model.predict(transitions.observation, transitions.action).mean(0)
     error = jnp.sqrt(jnp.mean(((predicted - transitions.next_observation) / model.difference.scale) ** 2))

@@ -21,22 +21,23 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from onebody.algorithms.omni import belief
-from onebody.algorithms.omni.belief import Rewarded
+from onebody.algorithms.omni.belief import Evidence, Rewarded
 from onebody.algorithms.omni.omni import OMNI, State
 from onebody.algorithms.omni.omni import SPEC as OMNI_SPEC
 from onebody.algorithms.omni.omni import Config as OMNIConfig
 from onebody.algorithms.protocol import Adapted, AlgorithmSpec, Metrics
 from onebody.core import random
-from onebody.core.errors import at_least, positive
+from onebody.core.errors import OnebodyError, at_least, positive
 from onebody.core.types import Key, Keys
 from onebody.learning.policies import ConditionedPolicy, Deployed, for_each
 from onebody.learning.replay import Replay
 from onebody.tasks.family import TaskFamily
 from onebody.tasks.space import Continuous, continuous
 from onebody.worlds.check import check_hidden
+from onebody.worlds.notes import uses_task
 from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
 
@@ -89,11 +90,9 @@ class BelievingPolicy(eqx.Module):
     policy: ConditionedPolicy
     tasks: Float[Array, "*tasks particle feature"]
     """equally probable at the beginning of an episode"""
-    sigma: Float[Array, "*tasks"]
-    """standard deviation of rewards"""
+    evidence: Evidence
     key: Any
     """of its draws"""
-    family: TaskFamily = eqx.field(static=True)
     candidates: int = eqx.field(static=True)
 
     @property
@@ -102,19 +101,19 @@ class BelievingPolicy(eqx.Module):
 
     def memory(self, axes: tuple[int, ...]) -> Memory:
         """Leading axes of stacked policies are the first ones of `axes`."""
-        body, n = self.family.body, self.tasks.shape[-2]
+        body, n = self.evidence.family.body, self.tasks.shape[-2]
         observation, zero = jnp.zeros((*axes, body.observation_size)), jnp.zeros(axes)
         last = Rewarded(observation, jnp.zeros((*axes, body.action_size)), observation, zero, zero > 0)
         keys = jnp.vectorize(lambda key: jax.random.split(key, axes[self.key.ndim :]))(self.key)
         return Memory(jnp.zeros((*axes, n)), jnp.full(axes, -1), keys, last)
 
-    def remember(self, memory: Memory, reward: Array, ended: Bool[Array, "*axes"]) -> Memory:
+    def remember(self, memory: Memory, reward: Any, ended: Any) -> Memory:
         """The last transition of an episode is left out: the next observation begins another one."""
         return memory._replace(last=memory.last._replace(reward=reward, known=~ended))
 
     def __call__(self, observation: Array, task: Array, memory: Memory, noise: Array) -> tuple[Array, Memory]:
         seen = memory.last._replace(next_observation=observation)
-        evidence = belief.log_likelihood(self.family, seen, self.tasks, self.sigma)
+        evidence = self.evidence(seen, self.tasks)
         scale = self.tasks.std(0) + 1e-9
         draw = jnp.vectorize(
             functools.partial(_draw, self.tasks / scale, self.candidates), signature="(p),(p),(),()->(),()"
@@ -125,10 +124,14 @@ class BelievingPolicy(eqx.Module):
         last = seen._replace(observation=observation, action=action)
         return action, Memory(log_weight, chosen, key, last)
 
+    @property
+    def middle(self) -> Float[Array, " feature"]:
+        """The task that is nearest to the mean of the belief."""
+        return self.tasks[jnp.argmin(jnp.sum((self.tasks - self.tasks.mean(0)) ** 2, axis=-1))]
+
     def deployed(self, task: Array) -> Deployed:
-        """For the task in the middle of the belief."""
-        middle = jnp.argmin(jnp.sum((self.tasks - self.tasks.mean(0)) ** 2, axis=-1))
-        return self.policy.deployed(self.tasks[middle])
+        """For the middle of the belief: a saved policy infers nothing."""
+        return self.policy.deployed(self.middle)
 
 
 def _draw(
@@ -162,6 +165,10 @@ class OMNIHidden:
         return OMNI(self.family, self.config.omni, self.simulator)
 
     def init(self, key: Key) -> State:
+        if self.family.physics is None and not uses_task(self.family.tested.reward, self.family.tested):
+            raise OnebodyError(
+                f"omni-hidden infers the task from rewards, and those of {self.family.id} do not depend on it: use omni"
+            )
         check_hidden(self.family)
         return self.omni.init(key)
 
@@ -174,22 +181,21 @@ class OMNIHidden:
         config, space = self.config, continuous(self.family.space)
         prior = belief.prior(space, config.particles)
         sigma = config.reward_noise * reward_scale(self.family, state.data, space.at(prior), key)
+        evidence = Evidence(self.family, sigma, state.model.module if self.family.physics else None)
+        policy, evidences = (for_each(each, len(tasks)) for each in (state.agent.policy.module, evidence))
         particles, episodes = jnp.broadcast_to(prior, (len(tasks), *prior.shape)), []
-        policy = for_each(state.agent.policy.module, len(tasks))
         for stage in itertools.count():
             policy_key, episode_key, infer_key = jax.random.split(jax.random.fold_in(key, stage), 3)
             believed = jax.vmap(space.at)(particles)
             keys = jax.random.split(policy_key, len(tasks))
-            policies = BelievingPolicy(
-                policy, believed, jnp.full(len(tasks), sigma), keys, self.family, config.candidates
-            )
+            policies = BelievingPolicy(policy, believed, evidences, keys, config.candidates)
             yield Adapted(policies, belief=belief.summary(believed))
             episode = rollout(self.simulator, policies, tasks, episode_key, episodes=1, deterministic=True)
             observation, action, reward, next_observation, *_ = (x[:, :, 0] for x in episode)
             known = jnp.ones(reward.shape, bool)
             episodes.append(Rewarded(observation, action, next_observation, reward, known))
             seen, keys = _joined(episodes), jax.random.split(infer_key, len(tasks))
-            particles = _infer(self.family, space, prior, seen, sigma, keys, config.moves)
+            particles = _infer(evidence, space, prior, seen, keys, config.moves)
 
 
 def _joined(episodes: Sequence[Rewarded]) -> Rewarded:
@@ -202,18 +208,17 @@ def _joined(episodes: Sequence[Rewarded]) -> Rewarded:
     return jax.tree.map(lambda *x: np.concatenate(x, axis=1), *padded)
 
 
-@functools.partial(jax.jit, static_argnames=("family", "space", "moves"))
+@functools.partial(jax.jit, static_argnames=("space", "moves"))
 def _infer(
-    family: TaskFamily,
+    evidence: Evidence,
     space: Continuous,
     prior: Float[Array, "particle unit"],
     seen: Rewarded,
-    sigma: Float[Array, ""],
     keys: Keys,
     moves: int,
 ) -> Float[Array, "task particle unit"]:
     """Line 4, for one task after the other."""
-    each = lambda own: belief.infer(family, space, prior, own[0], sigma, own[1], moves)  # noqa: E731
+    each = lambda own: belief.infer(evidence, space, prior, own[0], own[1], moves)  # noqa: E731
     return jax.lax.map(each, (seen, keys))
 
 
@@ -221,10 +226,15 @@ def _infer(
 def reward_scale(
     family: TaskFamily, data: Replay, tasks: Float[Array, "particle feature"], key: Key
 ) -> Float[Array, ""]:
-    """Standard deviation of rewards over tasks, root mean square over transitions of the data."""
+    """Standard deviation of rewards over tasks, root mean square over transitions of the data.
+
+    1 if the rewards of all tasks are equal there, as those far from any goal are.
+    """
     rows = random.randint(key, (ROWS,), 0, jnp.maximum(data.size, 1))
     observation, action, next_observation = (x[rows] for x in (data.observation, data.action, data.next_observation))
-    return jnp.sqrt(belief.rewards(family, observation, action, next_observation, tasks).var(-1).mean())
+    action = action[:, : family.body.action_size]
+    scale = jnp.sqrt(belief.rewards(family, observation, action, next_observation, tasks).var(-1).mean())
+    return jnp.where(scale > 0, scale, 1.0)
 
 
 SPEC = AlgorithmSpec(

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -18,6 +19,7 @@ from onebody.algorithms.omni import first_order
 from onebody.algorithms.omni.first_order import Agent, FirstOrderConfig, Windows
 from onebody.core import random
 from onebody.core.types import Key
+from onebody.learning.dynamics import Model
 from onebody.learning.ensemble import Ensemble
 from onebody.learning.replay import Replay
 from onebody.tasks.family import TaskFamily, never
@@ -47,6 +49,17 @@ class Visited(NamedTuple):
     def draw(self, key: Key, n: int) -> tuple[Float[Array, "n observation"], Float[Array, "n feature"]]:
         row = jnp.searchsorted(self.n_valid, self.n_valid[-1] * random.uniform(key, (n,)))
         return self.observation[row], self.task[row]
+
+
+class InBodies(eqx.Module):
+    """A model in which each row has the body of its task."""
+
+    model: Model
+    family: TaskFamily = eqx.field(static=True)
+    tasks: Float[Array, "row feature"]
+
+    def __call__(self, key: Key, observation: Array, action: Array) -> Array:
+        return self.model(key, observation, self.family.model_action(action, self.tasks))
 
 
 @functools.partial(jax.jit, static_argnames=("family", "config"))
@@ -87,7 +100,15 @@ def optimize(
         begin = start(start_key, EPISODES)
         no_end_noise = jnp.zeros((0, *begin.shape))
         windows = first_order.imagine(
-            policy, member, family.outcome, begin, task, noise, no_end_noise, jax.random.fold_in(key, 4), config
+            policy,
+            InBodies(member, family, task),
+            family.outcome,
+            begin,
+            task,
+            noise,
+            no_end_noise,
+            jax.random.fold_in(key, 4),
+            config,
         )
         return Visited.along(windows, task)
 
@@ -97,9 +118,8 @@ def optimize(
         of_data = data.observation[random.randint(data_key, (n_data,), 0, data.size)]
         begin = jnp.concatenate([observation, start(start_key, n_start), of_data])
         task = jnp.concatenate([visited_task, draw(task_key, n_start + n_data)])
-        return first_order.update(
-            agent, model.random_member(member_key), family.outcome, begin, task, update_key, config, rate
-        )
+        member = InBodies(model.random_member(member_key), family, task)
+        return first_order.update(agent, member, family.outcome, begin, task, update_key, config, rate)
 
     def roll_out_and_update(agent: Agent, inputs: tuple[Array, Array]) -> tuple[Agent, dict[str, Array]]:
         visited = visit(agent, jax.random.fold_in(inputs[0][0], REFRESH))  # a key that no update derives

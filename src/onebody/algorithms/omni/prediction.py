@@ -43,7 +43,8 @@ def predict(
     def imagined(index: Array) -> tuple[Array, Array]:
         world = Imagination(family, model.member(index), starts)
         transitions = rollout(world, policies, tasks, rollout_key, episodes=episodes, deterministic=deterministic)
-        disagreement = model.disagreement(transitions.observation, transitions.action).mean(axis=(1, 2))
+        inputs = family.model_action(transitions.action, tasks[:, None, None])
+        disagreement = model.disagreement(transitions.observation, inputs).mean(axis=(1, 2))
         return first_episode_return(transitions.reward, transitions.done).mean(-1), disagreement
 
     returns, disagreement = jax.lax.map(imagined, jnp.arange(model.size))
