@@ -87,3 +87,14 @@ def test_pearl_from_the_command_line(runs, tmp_path, capsys):
     assert "the task is hidden and the policy has no information about it: --stages N" in err
     assert main(["train", "pearl", "mbmpo/point", "--preset", "smoke", "--out", str(tmp_path / "b")]) == 2
     assert "use sac for a single task" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("labels", [["speed (m/s)"], ["x (m)", "y (m)"]])
+def test_a_belief_about_the_task_itself_is_shown_in_its_numbers(labels):
+    tasks = np.arange(3.0 * len(labels)).reshape(3, -1)
+    stages = [{"stage": i, "tasks": tasks.tolist(), "beliefs": (tasks + i).tolist()} for i in range(3)]
+    test = {"algorithm": "omni-hidden", "seed": 0, "task_is_known": False, "told": "reward function", "stages": stages}
+    drawn = [drawing for drawing, _ in hypotheses.drawings(labels, [test])]
+    assert [drawing.title for drawing in drawn] == [f"Beliefs after stage {i}, omni-hidden" for i in (1, 2)]
+    expected = [(x, x + 2) for x in (0.0, 1.0, 2.0)] if len(labels) == 1 else [tuple(row) for row in tasks + 2.0]
+    assert drawn[1].points == expected and labels[0] in drawn[1].x

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from onebody.reports.charts import Captioned, Chart, HeatMap, Line
-from onebody.runs.evaluate import PLANE
+from onebody.runs.evaluate import PLANE, told_in
 
 GOALS, STAGES = 2, 4
 """largest number of tasks whose paths are shown, and of stages per task"""
@@ -25,9 +25,11 @@ def drawings(labels: Sequence[str], tests: Sequence[dict[str, Any]]) -> Iterator
 
 
 def _beliefs(labels: Sequence[str], test: dict[str, Any]) -> Iterator[Captioned]:
-    """Mean latent of each task per stage, in the plane of most variance over all stages; then the width of the beliefs.
+    """Mean of the belief of each task per stage; then the width of the beliefs.
 
-    Coloured by the task, or by its angle if it has two dimensions.
+    A belief about a latent is shown in the plane of most variance over all stages, one about the task itself in the
+    task's first two numbers, or against the true task if it is one number. Coloured by the task, or by its angle if it
+    has two dimensions.
     """
     tasks, name = np.array(test["stages"][0]["tasks"]), test["algorithm"]
     color, label = tasks[:, 0], labels[0]
@@ -36,31 +38,40 @@ def _beliefs(labels: Sequence[str], test: dict[str, Any]) -> Iterator[Captioned]
     cyclic = angles and bool(np.ptp(color) > 180)
     limits = (-180.0, 180.0) if cyclic else (float(color.min()), float(color.max()))
     means = np.array([stage["beliefs"] for stage in test["stages"]])
-    flat = means.reshape(-1, means.shape[-1])
-    plane = np.linalg.svd(flat - flat.mean(0), full_matrices=False)[2][:2]
-    projected = (means - flat.mean(0)) @ plane.T
+    if told_in(test) == "reward function":
+        what, where = "belief", "in the numbers of the task"
+        x_label, y_label = (
+            (*labels[:2],) if len(labels) > 1 else (f"true {labels[0]}", f"mean of the belief, {labels[0]}")
+        )
+        truth = np.broadcast_to(tasks[:, :1], means[..., :1].shape)
+        projected = means[..., :2] if len(labels) > 1 else np.concatenate([truth, means], axis=-1)
+    else:
+        what, where, x_label, y_label = "latent", "in its principal components", "first component", "second component"
+        flat = means.reshape(-1, means.shape[-1])
+        plane = np.linalg.svd(flat - flat.mean(0), full_matrices=False)[2][:2]
+        projected = (means - flat.mean(0)) @ plane.T
     (left, low), (right, high) = projected.min((0, 1)) - MARGIN, projected.max((0, 1)) + MARGIN
     for i in sorted({1, 2, len(projected) - 1} & set(range(len(projected)))):
         drawing = HeatMap(
-            f"Latents after stage {i}, {name}",
+            f"{what.capitalize()}s after stage {i}, {name}",
             [(float(a), float(b)) for a, b in projected[i]],
             color.tolist(),
-            "first component",
-            "second component",
+            x_label,
+            y_label,
             label,
             limits,
             interpolate=False,
             extent=(float(left), float(right), float(low), float(high)),
             cyclic=cyclic,
         )
-        caption = f"{name}, seed {test['seed']}: mean latent of each task after stage {i}, in its principal components."
+        caption = f"{name}, seed {test['seed']}: mean {what} of each task after stage {i}, {where}."
         yield drawing, caption
     stages = [stage for stage in test["stages"] if "belief_stds" in stage]
     if len(stages) > 1:
         widths = [float(np.mean(stage["belief_stds"])) for stage in stages]
         line = Line(name, [float(stage["stage"]) for stage in stages], widths)
         chart = Chart(f"Width of the belief, {name}", [line], "stage", "standard deviation")
-        yield chart, f"{name}, seed {test['seed']}: standard deviation, mean over latent features and tasks."
+        yield chart, f"{name}, seed {test['seed']}: standard deviation, mean over its features and tasks."
 
 
 def _paths(labels: Sequence[str], test: dict[str, Any]) -> Iterator[Captioned]:

@@ -11,8 +11,8 @@ import pytest
 
 from onebody.algorithms import presets
 from onebody.algorithms.omni import belief
-from onebody.algorithms.omni.belief import Evidence, Rewarded
-from onebody.algorithms.omni.omni_hidden import BelievingPolicy, _draw
+from onebody.algorithms.omni.belief import Evidence, Observed
+from onebody.algorithms.omni.omni_hidden import PosteriorSamplingPolicy, _draw
 from onebody.core.errors import OnebodyError
 from onebody.core.nets import Normalizer
 from onebody.learning.policies import ConditionedPolicy
@@ -34,7 +34,7 @@ def rewarded(family, next_observation, task, noise=0.0):
     next_observation = jax.device_put(np.float32(next_observation))
     zeros = jnp.zeros_like(next_observation)
     reward, _ = family.outcome(zeros, zeros, next_observation, jax.device_put(np.float32(task)))
-    return Rewarded(zeros, zeros, next_observation, reward + noise, jnp.ones(len(zeros), bool))
+    return Observed(zeros, zeros, next_observation, reward + noise, jnp.ones(len(zeros), bool))
 
 
 def inferred(family, seen, sigma, n=2048, key=0, moves=5):
@@ -113,18 +113,31 @@ def test_the_task_that_is_acted_for_stays_a_draw_from_the_belief():
     chosen, keys = jnp.full(n, -1), jax.random.split(jax.random.key(0), n)
     draw = jax.jit(jax.vmap(_draw, in_axes=(None, None, None, None, 0, 0)), static_argnums=1)
     for step in (jnp.zeros(5), *evidence):
-        before, weights = chosen, weights + step
-        chosen, keys = draw(tasks, 1, weights, step, chosen, keys)
+        before, earlier, weights = chosen, weights, weights + step
+        chosen, keys = draw(tasks, 1, earlier, weights, chosen, keys)
         frequency = np.bincount(np.asarray(chosen), minlength=5) / n
         assert frequency == pytest.approx(np.asarray(jax.nn.softmax(weights)), abs=0.015)
-    assert np.mean(np.asarray(before == chosen)) > 0.6
+    old, new = (np.asarray(jax.nn.softmax(x)) for x in (earlier, weights))
+    most = 1 - np.abs(new - old).sum() / 2  # 1 - total variation: no coupling stays more often
+    assert np.mean(np.asarray(before == chosen)) == pytest.approx(most, abs=0.015)
+
+
+def test_of_several_draws_the_nearest_is_taken():
+    """One third of the belief is excluded; the next task is near by, and the excluded tasks are left."""
+    tasks = jnp.linspace(0.0, 1.0, 100)[:, None]
+    before, after = jnp.zeros(100), jnp.where(jnp.arange(100) < 33, -1e6, 0.0)
+    chosen, keys = jnp.full(1000, 20), jax.random.split(jax.random.key(0), 1000)
+    draw = jax.jit(jax.vmap(_draw, in_axes=(None, None, None, None, 0, 0)), static_argnums=1)
+    one, eight = (np.asarray(draw(tasks, n, before, after, chosen, keys)[0]) for n in (1, 8))
+    assert min(one.min(), eight.min()) >= 33
+    assert one.mean() == pytest.approx(66, abs=2) and eight.mean() == pytest.approx(33 + 67 / 9, abs=1.5)
 
 
 def test_a_policy_changes_its_mind_where_a_reward_contradicts_it():
     """It goes on with its task while rewards say so, and leaves the tasks that they exclude."""
     known = ConditionedPolicy(jax.random.key(1), (4,), Normalizer(2), Normalizer(2), 2)
     tasks = jnp.array([[1.0, 0.0], [-1.0, 0.0]])
-    policy = BelievingPolicy(known, tasks, Evidence(SPARSE, jnp.array(0.01)), jax.random.key(0), 8)
+    policy = PosteriorSamplingPolicy(known, tasks, Evidence(SPARSE, jnp.array(0.01)), jax.random.key(0), 8)
     memory, observation = policy.memory((64,)), jnp.zeros((64, 2))
     noise = jnp.zeros((64, 2))
     _, memory = policy(observation, tasks[0], memory, noise)
@@ -193,7 +206,7 @@ def test_a_body_is_inferred_from_transitions_where_rewards_say_nothing():
     action = jnp.clip(action, -1.0, 1.0)
     next_observation = observation + 1.2 * action + 0.05 * jax.device_put(np.float32(rng.normal(size=(20, 2))))
     reward, _ = family.outcome(observation, action, next_observation, jnp.zeros(1))
-    seen = Rewarded(observation, action, next_observation, reward, jnp.ones(20, bool))
+    seen = Observed(observation, action, next_observation, reward, jnp.ones(20, bool))
     evidence = eqx.tree_at(lambda e: e.model, Evidence(family, jnp.array(0.1)), Linear(), is_leaf=lambda x: x is None)
     prior = belief.prior(family.space, 512)
     found = np.asarray(family.space.at(belief.infer(evidence, family.space, prior, seen, jax.random.key(0), 3)))

@@ -26,11 +26,13 @@ from onebody.worlds.notes import uses_task
 
 EFFECTIVE = 0.5
 """share of the particles that a step of temperature leaves effective"""
+STEPS = 500
+"""largest number of steps of temperature"""
 JITTER = 1e-3
 """standard deviation of a proposal beside the difference of two particles, relative to the particles' deviation"""
 
 
-class Rewarded(NamedTuple):
+class Observed(NamedTuple):
     """Transitions that a belief is inferred from."""
 
     observation: Float[Array, "*axes observation"]
@@ -62,7 +64,7 @@ class Evidence(eqx.Module):
     model: Ensemble | None = None
     """predicts next observations, told ψ; None: they say nothing of ψ"""
 
-    def __call__(self, seen: Rewarded, tasks: Float[Array, "particle feature"]) -> Float[Array, "*axes particle"]:
+    def __call__(self, seen: Observed, tasks: Float[Array, "particle feature"]) -> Float[Array, "*axes particle"]:
         """log p(reward, next observation | ψ) of each transition for each ψ, but for a constant."""
         value = jnp.zeros((*seen.known.shape, len(tasks)))
         if uses_task(self.family.reward, self.family):
@@ -88,7 +90,7 @@ def infer(
     evidence: Evidence,
     space: Continuous,
     particles: Float[Array, "particle unit"],
-    seen: Rewarded,
+    seen: Observed,
     key: Key,
     moves: int,
 ) -> Float[Array, "particle unit"]:
@@ -104,8 +106,8 @@ def infer(
     def likelihood(unit: Float[Array, "particle unit"]) -> Float[Array, " particle"]:
         return evidence(seen, space.at(unit)).sum(0)
 
-    def temper(state: tuple[Array, Array, Array, Key]) -> tuple[Array, Array, Array, Key]:
-        temperature, unit, value, key = state
+    def temper(state: tuple[Array, Array, Array, Array, Key]) -> tuple[Array, Array, Array, Array, Key]:
+        count, temperature, unit, value, key = state
         key, resample_key, move_key = jax.random.split(key, 3)
         step = _step(value, 1 - temperature)
         temperature = jnp.where(step >= 1 - temperature, 1.0, temperature + step)
@@ -122,10 +124,10 @@ def infer(
             return (jnp.where(accepted[:, None], proposed, unit), jnp.where(accepted, new, value)), None
 
         (unit, value), _ = jax.lax.scan(move, (unit[index], value[index]), jax.random.split(move_key, moves))
-        return temperature, unit, value, key
+        return count + 1, temperature, unit, value, key
 
-    begin = jnp.zeros(()), particles, likelihood(particles), key
-    return jax.lax.while_loop(lambda state: state[0] < 1, temper, begin)[1]
+    begin = jnp.array(0), jnp.zeros(()), particles, likelihood(particles), key
+    return jax.lax.while_loop(lambda state: (state[0] < STEPS) & (state[1] < 1), temper, begin)[2]
 
 
 def _step(value: Float[Array, " particle"], most: Float[Array, ""]) -> Float[Array, ""]:

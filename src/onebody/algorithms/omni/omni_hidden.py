@@ -2,20 +2,21 @@
 
     1: train OMNI: a model, and one policy π(a | s, ψ) for all ψ; training chooses its tasks and needs no rewards
     2: a new ψ, which is not told: the belief b(ψ) ← p(ψ)                                            `adapt`
-    3: in each episode: act with π(a | s, ψ̂) for a ψ̂ drawn from the belief                  `BelievingPolicy`
-           after each step: b(ψ) ← b(ψ) N(reward; r_ψ(s, a, s'), σ²); ψ̂ stays with the probability that leaves it a
-           draw from b, otherwise it is the nearest of some draws from b
+    3: in each episode: act with π(a | s, ψ̂) for a ψ̂ drawn from the belief                  `PosteriorSamplingPolicy`
+           after each step: b(ψ) ← b(ψ) N(reward; r_ψ(s, a, s'), σ²); ψ̂ stays as often as a draw from b can,
+           otherwise it is the nearest of some draws from where b has gained
     4: after each episode: b(ψ) from p(ψ) and all transitions so far, with new particles             `belief.infer`
 
-Ours. Acting by a draw from the belief is Thompson's (1933) posterior sampling. What is assumed: the family's reward
-function; an algorithm such as PEARL learns its form from rewards. Dynamics do not vary with ψ.
+Ours, after Thompson's (1933) posterior sampling; taking the nearest of several draws makes a search local. What is
+assumed: the family's reward function; an algorithm such as PEARL learns its form from rewards. Where dynamics vary with
+ψ, training tells the models ψ, and the density that they give to s' is a further factor of b.
 """
 
 import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import equinox as eqx
 import jax
@@ -24,7 +25,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from onebody.algorithms.omni import belief
-from onebody.algorithms.omni.belief import Evidence, Rewarded
+from onebody.algorithms.omni.belief import Evidence, Observed
 from onebody.algorithms.omni.omni import OMNI, State
 from onebody.algorithms.omni.omni import SPEC as OMNI_SPEC
 from onebody.algorithms.omni.omni import Config as OMNIConfig
@@ -32,7 +33,7 @@ from onebody.algorithms.protocol import Adapted, AlgorithmSpec, Metrics
 from onebody.core import random
 from onebody.core.errors import OnebodyError, at_least, positive
 from onebody.core.types import Key, Keys
-from onebody.learning.policies import ConditionedPolicy, Deployed, for_each
+from onebody.learning.policies import ConditionedPolicy, for_each
 from onebody.learning.replay import Replay
 from onebody.tasks.family import TaskFamily
 from onebody.tasks.space import Continuous, continuous
@@ -50,11 +51,12 @@ class Config:
     """Ours."""
 
     particles: int = 512
-    """Tasks that a belief is made of"""
+    """Number of particles per belief"""
     moves: int = 3
     """Metropolis steps of each particle after each resampling, when a belief is inferred from all transitions"""
     candidates: int = 8
-    """Draws from the belief when the task that is acted for changes; the nearest one to the last task is taken"""
+    """Posterior samples that are compared when the task that is acted for changes; the nearest to the last one is used.
+    1: exact posterior sampling"""
     reward_noise: float = 0.01
     """Standard deviation σ of observed rewards around the family's reward function, relative to the standard deviation
     of rewards over tasks (root mean square over the data)"""
@@ -80,11 +82,11 @@ class Memory(NamedTuple):
     """index of the particle that it acts for; -1 before the first step"""
     key: Any
     """of the next draw"""
-    last: Rewarded
+    last: Observed
     """of `next_observation` unknown"""
 
 
-class BelievingPolicy(eqx.Module):
+class PosteriorSamplingPolicy(eqx.Module):
     """OMNI's policy for a draw from a belief over ψ, which every reward changes."""
 
     policy: ConditionedPolicy
@@ -103,7 +105,7 @@ class BelievingPolicy(eqx.Module):
         """Leading axes of stacked policies are the first ones of `axes`."""
         body, n = self.evidence.family.body, self.tasks.shape[-2]
         observation, zero = jnp.zeros((*axes, body.observation_size)), jnp.zeros(axes)
-        last = Rewarded(observation, jnp.zeros((*axes, body.action_size)), observation, zero, zero > 0)
+        last = Observed(observation, jnp.zeros((*axes, body.action_size)), observation, zero, zero > 0)
         keys = jnp.vectorize(lambda key: jax.random.split(key, axes[self.key.ndim :]))(self.key)
         return Memory(jnp.zeros((*axes, n)), jnp.full(axes, -1), keys, last)
 
@@ -113,41 +115,46 @@ class BelievingPolicy(eqx.Module):
 
     def __call__(self, observation: Array, task: Array, memory: Memory, noise: Array) -> tuple[Array, Memory]:
         seen = memory.last._replace(next_observation=observation)
-        evidence = self.evidence(seen, self.tasks)
         scale = self.tasks.std(0) + 1e-9
         draw = jnp.vectorize(
             functools.partial(_draw, self.tasks / scale, self.candidates), signature="(p),(p),(),()->(),()"
         )
-        log_weight = memory.log_weight + evidence
-        chosen, key = draw(log_weight, evidence, memory.chosen, memory.key)
+        log_weight = memory.log_weight + self.evidence(seen, self.tasks)
+        chosen, key = draw(memory.log_weight, log_weight, memory.chosen, memory.key)
         action, _ = self.policy(observation, self.tasks[chosen], (), noise)
         last = seen._replace(observation=observation, action=action)
         return action, Memory(log_weight, chosen, key, last)
 
-    @property
-    def middle(self) -> Float[Array, " feature"]:
-        """The task that is nearest to the mean of the belief."""
-        return self.tasks[jnp.argmin(jnp.sum((self.tasks - self.tasks.mean(0)) ** 2, axis=-1))]
-
-    def deployed(self, task: Array) -> Deployed:
-        """For the middle of the belief: a saved policy infers nothing."""
-        return self.policy.deployed(self.middle)
+    def deployed(self, task: Array) -> NoReturn:
+        """Raises OnebodyError: it infers its task while it acts."""
+        raise OnebodyError(
+            "omni-hidden infers the task from rewards while it acts: it has no file, and no single actions; leave "
+            "--save out, or train omni and tell it the task"
+        )
 
 
 def _draw(
     tasks: Float[Array, "particle feature"],
     candidates: int,
-    log_weight: Float[Array, " particle"],
-    evidence: Float[Array, " particle"],
+    before: Float[Array, " particle"],
+    after: Float[Array, " particle"],
     last: Int[Array, ""],
     key: Key,
 ) -> tuple[Int[Array, ""], Key]:
-    """A draw from the belief that stays where the last one was as often as it may, and else is near it."""
+    """A draw from the belief that stays where the last one was as often as it can (maximal coupling).
+
+    Args:
+        candidates: number of draws of which the nearest to the last one is taken if it cannot stay; with one, the
+            result is an exact draw from the belief.
+        before, after: log-weights before and after the last transition.
+    """
     key, stay_key, draw_key = jax.random.split(key, 3)
-    stays = jnp.log(random.uniform(stay_key, ())) < evidence[last] - evidence.max()
-    drawn = jax.random.categorical(draw_key, log_weight, shape=(candidates,))
+    old, new = jax.nn.softmax(before), jax.nn.softmax(after)
+    stays = (last >= 0) & (random.uniform(stay_key, ()) * old[last] < new[last])
+    gained = jnp.where(last < 0, new, jnp.maximum(new - old, 0.0))
+    drawn = jax.random.categorical(draw_key, jnp.log(gained), shape=(candidates,))
     distance = jnp.where(last < 0, 0.0, jnp.sum((tasks[drawn] - tasks[last]) ** 2, axis=-1))
-    return jnp.where(stays & (last >= 0), last, drawn[jnp.argmin(distance)]), key
+    return jnp.where(stays, last, drawn[jnp.argmin(distance)]), key
 
 
 @dataclass(frozen=True)
@@ -179,8 +186,8 @@ class OMNIHidden:
     def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
         """Lines 2-4, an episode a stage. The tasks are the simulator's alone."""
         config, space = self.config, continuous(self.family.space)
-        prior = belief.prior(space, config.particles)
-        sigma = config.reward_noise * reward_scale(self.family, state.data, space.at(prior), key)
+        prior, (scale_key, key) = belief.prior(space, config.particles), jax.random.split(key)
+        sigma = config.reward_noise * reward_scale(self.family, state.data, space.at(prior), scale_key)
         evidence = Evidence(self.family, sigma, state.model.module if self.family.physics else None)
         policy, evidences = (for_each(each, len(tasks)) for each in (state.agent.policy.module, evidence))
         particles, episodes = jnp.broadcast_to(prior, (len(tasks), *prior.shape)), []
@@ -188,17 +195,17 @@ class OMNIHidden:
             policy_key, episode_key, infer_key = jax.random.split(jax.random.fold_in(key, stage), 3)
             believed = jax.vmap(space.at)(particles)
             keys = jax.random.split(policy_key, len(tasks))
-            policies = BelievingPolicy(policy, believed, evidences, keys, config.candidates)
+            policies = PosteriorSamplingPolicy(policy, believed, evidences, keys, config.candidates)
             yield Adapted(policies, belief=belief.summary(believed))
             episode = rollout(self.simulator, policies, tasks, episode_key, episodes=1, deterministic=True)
             observation, action, reward, next_observation, *_ = (x[:, :, 0] for x in episode)
             known = jnp.ones(reward.shape, bool)
-            episodes.append(Rewarded(observation, action, next_observation, reward, known))
+            episodes.append(Observed(observation, action, next_observation, reward, known))
             seen, keys = _joined(episodes), jax.random.split(infer_key, len(tasks))
             particles = _infer(evidence, space, prior, seen, keys, config.moves)
 
 
-def _joined(episodes: Sequence[Rewarded]) -> Rewarded:
+def _joined(episodes: Sequence[Observed]) -> Observed:
     """Episodes of the same tasks, one after the other, [task, row, ...].
 
     Unknown rows make them as many as a power of two, so that programs serve several stages.
@@ -213,7 +220,7 @@ def _infer(
     evidence: Evidence,
     space: Continuous,
     prior: Float[Array, "particle unit"],
-    seen: Rewarded,
+    seen: Observed,
     keys: Keys,
     moves: int,
 ) -> Float[Array, "task particle unit"]:
