@@ -72,8 +72,8 @@ def figures() -> Iterator[str]:
 
 GIVEN = [
     "has 40,000 samples",
-    "is after 100,000 samples, the others are after 40,000",
-    "has all after 40,000 samples",
+    
+    "did after 40,000 samples",
     "at 100,000 samples, eight tasks",
     "1000 updates more",
     "3000 updates for the task",

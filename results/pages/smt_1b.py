@@ -20,4 +20,4 @@ def figures() -> Iterator[str]:
     yield f"in {raw.numbers(raw.minutes(SMT))} minutes"
 
 
-GIVEN = ["160,000 real samples (40 tasks)", "12,000", "95% interval"]
+GIVEN = ["velocities in [0, 3] m/s", "160,000 real samples (40 tasks)", "12,000", "95% interval"]

@@ -17,7 +17,7 @@ from onebody.core.errors import OnebodyError
 from onebody.runs import evaluate, executors, lock, log
 from onebody.runs.evaluate import MetaTest
 from onebody.runs.executors import InOrder, Processes
-from onebody.runs.jobs import Job
+from onebody.runs.jobs import Job, Outcome
 
 TEST = MetaTest(tasks=2, stages=0)
 
@@ -89,6 +89,17 @@ def test_a_job_that_fails_does_not_stop_the_others(tmp_path, capsys):
     assert evaluate.trained(good.out, json.loads((good.out / "config.json").read_text())) > 0
     said = capsys.readouterr().err
     assert "job 2/2" in said and f"onebody: {broken.out} failed: " in said
+
+
+def test_the_traceback_of_a_failed_job_is_kept_until_it_succeeds(tmp_path, capsys):
+    job, said = Job("trpo", "point/goal", tmp_path / "a-s0", 0), []
+    executors._pass_on(["onebody: a warning\n", "other\n", "Traceback (most recent call last):\n"], said)
+    assert capsys.readouterr().err == "onebody: a warning\n" and len(said) == 3
+    failed = executors._with_errors(Outcome("failed", "ValueError: no"), job, said)
+    errors = tmp_path / "a-s0-errors.txt"
+    assert failed.message == f"ValueError: no ({errors})" and "Traceback" in errors.read_text()
+    assert executors._with_errors(Outcome("done"), job, said) == Outcome("done") and not errors.exists()
+    assert executors._with_errors(Outcome("failed", "wrong"), job, ["other"]).message == "wrong"
 
 
 def test_a_killed_worker_is_started_again_and_ends_in_the_same_bytes(tmp_path, capsys):

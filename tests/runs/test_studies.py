@@ -93,7 +93,7 @@ def test_a_study_of_ones_own_from_nothing_to_a_figure(own, tmp_path, capsys):
     during = json.loads((out / "trpo-s0" / "evaluations" / "000001.json").read_text())
     assert len(during["stages"][0]["tasks"]) == 2
     page = (out / "README.md").read_text()
-    assert "| TRPO, narrow |" in page and "* from a paper: nowhere" in page and "The claim of ours" in page
+    assert "| TRPO, narrow |" in page and "* from a paper: nowhere" in page and "Claim under test: Both learn." in page
     assert "from a paper: -3" in page and "onebody train trpo point/goal --preset smoke" in page
     assert main([*typed, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["trained"] == 0
@@ -219,9 +219,7 @@ def test_the_list_says_what_is_there(capsys, tmp_path, monkeypatch):
     assert [row["study"] for row in rows] == studies.names() and {row["runs"] for row in rows} >= {"0/12"}
 
 
-KEPT = [
-    path.name for path in sorted(RESULTS.glob("*/")) if path.name in studies.names() or studies.is_figure(path.name)
-]
+KEPT = [path.name for path in sorted(RESULTS.glob("*/")) if path.name in {*studies.names(), *studies.figures()}]
 
 
 @pytest.mark.parametrize("name", KEPT or [pytest.param("", marks=pytest.mark.skip("the repository alone has them"))])
@@ -240,6 +238,7 @@ def test_a_figure_is_drawn_from_the_results_that_were_kept(name, tmp_path):
 
 
 GROUP = """
+figures = ["own"]
 paper = "ours"
 charts = ["training", "tasks"]
 test = { tasks = 3, stages = 1, training_stages = 1 }
@@ -286,5 +285,118 @@ def _drawn(name, suffix):
 def test_runs_of_a_system_that_does_not_exist_are_refused(tmp_path, monkeypatch):
     (tmp_path / "own.toml").write_text(GROUP.replace("own-1/maml", "own-1/mmal"))
     monkeypatch.setattr(studies, "BUILT_IN", tmp_path)
-    with pytest.raises(OnebodyError, match="own-1 has no system 'mmal' to take runs of"):
+    with pytest.raises(OnebodyError, match="runs_of = 'own-1/mmal' of again: own-1 has no system 'mmal'; did you mean"):
         studies.get("own-2").jobs(tmp_path, "smoke", 1)
+
+
+@pytest.mark.parametrize(
+    ("changed", "by", "said"),
+    [
+        ('runs_of = "own-1/maml"', "runs_of = 3", r"runs_of must be a string, not 3"),
+        ('runs_of = "own-1/maml"', 'runs_of = "nothing"', "must name a study of the package: no study 'nothing'"),
+        ('runs_of = "own-1/maml"', 'runs_of = "own-1/again"', "name own-1/again, where these runs are taken from"),
+        (
+            'again"\nfamily = "point/goal"',
+            'again"\nfamily = "maml/point"',
+            "own-1 is a study of point/goal, this one of",
+        ),
+        ("systems.maml.smoke =", "systems = 3\nother =", "systems must be tables"),
+        (
+            'again"\nfamily = "point/goal"',
+            'again"\nfamily = "mbmpo/point"',
+            "is a single task, so leave out the chart tasks",
+        ),
+    ],
+)
+def test_what_is_wrong_with_shared_systems_is_said(tmp_path, monkeypatch, changed, by, said):
+    assert changed in GROUP
+    (tmp_path / "own.toml").write_text(GROUP.replace(changed, by))
+    monkeypatch.setattr(studies, "BUILT_IN", tmp_path)
+    with pytest.raises(OnebodyError, match=said):
+        studies.get("own-2").jobs(tmp_path, "smoke", 1)
+
+
+def test_a_study_can_leave_out_a_shared_system(tmp_path):
+    path = tmp_path / "own.toml"
+    path.write_text(
+        GROUP.replace("systems.maml.smoke = { settings", "systems.again = false\nsystems.maml.smoke = { settings")
+    )
+    assert [[system.name for system in each.systems] for each in studies.named(str(path))] == [
+        ["maml", "again"],
+        ["maml"],
+    ]
+
+
+def test_the_beginning_of_a_name_is_no_figure(capsys):
+    assert main(["reproduce", "pear"]) == 2
+    assert "no study 'pear'; did you mean 'pearl'" in capsys.readouterr().err
+    panels = studies.figures()
+    assert panels["smt-1"] == [f"smt-1{letter}" for letter in "abcdefgh"] and "mbmpo-7-rate" in panels["mbmpo-7"]
+    assert {study for each in panels.values() for study in each} <= set(studies.names())
+
+
+def test_runs_of_another_study_are_where_that_study_keeps_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    study = studies.get("mbmpo-1-swimmer")
+    system = next(each for each in study.systems if each.runs_of)
+    assert study.place(system, Path("runs/mbmpo-1-swimmer"))[0] == Path("runs/mbmpo-2-swimmer")
+    assert study.place(system, Path("runs/mbmpo-1-swimmer-smoke"))[0] == Path("runs/mbmpo-2-swimmer-smoke")
+    assert study.place(system, Path("mine/mbmpo-1"))[0] == Path("mine/mbmpo-1/mbmpo-2-swimmer")
+    Path("results/mbmpo-2-swimmer").mkdir(parents=True)
+    assert study.place(system, Path("runs/mbmpo-1-swimmer"))[0] == Path("results/mbmpo-2-swimmer")
+
+
+def _tested(run, samples, returns, told="task"):
+    """A run folder with tests on the three tasks of GROUP, after so many real samples each."""
+    run.mkdir(parents=True)
+    (run / "config.json").write_text("{}")
+    tasks = studies.MetaTest(tasks=3).of(registry.make("point/goal")).tolist()
+    for n, mean in zip(samples, returns, strict=True):
+        stages = [{"tasks": tasks, "returns": [[mean]] * 3, "adaptation_samples": 20 * i} for i in range(2)]
+        test = {"training_samples": n, "stages": stages, "told": told, "task_is_known": told == "task"}
+        (run / f"evaluation-{n}.json").write_text(json.dumps(test))
+
+
+def test_seeds_and_systems_are_compared_after_equal_samples(tmp_path, monkeypatch):
+    """The mean is over tests after as many samples; `up_to` leaves later tests out."""
+    (tmp_path / "own.toml").write_text(GROUP)
+    monkeypatch.setattr(studies, "BUILT_IN", tmp_path)
+    study, out = studies.get("own-1"), tmp_path / "own-1"
+    _tested(out / "maml-s0", [100, 200], [1.0, 9.0])
+    _tested(out / "maml-s1", [100, 300], [3.0, 9.0])
+    runs = report.runs_of(study, study.systems[0], out)
+    assert [(n, stages[0]["returns"][0]) for n, stages in runs.last] == [(100, [1.0]), (100, [3.0])]
+    _tested(out / "maml-s2", [300], [5.0])
+    assert [n for n, _ in report.runs_of(study, study.systems[0], out).last] == [200, 300, 300]
+    short = dataclasses.replace(study, up_to=200)
+    assert [n for n, _ in report.runs_of(short, study.systems[0], out).last] == [100, 100]
+
+
+def test_a_table_says_what_systems_are_told_where_that_differs(tmp_path, monkeypatch):
+    (tmp_path / "own.toml").write_text(GROUP.replace('runs_of = "own-1/maml"', 'algorithm = "maml"\nsmoke = {}'))
+    monkeypatch.setattr(studies, "BUILT_IN", tmp_path)
+    study, out = studies.get("own-1"), tmp_path / "own-1"
+    _tested(out / "maml-s0", [100], [1.0])
+    assert "told" not in report.table(study, out)
+    _tested(out / "again-s0", [100], [2.0], "reward function")
+    table = report.table(study, out)
+    assert "| maml  | the task            |" in table and "| again | the reward function |" in table
+
+
+def test_all_figures_that_have_runs_are_drawn(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["reproduce", "--only-draw"]) == 2
+    assert "there are no runs to draw" in capsys.readouterr().err
+    assert main(["reproduce", "--only-draw", "--out", "x"]) == 2
+    assert "leave --out out" in capsys.readouterr().err
+    Path("own.toml").write_text(GROUP.replace('figures = ["own"]', 'figures = ["own", "empty"]'))
+    monkeypatch.setattr(studies, "BUILT_IN", tmp_path)
+    for name in ("own-1", "own-2"):
+        _tested(Path(f"runs/{name}/maml-s0"), [100], [1.0])
+    Path("runs/empty").mkdir()
+    monkeypatch.setattr(report, "settings", lambda study, out: [])
+    assert main(["reproduce", "--only-draw", "--json"]) == 0
+    assert [each["study"] for each in json.loads(capsys.readouterr().out)] == ["own-1", "own-2"]
+    Path("results/own").mkdir(parents=True)
+    assert main(["reproduce", "--only-draw", "--json"]) == 0
+    assert [each["study"] for each in json.loads(capsys.readouterr().out)] == ["own"]

@@ -1,7 +1,7 @@
 """`onebody reproduce`."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -44,24 +44,28 @@ class Reproduce(ManyRuns):
         rows = [_state(study, minutes[name], usual) for name, study in built_in.items()]
         if self.json:
             return print_json(rows)
-        print_table(rows)
-        print(
-            "runs: there, of those at the scale laptop; hours left: of one core, from training runs that are there, or"
-        )
-        print("of the same algorithm in other studies (~); empty where there is none")
+        print_table([*map(_shown, rows)])
+        print("runs: finished or begun, of those that the scale laptop has; hours left: wall time of one run after the")
+        print("other without tests, from finished runs, or from those of the algorithm in other studies (~)")
+        print(f"figures with several panels: {', '.join(studies.figures())}")
         print("next: onebody reproduce STUDY --seeds 3, or --scale smoke to try the command")
 
     def _reproduce(self) -> None:
         from onebody.core.errors import OnebodyError
-        from onebody.reports import study as report
         from onebody.runs import executors, jobs, studies
 
         if self.seeds is not None and self.seeds < 1:
             raise OnebodyError(f"--seeds must be at least 1, not {self.seeds}")
         each = studies.named(self.study)
         name = each[0].name if len(each) == 1 else Path(self.study).stem
-        out = self.out or folder_of(name, self.scale)
-        folders = [folder_of(study.name, self.scale, self.out) for study in each] if len(each) > 1 else [out]
+        out = self.out or studies.folder_of(name, self.scale)
+        folders = [out]
+        if len(each) > 1:
+            root = self.out
+            folders = [
+                root / studies.file_name(study.name) if root else studies.folder_of(study.name, self.scale)
+                for study in each
+            ]
         todo = []
         if not self.only_draw:
             pairs = zip(each, folders, strict=True)
@@ -70,55 +74,62 @@ class Reproduce(ManyRuns):
         if todo:
             out.mkdir(parents=True, exist_ok=True)
             executors.do_all(todo, executors.of(self.on, self.workers, self.quiet, len(todo)), self.quiet)
+        result = self._drawn(name, each, folders, out)
+        if not result:
+            raise OnebodyError(f"{out} has no run of {name} to draw: leave --only-draw out to train them")
+        if self.json:
+            return print_json({"study": name, "trained": len(todo)} | result)
+        for kind, path in result.items():
+            print(f"{kind}: {path}")
+
+    def _drawn(self, name: str, each: Sequence[Any], folders: Sequence[Path], out: Path) -> dict[str, str]:
+        """Draw what there is, print its tables, and say what is missing; empty if there is no run."""
+        from onebody.reports import study as report
+
         shown = [pair for pair in zip(each, folders, strict=True) if report.has_runs(*pair)]
         if not shown:
-            raise OnebodyError(f"{out} has no run of {name} to draw: leave --only-draw out to train them")
-        each, folders = zip(*shown, strict=True)
-        written = report.write(name, each, folders, out)
-        if self.json:
-            return print_json({"study": name, "trained": len(todo)} | {k: str(v) for k, v in written.items()})
-        for study, place in shown:
-            print(f"{study.name}: {study.title}\n\n{report.table(study, place)}\n")
-        print(f"{report.brackets()}\n")
-        for kind, path in written.items():
-            print(f"{kind}: {path}")
+            return {}
+        written = report.write(name, [study for study, _ in shown], [place for _, place in shown], out)
+        if not self.json:
+            for study, place in shown:
+                print(f"{study.name}: {study.title}\n\n{report.table(study, place)}\n")
+            print(f"{report.brackets()}\n")
+            if missing := [study.name for study in each if study.name not in [one.name for one, _ in shown]]:
+                print(f"without runs, so not drawn: {', '.join(missing)}")
+        return {kind: str(path) for kind, path in written.items()}
 
     def _draw_all(self) -> None:
         """Draw every figure that has a folder, and every study with runs that is no panel of one of them."""
-        from dataclasses import replace
-
-        from onebody.reports import study as report
+        from onebody.core.errors import OnebodyError
         from onebody.runs import studies
 
-        names = [path.name for root in ROOTS for path in sorted(root.glob("*/")) if studies.is_figure(path.name)]
-        panels = [study.name for name in names for study in studies.named(name)]
-        for name, study in studies.all_built_in().items():
-            if name not in panels and report.has_runs(study, folder_of(name, self.scale)):
-                names.append(name)
-        for name in names:
-            replace(self, study=name, out=None)._reproduce()
-
-
-ROOTS = (Path("results"), Path("runs"))
-"""folders with the folders of studies"""
-
-
-def folder_of(name: str, scale: str, root: Path | None = None) -> Path:
-    """Where a study's runs are by default: each scale has its own folder."""
-    from onebody.runs import studies
-
-    name = studies.file_name(name) + ("" if scale == "laptop" else f"-{scale}")
-    if root:
-        return root / name
-    kept, new = (each / name for each in ROOTS)
-    return kept if kept.is_dir() else new
+        if self.out:
+            raise OnebodyError("--only-draw without a name draws each study in its own folder: leave --out out")
+        built_in, drawn, results = studies.all_built_in(), set(), []
+        groups = {
+            name: panels for name, panels in studies.figures().items() if studies.folder_of(name, self.scale).is_dir()
+        }
+        for name, panels in [*groups.items(), *((name, [name]) for name in built_in)]:
+            if name in drawn:
+                continue
+            each = [built_in[panel] for panel in panels]
+            folders = [studies.folder_of(panel, self.scale) for panel in panels]
+            if result := self._drawn(name, each, folders, studies.folder_of(name, self.scale)):
+                drawn |= {name, *panels}
+                results.append({"study": name, "trained": 0} | result)
+                if not self.json:
+                    print(f"page: {result['page']}\n")
+        if not results:
+            raise OnebodyError("there are no runs to draw in results or runs: onebody reproduce STUDY trains them")
+        if self.json:
+            print_json(results)
 
 
 def minutes_of(study: Any) -> dict[str, float]:
     """Mean time (min) of a training run of each system of a study that has any at the scale laptop."""
     from onebody.runs import studies
 
-    out, result = folder_of(study.name, "laptop"), {}
+    out, result = studies.folder_of(study.name, "laptop"), {}
     for system in study.systems:
         place, name = study.place(system, out)
         each = studies.minutes(list(studies.seeds_of(name, place).values()))
@@ -146,7 +157,7 @@ def _state(study: Any, minutes: Mapping[str, float], usual: Mapping[str, float])
     """
     from onebody.runs import studies
 
-    out, there, hours, guessed = folder_of(study.name, "laptop"), 0, 0.0, False
+    out, there, hours, guessed = studies.folder_of(study.name, "laptop"), 0, 0.0, False
     for system in study.systems:
         place, name = study.place(system, out)
         runs = min(len(studies.seeds_of(name, place)), study.seeds)
@@ -158,7 +169,19 @@ def _state(study: Any, minutes: Mapping[str, float], usual: Mapping[str, float])
     return {
         "study": study.name,
         "runs": f"{there}/{len(study.systems) * study.seeds}",
-        "hours left": "" if math.isnan(hours) else f"{'~' * guessed}{hours:.1f}",
+        "hours_left": None if math.isnan(hours) else round(hours, 2),
+        "estimated": guessed,
         "systems": " ".join(system.name for system in study.systems),
         "title": study.title,
+    }
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    """A row as the list shows it."""
+    hours, guessed = row["hours_left"], row["estimated"]
+    text = "" if hours is None else f"{'~' * guessed}{hours:.1f}"
+    return {
+        {"hours_left": "hours left"}.get(name, name): x
+        for name, x in (row | {"hours_left": text}).items()
+        if name != "estimated"
     }

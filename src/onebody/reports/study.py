@@ -1,5 +1,6 @@
 """The figure (SVG and PNG), the tables and the page of one or more studies, from the raw results in their folders."""
 
+import json
 import math
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +16,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-from onebody.runs import folder, log, studies
+from onebody.runs import evaluate, folder, log, studies
 from onebody.runs.jobs import DIVERGED
 from onebody.runs.statistics import AGGREGATES, FEWEST, Estimate, estimate, mean, worst
 from onebody.runs.studies import Study, System
@@ -38,6 +39,8 @@ AXES = {
 """labels of the axes of each kind of chart"""
 DOTTED = {"learning": "dotted: before adaptation", "tasks": "dotted: predicted by the model"}
 """what dotted lines are in each kind of chart, where there are any"""
+OURS = ("onebody", "ours")
+"""papers of studies that examine no publication"""
 COLUMNS = 3
 """greatest number of studies with one chart each in a row"""
 Point = tuple[float | int, list[float]]
@@ -60,8 +63,12 @@ class Runs:
 
     @property
     def last(self) -> list[tuple[int, list[dict[str, Any]]]]:
-        """Real samples and stages of the last test of each run that was tested."""
-        return [max(tests.items()) for tests in self.tests if tests]
+        """Real samples and stages of the last test of each run that was tested: after as many samples as all of them
+        were tested after, if there is such a test after training began."""
+        tested = [tests for tests in self.tests if tests]
+        if common := max(set.intersection(*map(set, tested)), default=0) if tested else 0:
+            return [(common, tests[common]) for tests in tested]
+        return [max(tests.items()) for tests in tested]
 
 
 def runs_of(study: Study, system: System, out: Path) -> Runs:
@@ -69,6 +76,8 @@ def runs_of(study: Study, system: System, out: Path) -> Runs:
     tasks = study.test.of(registry.make(study.family).tested).tolist()
     folder, name = study.place(system, out)
     found = [(path, studies.tests(path, tasks)) for path in studies.seeds_of(name, folder).values()]
+    limit = math.inf if study.up_to is None else study.up_to
+    found = [(path, {n: test for n, test in tests.items() if n <= limit}) for path, tests in found]
     begun = [(path, tests) for path, tests in found if tests or log.read(path)]
     return Runs(tuple(path for path, _ in begun), tuple(tests for _, tests in begun))
 
@@ -104,7 +113,8 @@ def page(each: Sequence[Study], folders: Sequence[Path], figure: str) -> str:
     """Figure, tables and sources, in Markdown."""
     lines = [f"![figure]({figure})"]
     lines += [
-        f"The claim of {s.paper} that this examines: {s.claim}" for s in {s.claim: s for s in each if s.claim}.values()
+        f"Claim under test{'' if s.paper in OURS else f' ({s.paper})'}: {s.claim}"
+        for s in {s.claim: s for s in each if s.claim}.values()
     ]
     for study, out in zip(each, folders, strict=True):
         if len(each) > 1:
@@ -112,8 +122,14 @@ def page(each: Sequence[Study], folders: Sequence[Path], figure: str) -> str:
         lines.append(table(study, out))
         if study.published:
             lines.append("\n".join(f"* {each.label}: {each.source}" for each in study.published))
+    if any(line.startswith("|") for line in lines):
+        lines.append(brackets())
     commands = dict.fromkeys(line for study, out in zip(each, folders, strict=True) for line in settings(study, out))
-    return "\n\n".join([*filter(None, lines), brackets(), "\n".join(commands)])
+    lines.append(
+        "Commands that train these systems with this version of onebody; the settings and the version of each run that "
+        "is shown are in its `config.json`:"
+    )
+    return "\n\n".join([*filter(None, lines), "\n".join(commands)])
 
 
 def brackets() -> str:
@@ -125,36 +141,58 @@ def brackets() -> str:
 
 
 def settings(study: Study, out: Path) -> Iterator[str]:
-    """A line for each system on how its runs were trained; where an older onebody trained them, the study's command."""
+    """A line for each system on how to train its runs: the command of one of them, or the study's own command if an
+    older version made it, whose options may have had other names."""
     for system in study.systems:
         for path in runs_of(study, system, out).paths[:1]:
             record = folder.read_config(path)
             command, older, _ = folder.command(record).partition("  #")
-            if older and (system.runs_of or "laptop" in system.trainings):
+            if older and "laptop" in study.owner(system)[1].trainings:
                 job = study.job(system, out, "laptop", record["seed"]).to_json()
                 command, *_ = folder.command({**record, **job, "family_file": None}).partition("  #")
             yield f"* {system.label}: `{command}`"
 
 
 def table(study: Study, out: Path) -> str:
-    """One row per system that was tested, with the mean return at each stage, and the worst task's at the last one;
-    empty where none was."""
+    """One row per system that was tested: mean return at each stage, and the worst task's at the last stage shown.
+
+    What the systems are told of a task stands in a column where they differ; empty where none was tested.
+    """
     shown = _shown_stages(study.test.stages)
-    header = ["", "real samples", "seeds", *(f"stage {i}" for i in shown), "samples per stage", "worst task"]
-    rows = [header, *filter(None, (_row(system, runs_of(study, system, out), shown) for system in study.systems))]
-    if len(rows) == 1:
+    found = [(system, runs) for system in study.systems if (runs := runs_of(study, system, out)).last]
+    if not found:
         return ""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
-    rows.insert(1, ["-" * width for width in widths])
-    lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    published = [f"{each.label}: {_numbers(each)}" for each in study.published if each.chart == "adaptation"]
-    return "\n".join([f"| {line} |" for line in lines] + (["", "; ".join(published)] if published else []))
+    rows = [_row(system, runs, shown, TOLD[evaluate.told_in(_test_of(runs))]) for system, runs in found]
+    empty = [name for name in rows[0] if not any(row[name] for row in rows)]
+    unneeded = {*empty, *(["told"] if len({row["told"] for row in rows}) == 1 else [])}
+    table = [[name for name in rows[0] if name not in unneeded]]
+    table += [[text for name, text in row.items() if name not in unneeded] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    table.insert(1, ["-" * width for width in widths])
+    lines = [f"| {' | '.join(cell.ljust(n) for cell, n in zip(row, widths, strict=True))} |" for row in table]
+    published = [
+        f"{each.label}: {_numbers(each)}" for each in study.published if each.chart in ("adaptation", "training")
+    ]
+    return "\n".join([*lines, *(["", "; ".join(published)] if published else [])])
+
+
+TOLD = {"task": "the task", "reward function": "the reward function", "nothing": "nothing"}
+"""what the systems of a table are told"""
+
+
+def _test_of(runs: Runs) -> dict[str, Any]:
+    """A test of the first run that was tested."""
+    run = next(path for path, tests in zip(runs.paths, runs.tests, strict=True) if tests)
+    files = [*run.glob("evaluation*.json"), *run.glob("evaluations/*.json")]
+    test = json.loads(files[0].read_text())
+    return test if "task_is_known" in test else {"task_is_known": True}
 
 
 def _numbers(published: studies.Published) -> str:
     if math.isfinite(published.value):
         return f"{published.value:g}"
-    return ", ".join(f"{y:g} after {x:,.0f} samples of the task" for x, y in published.points)
+    of = "" if published.chart == "training" else " of the task"
+    return ", ".join(f"{y:g} after {x:,.0f} samples{of}" for x, y in published.points)
 
 
 def _shown_stages(last: int) -> list[int]:
@@ -162,18 +200,22 @@ def _shown_stages(last: int) -> list[int]:
     return list(range(last + 1)) if last <= 6 else sorted({0, 1, last, *range(5, last, 5)})
 
 
-def _row(system: System, runs: Runs, shown: Sequence[int]) -> list[str]:
-    tested = runs.last
-    if not tested:
-        return []
+def _row(system: System, runs: Runs, shown: Sequence[int], told: str) -> dict[str, str]:
+    """The cells of a row, by the heads of their columns."""
+    tested, last = runs.last, shown[-1]
     samples = sorted({n for n, _ in tested})
-    seeds = f"{len(tested)}{f' ({runs.diverged} diverged)' if runs.diverged else ''}"
-    cells = [system.label, " to ".join(f"{n:,}" for n in dict.fromkeys((samples[0], samples[-1]))), seeds]
-    n_stages = min(len(stages) for _, stages in tested)
-    cells += [_shown(estimate(mean(_scores(tested, i)))) if i < n_stages else "" for i in shown]
-    each = tested[0][1][1]["adaptation_samples"] if n_stages > 1 else 0
-    worst_task = _shown(estimate(worst(_scores(tested, shown[-1])))) if shown[-1] < n_stages else ""
-    return [*cells, f"{each:,}" if n_stages > 1 else "", worst_task]
+    n_stages, n_tasks = min(len(stages) for _, stages in tested), len(tested[0][1][0]["tasks"])
+    each = f"{tested[0][1][1]['adaptation_samples']:,}" if last > 0 and n_stages > 1 else ""
+    low = _shown(estimate(worst(_scores(tested, last)))) if last < n_stages and n_tasks > 1 else ""
+    return {
+        "": system.label,
+        "told": told,
+        "real samples": " to ".join(f"{n:,}" for n in dict.fromkeys((samples[0], samples[-1]))),
+        "seeds": f"{len(tested)}{f' ({runs.diverged} diverged)' if runs.diverged else ''}",
+        **{f"stage {i}": _shown(estimate(mean(_scores(tested, i)))) if i < n_stages else "" for i in shown},
+        "samples per stage": each,
+        f"worst task, stage {last}": low,
+    }
 
 
 def _scores(tested: Sequence[tuple[int, Any]], stage: int) -> np.ndarray:
@@ -212,7 +254,8 @@ def draw(each: Sequence[Study], folders: Sequence[Path]) -> Figure:
 def _panel(place: SubFigure, study: Study, chart: str, out: Path) -> None:
     """One chart, or for tasks of two numbers a map for each system."""
     if chart == "tasks":
-        tested = {each.label: runs for each in study.systems if (runs := runs_of(study, each, out)).last}
+        every = {each.label: runs_of(study, each, out) for each in study.systems}
+        tested = {label: runs for label, runs in every.items() if len(_by_task(study, runs))}
         if any(np.shape(runs.last[0][1][0]["tasks"])[1] == 2 for runs in tested.values()):
             return _maps(place, study, tested)
     _chart(place.subplots(), study, chart, out)
@@ -223,30 +266,29 @@ def _maps(place: SubFigure, study: Study, tested: dict[str, Runs]) -> None:
     values = {label: _by_task(study, runs) for label, runs in tested.items()}
     scale = {"vmin": min(x.min() for x in values.values()), "vmax": max(x.max() for x in values.values())}
     x, y = registry.make(study.family).task_names
+    any_visited = False
     all_axes = place.subplots(1, len(tested), sharex=True, sharey=True, squeeze=False)[0]
     for axes, (label, runs) in zip(all_axes, tested.items(), strict=True):
         tasks = np.array(runs.last[0][1][0]["tasks"])
         size = (WIDTH * 40 / len(tested) / max(math.sqrt(len(tasks)), 5)) ** 2
         axes.scatter(*tasks.T, c=values[label].mean(0), s=size, marker="s", cmap=MAP, **scale)
         visited = [(line["task/1"], line["task/2"]) for run in runs.paths for line in log.read(run) if "task/2" in line]
+        any_visited |= bool(visited)
         if visited:
             axes.plot(*zip(*visited, strict=True), ".", ms=3, color=COLORS[1])
         axes.set_title(label, fontsize=8)
         axes.set_xlabel(x, fontsize=8)
         axes.set_box_aspect(1)
     all_axes[0].set_ylabel(y, fontsize=8)
-    place.suptitle(f"{study.name}: mean return on each task; dots: training tasks", fontsize=9)
+    dots = "; dots: training tasks" if any_visited else ""
+    place.suptitle(f"{study.name}: mean return on each task{dots}", fontsize=9)
     place.colorbar(ScalarMappable(Normalize(**scale), MAP), ax=list(all_axes), shrink=0.7)
 
 
 def _by_task(study: Study, runs: Runs) -> np.ndarray:
-    """Mean returns [seed, task] at the stage that is drawn."""
-    return _scores(runs.last, _stage(study, runs.last[0][1]))
-
-
-def _stage(study: Study, stages: Sequence[Any]) -> int:
-    """The stage that is drawn of a test."""
-    return min(study.test.training_stages, len(stages) - 1)
+    """Mean returns [seed, task] at the stage that is drawn; empty if a run was not tested at that stage."""
+    stage = study.test.training_stages
+    return _scores(runs.last, stage) if all(stage < len(stages) for _, stages in runs.last) else np.empty((0, 0))
 
 
 def _chart(axes: Axes, study: Study, chart: str, out: Path) -> None:
@@ -277,6 +319,8 @@ def _chart(axes: Axes, study: Study, chart: str, out: Path) -> None:
         if each.points:
             axes.plot(*zip(*each.points, strict=True), marker="x", ms=4, **style)
     x, y = AXES[chart]
+    if chart == "tasks":
+        x = registry.make(study.family).task_names[0]
     metric = "worst task's" if study.metric == "worst" else study.metric
     axes.set(xlabel=x, ylabel=y.format(metric, study.test.training_stages))
     axes.set_title("\n".join(textwrap.wrap(f"{study.name}: {study.title}", 64)), fontsize=9)
@@ -318,10 +362,10 @@ def _dotted(chart: str, study: Study, found: dict[str, Runs]) -> dict[str, list[
     """What `DOTTED` says, by the names of the systems that have it."""
     lines = {}
     for name, runs in found.items():
-        if chart == "learning" and all("real/adapted_return" in log.read(run)[-1] for run in runs.paths):
+        if chart == "learning" and _adapts(runs):
             lines[name] = [(float(x), float(np.mean(ys))) for x, ys in _curves(runs, "real/return")]
-        if chart == "tasks" and runs.last:
-            stage = _stage(study, runs.last[0][1])
+        if chart == "tasks" and _by_task(study, runs).size:
+            stage = study.test.training_stages
             predicted = np.array([stages[stage]["predicted"] for _, stages in runs.last], float).mean(0)
             tasks = np.array(runs.last[0][1][stage]["tasks"])[:, 0]
             lines[name] = sorted(zip(tasks.tolist(), predicted.tolist(), strict=True))
@@ -334,10 +378,11 @@ def _adaptation(runs: Runs, study: Study) -> Iterator[Point]:
 
 
 def _training(runs: Runs, study: Study) -> Iterator[Point]:
-    """Where all runs were tested after as many samples."""
+    """Where all runs were tested after as many samples, at the stage that is drawn."""
     for samples in sorted(set.intersection(*map(set, runs.tests))) if runs.tests else []:
-        at = [tests[samples] for tests in runs.tests]
-        yield samples, [_aggregate(stages[_stage(study, stages)], study.metric) for stages in at]
+        at, stage = [tests[samples] for tests in runs.tests], study.test.training_stages
+        if all(stage < len(stages) for stages in at):
+            yield samples, [_aggregate(stages[stage], study.metric) for stages in at]
 
 
 def _aggregate(stage: dict[str, Any], metric: str) -> float:
@@ -347,8 +392,13 @@ def _aggregate(stage: dict[str, Any], metric: str) -> float:
 
 def _learning(runs: Runs, study: Study) -> Iterator[Point]:
     """Returns after adaptation, for an algorithm that adapts in its real episodes."""
-    adapts = runs.paths and all("real/adapted_return" in log.read(run)[-1] for run in runs.paths)
-    return _curves(runs, "real/adapted_return" if adapts else "real/return")
+    return _curves(runs, "real/adapted_return" if _adapts(runs) else "real/return")
+
+
+def _adapts(runs: Runs) -> bool:
+    """Whether an algorithm adapts in its real episodes of training."""
+    logs = [*map(log.read, runs.paths)]
+    return bool(logs) and all(lines and "real/adapted_return" in lines[-1] for lines in logs)
 
 
 def _curves(runs: Runs, metric: str) -> Iterator[Point]:
@@ -360,8 +410,8 @@ def _curves(runs: Runs, metric: str) -> Iterator[Point]:
 
 def _tasks(runs: Runs, study: Study) -> Iterator[Point]:
     """The return on each task, in the order of the tasks' first number."""
-    if runs.last:
-        tasks, scores = np.array(runs.last[0][1][0]["tasks"])[:, 0], _by_task(study, runs)
+    if (scores := _by_task(study, runs)).size:
+        tasks = np.array(runs.last[0][1][0]["tasks"])[:, 0]
         for i in np.argsort(tasks):
             yield float(tasks[i]), scores[:, i].tolist()
 

@@ -41,7 +41,7 @@ def compare(
     Args:
         seeds: number of training runs per algorithm.
         samples: number of real samples to train for; None: all iterations of the preset.
-        evaluate_every: number of training iterations between evaluations of stage 0; 0: none during training.
+        evaluate_every: number of training iterations between evaluations; 0: none during training.
         test: the meta-test of every run after training.
         on, workers: where the runs are trained and how many at once, as in `executors.of`.
 

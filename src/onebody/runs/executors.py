@@ -17,11 +17,11 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -237,7 +237,9 @@ def do_in_process(job: Job, cores: Sequence[int] | None, stopping: threading.Eve
     for attempt in range(RESTARTS + 1):
         command = [sys.executable, "-m", "onebody.runs.worker"]
         pipe = subprocess.PIPE
-        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace", start_new_session=True
+        )
         assert process.stdin is not None and process.stdout is not None and process.stderr is not None
         said = []
         listener = threading.Thread(target=_pass_on, args=(process.stderr, said), daemon=True)
@@ -249,12 +251,11 @@ def do_in_process(job: Job, cores: Sequence[int] | None, stopping: threading.Eve
         output = process.stdout.read().strip().splitlines()
         with contextlib.suppress(BrokenPipeError):
             process.stdin.close()
-        listener.join()
+        listener.join(timeout=5.0)
         process.stdout.close()
         process.stderr.close()
         if code == 0 and output:
-            outcome = Outcome(**json.loads(output[-1]))
-            return outcome if outcome.status != "failed" else _with_errors(outcome, job, said)
+            return _with_errors(Outcome(**json.loads(output[-1])), job, said)
         if stopping is not None and stopping.is_set():
             return Outcome("failed", "stopped")
         killed = -code if code < 0 else code - 128  # a training run exits with 128 + the signal
@@ -265,7 +266,7 @@ def do_in_process(job: Job, cores: Sequence[int] | None, stopping: threading.Eve
     return _with_errors(Outcome("failed", (said or [f"its process ended with code {code}"])[-1]), job, said)
 
 
-def _pass_on(errors: IO[str], said: list[str]) -> None:
+def _pass_on(errors: Iterable[str], said: list[str]) -> None:
     """Collect what a worker prints to standard error, and print its warnings as they come."""
     for line in errors:
         said.append(line.rstrip())
@@ -274,13 +275,17 @@ def _pass_on(errors: IO[str], said: list[str]) -> None:
 
 
 def _with_errors(outcome: Outcome, job: Job, said: Sequence[str]) -> Outcome:
-    """The outcome of a failed job; a traceback is kept beside its run folder."""
-    if not any(line.startswith("Traceback") for line in said):
-        return outcome
+    """The outcome; the traceback of a failed job is kept in a file beside its run folder."""
     path = job.out.with_name(f"{job.out.name}-errors.txt")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(said) + "\n")
-    return outcome._replace(message=f"{outcome.message} ({path})")
+    failed = outcome.status == "failed" and any(line.startswith("Traceback") for line in said)
+    try:
+        path.unlink(missing_ok=True)
+        if failed:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("\n".join(said) + "\n")
+    except OSError:
+        failed = False
+    return outcome._replace(message=f"{outcome.message} ({path})") if failed else outcome
 
 
 def _ended(process: "subprocess.Popen[str]", stopping: threading.Event | None) -> int:

@@ -32,7 +32,7 @@ class Job:
     samples: int | None = None
     """real samples to train for; None: all iterations"""
     evaluate_every: int = 0
-    """iterations between evaluations of stage 0 during training; 0: none"""
+    """iterations between evaluations during training; 0: none"""
     test: MetaTest | None = evaluate.HELD_OUT
     """the meta-test after training; None: no test"""
 

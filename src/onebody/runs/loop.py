@@ -52,7 +52,7 @@ def train(
         family: a registered family, its id or alias, or `FILE.py:ID` of a file that registers it.
         config: the algorithm's `Config`, by default that of `onebody.preset`.
         samples: number of real samples to train for, reached at the end of an iteration; None: all iterations.
-        evaluate_every: number of iterations between evaluations of stage 0; 0: none.
+        evaluate_every: number of iterations between evaluations; 0: none.
         test: whose tasks these evaluations are on.
         wait: time (s) to wait for another process that is training in the folder.
 

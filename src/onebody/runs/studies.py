@@ -6,6 +6,7 @@ charts = ["training", "adaptation"]     # training: returns on the tested tasks,
                                         # of the real episodes of training; tasks: the return on each task
 metric = "mean"                         # of the tasks' returns: mean, iqm, worst or cvar10
 seeds = 3                               # training runs per system; by default 3
+up_to = 40_000                          # leave out tests after more real samples; by default none is left out
 
 [test]                                  # the meta-test after training: tasks, stages, grid, beyond; and
 stages = 3                              # training_stages, the last stage of the tests during training
@@ -25,7 +26,7 @@ family = "smt/cheetah-vel"
 claim = "SMT is better at stage 0 than the oracle."
 
 [studies.smt-1a.systems.smt]            # changes to one system, for this figure alone
-label = "SMT, half-cheetah"
+label = "SMT, half-cheetah"             # systems.smt = false leaves it out
 
 [[studies.smt-1a.published]]            # numbers to draw beside ours
 label = "MAML, published"
@@ -122,19 +123,45 @@ class Study:
     """what is drawn of the tasks' returns, as in `statistics.AGGREGATES`"""
     claim: str = ""
     seeds: int = 3
+    up_to: int | None = None
+    """real samples of training; later tests are not shown, so that systems are compared at equal samples"""
     test: MetaTest = field(default_factory=MetaTest)
     published: tuple[Published, ...] = ()
 
     def place(self, system: System, out: Path) -> tuple[Path, str]:
-        """Folder and name of a system's runs: in `out`, or in the folder of the study that they belong to, which is
-        beside `out`, or inside it if `out` does not have the study's name.
+        """Folder and name of a system's runs: in `out`, or in the folder of the study that they belong to.
+
+        That folder is the usual one of that study if `out` is the usual one of this study, otherwise inside `out`.
         """
         if not system.runs_of:
             return out, system.name
-        other, _, name = system.runs_of.partition("/")
-        own, of_file = file_name(self.name), file_name(other)
-        place = out.with_name(out.name.replace(own, of_file)) if own in out.name else out / of_file
+        owner, _, name = system.runs_of.partition("/")
+        usual = next((scale for scale in SCALES if out.name == folder_name(self.name, scale)), None)
+        place = out / file_name(owner) if usual is None else _beside(out, folder_name(owner, usual))
         return place, name or system.name
+
+    def owner(self, system: System) -> tuple["Study", System]:
+        """The study and the system that a system's runs belong to.
+
+        Raises:
+            OnebodyError: `runs_of` names no other system of the package, or one of another family.
+        """
+        if not system.runs_of:
+            return self, system
+        name, _, of = system.runs_of.partition("/")
+        where = f"{self.name}: runs_of = {system.runs_of!r} of {system.name}"
+        try:
+            study = get(name)
+        except OnebodyError as error:
+            raise OnebodyError(f"{where} must name a study of the package: {error}") from error
+        found = {each.name: each for each in study.systems}
+        if (of := of or system.name) not in found:
+            raise OnebodyError(f"{where}: {name} has no system {of!r}{did_you_mean(of, found)}")
+        if found[of].runs_of:
+            raise OnebodyError(f"{where}: name {found[of].runs_of}, where these runs are taken from")
+        if study.family != self.family:
+            raise OnebodyError(f"{where}: {name} is a study of {study.family}, this one of {self.family}")
+        return study, found[of]
 
     def jobs(self, out: Path, scale: str, seeds: int) -> list[Job]:
         """All training runs, those with seed 0 first, into `out/SYSTEM-sSEED`.
@@ -142,16 +169,16 @@ class Study:
         Raises:
             OnebodyError: no system of the study has this scale, or a setting does not exist.
         """
+        if "tasks" in self.charts and not registry.make(self.family).space.size:
+            raise OnebodyError(f"{self.name}: {self.family} is a single task, so leave out the chart tasks")
         return [self.job(system, out, scale, seed) for seed in range(seeds) for system in self.systems]
 
     def job(self, system: System, out: Path, scale: str, seed: int) -> Job:
         """One training run of a system. Raises as `jobs`."""
+        owner, of = self.owner(system)
         place, name = self.place(system, out)
         if system.runs_of:
-            other = get(system.runs_of.partition("/")[0])
-            if not (owner := next((each for each in other.systems if each.name == name), None)):
-                raise OnebodyError(f"{self.name}: {other.name} has no system {name!r} to take runs of")
-            return other.job(owner, place, scale, seed)
+            return owner.job(of, place, scale, seed)
         if scale not in system.trainings:
             raise OnebodyError(
                 f"{self.name} has no scale {scale} for {name}: add {scale} = {{ … }} to the system, or choose another "
@@ -174,6 +201,27 @@ class Study:
 def file_name(name: str) -> str:
     """A study's name as the name of a file or folder."""
     return name.replace("/", "-")
+
+
+ROOTS = (Path("results"), Path("runs"))
+"""folders with the folders of studies"""
+
+
+def folder_name(name: str, scale: str) -> str:
+    """Name of the usual folder of a study or figure; each scale has its own."""
+    return file_name(name) + ("" if scale == "laptop" else f"-{scale}")
+
+
+def folder_of(name: str, scale: str) -> Path:
+    """Where the runs of a study, or the page of a figure, usually are: in `results` if there is such a folder."""
+    kept, new = (root / folder_name(name, scale) for root in ROOTS)
+    return kept if kept.is_dir() else new
+
+
+def _beside(out: Path, name: str) -> Path:
+    """The folder of another study; if `out` is in `results` or `runs`, in the one of them that has it."""
+    elsewhere = [root / name for root in ROOTS if out.parent in ROOTS and (root / name).is_dir()]
+    return elsewhere[0] if elsewhere else out.with_name(name)
 
 
 def configuration(algorithm: str, training: Training, family: str) -> dict[str, Any]:
@@ -269,22 +317,23 @@ def named(name: str) -> list[Study]:
     if in_file and (inner := inner.removeprefix(":")) not in found:
         listed = ", ".join(found)
         raise OnebodyError(f"{path}.toml has the studies {listed}: name one, as in {path}.toml:{min(found)}")
-    name = inner or name
-    chosen = [found[name]] if name in found else [study for each, study in found.items() if _is_panel(each, name)]
-    if not chosen:
-        raise OnebodyError(f"no study {name!r}{did_you_mean(name, found)}")
-    return chosen
+    if in_file:
+        return [found[inner]]
+    panels = figures()
+    if name not in found and name not in panels:
+        raise OnebodyError(f"no study {name!r}{did_you_mean(name, [*found, *panels])}")
+    return [found[name]] if name in found else [found[each] for each in panels[name]]
 
 
-def is_figure(name: str) -> bool:
-    """Whether this is the name of a figure of the package that has several panels."""
-    found = all_built_in()
-    return name not in found and any(_is_panel(each, name) for each in found)
-
-
-def _is_panel(study: str, figure: str) -> bool:
-    """smt-1a and mbmpo-1-ant are panels of smt-1 and mbmpo-1."""
-    return re.match(rf"{re.escape(figure)}[a-z-]", study) is not None
+def figures() -> dict[str, list[str]]:
+    """The figures of the package that have several panels, and the names of their studies."""
+    contents = [tomllib.loads(path.read_text()) for path in sorted(BUILT_IN.glob("*.toml"))]
+    every = [study for content in contents for study in content["studies"]]
+    return {
+        figure: [study for study in every if re.match(rf"{re.escape(figure)}[a-z-]", study)]
+        for content in contents
+        for figure in content.get("figures", [])
+    }
 
 
 def all_built_in() -> dict[str, Study]:
@@ -305,15 +354,19 @@ def read(path: Path) -> dict[str, Study]:
     except tomllib.TOMLDecodeError as error:
         raise OnebodyError(f"{path} is not valid TOML: {error}") from error
     own = content.pop("studies", None)
+    content.pop("figures", None)
     if not own:
         raise OnebodyError(f"{path} has no study: add a table [studies.NAME] with a title and a family")
     if not isinstance(own, dict) or not all(isinstance(changes, dict) for changes in own.values()):
         raise OnebodyError(f"{path}: a study is a table with a name, [studies.NAME]")
-    shared = content.get("systems", {})
+    shared, result = content.get("systems", {}), {}
     for name, changes in own.items():
-        content["systems"] = _merged(shared, changes.get("systems", {}))
-        own[name] = _study(path, name, content | changes | {"systems": content["systems"]})
-    return own
+        systems = _merged(shared, changes.get("systems", {}))
+        if not isinstance(systems, dict):
+            raise OnebodyError(f"{path}: systems must be tables, [systems.NAME]")
+        kept = {system: given for system, given in systems.items() if given is not False}
+        result[name] = _study(path, name, content | changes | {"systems": kept})
+    return result
 
 
 def _merged(shared: Any, changes: Any) -> Any:
@@ -333,10 +386,12 @@ def _study(path: Path, name: str, values: dict[str, Any]) -> Study:
         if unknown := sorted(given.keys() - set(known)):
             near = did_you_mean(unknown[0], known)
             raise OnebodyError(f"{path}: [systems.{system}]: no field {unknown[0]!r}{near}")
+        if not isinstance(of := given.get("runs_of", ""), str):
+            raise OnebodyError(f"{path}: [systems.{system}]: runs_of must be a string, not {of!r}")
     systems = [
         System(
             system,
-            given.get("algorithm", system),
+            given.get("algorithm", given.get("runs_of", "").partition("/")[2] or system),
             given.get("label", system),
             {s: _made(Training, given[s], f"{path}: [systems.{system}] {s}") for s in SCALES if s in given},
             given.get("runs_of", ""),
@@ -358,6 +413,9 @@ def _study(path: Path, name: str, values: dict[str, Any]) -> Study:
     published = [_made(Published, each, f"{where} published") for each in given]
     if wrong := [each.chart for each in published if each.chart not in CHARTS]:
         raise OnebodyError(f"{where} published: no chart {wrong[0]!r}{did_you_mean(wrong[0], CHARTS)}")
+    names = [system.name for system in systems]
+    if strange := [each.like for each in published if each.like and each.like not in names]:
+        raise OnebodyError(f"{where} published: like must name a system{did_you_mean(strange[0], names)}")
     test = _made(MetaTest, values.get("test", {}), where)
     parts = {"name": name, "systems": tuple(systems), "charts": charts, "test": test, "published": tuple(published)}
     study = _made(Study, values | parts, where)
@@ -417,9 +475,15 @@ def seeds_of(name: str, out: Path) -> dict[int, Path]:
 
 
 def minutes(runs: Sequence[Path]) -> float:
-    """Mean time (min) that the iterations of runs took together; NaN if there are none."""
-    times = [sum(line.get("time/step", math.nan) for line in log.read(run)) / 60 for run in runs]
-    return sum(times) / len(times) if times else math.nan
+    """Mean time (min) that the iterations of runs took together, without tests; NaN if there are none.
+
+    A log that was thinned counts with all of its iterations.
+    """
+    each = []
+    for lines in map(log.read, runs):
+        times = [line["time/step"] / 60 for line in lines if "time/step" in line]
+        each += [sum(times) / len(times) * lines[-1]["iteration"]] if times else []
+    return sum(each) / len(each) if each else math.nan
 
 
 def tests(run: Path, tasks: Sequence[Any]) -> dict[int, list[dict[str, Any]]]:

@@ -70,7 +70,7 @@ class TaskFamily:
         if self.physics is not None:
             raise OnebodyError(
                 f"the dynamics of {self.id} vary with the task, so one model cannot fit them; "
-                "slbo trains on one of its tasks"
+                "omni tells its models the task, and slbo trains on one of its tasks"
             )
 
     @property
