@@ -185,13 +185,17 @@ class Study:
                 "--scale"
             )
         family, training = registry.make(self.family), system.trainings[scale]
+        try:
+            config = configuration(system.algorithm, training, family.id)
+        except OnebodyError as error:
+            raise OnebodyError(f"{self.name}: [systems.{name}]: {error}") from error
         return Job(
             algorithm=system.algorithm,
             family=registry.portable(family)[0],
             out=place / f"{name}-s{seed}",
             seed=seed,
             preset=training.preset,
-            config=configuration(system.algorithm, training, family.id),
+            config=config,
             samples=training.samples,
             evaluate_every=training.evaluate_every,
             test=self.test,

@@ -1,6 +1,6 @@
 """OMNI for hidden tasks whose kind of reward is known: ψ is inferred from rewards, by Bayes' rule.
 
-    1: train OMNI: a model, and one policy π(a | s, ψ) for all ψ; training chooses its tasks and needs no rewards
+    1: train OMNI: models, and one policy π(a | s, ψ) for all ψ; the tasks of training are its own choice
     2: a new ψ, which is not told: the belief b(ψ) ← p(ψ)                                            `adapt`
     3: in each episode: act with π(a | s, ψ̂) for a ψ̂ drawn from the belief                  `PosteriorSamplingPolicy`
            after each step: b(ψ) ← b(ψ) N(reward; r_ψ(s, a, s'), σ²); ψ̂ stays as often as a draw from b can,
@@ -151,7 +151,8 @@ def _draw(
     key, stay_key, draw_key = jax.random.split(key, 3)
     old, new = jax.nn.softmax(before), jax.nn.softmax(after)
     stays = (last >= 0) & (random.uniform(stay_key, ()) * old[last] < new[last])
-    gained = jnp.where(last < 0, new, jnp.maximum(new - old, 0.0))
+    gain = jnp.maximum(new - old, 0.0)
+    gained = jnp.where((last < 0) | (gain.sum() == 0), new, gain)
     drawn = jax.random.categorical(draw_key, jnp.log(gained), shape=(candidates,))
     distance = jnp.where(last < 0, 0.0, jnp.sum((tasks[drawn] - tasks[last]) ** 2, axis=-1))
     return jnp.where(stays, last, drawn[jnp.argmin(distance)]), key
