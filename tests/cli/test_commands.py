@@ -242,7 +242,14 @@ def test_compare_says_what_is_unequal(monkeypatch, capsys):
             {"stage": i, "adaptation_samples": i * task} | dict.fromkeys(("mean", "iqm", "worst"), estimate)
             for i in (0, 1)
         ]
-        return {"task_is_known": False, "seeds": [0], "training_samples": [training], "diverged": {}, "stages": stages}
+        return {
+            "task_is_known": False,
+            "told": "nothing",
+            "seeds": [0],
+            "training_samples": [training],
+            "diverged": {},
+            "stages": stages,
+        }
 
     def compared(pearl, maml):
         result = {"family": "pearl/cheetah-dir", "tested": "2 tasks", "improvement": []}
