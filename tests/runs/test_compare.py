@@ -198,7 +198,7 @@ def test_wrong_names_are_refused_before_any_training(tmp_path):
         (["omni", "mamml"], "point/goal", "maml"),
         (["omni"], "point/goall", "point/goal"),
         (["omni", "omni"], "point/goal", "twice"),
-        (["trpo", "omni"], "pearl/walker-params", "vary with the task"),
+        (["trpo", "smt"], "pearl/walker-params", "vary with the task"),
     ):
         with pytest.raises(OnebodyError, match=said):
             compare.compare(algorithms, family, out=tmp_path / "all", preset="smoke")
