@@ -57,8 +57,10 @@ class MetaTest:
     def __post_init__(self) -> None:
         if self.tasks < 1:
             raise OnebodyError(f"--tasks must be at least 1, not {self.tasks}")
-        if min(self.stages, self.training_stages) < 0:
-            raise OnebodyError(f"--stages must be at least 0, not {min(self.stages, self.training_stages)}")
+        if self.stages < 0:
+            raise OnebodyError(f"--stages must be at least 0, not {self.stages}")
+        if self.training_stages < 0:
+            raise OnebodyError(f"training_stages must be at least 0, not {self.training_stages}")
         if self.grid < 0 or self.grid == 1:
             raise OnebodyError(f"--grid must be 0 (no grid) or at least 2 points per dimension, not {self.grid}")
         if not 0 < self.beyond < math.inf:

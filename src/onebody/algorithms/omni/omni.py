@@ -262,8 +262,10 @@ def new_state(
 
 @jax.jit
 def add_data(state: State, transitions: Transitions, new_errors: Array) -> tuple[State, Float[Array, ""]]:
-    """Line 3: real transitions, with the model's inputs as actions, into data and normalisers; and the model's error on
-    them before it is fitted to them."""
+    """Line 3: add real transitions to data and normalisers; also the model's error on them before it is fitted to them.
+
+    Their actions are those of `TaskFamily.model_action`.
+    """
     model = state.model.module
     predicted = model.predict(transitions.observation, transitions.action).mean(0)
     error = jnp.sqrt(jnp.mean(((predicted - transitions.next_observation) / model.difference.scale) ** 2))

@@ -52,7 +52,7 @@ class Visited(NamedTuple):
 
 
 class InBodies(eqx.Module):
-    """A model in which each row has the body of its task."""
+    """A model that is told each row's task, where the dynamics vary with it (`TaskFamily.model_action`)."""
 
     model: Model
     family: TaskFamily = eqx.field(static=True)
@@ -95,20 +95,13 @@ def optimize(
     def visit(agent: Agent, key: Key) -> Visited:
         member_key, start_key, task_key, noise_key = jax.random.split(key, 4)
         task = draw(task_key, EPISODES)
-        policy, member = agent.policy.module, model.random_member(member_key)
+        policy, member = agent.policy.module, InBodies(model.random_member(member_key), family, task)
         noise = random.normal(noise_key, (family.horizon, EPISODES, policy.noise_size))
         begin = start(start_key, EPISODES)
         no_end_noise = jnp.zeros((0, *begin.shape))
+        model_key = jax.random.fold_in(key, 4)
         windows = first_order.imagine(
-            policy,
-            InBodies(member, family, task),
-            family.outcome,
-            begin,
-            task,
-            noise,
-            no_end_noise,
-            jax.random.fold_in(key, 4),
-            config,
+            policy, member, family.outcome, begin, task, noise, no_end_noise, model_key, config
         )
         return Visited.along(windows, task)
 
