@@ -18,6 +18,7 @@ from onebody.core.nets import MLP, Normalizer, trainable, truncated_normal
 from onebody.core.types import Key, Transitions
 from onebody.learning.replay import Replay
 from onebody.learning.train_state import TrainState
+from onebody.tasks.family import TaskFamily
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,19 @@ class Model(Protocol):
     ) -> Float[Array, "*axes observation"]:
         """The next observation; its randomness, if it has any, follows from the key."""
         ...
+
+
+class InBodies(eqx.Module):
+    """A model that is told each task, where the dynamics vary with it (`TaskFamily.model_action`)."""
+
+    model: Model
+    family: TaskFamily = eqx.field(static=True)
+    tasks: Float[Array, "*#axes feature"]
+
+    def __call__(
+        self, key: Key, observation: Float[Array, "*axes observation"], action: Float[Array, "*axes action"]
+    ) -> Float[Array, "*axes observation"]:
+        return self.model(key, observation, self.family.model_action(action, self.tasks))
 
 
 class Dynamics(eqx.Module):

@@ -58,7 +58,7 @@ class Imagination(eqx.Module):
         """
         tasks, age, start, key = state
         key, model_key = jax.random.split(key)
-        next_observation = self.model(model_key, observation, self.family.model_action(action, tasks[:, None]))
+        next_observation = self.model(model_key, observation, action)
         reward, terminated = self.family.outcome(observation, action, next_observation, tasks[:, None])
         truncated = (age + 1 >= self.family.horizon) & ~terminated
         done = terminated | truncated

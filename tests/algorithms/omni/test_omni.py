@@ -237,3 +237,15 @@ def test_the_promise_is_kept_and_warns_of_the_unknown(learned):
     assert ((low <= reached) & (reached <= high))[:9].sum() >= 8
     novelty = np.asarray(adapted.novelty)
     assert np.median(novelty[:9]) < 2.0 < novelty[9]
+
+
+def test_models_are_told_the_task_where_dynamics_vary_with_it():
+    family = registry.make("pearl/hopper-params")
+    state = omni.OMNI(family, SMOKE, Simulator(family)).init(jax.random.key(0))
+    assert state.data.action.shape[1] == family.body.action_size + family.space.size == 3 + 37
+    tasks = family.space.sample(jax.random.key(1), 8)
+    scaled = np.asarray(family.model_action(jnp.zeros((8, 3)), tasks))[:, 3:]
+    assert np.abs(scaled).max() <= 1 + 1e-6 and np.ptp(scaled) > 1.5
+    shifted = dataclasses.replace(FAMILY, id="shifted", test=dataclasses.replace(FAMILY, physics=lambda task: {}))
+    with pytest.raises(OnebodyError, match="vary with the task and those of shifted do not"):
+        omni.OMNI(shifted, SMOKE, Simulator(FAMILY)).init(jax.random.key(0))

@@ -30,7 +30,7 @@ from onebody.algorithms.adaptation import task_by_task
 from onebody.algorithms.omni import first_order, policy_optimization, prediction, task_choice
 from onebody.algorithms.omni.first_order import Agent, FirstOrderConfig
 from onebody.algorithms.protocol import ADAPTATION_STAGES, Adapted, AlgorithmSpec, Metrics, iterations_held
-from onebody.core.errors import at_least, at_most, positive
+from onebody.core.errors import OnebodyError, at_least, at_most, positive
 from onebody.core.nets import Normalizer
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key, Transitions
@@ -123,6 +123,11 @@ class OMNI:
 
     def init(self, key: Key) -> State:
         """Line 1."""
+        if self.family.tested.physics and not self.family.physics:
+            raise OnebodyError(
+                f"the dynamics of {self.family.tested.id} vary with the task and those of {self.family.id} do not, so "
+                "OMNI's models could not learn how: give both families physics, or use smt"
+            )
         model_key, start_key, agent_key = jax.random.split(key, 3)
         return new_state(model_key, agent_key, self.simulator.starts(start_key), self.family, self.config)
 

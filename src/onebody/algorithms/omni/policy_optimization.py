@@ -10,7 +10,6 @@ import dataclasses
 import functools
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -19,7 +18,7 @@ from onebody.algorithms.omni import first_order
 from onebody.algorithms.omni.first_order import Agent, FirstOrderConfig, Windows
 from onebody.core import random
 from onebody.core.types import Key
-from onebody.learning.dynamics import Model
+from onebody.learning.dynamics import InBodies
 from onebody.learning.ensemble import Ensemble
 from onebody.learning.replay import Replay
 from onebody.tasks.family import TaskFamily, never
@@ -49,17 +48,6 @@ class Visited(NamedTuple):
     def draw(self, key: Key, n: int) -> tuple[Float[Array, "n observation"], Float[Array, "n feature"]]:
         row = jnp.searchsorted(self.n_valid, self.n_valid[-1] * random.uniform(key, (n,)))
         return self.observation[row], self.task[row]
-
-
-class InBodies(eqx.Module):
-    """A model that is told each row's task, where the dynamics vary with it (`TaskFamily.model_action`)."""
-
-    model: Model
-    family: TaskFamily = eqx.field(static=True)
-    tasks: Float[Array, "row feature"]
-
-    def __call__(self, key: Key, observation: Array, action: Array) -> Array:
-        return self.model(key, observation, self.family.model_action(action, self.tasks))
 
 
 @functools.partial(jax.jit, static_argnames=("family", "config"))

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 from onebody.core import random
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key
+from onebody.learning.dynamics import InBodies
 from onebody.learning.ensemble import Ensemble
 from onebody.learning.policies import Policy
 from onebody.learning.replay import Replay
@@ -41,7 +42,7 @@ def predict(
     rollout_key, row_key = jax.random.split(key)
 
     def imagined(index: Array) -> tuple[Array, Array]:
-        world = Imagination(family, model.member(index), starts)
+        world = Imagination(family, InBodies(model.member(index), family, tasks[:, None]), starts)
         transitions = rollout(world, policies, tasks, rollout_key, episodes=episodes, deterministic=deterministic)
         inputs = family.model_action(transitions.action, tasks[:, None, None])
         disagreement = model.disagreement(transitions.observation, inputs).mean(axis=(1, 2))
