@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from onebody.core.errors import OnebodyError
-from onebody.runs import evaluate, executors, lock, log
+from onebody.runs import evaluate, executors, lock, log, processes
 from onebody.runs.evaluate import MetaTest
 from onebody.runs.executors import InOrder, Processes
 from onebody.runs.jobs import Job, Outcome
@@ -63,20 +63,23 @@ def test_two_processes_give_the_bytes_of_one_after_another(tmp_path):
 
 
 FAMILY = """
-import atexit, dataclasses
+import atexit, dataclasses, os, pathlib
 import onebody
 print("x" * 200_000)
+print(os.getpid(), file=open(pathlib.Path(__file__).with_suffix(".log"), "a"))
 atexit.register(print, "closed")
 onebody.register(dataclasses.replace(onebody.make("point/goal"), id="mine/goal"))
 """
 
 
 def test_what_a_users_family_prints_does_no_harm(tmp_path):
-    """More than a pipe holds, and after the outcome."""
+    """More than a pipe holds, and after the outcome; one process does both jobs."""
     path = tmp_path / "mine.py"
     path.write_text(FAMILY)
-    todo = dataclasses.replace(job(tmp_path / "runs"), family=f"{path}:mine/goal")
-    assert executors.do_all([todo], Processes(1), quiet=True)[todo.out].status == "done"
+    todo = [dataclasses.replace(job(tmp_path / "runs", seed=seed), family=f"{path}:mine/goal") for seed in (0, 1)]
+    with processes.Worker(None) as worker:
+        assert [worker.do(each).status for each in todo] == ["done", "done"]
+        assert set(path.with_suffix(".log").read_text().split()) == {str(worker._process.pid)}
 
 
 def test_a_job_that_fails_does_not_stop_the_others(tmp_path, capsys):
@@ -93,13 +96,13 @@ def test_a_job_that_fails_does_not_stop_the_others(tmp_path, capsys):
 
 def test_the_traceback_of_a_failed_job_is_kept_until_it_succeeds(tmp_path, capsys):
     job, said = Job("trpo", "point/goal", tmp_path / "a-s0", 0), []
-    executors._pass_on(["onebody: a warning\n", "other\n", "Traceback (most recent call last):\n"], said)
+    processes._pass_on(["onebody: a warning\n", "other\n", "Traceback (most recent call last):\n"], said)
     assert capsys.readouterr().err == "onebody: a warning\n" and len(said) == 3
-    failed = executors._with_errors(Outcome("failed", "ValueError: no"), job, said)
+    failed = processes.keep_errors(Outcome("failed", "ValueError: no"), job, "\n".join(said))
     errors = tmp_path / "a-s0-errors.txt"
     assert failed.message == f"ValueError: no ({errors})" and "Traceback" in errors.read_text()
-    assert executors._with_errors(Outcome("done"), job, said) == Outcome("done") and not errors.exists()
-    assert executors._with_errors(Outcome("failed", "wrong"), job, ["other"]).message == "wrong"
+    assert processes.keep_errors(Outcome("done"), job, "\n".join(said)) == Outcome("done") and not errors.exists()
+    assert processes.keep_errors(Outcome("failed", "wrong"), job, "other").message == "wrong"
 
 
 def test_a_killed_worker_is_started_again_and_ends_in_the_same_bytes(tmp_path, capsys):
@@ -161,7 +164,7 @@ def test_a_diverged_job_ends_as_diverged(tmp_path):
 
 @pytest.mark.parametrize(("cores", "n"), [(list(range(8)), 3), ([0, 1], 2), ([5], 3), ([0, 1], 5)])
 def test_cores_are_shared_equally(cores, n):
-    shares = [executors.share(cores, i, n) for i in range(n)]
+    shares = [processes.share(cores, i, n) for i in range(n)]
     assert {core for each in shares for core in each} == set(cores)
     assert max(map(len, shares)) - min(map(len, shares)) <= 1 and min(map(len, shares)) >= 1
     if n <= len(cores):

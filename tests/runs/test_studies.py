@@ -12,7 +12,7 @@ from onebody.algorithms import presets
 from onebody.cli import main
 from onebody.core.errors import OnebodyError
 from onebody.reports import study as report
-from onebody.runs import configs, evaluate, jobs, loop, studies
+from onebody.runs import configs, evaluate, jobs, loop, studies, study_file
 from onebody.tasks import registry
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -66,8 +66,8 @@ def own(tmp_path):
 @pytest.mark.parametrize("name", studies.names())
 def test_studies_of_the_package_are_complete(name, tmp_path):
     study = studies.get(name)
-    for scale in studies.SCALES:
-        todo = study.jobs(tmp_path, scale, 2)
+    for scale in study_file.SCALES:
+        todo = studies.jobs_of(study, tmp_path, scale, 2)
         assert len(todo) == 2 * len(study.systems) == len({job.out for job in todo})
         for job in todo:
             presets.preset(job.algorithm, job.preset, job.family)
@@ -104,7 +104,7 @@ def test_a_study_of_ones_own_from_nothing_to_a_figure(own, tmp_path, capsys):
 
 
 def test_a_training_that_was_not_ended_is_not_done(own, tmp_path):
-    job = studies.get(str(own)).jobs(tmp_path / "out", "smoke", 1)[0]
+    job = studies.jobs_of(studies.get(str(own)), tmp_path / "out", "smoke", 1)[0]
     assert not jobs.is_done(job)
     loop.train(job.algorithm, job.family, out=job.out, preset="smoke", samples=1, quiet=True)
     evaluate.evaluate(job.out, job.test)
@@ -141,7 +141,7 @@ def test_what_is_wrong_with_a_file_is_said(own, tmp_path, changed, by, said):
     assert changed in text
     own.write_text(text.replace(changed, by))
     with pytest.raises(OnebodyError, match=said):
-        studies.get(str(own)).jobs(tmp_path / "out", "smoke", 1)
+        studies.jobs_of(studies.get(str(own)), tmp_path / "out", "smoke", 1)
 
 
 def test_names_that_do_not_exist_are_refused(own, capsys):
@@ -159,7 +159,7 @@ def test_names_that_do_not_exist_are_refused(own, capsys):
 def test_settings_in_a_table_change_what_they_name_alone(own, tmp_path):
     own.write_text(own.read_text().replace("hidden = [4, 4]", "trpo = { max_kl = 0.5 }"))
     before = presets.preset("trpo", "smoke", "point/goal")
-    narrow = studies.get(str(own)).jobs(tmp_path, "smoke", 1)[1]
+    narrow = studies.jobs_of(studies.get(str(own)), tmp_path, "smoke", 1)[1]
     expected = dataclasses.replace(before, trpo=dataclasses.replace(before.trpo, max_kl=0.5))
     assert narrow.config == configs.to_json(expected)
 
@@ -168,12 +168,12 @@ def test_runs_of_another_scale_are_not_taken(own, tmp_path, monkeypatch):
     text = own.read_text()
     own.write_text(text.replace("smoke = {", "laptop = {"))
     out = tmp_path / "out"
-    job = studies.get(str(own)).jobs(out, "laptop", 1)[0]
+    job = studies.jobs_of(studies.get(str(own)), out, "laptop", 1)[0]
     loop.train(job.algorithm, job.family, out=job.out, preset="smoke", quiet=True)
     evaluate.evaluate(job.out, job.test)
     assert jobs.is_done(job)
     own.write_text(text.replace("smoke = {", "laptop = {").replace("evaluate_every = 1", "settings = { hidden = [8] }"))
-    other = studies.get(str(own)).jobs(out, "laptop", 1)[0]
+    other = studies.jobs_of(studies.get(str(own)), out, "laptop", 1)[0]
     with pytest.raises(OnebodyError, match=r"holds another run \(config\.hidden is .* choose another --out"):
         jobs.is_done(other)
 
@@ -181,7 +181,7 @@ def test_runs_of_another_scale_are_not_taken(own, tmp_path, monkeypatch):
 def test_a_result_of_an_older_onebody_is_kept(own, tmp_path):
     own.write_text(own.read_text().replace("smoke = {", "laptop = {"))
     study, out = studies.get(str(own)), tmp_path / "out"
-    job = study.jobs(out, "laptop", 1)[1]
+    job = studies.jobs_of(study, out, "laptop", 1)[1]
     loop.train(job.algorithm, job.family, out=job.out, preset="smoke", quiet=True)
     shutil.rmtree(job.out / "checkpoints")
     record = json.loads((job.out / "config.json").read_text())
@@ -263,7 +263,7 @@ def test_panels_share_a_figure_and_systems_share_runs(tmp_path, monkeypatch, cap
     one, two = studies.named("own")
     assert [system.trainings["smoke"].settings for system in two.systems[:1]] == [{"n_iterations": 1}]
     assert two.systems[0].trainings["smoke"].evaluate_every == 1 and not one.systems[0].trainings["smoke"].settings
-    outs = [str(job.out) for job in two.jobs(Path("runs/own-2-smoke"), "smoke", 1)]
+    outs = [str(job.out) for job in studies.jobs_of(two, Path("runs/own-2-smoke"), "smoke", 1)]
     assert outs == ["runs/own-2-smoke/maml-s0", "runs/own-1-smoke/maml-s0"]
     typed = ["reproduce", "own", "--scale", "smoke", "--seeds", "1", "--workers", "1", "--quiet", "--json"]
     assert main(typed) == 0
@@ -286,7 +286,7 @@ def test_runs_of_a_system_that_does_not_exist_are_refused(tmp_path, monkeypatch)
     (tmp_path / "own.toml").write_text(GROUP.replace("own-1/maml", "own-1/mmal"))
     monkeypatch.setattr(studies, "BUILT_IN", tmp_path)
     with pytest.raises(OnebodyError, match="runs_of = 'own-1/mmal' of again: own-1 has no system 'mmal'; did you mean"):
-        studies.get("own-2").jobs(tmp_path, "smoke", 1)
+        studies.jobs_of(studies.get("own-2"), tmp_path, "smoke", 1)
 
 
 @pytest.mark.parametrize(
@@ -313,7 +313,7 @@ def test_what_is_wrong_with_shared_systems_is_said(tmp_path, monkeypatch, change
     (tmp_path / "own.toml").write_text(GROUP.replace(changed, by))
     monkeypatch.setattr(studies, "BUILT_IN", tmp_path)
     with pytest.raises(OnebodyError, match=said):
-        studies.get("own-2").jobs(tmp_path, "smoke", 1)
+        studies.jobs_of(studies.get("own-2"), tmp_path, "smoke", 1)
 
 
 def test_a_study_can_leave_out_a_shared_system(tmp_path):
@@ -339,18 +339,18 @@ def test_runs_of_another_study_are_where_that_study_keeps_them(tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     study = studies.get("mbmpo-1-swimmer")
     system = next(each for each in study.systems if each.runs_of)
-    assert study.place(system, Path("runs/mbmpo-1-swimmer"))[0] == Path("runs/mbmpo-2-swimmer")
-    assert study.place(system, Path("runs/mbmpo-1-swimmer-smoke"))[0] == Path("runs/mbmpo-2-swimmer-smoke")
-    assert study.place(system, Path("mine/mbmpo-1"))[0] == Path("mine/mbmpo-1/mbmpo-2-swimmer")
+    assert studies.place_of(study, system, Path("runs/mbmpo-1-swimmer"))[0] == Path("runs/mbmpo-2-swimmer")
+    assert studies.place_of(study, system, Path("runs/mbmpo-1-swimmer-smoke"))[0] == Path("runs/mbmpo-2-swimmer-smoke")
+    assert studies.place_of(study, system, Path("mine/mbmpo-1"))[0] == Path("mine/mbmpo-1/mbmpo-2-swimmer")
     Path("results/mbmpo-2-swimmer").mkdir(parents=True)
-    assert study.place(system, Path("runs/mbmpo-1-swimmer"))[0] == Path("results/mbmpo-2-swimmer")
+    assert studies.place_of(study, system, Path("runs/mbmpo-1-swimmer"))[0] == Path("results/mbmpo-2-swimmer")
 
 
 def _tested(run, samples, returns, told="task"):
     """A run folder with tests on the three tasks of GROUP, after so many real samples each."""
     run.mkdir(parents=True)
     (run / "config.json").write_text("{}")
-    tasks = studies.MetaTest(tasks=3).of(registry.make("point/goal")).tolist()
+    tasks = evaluate.MetaTest(tasks=3).of(registry.make("point/goal")).tolist()
     for n, mean in zip(samples, returns, strict=True):
         stages = [{"tasks": tasks, "returns": [[mean]] * 3, "adaptation_samples": 20 * i} for i in range(2)]
         test = {"training_samples": n, "stages": stages, "told": told, "task_is_known": told == "task"}

@@ -68,9 +68,12 @@ class Reproduce(ManyRuns):
             ]
         todo = []
         if not self.only_draw:
-            pairs = zip(each, folders, strict=True)
-            every = [job for study, place in pairs for job in study.jobs(place, self.scale, self.seeds or study.seeds)]
-            todo = [job for job in {job.out: job for job in every}.values() if not jobs.is_done(job)]
+            every = {
+                job.out: job
+                for study, place in zip(each, folders, strict=True)
+                for job in studies.jobs_of(study, place, self.scale, self.seeds or study.seeds)
+            }
+            todo = [job for job in every.values() if not jobs.is_done(job)]
         if todo:
             out.mkdir(parents=True, exist_ok=True)
             executors.do_all(todo, executors.of(self.on, self.workers, self.quiet, len(todo)), self.quiet)
@@ -131,7 +134,7 @@ def minutes_of(study: Any) -> dict[str, float]:
 
     out, result = studies.folder_of(study.name, "laptop"), {}
     for system in study.systems:
-        place, name = study.place(system, out)
+        place, name = studies.place_of(study, system, out)
         each = studies.minutes(list(studies.seeds_of(name, place).values()))
         if not math.isnan(each):
             result[system.name] = each
@@ -159,7 +162,7 @@ def _state(study: Any, minutes: Mapping[str, float], usual: Mapping[str, float])
 
     out, there, hours, guessed = studies.folder_of(study.name, "laptop"), 0, 0.0, False
     for system in study.systems:
-        place, name = study.place(system, out)
+        place, name = studies.place_of(study, system, out)
         runs = min(len(studies.seeds_of(name, place)), study.seeds)
         there += runs
         if runs < study.seeds:

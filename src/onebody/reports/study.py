@@ -19,7 +19,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 from onebody.runs import evaluate, folder, log, studies
 from onebody.runs.jobs import DIVERGED
 from onebody.runs.statistics import AGGREGATES, FEWEST, Estimate, estimate, mean, worst
-from onebody.runs.studies import Study, System
+from onebody.runs.study_file import Published, Study, System
 from onebody.tasks import registry
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8c6d31")
@@ -74,7 +74,7 @@ class Runs:
 def runs_of(study: Study, system: System, out: Path) -> Runs:
     """The runs of a system that have at least one iteration, or were tested."""
     tasks = study.test.of(registry.make(study.family).tested).tolist()
-    folder, name = study.place(system, out)
+    folder, name = studies.place_of(study, system, out)
     found = [(path, studies.tests(path, tasks)) for path in studies.seeds_of(name, folder).values()]
     limit = math.inf if study.up_to is None else study.up_to
     found = [(path, {n: test for n, test in tests.items() if n <= limit}) for path, tests in found]
@@ -147,8 +147,8 @@ def settings(study: Study, out: Path) -> Iterator[str]:
         for path in runs_of(study, system, out).paths[:1]:
             record = folder.read_config(path)
             command, older, _ = folder.command(record).partition("  #")
-            if older and "laptop" in study.owner(system)[1].trainings:
-                job = study.job(system, out, "laptop", record["seed"]).to_json()
+            if older and "laptop" in studies.owner_of(study, system)[1].trainings:
+                job = studies.job_of(study, system, out, "laptop", record["seed"]).to_json()
                 command, *_ = folder.command({**record, **job, "family_file": None}).partition("  #")
             yield f"* {system.label}: `{command}`"
 
@@ -162,7 +162,10 @@ def table(study: Study, out: Path) -> str:
     found = [(system, runs) for system in study.systems if (runs := runs_of(study, system, out)).last]
     if not found:
         return ""
-    rows = [_row(system, runs, shown, TOLD[evaluate.told_in(_test_of(runs))]) for system, runs in found]
+    rows = [
+        _row(system, runs, shown, TOLD[evaluate.told_in(_test_of(runs))], _planned(study, system))
+        for system, runs in found
+    ]
     empty = [name for name in rows[0] if not any(row[name] for row in rows)]
     unneeded = {*empty, *(["told"] if len({row["told"] for row in rows}) == 1 else [])}
     table = [[name for name in rows[0] if name not in unneeded]]
@@ -188,7 +191,7 @@ def _test_of(runs: Runs) -> dict[str, Any]:
     return test if "task_is_known" in test else {"task_is_known": True}
 
 
-def _numbers(published: studies.Published) -> str:
+def _numbers(published: Published) -> str:
     if math.isfinite(published.value):
         return f"{published.value:g}"
     of = "" if published.chart == "training" else " of the task"
@@ -200,17 +203,25 @@ def _shown_stages(last: int) -> list[int]:
     return list(range(last + 1)) if last <= 6 else sorted({0, 1, last, *range(5, last, 5)})
 
 
-def _row(system: System, runs: Runs, shown: Sequence[int], told: str) -> dict[str, str]:
+def _planned(study: Study, system: System) -> int:
+    """Real samples after which a system of the study is to be tested on a laptop; 0 if the number is not fixed."""
+    training = studies.owner_of(study, system)[1].trainings.get("laptop")
+    limits = [n for n in (training.samples if training else None, study.up_to) if n]
+    return min(limits, default=0)
+
+
+def _row(system: System, runs: Runs, shown: Sequence[int], told: str, planned: int) -> dict[str, str]:
     """The cells of a row, by the heads of their columns."""
     tested, last = runs.last, shown[-1]
     samples = sorted({n for n, _ in tested})
+    unfinished = f" of {planned:,}" if samples[0] < planned else ""
     n_stages, n_tasks = min(len(stages) for _, stages in tested), len(tested[0][1][0]["tasks"])
     each = f"{tested[0][1][1]['adaptation_samples']:,}" if last > 0 and n_stages > 1 else ""
     low = _shown(estimate(worst(_scores(tested, last)))) if last < n_stages and n_tasks > 1 else ""
     return {
         "": system.label,
         "told": told,
-        "real samples": " to ".join(f"{n:,}" for n in dict.fromkeys((samples[0], samples[-1]))),
+        "real samples": " to ".join(f"{n:,}" for n in dict.fromkeys((samples[0], samples[-1]))) + unfinished,
         "seeds": f"{len(tested)}{f' ({runs.diverged} diverged)' if runs.diverged else ''}",
         **{f"stage {i}": _shown(estimate(mean(_scores(tested, i)))) if i < n_stages else "" for i in shown},
         "samples per stage": each,

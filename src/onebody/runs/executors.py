@@ -6,34 +6,22 @@ the same bytes wherever it was made, on processors of one kind.
 
 import contextlib
 import importlib.util
-import json
 import os
-import platform
 import queue
 import shutil
-import signal
-import subprocess
-import sys
-import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
-
 from onebody.core.errors import OnebodyError, Stopped
-from onebody.runs import jobs, lock
+from onebody.runs import jobs
 from onebody.runs.job_progress import JobProgress
 from onebody.runs.jobs import Job, Outcome
-
-WAIT = 600.0
-"""time (s) that a job waits for another process that is training in its folder"""
-RESTARTS = 3
-"""number of times that a job is done again whose process was killed"""
+from onebody.runs.processes import WAIT, Worker, do_anywhere, do_on_free_cores, share, usable_cores
 
 
 @runtime_checkable
@@ -67,26 +55,26 @@ class InOrder:
 
 @dataclass(frozen=True)
 class Processes:
-    """Several processes of this machine, which share its cores equally."""
+    """Several processes of this machine, which share its cores equally and do one job after another."""
 
     workers: int
     """number of processes"""
     side_by_side = True
 
     def run(self, todo: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
-        free: queue.SimpleQueue[list[int]] = queue.SimpleQueue()
-        for i in range(self.workers):
-            free.put(share(usable_cores(), i, self.workers))
+        free: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         stopping = threading.Event()
 
         def one(job: Job) -> Outcome:
-            cores = free.get()
+            worker = free.get()
             try:
-                return do_in_process(job, cores, stopping)
+                return worker.do(job, stopping)
             finally:
-                free.put(cores)
+                free.put(worker)
 
-        with ThreadPoolExecutor(self.workers) as threads:
+        with contextlib.ExitStack() as workers, ThreadPoolExecutor(self.workers) as threads:
+            for i in range(self.workers):
+                free.put(workers.enter_context(Worker(share(usable_cores(), i, self.workers))))
             futures = {threads.submit(one, job): job for job in todo}
             try:
                 for future in as_completed(futures):
@@ -211,114 +199,6 @@ def do_all(todo: Sequence[Job], executor: Executor, quiet: bool) -> dict[Path, O
     if failed := [outcome.message for outcome in outcomes.values() if outcome.status == "failed"]:
         raise OnebodyError(failed[0] if len(todo) == 1 else f"{len(failed)} of {len(todo)} jobs failed: {failed[0]}")
     return outcomes
-
-
-def usable_cores() -> list[int]:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
-
-
-def share(cores: Sequence[int], i: int, n: int) -> list[int]:
-    """The cores of worker i of n: an equal part of them, or one that it shares where there are more workers."""
-    if n > len(cores):
-        return [cores[i % len(cores)]]
-    return [int(core) for core in np.array_split(cores, n)[i]]
-
-
-def do_in_process(job: Job, cores: Sequence[int] | None, stopping: threading.Event | None = None) -> Outcome:
-    """Do a job in a new process on these cores (None: all), and again if that was killed.
-
-    `stopping`: once set, the process is stopped; all complete iterations are saved.
-    """
-    request, code = json.dumps({"job": job.to_json(), "cores": cores, "wait": WAIT}), 0
-    said: list[str] = []
-    for attempt in range(RESTARTS + 1):
-        command = [sys.executable, "-m", "onebody.runs.worker"]
-        pipe = subprocess.PIPE
-        process = subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace", start_new_session=True
-        )
-        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
-        said = []
-        listener = threading.Thread(target=_pass_on, args=(process.stderr, said), daemon=True)
-        listener.start()
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(request + "\n")
-            process.stdin.flush()
-        code = _ended(process, stopping)
-        output = process.stdout.read().strip().splitlines()
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.close()
-        listener.join(timeout=5.0)
-        process.stdout.close()
-        process.stderr.close()
-        if code == 0 and output:
-            return _with_errors(Outcome(**json.loads(output[-1])), job, said)
-        if stopping is not None and stopping.is_set():
-            return Outcome("failed", "stopped")
-        killed = -code if code < 0 else code - 128  # a training run exits with 128 + the signal
-        if killed <= 0 or attempt == RESTARTS:
-            break
-        name = signal.Signals(killed).name
-        print(f"onebody: {job.out}: worker killed by {name}; restarting it", file=sys.stderr, flush=True)
-    return _with_errors(Outcome("failed", (said or [f"its process ended with code {code}"])[-1]), job, said)
-
-
-def _pass_on(errors: Iterable[str], said: list[str]) -> None:
-    """Collect what a worker prints to standard error, and print its warnings as they come."""
-    for line in errors:
-        said.append(line.rstrip())
-        if line.startswith("onebody: "):
-            print(line.rstrip(), file=sys.stderr, flush=True)
-
-
-def _with_errors(outcome: Outcome, job: Job, said: Sequence[str]) -> Outcome:
-    """The outcome; the traceback of a failed job is kept in a file beside its run folder."""
-    path = job.out.with_name(f"{job.out.name}-errors.txt")
-    failed = outcome.status == "failed" and any(line.startswith("Traceback") for line in said)
-    try:
-        path.unlink(missing_ok=True)
-        if failed:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text("\n".join(said) + "\n")
-    except OSError:
-        failed = False
-    return outcome._replace(message=f"{outcome.message} ({path})") if failed else outcome
-
-
-def _ended(process: "subprocess.Popen[str]", stopping: threading.Event | None) -> int:
-    """The exit code, once the process has ended by itself or because it was stopped."""
-    while True:
-        try:
-            return process.wait(timeout=0.2)
-        except subprocess.TimeoutExpired:
-            if stopping is not None and stopping.is_set():
-                process.terminate()
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    return process.wait(timeout=5.0)
-                process.kill()
-
-
-def do_anywhere(job: dict[str, Any], cores: list[int] | None) -> tuple[str, ...]:
-    """`do_in_process` for another machine: takes and returns plain data."""
-    return tuple(do_in_process(Job.from_json(job), cores))
-
-
-def do_on_free_cores(job: dict[str, Any], n: int) -> tuple[str, ...]:
-    """`do_anywhere` on n cores of this machine that no other such job uses, or on all if there are fewer."""
-    with contextlib.ExitStack() as claimed:
-        cores: list[int] = []
-        for core in usable_cores():
-            folder = Path(tempfile.gettempdir()) / f"onebody-cores-{os.getuid()}-{platform.node()}" / str(core)
-            folder.mkdir(parents=True, exist_ok=True)
-            with contextlib.suppress(OnebodyError, OSError):
-                claimed.enter_context(lock.held(folder))
-                cores.append(core)
-            if len(cores) == n:
-                break
-        return do_anywhere(job, cores if len(cores) == n else None)
 
 
 def _extra(module: str, extra: str) -> Any:

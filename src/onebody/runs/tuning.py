@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 
 from onebody.core.errors import OnebodyError
-from onebody.runs import executors, log, studies
+from onebody.runs import executors, log, settings
 from onebody.runs.jobs import Job
-from onebody.runs.studies import Training
 from onebody.tasks import registry
 
 FIRST_SEED = 100
@@ -93,7 +92,7 @@ def tune(
         raise OnebodyError("tune needs at least one trial, one seed and one --search NAME=LOW:HIGH")
     registered = registry.make(family)
     named, _ = registry.portable(registered)
-    default = studies.settings_of(algorithm, preset, registered.id, [each.name for each in ranges])
+    default = settings.in_preset(algorithm, preset, registered.id, [each.name for each in ranges])
     out.mkdir(parents=True, exist_ok=True)
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(out / "journal.jsonl")))
     sampler = optuna.samplers.TPESampler(seed=0)
@@ -108,9 +107,9 @@ def tune(
         study.tell(trial.number, state=states.FAIL)
     while len(study.get_trials(states=(states.COMPLETE, states.PRUNED))) < trials:
         trial = study.ask()
-        settings = {each.name: each.suggest(trial) for each in ranges}
-        config = studies.configuration(algorithm, Training(preset, settings=settings), registered.id)
-        folder = out / "-".join(f"{name}={value:.6g}" for name, value in settings.items())
+        values = {each.name: each.suggest(trial) for each in ranges}
+        config = settings.configuration(algorithm, preset, values, registered.id)
+        folder = out / "-".join(f"{name}={value:.6g}" for name, value in values.items())
         todo = [
             Job(algorithm, named, folder / f"s{seed}", seed, preset, config, samples, test=None)
             for seed in range(FIRST_SEED, FIRST_SEED + seeds)

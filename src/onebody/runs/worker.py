@@ -1,41 +1,50 @@
-"""`python -m onebody.runs.worker`: a process that does one job and ends.
+"""`python -m onebody.runs.worker`: a process that does jobs one after another, for `processes.Worker`.
 
-It reads a line of JSON from its standard input, {"job", "cores", "wait"}, and writes the outcome as a line of JSON to
-its standard output; whatever else is printed goes to standard error. It ends when its standard input does, so that no
-worker outlives the process that started it.
+Each line of its standard input is a job as JSON, {"job", "cores", "wait"}, and null ends it; each line of its standard
+output is the answer, {"outcome", "errors"}. Whatever else is printed goes to standard error. It ends when its standard
+input does, so that no worker outlives the process that started it.
 """
 
 import json
 import os
+import queue
 import signal
 import sys
 import threading
 import traceback
+from typing import Any
 
 
 def main() -> None:
-    """Bind the process to its cores, before JAX counts them, and do the job."""
+    """Do one job after another; the first binds the process to its cores, before JAX counts them."""
     output = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    request = json.loads(sys.stdin.readline())
-    if request["cores"] and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, request["cores"])
-    threading.Thread(target=_end_with_input, daemon=True).start()
+    requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(requests,), daemon=True).start()
+    while request := requests.get():
+        if request["cores"] and hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, request["cores"])
+        print(json.dumps(_do(request)), file=output, flush=True)
+
+
+def _do(request: dict[str, Any]) -> dict[str, Any]:
     from onebody.core.errors import Stopped
     from onebody.runs import jobs
 
+    errors = ""
     try:
         outcome = jobs.do(jobs.Job.from_json(request["job"]), quiet=True, wait=request["wait"])
     except Stopped as error:
         sys.exit(128 + error.signum)
     except Exception as error:
-        traceback.print_exc()
+        errors = traceback.format_exc()
         outcome = jobs.Outcome("failed", f"{type(error).__name__}: {str(error).strip().splitlines()[0]}")
-    print(json.dumps(outcome._asdict()), file=output, flush=True)
+    return {"outcome": outcome._asdict(), "errors": errors}
 
 
-def _end_with_input() -> None:
-    sys.stdin.read()
+def _read(requests: "queue.SimpleQueue[Any]") -> None:
+    for line in sys.stdin:
+        requests.put(json.loads(line))
     os.kill(os.getpid(), signal.SIGTERM)
 
 
