@@ -16,7 +16,7 @@ from onebody.runs import evaluate, folder
 for run in map(Path, sys.argv[1:]):
     record = folder.read_config(run)
     algorithm = folder.build(record, tested=True)
-    state = folder.last(run, record, folder.untrained(record)).state
+    state = folder.last(run, record).state
     tasks = evaluate.HELD_OUT.of(algorithm.family)
     adapted = next(algorithm.omni.adapt(state, tasks, jax.random.key(record["seed"])))
     returns = evaluate.real_return(algorithm.family, adapted.policies, tasks).mean(1)

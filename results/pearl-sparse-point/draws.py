@@ -41,7 +41,7 @@ def returns(record, state, exploring):
 
 def main(run):
     record = folder.read_config(run)
-    state = folder.last(run, record, folder.untrained(record)).state
+    state = folder.last(run, record).state
     drawn = {f"{n} exploring": returns(record, state, n) for n in (5, EPISODES)}
     drawn["found with nothing seen"] = result(record, state)
     (run / "draws.json").write_text(json.dumps(drawn, separators=(",", ":")) + "\n")

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +14,7 @@ from onebody.algorithms import presets
 from onebody.core.errors import OnebodyError
 from onebody.runs import checkpoint, evaluate, policy_file
 from onebody.tasks import registry
-from onebody.worlds.simulator import Simulator
+from onebody.worlds.simulator import Simulator, Unsimulated
 
 META = {
     "maml": "maml/point",
@@ -95,6 +96,19 @@ def test_a_resumed_run_gives_the_same_bytes(trained, tmp_path):
     read = checkpoint.latest(tmp_path, made(trained.name).init(key(0)), pytest.fail).state
     state, _ = trained.algorithm.step(read, key(2))
     assert arrays(state) == arrays(trained.twice)
+
+
+def test_a_state_is_read_without_computing_a_new_one(trained, tmp_path):
+    """`init` can be traced, which is faster, for the structure that a state is read in."""
+    if trained.name == "admrl":
+        pytest.skip("AdMRL checks numbers in init: is there a gradient of the reward in the task")
+    checkpoint.save(tmp_path, 1, trained.once, {})
+    algorithm = made(trained.name)
+    algorithm = dataclasses.replace(algorithm, simulator=Unsimulated(algorithm.family))
+    read = checkpoint.latest(tmp_path, eqx.filter_eval_shape(algorithm.init, key(0)), pytest.fail).state
+    assert arrays(read) == arrays(trained.once)
+    assert jax.tree.structure(read) == jax.tree.structure(trained.once)
+    assert algorithm.simulator.samples == 0
 
 
 def test_adaptation_counts_real_samples_and_leaves_the_state_as_it_was(trained):

@@ -25,8 +25,8 @@ def trained(monkeypatch, policy):
                 lines.write(i, {"real/samples": 4000 * i, "real/return": -100.0 * i, "model/validation_error": 0.5})
         return out
 
-    def adapt_many(run, tasks, *, stages, extrapolate):
-        asked["adapt"] = {"tasks": tasks, "stages": stages, "extrapolate": extrapolate}
+    def adapt_many(run, tasks, *, untrained):
+        asked["adapt"] = {"tasks": tasks, "untrained": untrained}
         one = policy(make("cheetah-vel"))
         return [
             AdaptedPolicy(np.array([t], np.float32), -20.0, None, -31.25, -200.0, 0, 0, -20.0, "", one) for t in tasks
@@ -47,7 +47,7 @@ def test_table_report_and_what_to_do_next(trained, tmp_path, monkeypatch, capsys
     assert str(out / "report.html") in printed
     assert f"onebody adapt {out} --task 1.3" in printed
     assert trained["train"]["quiet"] and trained["train"]["preset"] == "demo" and trained["train"]["seed"] == 0
-    assert trained["adapt"] == {"tasks": [0.4, 1.0, 1.6], "stages": 0, "extrapolate": False}
+    assert trained["adapt"] == {"tasks": [0.4, 1.0, 1.6], "untrained": True}
     page = (out / "report.html").read_text(encoding="utf-8")
     assert page.count("<img ") == 3
     for text in ("8,000 real", "80 s of motion", "each episode at another velocity", "-31.2", "0.1.2", "<svg"):

@@ -182,6 +182,8 @@ class Adapt:
     name"""
     extrapolate: Flag = False
     """Allow tasks outside the family's task space"""
+    untrained: Flag = False
+    """Also measure the return of a policy before any training, for comparison; takes ten real episodes"""
     json: Flag = False
     """Print the result as JSON"""
 
@@ -203,9 +205,16 @@ class Adapt:
             check_drawable(family.body)
 
         policies = adapt.adapt_many(
-            self.run, tasks, stages=self.stages, refine=self.refine, reward=reward, extrapolate=self.extrapolate
+            self.run,
+            tasks,
+            stages=self.stages,
+            refine=self.refine,
+            reward=reward,
+            extrapolate=self.extrapolate,
+            untrained=self.untrained,
         )
-        columns = ("predicted_return", "predicted_interval", "real_return", "untrained_return", "adaptation_samples")
+        before = ["untrained_return"] if self.untrained else []
+        columns = ("predicted_return", "predicted_interval", "real_return", *before, "adaptation_samples")
         only_in_json = ("refine_updates", "predicted_before", "warning")
         tasks = tasks or [policy.task.tolist() for policy in policies]
         rows = [

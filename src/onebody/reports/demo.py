@@ -57,7 +57,7 @@ def demo(out: Path, quiet: bool = False, algorithm: str = "omni") -> None:
     console = Console()
     if not quiet:
         console.print("Adapting to three unseen tasks without real samples of them …")
-    adapted = adapt.adapt_many(run, list(TASKS), stages=0, extrapolate=False)
+    adapted = adapt.adapt_many(run, list(TASKS), untrained=True)
     _print_table(console, family, adapted)
     videos = _videos(console, family, adapted)
     report = write_report(run, family, rows, adapted, videos)

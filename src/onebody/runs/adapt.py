@@ -43,8 +43,8 @@ class AdaptedPolicy:
     """interval in which the real return is expected; None for an algorithm with a single model"""
     real_return: float
     """mean return of the deterministic policy over ten real episodes"""
-    untrained_return: float
-    """mean return of a policy before any training, over ten real episodes"""
+    untrained_return: float | None
+    """mean return of a policy before any training, over ten real episodes; None unless asked for"""
     adaptation_samples: int
     """number of real samples of this task that adaptation took"""
     refine_updates: int
@@ -89,6 +89,7 @@ def adapt_many(
     refine: float | None = None,
     reward: Reward | None = None,
     extrapolate: bool = False,
+    untrained: bool = False,
 ) -> list[AdaptedPolicy]:
     """Policies for new tasks, or for another reward, from a run's last checkpoint.
 
@@ -101,6 +102,7 @@ def adapt_many(
         reward: replaces the family's reward: a `jnp` function of (observation, action, next observation, task). The
             optimisation for it starts from the policy for the task, which is also the function's argument `task`.
         extrapolate: allow tasks outside the family's task space.
+        untrained: also measure the return of a policy before any training, for comparison; takes ten real episodes.
 
     Raises:
         OnebodyError: there is no run or checkpoint; a task is outside the family's space without `extrapolate`, or
@@ -132,8 +134,7 @@ def adapt_many(
     values = None if tasks is None else jnp.stack([family.parse(task, extrapolate) for task in tasks])
     if reward is not None:
         family = _with_reward(family, reward)
-    initial_state = folder.untrained(record)
-    last = folder.last(run, record, initial_state)
+    last = folder.last(run, record)
     state = last.state
     no_training = ""
     if not last.iteration and not stages:
@@ -143,7 +144,6 @@ def adapt_many(
         algorithm, state = algorithm.rewarded(state, family)
     if values is None:
         values = _best_held_out(algorithm, state, record["seed"])
-    ((untrained, _),) = stages_of(algorithm, initial_state, values, 0, record["seed"])
     if isinstance(algorithm, Refining) and refine:
         key = key_of(record["seed"])
         first, each, updates = zip(*(_refine(algorithm, state, value, key, refine) for value in values), strict=True)
@@ -153,14 +153,17 @@ def adapt_many(
         start, updates = adapted, [0] * len(values)
     uninformed = not algorithm.task_is_known and used == 0 and training_space.size > 0
     unrefined = reward is not None and not refine and not stages
-    before, after = (real_return(family, each.policies, values).mean(1) for each in (untrained, adapted))
+    after, before = real_return(family, adapted.policies, values).mean(1), None
+    if untrained:
+        ((first_policies, _),) = stages_of(algorithm, folder.untrained(record), values, 0, record["seed"])
+        before = real_return(family, first_policies.policies, values).mean(1)
     return [
         AdaptedPolicy(
             task=np.asarray(values[i]),
             predicted_return=predicted(adapted, i),
             predicted_interval=interval(adapted, i),
             real_return=float(after[i]),
-            untrained_return=float(before[i]),
+            untrained_return=None if before is None else float(before[i]),
             adaptation_samples=used,
             refine_updates=updates[i],
             predicted_before=predicted(start, i),
@@ -184,10 +187,11 @@ def adapt(
     refine: float | None = None,
     reward: Reward | None = None,
     extrapolate: bool = False,
+    untrained: bool = False,
 ) -> AdaptedPolicy:
     """A policy for one new task, or for another reward; arguments and errors as in `adapt_many`."""
-    tasks = None if task is None else [task]
-    return adapt_many(run, tasks, stages=stages, refine=refine, reward=reward, extrapolate=extrapolate)[0]
+    tasks, options = None if task is None else [task], {"extrapolate": extrapolate, "untrained": untrained}
+    return adapt_many(run, tasks, stages=stages, refine=refine, reward=reward, **options)[0]
 
 
 def _refining_algorithms() -> Iterator[str]:

@@ -192,7 +192,7 @@ def evaluate(run: Path | str, test: MetaTest = HELD_OUT, quiet: bool = True) -> 
     run = Path(run)
     record = folder.read_config(run)
     algorithm = folder.build(record, tested=True)
-    last = folder.last(run, record, folder.untrained(record))
+    last = folder.last(run, record)
     n = len(test.of(algorithm.family))
     label = f"testing {record['algorithm']} on {algorithm.family.id}, {n} task{'s' if n > 1 else ''}, in {run}"
     with log.Progress(test.stages + 1, "test", label, quiet=quiet) as progress:
@@ -229,7 +229,7 @@ def told_in(test: dict[str, Any]) -> Told:
 
 def trained(run: Path, record: dict[str, Any]) -> int:
     """Number of real samples of training at a run's last checkpoint."""
-    return folder.last(run, record, folder.untrained(record)).facts["samples"]
+    return folder.last(run, record).facts["samples"]
 
 
 def predicted(adapted: Adapted, i: int) -> float:

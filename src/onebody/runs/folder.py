@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
 
 from onebody.algorithms import presets
@@ -20,7 +21,7 @@ from onebody.core.errors import OnebodyError
 from onebody.runs import checkpoint, compilation_cache, configs, leaves, lock, log
 from onebody.tasks import registry
 from onebody.tasks.family import TaskFamily
-from onebody.worlds.simulator import Simulator
+from onebody.worlds.simulator import Simulator, Unsimulated
 
 CONFIG = "config.json"
 IDENTITY = ("algorithm", "family", "family_version", "seed", "config")
@@ -135,7 +136,7 @@ def family_of(record: dict[str, Any]) -> TaskFamily:
     return family
 
 
-def build(record: dict[str, Any], *, tested: bool = False) -> Algorithm[Any]:
+def build(record: dict[str, Any], *, tested: bool = False, simulator: type[Simulator] = Simulator) -> Algorithm[Any]:
     """The algorithm that a run's `config.json` describes, with a new simulator.
 
     `tested`: on the family for adaptation and evaluation, which may differ from that of training. What is compiled from
@@ -155,7 +156,7 @@ def build(record: dict[str, Any], *, tested: bool = False) -> Algorithm[Any]:
         written = record["versions"]["onebody"]
         raise OnebodyError(f"the configuration is of onebody {written}, with other fields: {error}") from error
     presets.check(name, config)
-    return kind(family, config, Simulator(family))
+    return kind(family, config, simulator(family))
 
 
 def check_fields(record: dict[str, Any], algorithm: Algorithm[Any]) -> None:
@@ -208,9 +209,20 @@ def untrained(record: dict[str, Any]) -> Any:
     return initial_state(record, build(record))
 
 
-def last(run: Path, record: dict[str, Any], structure: Any) -> checkpoint.Checkpoint:
+def structure(record: dict[str, Any]) -> Any:
+    """The state of a run without its numbers: each array is a `jax.ShapeDtypeStruct`.
+
+    Where an algorithm's `init` cannot be traced, because it needs the numbers, it is the state before training.
+    """
+    try:
+        return eqx.filter_eval_shape(build(record, simulator=Unsimulated).init, jax.random.key(0))
+    except (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError):
+        return untrained(record)
+
+
+def last(run: Path, record: dict[str, Any]) -> checkpoint.Checkpoint:
     """As `latest`, but raises OnebodyError if there is no checkpoint yet."""
-    last_checkpoint = latest(run, record, structure)
+    last_checkpoint = latest(run, record, structure(record))
     if last_checkpoint is None:
         raise OnebodyError(f"{run} has no checkpoint yet; train it with: onebody resume {run}")
     return last_checkpoint

@@ -35,12 +35,13 @@ def _named(tree: PyTree) -> dict[str, Any]:
 
 
 def is_data(leaf: Any) -> bool:
-    """Whether a leaf of a state is saved in checkpoints."""
-    return isinstance(leaf, jax.Array | np.ndarray | np.generic | bool | int | float)
+    """Whether a leaf of a state, or of its structure, is saved in checkpoints."""
+    return isinstance(leaf, jax.Array | jax.ShapeDtypeStruct | np.ndarray | np.generic | bool | int | float)
 
 
 def _is_key(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    arrays = jax.Array | jax.ShapeDtypeStruct
+    return isinstance(leaf, arrays) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _to_numpy(leaf: Any) -> np.ndarray:
@@ -49,7 +50,8 @@ def _to_numpy(leaf: Any) -> np.ndarray:
 
 def _as(leaf: Any, array: np.ndarray) -> Any:
     if _is_key(leaf):
-        return jax.random.wrap_key_data(jax.device_put(array), impl=jax.random.key_impl(leaf))
-    if isinstance(leaf, jax.Array):
+        impl = jax.random.key_impl(leaf) if isinstance(leaf, jax.Array) else None
+        return jax.random.wrap_key_data(jax.device_put(array), impl=impl)
+    if isinstance(leaf, jax.Array | jax.ShapeDtypeStruct):
         return jax.device_put(array)
     return array if isinstance(leaf, np.ndarray) else type(leaf)(array[()])

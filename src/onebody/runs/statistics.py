@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import stdtrit
 
 FEWEST = 5
 """least number of seeds, or of tasks for a single run, with which there is an interval"""
@@ -119,5 +118,7 @@ def _estimate(by_seed: np.ndarray, interval: tuple[float, float] | None) -> Esti
 
 def _interval(values: np.ndarray) -> tuple[float, float]:
     """Student's t interval of the mean of independent values."""
+    from scipy.special import stdtrit  # a slow import that `onebody adapt` does not need
+
     half = stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / np.sqrt(len(values))
     return float(values.mean() - half), float(values.mean() + half)

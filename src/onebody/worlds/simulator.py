@@ -4,6 +4,7 @@ import threading
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -14,6 +15,8 @@ from onebody.worlds.engines import Engine, MujocoEngine, engine
 
 STARTS = 1024
 """number of samples of p0 from which imagined episodes start"""
+START_BATCH = 20
+"""number of them that are drawn at once"""
 MAX_CUT, MAX_CUT_SHARE = 5, 0.02
 """number and share of episodes that an environment may end early; an error is raised if both are exceeded"""
 
@@ -58,9 +61,9 @@ class Simulator:
 
     def starts(self, key: Key, n: int = STARTS) -> Float[Array, "n observation"]:
         """At least n initial observations sampled from p0; they do not count as real samples."""
-        batch, task = 20, self.family.space.held_out(1)
-        keys = jax.random.split(key, -(-n // batch))
-        return jax.device_put(np.concatenate([self.reset(task, batch, k[None])[1][0] for k in keys]))
+        task = self.family.space.held_out(1)
+        keys = jax.random.split(key, -(-n // START_BATCH))
+        return jax.device_put(np.concatenate([self.reset(task, START_BATCH, k[None])[1][0] for k in keys]))
 
     def step(
         self,
@@ -153,3 +156,10 @@ class Simulator:
             if not np.isfinite(value).all():
                 bad = ~np.isfinite(value).reshape(*age.shape, -1).all(-1)
                 raise NotFinite(f"{self.family.id}: {name} is not finite at step {age[bad][0] + 1} of an episode")
+
+
+class Unsimulated(Simulator):
+    """A simulator that simulates nothing, with which the structure of a state can be traced."""
+
+    def starts(self, key: Key, n: int = STARTS) -> Float[Array, "n observation"]:
+        return jnp.zeros((-(-n // START_BATCH) * START_BATCH, self.family.body.observation_size))
