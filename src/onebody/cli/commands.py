@@ -19,6 +19,7 @@ from onebody.cli import listing as listings
 from onebody.cli import options
 from onebody.cli.compare import Compare, Report
 from onebody.cli.options import Flag
+from onebody.cli.play import Play
 from onebody.cli.printing import cell, print_json, print_table
 from onebody.cli.reproduce import Reproduce
 from onebody.cli.tune import Tune
@@ -191,8 +192,8 @@ class Adapt:
         tasks = [_task(text) for text in self.task] or None
         if repeated := [text for text in self.task if self.task.count(text) > 1]:
             raise OnebodyError(f"task {repeated[0]} is given twice")
-        _check_writable("save", self.save, ".npz", ".onnx")
-        _check_writable("video", self.video, ".webp", ".mp4")
+        check_writable("save", self.save, ".npz", ".onnx")
+        check_writable("video", self.video, ".webp", ".mp4")
 
         from onebody.runs import adapt, folder
         from onebody.tasks import files
@@ -307,7 +308,7 @@ class Demo:
         demo.demo(self.out, self.quiet, self.algorithm)
 
 
-_KINDS = (List, Train, Resume, Adapt, Evaluate, Compare, Reproduce, Tune, Report, Demo)
+_KINDS = (List, Train, Resume, Adapt, Evaluate, Compare, Reproduce, Tune, Report, Play, Demo)
 COMMANDS: dict[str, type[Any]] = {kind.__name__.lower(): kind for kind in _KINDS}
 
 
@@ -318,7 +319,7 @@ def _task(text: str) -> list[float]:
         raise OnebodyError(f"--task {text} must be a number, or numbers separated by commas") from None
 
 
-def _check_writable(option: str, path: Path | None, *suffixes: str) -> None:
+def check_writable(option: str, path: Path | None, *suffixes: str) -> None:
     if path is not None and path.suffix not in suffixes:
         raise OnebodyError(f"--{option} {path} must end in {' or '.join(suffixes)}")
     if path is not None and not path.absolute().parent.is_dir():

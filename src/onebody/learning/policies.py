@@ -80,6 +80,11 @@ def for_each(policy: P, n: int) -> P:
     return jax.tree.map(lambda x: jnp.broadcast_to(x, (n, *x.shape)), policy)
 
 
+def sees_task(policies: Policy) -> bool:
+    """Whether one policy acts on any task that it is given; others were made for one task."""
+    return isinstance(policies, ConditionedPolicy | ConditionedGaussian)
+
+
 def stacked(policies: Iterable[P]) -> P:
     """Policies of one task each, as a rollout takes them."""
     return jax.tree.map(lambda *x: jnp.stack(x), *policies)

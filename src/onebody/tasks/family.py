@@ -22,6 +22,7 @@ from onebody.tasks.space import TaskSpace
 Reward = Callable[[Array, Array, Array, Array], Array]
 Terminal = Callable[[Array, Array], Array]
 Physics = Callable[[np.ndarray], Mapping[str, np.ndarray]]
+Achieved = Callable[[Array, Array], Array]
 
 
 def never(next_observation: Array, task: Array) -> Array:
@@ -50,6 +51,9 @@ class TaskFamily:
     """version of the definition; a change of body, dt, horizon, reward or task space makes a new one"""
     task_labels: tuple[str, ...] = field(default=(), kw_only=True)
     """name and unit of each number of a task"""
+    achieved: Achieved | None = field(default=None, kw_only=True)
+    """(observation, next observation) -> what a step achieves of each number of the task [feature], such as the
+    velocity; None: tasks are no values that a step achieves"""
     source: str = field(default="", kw_only=True)
     """where the definition comes from"""
     differs: str = field(default="", kw_only=True)

@@ -153,6 +153,7 @@ FAMILIES = (
         body=CHEETAH,
         space=Split.of(Box((0.0,), (3.0,)), _uniform(130, 1, 0.0, 3.0), 100, f"drawn once with seed {SEED}"),
         reward=cheetah_velocity,
+        achieved=lambda observation, next_observation: _forward_velocity(observation, next_observation)[None],
         task_labels=("forward velocity (m/s)",),
         horizon=200,
         source=_PEARL,

@@ -5,6 +5,7 @@ Each reward depends on the velocity of the whole robot's centre of mass, which i
 """
 
 import functools
+from collections.abc import Callable
 from dataclasses import replace
 
 import jax.numpy as jnp
@@ -69,6 +70,11 @@ def ant_direction(observation: Array, action: Array, next_observation: Array, ta
     return 0.05 + task[0] * next_observation[36] - _effort(action, 0.005)
 
 
+def velocity_at(*columns: int) -> Callable[[Array, Array], Array]:
+    """A velocity that stands in the observation, for `TaskFamily.achieved`."""
+    return lambda observation, next_observation: next_observation[jnp.array(columns)]
+
+
 def humanoid_velocity(observation: Array, action: Array, next_observation: Array, task: Array) -> Array:
     vx, vy, vz = next_observation[31:34]
     return 1.0 - jnp.abs(vx - task[0]) - _effort(action, 5e-4) - 5e-3 * (vy**2 + vz**2)
@@ -103,6 +109,7 @@ _humanoids = functools.partial(
     TaskFamily,
     body=HUMANOID,
     reward=humanoid_velocity,
+    achieved=velocity_at(31),
     task_labels=("forward velocity (m/s)",),
     horizon=200,
     terminal=humanoid_falls,
@@ -120,12 +127,14 @@ _humanoids = functools.partial(
 _cheetah_velocities = functools.partial(
     _cheetah,
     reward=cheetah_velocity,
+    achieved=velocity_at(17),
     task_labels=("forward velocity (m/s)",),
     reward_text="-|vx - ψ| - 0.05 ‖a‖², v of the whole robot",
 )
 _ant_velocities = functools.partial(
     _ants,
     reward=ant_velocity,
+    achieved=velocity_at(36),
     task_labels=("forward velocity (m/s)",),
     differs=_ANT_DIFFERS,
     reward_text="1.05 - |vx - ψ| - 0.005 ‖a‖², v of the whole robot",
@@ -155,6 +164,7 @@ _FAMILIES = (
         id="smt/ant-vel-2d",
         space=Box((-3.0, -3.0), (3.0, 3.0)),
         reward=ant_velocity_2d,
+        achieved=velocity_at(36, 37),
         task_labels=("velocity x (m/s)", "velocity y (m/s)"),
         differs=f"{_ANT_DIFFERS}; SMT's constant is not known: AdMRL's, 5.05",
         reward_text="5.05 - |vx - ψ₁| - |vy - ψ₂| - 0.005 ‖a‖², v of the whole robot",

@@ -117,6 +117,15 @@ class Simulator:
         row: list[Any] = [observation, action, reward, next_observation, terminated, truncated]
         return age, Transitions(*row)
 
+    def change_tasks(self, tasks: Float[np.ndarray, "task feature"]) -> None:
+        """Give the running episodes other tasks. Dynamics that vary with the task change with the next reset."""
+        self._tasks = np.asarray(tasks)
+
+    def push(self, change: Float[np.ndarray, " velocity"]) -> None:
+        """Add to the joint velocities (m/s, rad/s) of all robots; bodies that are no MuJoCo robots stay as they are."""
+        if isinstance(self._engine, MujocoEngine):
+            self._engine.qvel += change
+
     def poses(self, observation: np.ndarray) -> np.ndarray:
         """Current pose of each body [task, episode, pose]: a robot's joint positions, otherwise the observation."""
         if isinstance(self._engine, MujocoEngine):

@@ -1,0 +1,33 @@
+"""`onebody play`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+
+@dataclass(frozen=True)
+class Play:
+    """Open a trained robot in the browser: it acts in real time, on the task that the sliders say."""
+
+    path: tyro.conf.Positional[Path | None] = None
+    """Folder of a training run of an algorithm that is told the task, or a file that --save wrote; None: a half-cheetah
+    that comes with onebody"""
+    save: Path | None = None
+    """File .npz to save the policy for any task to, with its predicted returns, instead of opening it; a run of omni is
+    needed"""
+    host: str = "127.0.0.1"
+    """Address to serve the page on; the default can be opened on this machine alone"""
+    port: int = 8080
+    """Port to serve the page on; the next free one if it is taken"""
+
+    def __call__(self) -> None:
+        if self.save:
+            from onebody.cli.commands import check_writable
+            from onebody.runs import playable
+
+            check_writable("save", self.save, ".npz")
+            return print(f"saved: {playable.save(self.save, playable.load(self.path))}")
+        from onebody.reports import play
+
+        play.play(self.path, self.host, self.port, lambda address: print(f"{address}  (Ctrl-C ends it)", flush=True))

@@ -1,0 +1,74 @@
+"""A trained robot that acts step by step, on a task that may change at any moment."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from onebody.algorithms.protocol import Adapted
+from onebody.runs import policy_file
+from onebody.runs.playable import Playable, middle
+from onebody.tasks.body import MujocoBody
+from onebody.worlds.simulator import Simulator
+
+
+class Live:
+    """One robot that acts with the policies of a run, or of a file."""
+
+    def __init__(self, playable: Playable, seed: int = 0):
+        """`seed`: of the initial states."""
+        self.playable, self.family, self._seed = playable, playable.family, seed
+        self._world = Simulator(self.family, threads=1)
+        self._achieved = self.family.achieved and jax.jit(self.family.achieved)
+        self._episodes = 0
+        self.task = middle(self.family.space)
+        self.act_on(self.task, playable.predict(self.task[None]))
+        self.reset()
+
+    def act_on(self, task: Float[np.ndarray, " feature"], adapted: Adapted) -> None:
+        """Act on a task with its policy from the next step on."""
+        self._policies, self.task, self._is_whole = adapted.policies, task, False
+        self._act = policy_file.actor(policy_file.arrays(self._policies, task))
+        self._world.change_tasks(task[None])
+
+    def reset(self) -> None:
+        """Begin an episode."""
+        self._episodes += 1
+        key = jax.random.fold_in(jax.random.key(self._seed), self._episodes)
+        self._age, self._observation = self._world.reset(jax.device_put(self.task[None]), 1, key[None])
+        self._previous, self._total, self._is_whole = self._observation, 0.0, True
+
+    def step(self) -> float | None:
+        """One control step with the deterministic policy; the return of an episode that has ended, if all of it was on
+        one task."""
+        self._age, row = self._world.advance(self._age, self._observation, self._act(self._observation))
+        self._previous, self._observation = self._observation, np.asarray(row.next_observation)
+        self._total += row.reward.item()
+        if not (row.terminated | row.truncated).item():
+            return None
+        total, is_whole = self._total, self._is_whole
+        self.reset()
+        return total if is_whole else None
+
+    def push(self, deviation: float = 1.0) -> None:
+        """Add normal noise to all joint velocities; `deviation`: its standard deviation (m/s, rad/s)."""
+        if isinstance(self.family.body, MujocoBody):
+            self._world.push(deviation * np.random.default_rng().standard_normal(self.family.body.model.nv))
+            self._is_whole = False
+
+    def save(self, path: Path) -> Path:
+        """Write the policy for the task that it acts on, as `AdaptedPolicy.save` does."""
+        return policy_file.save(self._policies, self.task, path)
+
+    @property
+    def pose(self) -> Float[np.ndarray, " pose"]:
+        """Joint positions of a robot, otherwise the observation."""
+        return self._world.poses(self._observation)[0, 0]
+
+    @property
+    def achieved(self) -> Float[np.ndarray, " feature"] | None:
+        """What the last step achieved of each number of the task, such as the velocity; None if that is not defined."""
+        if self._achieved is None:
+            return None
+        return np.asarray(self._achieved(self._previous[0, 0], self._observation[0, 0]))

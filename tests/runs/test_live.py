@@ -1,0 +1,148 @@
+"""A robot that acts step by step: its task may change at any moment."""
+
+import jax
+import numpy as np
+import pytest
+
+from onebody.core.errors import OnebodyError
+from onebody.runs import loop, playable, policy_file
+from onebody.runs.live import Live
+from onebody.tasks import registry
+from onebody.worlds.simulator import Simulator
+
+
+@pytest.fixture(scope="module")
+def omni(tmp_path_factory):
+    return loop.train("omni", "point/goal", preset="smoke", out=tmp_path_factory.mktemp("live") / "omni", quiet=True)
+
+
+def finish(live):
+    """Steps until an episode has ended, and its return."""
+    for step in range(1, live.family.horizon + 1):
+        total = live.step()
+        if live._age == 0:
+            return step, total
+    raise AssertionError("no end")
+
+
+def test_an_episode_has_the_return_of_its_policy(omni):
+    live = Live(playable.load(omni))
+    family = registry.make("point/goal")
+    for episode in (1, 2):
+        world, act = Simulator(family), live._act
+        key = jax.random.fold_in(jax.random.key(0), episode)
+        age, observation = world.reset(jax.device_put(live.task[None]), 1, key[None])
+        rewards = []
+        for _ in range(family.horizon):
+            age, row = world.advance(age, observation, act(observation))
+            observation = row.next_observation
+            rewards.append(row.reward.item())
+        assert finish(live) == (family.horizon, pytest.approx(sum(rewards), abs=1e-4))
+
+
+def test_another_task_has_its_policy_and_its_reward_at_once(omni):
+    live, task = Live(playable.load(omni)), np.array([0.5, -0.25], np.float32)
+    live.step()
+    before, observation = live._act(live._observation), live._observation
+    live.act_on(task, live.playable.predict(task[None]))
+    assert live.playable.any_task and not np.allclose(live._act(observation), before)
+    total = live._total
+    live.step()
+    place = live._observation[0, 0]
+    expected, _ = jax.jit(live.family.outcome)(observation[0, 0], live._act(observation)[0, 0], place, task)
+    assert live._total - total == pytest.approx(float(expected), abs=1e-5)
+    assert finish(live)[1] is None  # it was not all of the episode on one task
+    assert finish(live)[1] is not None
+
+
+def test_a_policy_is_optimised_where_there_is_none_for_any_task(tmp_path):
+    run = loop.train("smt", "point/goal", preset="smoke", out=tmp_path / "smt", quiet=True)
+    live, task = Live(playable.load(run)), np.array([0.5, -0.25], np.float32)
+    before, adapted = live._act(live._observation), live.playable.predict(task[None])
+    live.act_on(task, adapted)
+    assert not live.playable.any_task and not np.allclose(live._act(live._observation), before)
+
+
+def test_what_a_step_achieves_is_the_velocity():
+    for name in ("smt/cheetah-vel", "smt/ant-vel-2d", "smt/humanoid-vel", "pearl/cheetah-vel"):
+        family = registry.make(name)
+        world = Simulator(family)
+        tasks = family.space.held_out(1)
+        age, before = world.reset(tasks, 1, jax.random.split(jax.random.key(0), 1))
+        _, row = world.advance(age, before, np.zeros((1, 1, family.body.action_size), np.float32))
+        after = row.next_observation[0, 0]
+        achieved = np.asarray(jax.jit(family.achieved)(before[0, 0], after))
+        assert achieved.shape == (family.space.size,)
+        # the task whose reward for this step is the highest is the velocity that it has
+        outcome, action = jax.jit(family.outcome), np.zeros(family.body.action_size, np.float32)
+        best, *others = (outcome(before[0, 0], action, after, achieved + change)[0] for change in (0.0, -0.1, 0.1))
+        assert all(best > other for other in others)
+
+
+def test_a_hidden_task_cannot_be_told(tmp_path):
+    run = loop.train("pearl", "pearl/point", preset="smoke", out=tmp_path / "pearl", quiet=True)
+    with pytest.raises(OnebodyError, match="pearl is not told the task"):
+        playable.load(run)
+
+
+def test_a_push_moves_a_robot_and_its_return_is_not_counted(tmp_path):
+    run = loop.train("omni", "smt/cheetah-vel", preset="smoke", out=tmp_path / "cheetah", quiet=True)
+    live = Live(playable.load(run))
+    live.step()
+    before = live.pose
+    live.push(5.0)
+    live.step()
+    assert np.abs(live.pose - before).max() > 0.02
+    assert live.achieved is not None and live.achieved.shape == (1,)
+    assert finish(live)[1] is None
+
+
+def test_a_file_acts_and_predicts_as_its_run(tmp_path):
+    run = loop.train("omni", "smt/cheetah-vel", preset="smoke", out=tmp_path / "omni", quiet=True)
+    of_run, tasks = playable.load(run), np.array([[0.35], [1.7]], np.float32)
+    path = playable.save(tmp_path / "cheetah.npz", of_run)
+    assert path.stat().st_size < 500_000
+    of_file = playable.load(path)
+    assert (of_file.family, of_file.any_task) == (of_run.family, True)
+    ours, theirs = of_run.predict(tasks), of_file.predict(tasks)
+    for task in tasks:
+        one, other = (policy_file.arrays(each.policies, task) for each in (ours, theirs))
+        observation = np.random.default_rng(0).normal(size=(5, 19)).astype(np.float32)
+        np.testing.assert_array_equal(policy_file.actor(one)(observation), policy_file.actor(other)(observation))
+    grid = playable.curve_of(of_run.family.space)
+    assert grid[0] == -0.5 and grid[-1] == 2.5
+    exact, interpolated = of_run.predict(grid), of_file.predict(grid)
+    np.testing.assert_allclose(interpolated.predicted_return, exact.predicted_return, rtol=1e-5)
+    np.testing.assert_allclose(interpolated.predicted_interval, exact.predicted_interval, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"about": None}, "is not a policy for any task"),
+        ({"about": '{"family": "smt/cheetah-vel", "version": 99, "title": "x"}'}, "made for version 99"),
+        ({"about": '{"family": "smt/ant-vel", "version": 1, "title": "x"}'}, "and the body ant"),
+        ({".net.weights[0]": np.zeros((3, 4), np.float32)}, "and the body half-cheetah"),
+    ],
+)
+def test_another_file_is_refused(tmp_path, change, message):
+    with np.load(playable.BUNDLED) as file:
+        arrays = {**file, **{name: np.array(value) for name, value in change.items() if value is not None}}
+    arrays = {name: value for name, value in arrays.items() if name not in change or change[name] is not None}
+    np.savez(tmp_path / "other.npz", **arrays)
+    with pytest.raises(OnebodyError, match=message):
+        playable.load(tmp_path / "other.npz")
+
+
+def test_a_policy_comes_with_the_package():
+    live = Live(playable.load(None))
+    assert live.family.id == "smt/cheetah-vel"
+    for velocity in (0.5, 1.3):
+        task = np.array([velocity], np.float32)
+        live.act_on(task, live.playable.predict(task[None]))
+        live.reset()
+        reached = []
+        for _ in range(199):
+            live.step()
+            reached.append(live.achieved[0])
+        assert np.mean(reached[100:]) == pytest.approx(velocity, abs=0.2)
