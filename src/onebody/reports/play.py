@@ -251,7 +251,7 @@ class Robot:
         self._live, self._model = live, live.family.body.model
         self._data = mujoco.MjData(self._model)
         self._scene = ViserMujocoScene(server, self._model, 1)
-        distance = 4.0 * self._size()
+        distance = 3.0 * self._size()
 
         @server.on_client_connect
         def _(client: Any) -> None:
