@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 
+import onebody
 from onebody.reports import play
 from onebody.runs import loop, playable
 from onebody.runs.live import Live
@@ -88,19 +89,21 @@ def test_a_single_task_has_no_control():
     assert not gui.controls
 
 
-def test_the_robot_acts_in_real_time_and_its_episodes_are_shown(playground):
+def test_the_robot_acts_in_real_time_beside_predicted_and_real_returns(playground, run):
     page, _ = playground
     steps, began = page.live._world.samples, time.monotonic()
     time.sleep(2.0)
     seconds = (page.live._world.samples - steps) * page.live.family.body.dt
     assert seconds == pytest.approx(time.monotonic() - began, rel=0.2)
     page._ask(np.array([1.9], np.float32))
-    deadline = time.monotonic() + 30
-    while not (page._episodes and "predicted" in page._status.content and "<svg" in page._curve.content):
+    deadline = time.monotonic() + 60
+    while len(page._real) < 2 or "<svg" not in page._curve.content:
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    task, total = page._episodes[-1]
-    assert task.shape == (1,) and total < 0
+    task, real = page._real[-1]
+    again = onebody.adapt(run, 1.9)
+    assert task == pytest.approx(1.9) and real == pytest.approx(again.real_return)
+    assert f"predicted return {page._predicted[1].predicted_return[24]:.1f}" in page._status.content  # at 1.9 m/s
     page._ask(np.array([2.4], np.float32))
     assert "outside the space that training sampled tasks from" in page._status.content
 

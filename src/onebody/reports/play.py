@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import jax
 import matplotlib
 import mujoco
 import numpy as np
@@ -18,7 +19,7 @@ from matplotlib.figure import Figure
 
 from onebody.algorithms.protocol import Adapted
 from onebody.core.errors import OnebodyError
-from onebody.runs import playable
+from onebody.runs import evaluate, playable
 from onebody.runs.adapt import MAX_NOVELTY
 from onebody.runs.live import Live
 from onebody.tasks.body import MujocoBody
@@ -74,7 +75,8 @@ class Playground:
         """number of the newest task that was asked for; older ones are not computed"""
         self._history: list[tuple[float, float, float]] = []
         """time (s), what was achieved and what was asked for, of the first number of the task"""
-        self._episodes: list[tuple[np.ndarray, float]] = []
+        self._real: list[tuple[np.ndarray, float]] = []
+        """tasks that were asked for, and their real returns"""
         self._predicted: tuple[np.ndarray, Adapted] | None = None
         self.scene = Robot(server, live) if isinstance(live.family.body, MujocoBody) else Point(server, live)
         if live.playable.any_task:
@@ -107,10 +109,7 @@ class Playground:
             self._background.shutdown(wait=False, cancel_futures=True)
 
     def _step(self, seconds: float) -> None:
-        task, total = self.live.task, self.live.step()
-        if total is not None:
-            self._episodes.append((task, total))
-            self._draw()
+        self.live.step()
         if (achieved := self.live.achieved) is not None:
             self._history.append((seconds, float(achieved[0]), float(self.live.task[0])))
             self._history = [row for row in self._history if row[0] > seconds - SHOWN_SECONDS]
@@ -133,7 +132,9 @@ class Playground:
         self._wanted += 1
         if self.live.playable.any_task:
             self._orders.put(lambda: self.live.act_on(task, self._of_any_task))
-            return self._say(task)
+            self._say(task)
+            self._background.submit(self._measure, task, self._of_any_task, self._wanted)
+            return
         self._status.content = "optimising a policy for this task inside the model …"
         self._background.submit(self._optimize, task, self._wanted)
 
@@ -144,7 +145,14 @@ class Playground:
         self._predicted = (task[None], adapted)
         self._orders.put(lambda: self.live.act_on(task, adapted))
         self._say(task)
-        self._draw()
+        self._measure(task, adapted, number)
+
+    def _measure(self, task: np.ndarray, adapted: Adapted, number: int) -> None:
+        """The mean return of ten real episodes from their beginning, as `onebody adapt` reports it."""
+        if number == self._wanted:
+            real = evaluate.real_return(self.live.family, adapted.policies, jax.device_put(task[None]))
+            self._real.append((task, float(real.mean())))
+            self._draw()
 
     def _predict(self) -> None:
         """Predict returns over the whole range of a task of one number, in the background."""
@@ -154,8 +162,8 @@ class Playground:
 
     def _predict_curve(self, tasks: np.ndarray) -> None:
         self._predicted = (tasks, self.live.playable.predict(tasks))
-        self._draw()
         self._say()
+        self._measure(self.live.task, self._of_any_task, self._wanted)
 
     def _say(self, task: np.ndarray | None = None) -> None:
         """The task, its predicted return, and a warning where the policy or the model is not to be trusted."""
@@ -203,8 +211,8 @@ class Playground:
             self._chart.data = data
 
     def _draw(self) -> None:
-        """The predicted return over the task with its interval, and a dot for each real episode."""
-        if self.live.family.space.size != 1 or (self._predicted is None and not self._episodes):
+        """The predicted return over the task with its interval, and a dot for each real return."""
+        if self.live.family.space.size != 1 or (self._predicted is None and not self._real):
             return
         figure = Figure(figsize=(4.4, 2.6), layout="constrained")
         axes = figure.add_subplot(xlabel=self.live.family.task_names[0], ylabel="return")
@@ -215,12 +223,12 @@ class Playground:
                 axes.plot(tasks[:, 0], adapted.predicted_return, marker, color=COLORS[1], label="predicted")
             if adapted.predicted_interval is not None:
                 axes.fill_between(tasks[:, 0], *np.asarray(adapted.predicted_interval).T, alpha=0.2, color=COLORS[1])
-        if self._episodes:
+        if self._real:
             axes.plot(
-                *zip(*((task[0], total) for task, total in self._episodes), strict=True),
+                *zip(*((task[0], total) for task, total in self._real), strict=True),
                 "o",
                 color=COLORS[0],
-                label="real",
+                label="real, mean of 10 episodes",
             )
         space = playable.whole(self.live.playable.training_space)
         if isinstance(space, Box):

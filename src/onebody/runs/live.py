@@ -21,45 +21,40 @@ class Live:
         self.playable, self.family, self._seed = playable, playable.family, seed
         self._world = Simulator(self.family, threads=1)
         self._achieved = self.family.achieved and jax.jit(self.family.achieved)
-        self._episodes = 0
+        self._resets = 0
         self.task = middle(self.family.space)
         self.act_on(self.task, playable.predict(self.task[None]))
         self.reset()
 
     def act_on(self, task: Float[np.ndarray, " feature"], adapted: Adapted) -> None:
         """Act on a task with its policy from the next step on."""
-        self._policies, self.task, self._is_whole = adapted.policies, task, False
-        self._act = policy_file.actor(policy_file.arrays(self._policies, task))
+        self.policies, self.task = adapted.policies, task
+        self._act = policy_file.actor(policy_file.arrays(self.policies, task))
         self._world.change_tasks(task[None])
 
     def reset(self) -> None:
-        """Begin an episode."""
-        self._episodes += 1
-        key = jax.random.fold_in(jax.random.key(self._seed), self._episodes)
+        """Begin at a new initial state."""
+        self._resets += 1
+        key = jax.random.fold_in(jax.random.key(self._seed), self._resets)
         self._age, self._observation = self._world.reset(jax.device_put(self.task[None]), 1, key[None])
-        self._previous, self._total, self._is_whole = self._observation, 0.0, True
+        self._previous = self._observation
 
-    def step(self) -> float | None:
-        """One control step with the deterministic policy; the return of an episode that has ended, if all of it was on
-        one task."""
+    def step(self) -> None:
+        """One control step with the deterministic policy. It goes on after the family's horizon, and begins again only
+        where the episode has to end, as after a fall."""
         self._age, row = self._world.advance(self._age, self._observation, self._act(self._observation))
         self._previous, self._observation = self._observation, np.asarray(row.next_observation)
-        self._total += row.reward.item()
-        if not (row.terminated | row.truncated).item():
-            return None
-        total, is_whole = self._total, self._is_whole
-        self.reset()
-        return total if is_whole else None
+        if row.terminated.item():
+            self.reset()
 
     def push(self, deviation: float = 1.0) -> None:
         """Add normal noise to all joint velocities; `deviation`: its standard deviation (m/s, rad/s)."""
         if isinstance(self.family.body, MujocoBody):
             self._world.push(deviation * np.random.default_rng().standard_normal(self.family.body.model.nv))
-            self._is_whole = False
 
     def save(self, path: Path) -> Path:
         """Write the policy for the task that it acts on, as `AdaptedPolicy.save` does."""
-        return policy_file.save(self._policies, self.task, path)
+        return policy_file.save(self.policies, self.task, path)
 
     @property
     def pose(self) -> Float[np.ndarray, " pose"]:
