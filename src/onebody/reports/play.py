@@ -30,6 +30,8 @@ FRAMES = 25
 """images of the robot per second"""
 SHOWN_SECONDS = 8.0
 """time that the chart of what the robot achieves goes back"""
+SETTLED = 0.3
+"""time (s) after which a task counts as chosen, and real episodes are simulated"""
 COLORS = ("#1f6fb5", "#c2571a")
 """of what the robot reached, and of what was asked for or predicted"""
 
@@ -149,6 +151,7 @@ class Playground:
 
     def _measure(self, task: np.ndarray, adapted: Adapted, number: int) -> None:
         """The mean return of ten real episodes from their beginning, as `onebody adapt` reports it."""
+        time.sleep(SETTLED)
         if number == self._wanted:
             real = evaluate.real_return(self.live.family, adapted.policies, jax.device_put(task[None]))
             self._real.append((task, float(real.mean())))
@@ -204,11 +207,19 @@ class Playground:
                     uplot.Series(label=f"reached: {name}", stroke=COLORS[0], width=2),
                     uplot.Series(label="asked for", stroke=COLORS[1], width=2, dash=(6, 4)),
                 ),
-                scales={"x": uplot.Scale(time=False, auto=True), "y": uplot.Scale(auto=True)},
+                scales={"x": uplot.Scale(time=False, auto=True), "y": uplot.Scale(auto=False, range=self._range())},
                 aspect=2.0,
             )
         else:
             self._chart.data = data
+
+    def _range(self) -> tuple[float, float]:
+        """Of the axis of what is reached: that of the slider, and as far beyond it again."""
+        space = playable.whole(self.live.family.space)
+        radius = space.radius if isinstance(space, Disk) else 1.0
+        low, high = (space.low[0], space.high[0]) if isinstance(space, Box) else (-radius, radius)
+        margin = 2 * playable.MARGIN * (high - low)
+        return low - margin, high + margin
 
     def _draw(self) -> None:
         """The predicted return over the task with its interval, and a dot for each real return."""
@@ -263,8 +274,9 @@ class Robot:
 
         @server.on_client_connect
         def _(client: Any) -> None:
-            client.camera.position = (0.0, -distance, 0.4 * distance)
-            client.camera.look_at = (0.0, 0.0, 0.0)
+            side = 0.2 * distance  # the controls are on the right
+            client.camera.position = (side, -distance, 0.4 * distance)
+            client.camera.look_at = (side, 0.0, 0.0)
 
     def _size(self) -> float:
         """Greatest distance (m) of a part of the robot from its first body."""
