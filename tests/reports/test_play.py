@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import onebody
+from onebody.core.errors import OnebodyError
 from onebody.reports import play
 from onebody.runs import loop, playable
 from onebody.runs.live import Live
@@ -81,6 +82,15 @@ def test_sliders_reach_beyond_the_training_space_and_say_where_it_ends():
     name, low, high, _, first = gui.controls[0].arguments
     assert (name, low, high, first) == ("velocity (m/s)", -0.5, 2.5, 1.0)
     assert gui.controls[0].options["marks"] == ((0.0, "0"), (2.0, "2"))
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "message"),
+    [("127.0.0.1", 70_000, "--port must be from 1 to 65535"), ("192.0.2.1", 8080, "no address of this machine")],
+)
+def test_a_wrong_address_is_refused(host, port, message):
+    with pytest.raises(OnebodyError, match=message):
+        play.play(None, host, port)
 
 
 def test_a_single_task_has_no_control():

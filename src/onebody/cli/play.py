@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -10,7 +11,7 @@ import tyro
 class Play:
     """Open a trained robot in the browser: it acts in real time, on the task that the sliders say."""
 
-    path: tyro.conf.Positional[Path | None] = None
+    run: tyro.conf.Positional[Annotated[Path | None, tyro.conf.arg(metavar="[RUN]")]] = None
     """Folder of a training run of an algorithm that is told the task, or a file that --save wrote; None: a half-cheetah
     that comes with onebody"""
     save: Path | None = None
@@ -27,7 +28,7 @@ class Play:
             from onebody.runs import playable
 
             check_writable("save", self.save, ".npz")
-            return print(f"saved: {playable.save(self.save, playable.load(self.path))}")
+            return print(f"saved: {playable.save(self.save, playable.load(self.run))}")
         from onebody.reports import play
 
-        play.play(self.path, self.host, self.port, lambda address: print(f"{address}  (Ctrl-C ends it)", flush=True))
+        play.play(self.run, self.host, self.port, lambda address: print(f"{address}  (Ctrl-C ends it)", flush=True))

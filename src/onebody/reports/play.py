@@ -5,6 +5,7 @@ import io
 import math
 import queue
 import re
+import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -47,6 +48,7 @@ def play(path: Path | None, host: str = "127.0.0.1", port: int = 8080, on_ready:
         OnebodyError: the extra `play` is not installed; the robot cannot be drawn; or as `playable.load`.
     """
     viser = _viser()
+    _check_address(host, port)
     live = Live(playable.load(path))
     check_drawable(live.family.body)
     with contextlib.redirect_stdout(io.StringIO()):  # its own note of the address
@@ -55,6 +57,16 @@ def play(path: Path | None, host: str = "127.0.0.1", port: int = 8080, on_ready:
         Playground(server, live).serve(lambda: on_ready(f"http://{host}:{server.get_port()}"))
     finally:
         server.stop()
+
+
+def _check_address(host: str, port: int) -> None:
+    if not 0 < port < 2**16:
+        raise OnebodyError(f"--port must be from 1 to 65535, not {port}")
+    try:
+        with socket.socket() as probe:
+            probe.bind((host, 0))
+    except OSError as error:
+        raise OnebodyError(f"--host {host} is no address of this machine ({error.strerror})") from error
 
 
 def _viser() -> Any:
