@@ -23,6 +23,7 @@ from onebody.cli.printing import cell, print_json, print_table
 from onebody.cli.reproduce import Reproduce
 from onebody.cli.tune import Tune
 from onebody.core.errors import OnebodyError
+from onebody.runs import outputs
 
 Run = Annotated[Path, tyro.conf.arg(metavar="RUN")]
 
@@ -319,17 +320,16 @@ def _task(text: str) -> list[float]:
 
 
 def _check_writable(option: str, path: Path | None, *suffixes: str) -> None:
-    if path is not None and path.suffix not in suffixes:
-        raise OnebodyError(f"--{option} {path} must end in {' or '.join(suffixes)}")
-    if path is not None and not path.absolute().parent.is_dir():
+    if path is None:
+        return
+    outputs.check(path, *suffixes, option=f"--{option}")
+    if not path.absolute().parent.is_dir():
         raise OnebodyError(f"--{option} {path}: there is no folder {path.parent}")
-    if path is not None and path.is_dir():
-        raise OnebodyError(f"--{option} {path} is a folder; give the name of a file instead")
     for suffix, package, extra, alternative in (
         (".mp4", "imageio_ffmpeg", "video", ".webp"),
         (".onnx", "onnx", "onnx", ".npz"),
     ):
-        if path is not None and path.suffix == suffix and importlib.util.find_spec(package) is None:
+        if path.suffix == suffix and importlib.util.find_spec(package) is None:
             raise OnebodyError(
                 f"--{option} {path} needs: pip install 'onebody[{extra}]'; {alternative} needs no extra package"
             )

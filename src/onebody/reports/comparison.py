@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from onebody.core.errors import OnebodyError
 from onebody.reports import charts, hypotheses, page
 from onebody.reports.charts import Captioned, Chart, HeatMap, Line
 from onebody.reports.page import Section
-from onebody.runs import compare, folder, log
+from onebody.runs import compare, folder, log, outputs
 from onebody.runs.evaluate import TOLD, tested
 from onebody.runs.statistics import FEWEST, points, shown, verdict
 from onebody.tasks.space import Arc, Box, TaskSpace
@@ -25,8 +26,14 @@ def write(runs: Sequence[Path], path: Path) -> Path:
     with the name of the page.
 
     Raises:
-        OnebodyError: as `compare.summary`.
+        OnebodyError: as `compare.summary`; or the page, the CSV file or the folder would replace something else.
     """
+    outputs.check(path, ".html")
+    returns, figures = path.with_suffix(".csv"), path.with_suffix("")
+    outputs.check(returns, ".csv")
+    outputs.check_no_part(figures)
+    if figures.exists() and not figures.is_dir():
+        raise OnebodyError(f"the figures of {path} go into the folder {figures}, which is a file; choose another --out")
     summary = compare.summary(runs)
     names = list(summary["algorithms"])
     tests = [json.loads((run / "evaluation.json").read_text()) for run in runs]
@@ -51,9 +58,9 @@ def write(runs: Sequence[Path], path: Path) -> Path:
         Section("Commands and versions", _provenance(runs)),
     ]
     written = page.write(path, f"{summary['family']}: {', '.join(names)}", lead, sections)
-    _write_returns(tests, path.with_suffix(".csv"))
+    _write_returns(tests, returns)
     for drawing, _ in [*curves, *by_task, *beliefs]:
-        charts.save(drawing, path.with_suffix("") / drawing.title.lower().replace(",", "").replace(" ", "-"))
+        charts.save(drawing, figures / drawing.title.lower().replace(",", "").replace(" ", "-"))
     return written
 
 

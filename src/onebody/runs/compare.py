@@ -80,11 +80,13 @@ def summary(runs: Sequence[Path | str]) -> dict[str, Any]:
     Two algorithms are compared on the seeds that both have, and not at all if they have none in common.
 
     Raises:
-        OnebodyError: a run is missing or was not tested; the runs differ in family, version, test or configuration; two
+        OnebodyError: there is no run; a run is missing or was not tested; the runs differ in family, version, test or configuration; two
             runs of an algorithm have the same seed.
     """
     by_algorithm: dict[str, list[dict[str, Any]]] = {}
     paths = [Path(run) for run in runs]
+    if not paths:
+        raise OnebodyError("give at least one run folder")
     records = [folder.read_config(run) for run in paths]
     for run, record in zip(paths, records, strict=True):
         test = _tested(run)

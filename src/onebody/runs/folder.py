@@ -19,11 +19,11 @@ from onebody.algorithms import presets
 from onebody.algorithms.protocol import Algorithm
 from onebody.core.errors import OnebodyError
 from onebody.runs import checkpoint, compilation_cache, configs, leaves, lock, log
+from onebody.runs.outputs import CONFIG
 from onebody.tasks import registry
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.simulator import Simulator, Unsimulated
 
-CONFIG = "config.json"
 IDENTITY = ("algorithm", "family", "family_version", "seed", "config")
 FIELDS = {*IDENTITY, "preset", "samples", "evaluate_every", "versions"}
 """fields of config.json"""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from onebody.core.errors import OnebodyError
+from onebody.runs import outputs
 
 NORM_EPSILON = 1e-6
 """added to the variance in layer normalisation, as in `core.nets`"""
@@ -121,10 +122,9 @@ def save(policies: Any, task: Any, path: Path) -> Path:
     """Write the first of stacked policies for a task [feature]: `.npz` for `load`, or `.onnx` for an ONNX runtime.
 
     Raises:
-        OnebodyError: the file name ends otherwise, the package onnx is not installed, or the file cannot be written.
+        OnebodyError: as `outputs.check`, the package onnx is not installed, or the file cannot be written.
     """
-    if path.suffix not in (".npz", ".onnx"):
-        raise OnebodyError(f"a policy can be saved as .npz or .onnx, not as {path}")
+    outputs.check(path, ".npz", ".onnx")
     policy = arrays(policies, task)
     try:
         if path.suffix == ".npz":
