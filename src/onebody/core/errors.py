@@ -66,7 +66,15 @@ def positive(config: Any, *names: str) -> None:
 
 def _check(config: Any, name: str, holds: Any, condition: str) -> None:
     value = getattr(config, name)
-    for x in value if isinstance(value, tuple) else (value,):
-        if not (math.isfinite(x) and holds(x)):
+    values = value if isinstance(value, tuple | list) else (value,)
+    setting = f"{type(config).__name__}: {name.replace('_', '-')}"
+    if not values:
+        raise OnebodyError(f"{setting} needs at least one number")
+    for x in values:
+        try:
+            allowed = math.isfinite(x) and holds(x)
+        except TypeError:
+            raise OnebodyError(f"{setting} must be {condition}, not {x!r}") from None
+        if not allowed:
             condition = f"{condition} and finite" if math.isinf(x) else condition
-            raise OnebodyError(f"{type(config).__name__}: {name.replace('_', '-')} must be {condition}, not {x}")
+            raise OnebodyError(f"{setting} must be {condition}, not {x}")

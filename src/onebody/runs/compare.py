@@ -5,7 +5,6 @@ diverges is included with its last good checkpoint, and is reported as diverged.
 """
 
 import itertools
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -80,8 +79,8 @@ def summary(runs: Sequence[Path | str]) -> dict[str, Any]:
     Two algorithms are compared on the seeds that both have, and not at all if they have none in common.
 
     Raises:
-        OnebodyError: there is no run; a run is missing or was not tested; the runs differ in family, version, test or configuration; two
-            runs of an algorithm have the same seed.
+        OnebodyError: there is no run; one is missing, damaged or was not tested; the runs differ in family, version,
+            test or configuration; two runs of an algorithm have the same seed.
     """
     by_algorithm: dict[str, list[dict[str, Any]]] = {}
     paths = [Path(run) for run in runs]
@@ -89,7 +88,7 @@ def summary(runs: Sequence[Path | str]) -> dict[str, Any]:
         raise OnebodyError("give at least one run folder")
     records = [folder.read_config(run) for run in paths]
     for run, record in zip(paths, records, strict=True):
-        test = _tested(run)
+        test = test_of(run, record)
         _same("family", paths[0], records[0]["family"], run, record["family"])
         _same("version of the family", paths[0], records[0]["family_version"], run, record["family_version"])
         others = by_algorithm.setdefault(record["algorithm"], [])
@@ -123,15 +122,12 @@ def summary(runs: Sequence[Path | str]) -> dict[str, Any]:
     }
 
 
-def _tested(run: Path) -> dict[str, Any]:
-    """The test of a run, from its evaluation.json."""
+def test_of(run: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """The test of a run, from its evaluation.json; algorithm and seed are those of its config.json, the record."""
     path = run / "evaluation.json"
     if not path.is_file():
         raise OnebodyError(f"{run} has not been tested yet: onebody evaluate {run}")
-    try:
-        return json.loads(path.read_text())
-    except ValueError:
-        raise OnebodyError(f"{path} is damaged; test it again: onebody evaluate {run}") from None
+    return evaluate.read(path) | {"algorithm": record["algorithm"], "seed": record["seed"]}
 
 
 def _same(name: str, run: Path, value: Any, other_run: Path, other: Any) -> None:
@@ -156,7 +152,7 @@ def _aggregates(each: Sequence[dict[str, Any]], best: np.ndarray) -> dict[str, A
         stages.append({"stage": i, "adaptation_samples": stage["adaptation_samples"], **estimates, "gap": gap})
     return {
         "task_is_known": each[0]["test"]["task_is_known"],
-        "told": evaluate.told_in(each[0]["test"]),
+        "told": each[0]["test"]["told"],
         "seeds": [one["seed"] for one in each],
         "training_samples": [one["test"]["training_samples"] for one in each],
         "diverged": {str(one["run"]): one["diverged"] for one in each if one["diverged"]},

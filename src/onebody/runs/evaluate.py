@@ -7,6 +7,7 @@ their environment steps are not counted as real samples of the algorithm.
 
 import dataclasses
 import itertools
+import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -201,6 +202,51 @@ def evaluate(run: Path | str, test: MetaTest = HELD_OUT, quiet: bool = True) -> 
     return result
 
 
+_ARRAYS = {"tasks": 2, "returns": 2, "beliefs": 2, "belief_stds": 2, "paths": 3}
+"""arrays of a stage with a row per task, and their numbers of dimensions"""
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A meta-test from a file that `evaluate` or `during_training` has written, with what earlier versions left out.
+
+    Raises:
+        OnebodyError: the file is damaged.
+    """
+    try:
+        test = json.loads(path.read_bytes())
+        _complete(test)
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise OnebodyError(
+            f"{path} is damaged ({reason}): restore a good copy or delete it; onebody evaluate RUN makes a new "
+            "evaluation.json"
+        ) from error
+    return test
+
+
+def _complete(test: dict[str, Any]) -> None:
+    """Check what is used of a meta-test, and add what earlier versions left out; raises any error if it is damaged."""
+    test.setdefault("task_is_known", True)
+    test.setdefault("told", "task" if test["task_is_known"] else "nothing")
+    if not isinstance(test["task_is_known"], bool) or test["told"] not in TOLD:
+        raise ValueError("task_is_known or told")
+    if not isinstance(test["training_samples"], int):
+        raise ValueError("training_samples")
+    first = test["stages"][0]
+    required = {"tasks", "returns", *({"beliefs", "paths"} & first.keys())}
+    for i, stage in enumerate(test["stages"]):
+        for name in required | (_ARRAYS.keys() & stage.keys()):
+            array, shape = np.array(stage[name]), np.shape(first.get(name, stage[name]))
+            fits = array.shape == shape and array.ndim == _ARRAYS[name] and len(array) == len(first["tasks"])
+            if not fits or array.dtype.kind not in "fi" or not np.isfinite(array).all():
+                raise ValueError(f"{name} of stage {i}")
+        stage["stage"] = i
+        if not isinstance(stage["adaptation_samples"], int):
+            raise ValueError(f"adaptation_samples of stage {i}")
+        if not math.isfinite(stage.setdefault("mean", float(np.mean(stage["returns"])))):
+            raise ValueError(f"mean of stage {i}")
+
+
 def tested(test: dict[str, Any], family: TaskFamily) -> str:
     """Describes the tasks of a meta-test of a run of the family."""
     n = len(test["stages"][0]["tasks"])
@@ -220,11 +266,6 @@ TOLD: dict[Told, str] = {
     "nothing": "not told the task; at stage 0 the policy has not adapted to it yet",
 }
 """what an algorithm's adaptation is told, and what that means for stage 0"""
-
-
-def told_in(test: dict[str, Any]) -> Told:
-    """The key of `TOLD` of a meta-test's result; those of earlier versions only say whether the task is known."""
-    return test.get("told") or ("task" if test["task_is_known"] else "nothing")
 
 
 def trained(run: Path, record: dict[str, Any]) -> int:

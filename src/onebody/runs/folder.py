@@ -25,8 +25,20 @@ from onebody.tasks.family import TaskFamily
 from onebody.worlds.simulator import Simulator, Unsimulated
 
 IDENTITY = ("algorithm", "family", "family_version", "seed", "config")
-FIELDS = {*IDENTITY, "preset", "samples", "evaluate_every", "versions"}
-"""fields of config.json"""
+NOTHING = type(None)
+FIELDS = {
+    "algorithm": {str},
+    "family": {str},
+    "family_version": {int},
+    "family_file": {str, NOTHING},
+    "seed": {int},
+    "config": {dict},
+    "preset": {str},
+    "samples": {int, NOTHING},
+    "evaluate_every": {int},
+    "versions": {dict},
+}
+"""fields of config.json and their types"""
 
 
 def claim(run: Path, record: dict[str, Any], state: Any) -> tuple[dict[str, Any], checkpoint.Checkpoint | None]:
@@ -77,10 +89,15 @@ def read_config(run: Path) -> dict[str, Any]:
 def _read(path: Path) -> dict[str, Any]:
     """The record in a config.json; empty if the file is damaged."""
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_bytes())
     except ValueError:
         return {}
-    return record if isinstance(record, dict) and record.keys() >= FIELDS else {}
+    if not isinstance(record, dict) or not record.keys() >= FIELDS.keys() - {"family_file"}:
+        return {}
+    if any(type(record.get(name)) not in kinds for name, kinds in FIELDS.items()):
+        return {}
+    record["versions"].setdefault("onebody", "of an unknown version")
+    return record if all(isinstance(version, str) for version in record["versions"].values()) else {}
 
 
 def write_json(path: Path, record: dict[str, Any]) -> None:
@@ -153,8 +170,8 @@ def build(record: dict[str, Any], *, tested: bool = False, simulator: type[Simul
     try:
         config = configs.from_json(typing.get_type_hints(kind)["config"], record["config"])
     except (KeyError, TypeError) as error:
-        written = record["versions"]["onebody"]
-        raise OnebodyError(f"the configuration is of onebody {written}, with other fields: {error}") from error
+        written, reason = record["versions"]["onebody"], " ".join(map(str, error.args))
+        raise OnebodyError(f"the configuration (of onebody {written}) does not fit {name} here: {reason}") from error
     presets.check(name, config)
     return kind(family, config, simulator(family))
 
@@ -274,9 +291,9 @@ def versions() -> dict[str, str]:
 
 def note_other_versions(record: dict[str, Any]) -> None:
     """Warn on stderr about packages whose version has changed since the run started."""
-    here = versions()
+    there = record["versions"]
     if changed := [
-        f"{name} {old}, now {here.get(name)}" for name, old in record["versions"].items() if old != here[name]
+        f"{name} {there[name]}, now {new}" for name, new in versions().items() if there.get(name, new) != new
     ]:
         print(f"onebody: the run started with {', '.join(changed)}; its results may now differ", file=sys.stderr)
 
