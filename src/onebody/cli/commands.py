@@ -6,7 +6,6 @@ Slow imports are made when a command is called, so that --help is quick.
 import dataclasses
 import importlib.util
 import itertools
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -131,10 +130,14 @@ def with_config(arguments: Sequence[str]) -> type[Train]:
     if name is None:  # parsing finds the misspelt algorithm, or reports another mistake
         general = list(itertools.takewhile(lambda argument: not argument.startswith("--config"), arguments))
         name = options.parse(Train, "train", general).algorithm
-    preset = re.findall(r"--preset[ =](\S+)", " ".join(arguments))
+    given = [
+        argument.removeprefix("--preset=")
+        for before, argument in itertools.pairwise(["", *arguments])
+        if before == "--preset" or argument.startswith("--preset=")
+    ]
     ids = {**{family: family for family in registry.families()}, **registry.aliases()}
     family = next((ids[argument] for argument in positional if argument in ids), "")
-    config = presets.preset(name, preset[-1] if preset else Train.preset, family)
+    config = presets.preset(name, given[-1] if given else Train.preset, family)
     field = ("config", type(config), dataclasses.field(default=config))
     return dataclasses.make_dataclass(
         "Train", [field], bases=(Train,), namespace={"__doc__": Train.__doc__}, frozen=True

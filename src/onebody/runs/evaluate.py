@@ -36,6 +36,8 @@ EPISODES = 10
 """number of real episodes per task and stage"""
 MAX_GRID_TASKS = 10_000
 """largest number of tasks of a grid"""
+MAX_BEYOND = 1000.0
+"""largest width of a grid relative to the box of tasks"""
 PLANE = ("x (m)", "y (m)")
 """observation labels of a body that moves in the plane; its paths are recorded if the task is hidden"""
 
@@ -64,8 +66,8 @@ class MetaTest:
             raise OnebodyError(f"training_stages must be at least 0, not {self.training_stages}")
         if self.grid < 0 or self.grid == 1:
             raise OnebodyError(f"--grid must be 0 (no grid) or at least 2 points per dimension, not {self.grid}")
-        if not 0 < self.beyond < math.inf:
-            raise OnebodyError(f"--beyond must be above 0, not {self.beyond}")
+        if not 0 < self.beyond <= MAX_BEYOND:
+            raise OnebodyError(f"--beyond must be above 0 and at most {MAX_BEYOND:g}, not {self.beyond}")
         if self.beyond != 1 and not self.grid:
             raise OnebodyError("--beyond needs a grid: give its points per dimension, as in --grid 5")
 
