@@ -7,13 +7,13 @@ diverges is included with its last good checkpoint, and is reported as diverged.
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import jax
 import numpy as np
 
 from onebody.algorithms import presets
-from onebody.core.errors import OnebodyError
+from onebody.core.errors import OnebodyError, whole
 from onebody.runs import evaluate, executors, folder, jobs, statistics
 from onebody.runs.evaluate import MetaTest
 from onebody.runs.jobs import DIVERGED, Job
@@ -26,10 +26,10 @@ def compare(
     family: str,
     *,
     out: Path | str,
-    seeds: int = 5,
+    seeds: SupportsIndex = 5,
     preset: str = "laptop",
-    samples: int | None = None,
-    evaluate_every: int = 0,
+    samples: SupportsIndex | None = None,
+    evaluate_every: SupportsIndex = 0,
     test: MetaTest = evaluate.HELD_OUT,
     on: str = "",
     workers: int = 0,
@@ -49,6 +49,8 @@ def compare(
             `evaluate.evaluate` and `summary`. Names, and whether each algorithm supports the family, are checked before
             the first run.
     """
+    seeds, evaluate_every = whole("--seeds", seeds), whole("--evaluate-every", evaluate_every)
+    samples = None if samples is None else whole("--samples", samples)
     if seeds < 1 or not algorithms:
         raise OnebodyError("a comparison needs at least one algorithm and one seed")
     if evaluate_every < 0:
