@@ -141,6 +141,7 @@ def _run(
     done, every = 0, record["evaluate_every"]
     if last_checkpoint:
         folder.check_fields(record, algorithm)
+        checkpoint.remove_leftovers(run, last_checkpoint)
         state, done = last_checkpoint.state, last_checkpoint.iteration
         for name in COUNTS:
             setattr(algorithm.simulator, name, last_checkpoint.facts.get(name, 0))
