@@ -159,3 +159,30 @@ def test_a_record_with_a_value_of_another_kind_is_damaged(name, value, run, caps
     folder.write_json(run / folder.CONFIG, folder.read_config(run) | {name: value})
     for command in ("resume", "evaluate", "report"):
         assert f"{run / folder.CONFIG} is damaged" in said(capsys, command, run)
+
+
+@pytest.mark.parametrize("kind", ["a folder", "a link to nothing"])
+@pytest.mark.parametrize("name", ["metrics.jsonl", "evaluation.json", "diverged.txt", "checkpoints", "evaluations"])
+def test_a_part_of_another_kind_is_refused_before_anything_changes(name, kind, run, capsys):
+    path = run / name
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+    if kind == "a link to nothing":
+        path.symlink_to(run.parent / "nowhere")
+    elif "." in name:
+        path.mkdir()
+    else:
+        path.write_text("no folder")
+        kind = "a file"
+    before = sorted(run.rglob("*")), files(run)
+    for command in (["resume", run], [*TRAIN, "--samples", "500", "--out", run], ["evaluate", run, "--stages", "0"]):
+        assert f"{path} is {kind}" in said(capsys, *command)
+        assert (sorted(run.rglob("*")), files(run)) == before
+
+
+def test_a_complete_run_is_cleaned_of_what_a_kill_left(run, capsys):
+    shutil.copytree(run / "checkpoints/000001", run / "checkpoints/000000")
+    said(capsys, "resume", run, code=0)
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["000001", "000002"]

@@ -25,7 +25,7 @@ from onebody.core.gaussian import Gaussian
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key, Transitions
 from onebody.learning.policies import Policy
-from onebody.runs import folder, log
+from onebody.runs import folder, log, outputs
 from onebody.runs.statistics import summary
 from onebody.tasks.family import TaskFamily
 from onebody.tasks.space import Box, FiniteSet
@@ -196,6 +196,7 @@ def evaluate(run: Path | str, test: MetaTest = HELD_OUT, quiet: bool = True) -> 
     """
     run = Path(run)
     record = folder.read_config(run)
+    outputs.check_parts(run)
     algorithm = folder.build(record, tested=True)
     last = folder.last(run, record)
     n = len(test.of(algorithm.family))

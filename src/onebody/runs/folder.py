@@ -18,7 +18,7 @@ import jax
 from onebody.algorithms import presets
 from onebody.algorithms.protocol import Algorithm
 from onebody.core.errors import OnebodyError
-from onebody.runs import checkpoint, compilation_cache, configs, leaves, lock, log
+from onebody.runs import checkpoint, compilation_cache, configs, leaves, lock, log, outputs
 from onebody.runs.outputs import CONFIG
 from onebody.tasks import registry
 from onebody.tasks.family import TaskFamily
@@ -103,11 +103,15 @@ def _read(path: Path) -> dict[str, Any]:
 def write_json(path: Path, record: dict[str, Any]) -> None:
     """Write a JSON file completely or not at all."""
     partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w") as file:
-        file.write(json.dumps(record) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    try:
+        with partial.open("w") as file:
+            file.write(json.dumps(record) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager
@@ -117,13 +121,15 @@ def locked(run: Path, wait: float = 0.0) -> Iterator[Callable[[], None]]:
     Args and yields: as `lock.held`.
 
     Raises:
-        OnebodyError: another process is training there, or the path is a file or a folder that is not a run folder.
+        OnebodyError: another process is training there, the path is a file or a folder that is not a run folder, or a
+            part of the run is of another kind (`outputs.check_parts`).
     """
     if run.exists() and not run.is_dir():
         raise OnebodyError(f"{run} is a file; choose another --out")
     own = (lock.NAME, f".{CONFIG}.partial")  # a kill may leave only these
     if run.exists() and not (run / CONFIG).exists() and any(not path.name.startswith(own) for path in run.iterdir()):
         raise OnebodyError(f"{run} is not empty and is not a run folder; choose another --out")
+    outputs.check_parts(run)
     run.mkdir(parents=True, exist_ok=True)
     with lock.held(run, wait) as confirm:
         yield confirm

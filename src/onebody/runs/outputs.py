@@ -1,4 +1,4 @@
-"""Files that users name for results: policies, videos and reports."""
+"""What may be written where: the parts of a run, and files that users name for policies, videos and reports."""
 
 from pathlib import Path
 
@@ -6,8 +6,8 @@ from onebody.core.errors import OnebodyError
 
 CONFIG = "config.json"
 """file that makes a folder a run folder"""
-PARTS = {CONFIG, "metrics.jsonl", "checkpoints", "evaluations", "evaluation.json", "diverged.txt"}
-"""files and folders that a run consists of"""
+FILES, FOLDERS = {CONFIG, "metrics.jsonl", "evaluation.json", "diverged.txt"}, {"checkpoints", "evaluations"}
+"""the parts of a run"""
 
 
 def check(path: Path, *suffixes: str, option: str = "") -> None:
@@ -36,7 +36,19 @@ def check_no_part(path: Path, named: str = "") -> None:
     `named`: how the message calls it, by default by its path.
     """
     real = path.resolve()
-    reserved = {part.partition(".")[0] for part in PARTS} | {""}  # hidden files, such as the lock
+    reserved = {part.partition(".")[0] for part in FILES | FOLDERS} | {""}  # hidden files, such as the lock
     for run in real.parents:
         if (run / CONFIG).is_file() and real.relative_to(run).parts[0].partition(".")[0] in reserved:
             raise OnebodyError(f"{named or path} has the name of a part of the run {run}; choose another name")
+
+
+def check_parts(run: Path) -> None:
+    """Raises OnebodyError if a part of a run is a file in place of a folder, a folder in place of a file, or a link to
+    nothing, so that it could not be written."""
+    for name in sorted(FILES | FOLDERS):
+        path = run / name
+        if path.is_symlink() and not path.exists():
+            raise OnebodyError(f"{path} is a link to nothing; restore what it links to, or remove it")
+        if path.exists() and path.is_dir() != (name in FOLDERS):
+            kinds = ("file", "folder") if name in FOLDERS else ("folder", "file")
+            raise OnebodyError(f"{path} is a {kinds[0]} and should be a {kinds[1]}; restore it, or remove it")
