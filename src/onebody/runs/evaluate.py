@@ -219,13 +219,14 @@ def read(path: Path) -> dict[str, Any]:
     """
     try:
         test = json.loads(path.read_bytes())
+        if not isinstance(test, dict):
+            raise ValueError("it is not a JSON object")
         _complete(test)
     except (ValueError, TypeError, LookupError, AttributeError) as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise OnebodyError(
-            f"{path} is damaged ({reason}): restore a good copy or delete it; onebody evaluate RUN makes a new "
-            "evaluation.json"
-        ) from error
+        reason = f"{error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
+        final = path.name == "evaluation.json"
+        remedy = f"test the run again: onebody evaluate {path.parent}" if final else "restore a good copy or delete it"
+        raise OnebodyError(f"{path} is damaged ({reason}); {remedy}") from error
     return test
 
 
