@@ -235,9 +235,9 @@ def _complete(test: dict[str, Any]) -> None:
     test.setdefault("task_is_known", True)
     test.setdefault("told", "task" if test["task_is_known"] else "nothing")
     if not isinstance(test["task_is_known"], bool) or test["told"] not in TOLD:
-        raise ValueError("task_is_known or told")
+        raise ValueError("wrong task_is_known or told")
     if not isinstance(test["training_samples"], int):
-        raise ValueError("training_samples")
+        raise ValueError("wrong training_samples")
     first = test["stages"][0]
     required = {"tasks", "returns", *({"beliefs", "paths"} & first.keys())}
     for i, stage in enumerate(test["stages"]):
@@ -245,12 +245,12 @@ def _complete(test: dict[str, Any]) -> None:
             array, shape = np.array(stage[name]), np.shape(first.get(name, stage[name]))
             fits = array.shape == shape and array.ndim == _ARRAYS[name] and len(array) == len(first["tasks"])
             if not fits or array.dtype.kind not in "fi" or not np.isfinite(array).all():
-                raise ValueError(f"{name} of stage {i}")
+                raise ValueError(f"wrong {name} of stage {i}")
         stage["stage"] = i
         if not isinstance(stage["adaptation_samples"], int):
-            raise ValueError(f"adaptation_samples of stage {i}")
+            raise ValueError(f"wrong adaptation_samples of stage {i}")
         if not math.isfinite(stage.setdefault("mean", float(np.mean(stage["returns"])))):
-            raise ValueError(f"mean of stage {i}")
+            raise ValueError(f"wrong mean of stage {i}")
 
 
 def tested(test: dict[str, Any], family: TaskFamily) -> str:
