@@ -56,6 +56,7 @@ def distance(observation, action, next_observation, task):
     ],
 )
 def test_an_environment_that_fails_names_the_iteration_and_the_run_goes_on(fails, reason, tmp_path, monkeypatch):
+    monkeypatch.setattr(Moving, "failing", False)
     space = Box((-1.0,), (1.0,))
     family = from_gymnasium(lambda: Moving(fails), reward=distance, space=space, id=f"fails/{fails}", horizon=10)
     register(dataclasses.replace(family, task_labels=("x (m)",)))
