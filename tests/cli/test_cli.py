@@ -106,6 +106,8 @@ def test_list(capsys):
         ("train smt piont/goal", ["'piont/goal'", "'point/goal'"]),
         ("train smt cheeta-vel", ["'cheeta-vel'", "'cheetah-vel'"]),
         ("train smt point/goal --preset smoek", ["'smoek'", "'smoke'"]),
+        ("train smt point/goal --preset=", ["no preset ''"]),
+        ("train smt point/goal --preset smoke --config.slbo.model.hidden", ["hidden needs at least one number"]),
         ("train smt point/goal --sed 3", ["--sed", "'--seed'"]),
         ("train smt point/goal --sed=3", ["--sed ", "'--seed'"]),
         ("train smt point/goal --config.slbo.hiden 3", ["--config.slbo.hiden", "'--config.slbo.hidden'"]),
@@ -148,7 +150,10 @@ def test_bad_input_is_one_line_and_writes_nothing(typed, said, capsys):
         ("adapt RUN --task nan,0 --extrapolate", ["nan"]),
         ("adapt RUN --task 0,0 --stages -1", ["--stages"]),
         ("evaluate RUN --tasks 0", ["--tasks"]),
+        ("adapt RUN --task 0,0 --refine nan", ["--refine", "not nan"]),
         ("evaluate RUN --stages -1", ["--stages"]),
+        ("evaluate RUN --grid 1000", ["1,000,000 tasks"]),
+        ("evaluate RUN --grid 3 --beyond 1e308", ["--beyond must be above 0 and at most 1000, not 1e+308"]),
         ("train smt point/goal --preset smoke --seed 1 --out RUN", ["seed", "RUN", "--out"]),
         ("train smt point/goal --preset smoke --config.n-tasks 9 --out RUN", ["n_tasks", "3", "9", "--out"]),
     ],
@@ -159,6 +164,19 @@ def test_bad_input_leaves_a_run_as_it_was(typed, said, trained, capsys):
     for words in said:
         assert words.replace("RUN", str(trained)) in line
     assert files(trained) == before
+
+
+def test_an_empty_preset_is_none(capsys):
+    assert "no preset ''" in refusal(capsys, "train", "smt", "point/goal", "--preset", "")
+    assert list(os.scandir()) == []
+
+
+@pytest.mark.parametrize("text", ["exit()", "import sys; sys.exit()", "raise SystemExit(0)"])
+def test_a_file_that_ends_the_program_is_refused(text, trained, capsys):
+    file = Path("own.py").absolute()
+    file.write_text(f"{text}\n")
+    for typed in (f"train smt {file}:own/family", f"adapt {trained} --task 0,0 --reward {file}:reward"):
+        assert f"{file} cannot be run: SystemExit" in refusal(capsys, *typed.split())
 
 
 def test_message_on_a_terminal_without_utf8_or_with_colours():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commandline import SMOKE, refusal
+from commandline import SMOKE, files, refusal
 
 import onebody
 from onebody.algorithms import presets
@@ -273,3 +273,47 @@ def test_compare_says_what_is_unequal(monkeypatch, capsys):
     assert "stage 1 has unequal real samples of a task (pearl 200, maml 4,000)" in err
     monkeypatch.setattr(compare, "compare", compared((1000, 200), (1000, 200)))
     assert main(command) == 0 and not capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def tested(trained):
+    assert main(["evaluate", str(trained), "--tasks", "3", "--stages", "0", "--quiet"]) == 0
+    return trained
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("report RUN --out RUN/config.json", ["RUN/config.json", ".html"]),
+        ("report RUN --out returns.csv", ["returns.csv", ".html"]),
+        ("report RUN --out", ["--out"]),
+        ("report RUN --out=", [".html"]),
+        ("report RUN --out .", [".html"]),
+        ("report RUN --out folder.html", ["folder.html is a folder"]),
+        ("report RUN --out kept.html", ["folder kept, which is a file"]),
+        ("report RUN --out link.html", ["link.html", "links to RUN/config.json"]),
+        ("report RUN --out RUN/checkpoints.html", ["a part of the run RUN"]),
+        ("report RUN --out RUN/checkpoints/report.html", ["a part of the run RUN"]),
+        ("report RUN --out a\0b.html", ["NUL"]),
+        ("report", ["at least one run folder"]),
+        ("adapt RUN --task 0,0 --save RUN/config.json.npz", ["--save RUN/config.json.npz", "a part of the run RUN"]),
+        ("adapt RUN --task 0,0 --save link.npz", ["--save link.npz", "links to RUN/config.json"]),
+        ("adapt RUN --task 0,0 --video RUN/metrics.webp", ["--video RUN/metrics.webp", "a part of the run RUN"]),
+    ],
+)
+def test_a_result_replaces_nothing_of_another_kind(typed, said, tested, capsys):
+    Path("folder.html").mkdir()
+    Path("kept").write_text("kept")
+    for link in ("link.html", "link.npz"):
+        Path(link).symlink_to(tested / "config.json")
+    before = files(tested), files(Path())
+    line = refusal(capsys, *typed.replace("RUN", str(tested)).split())
+    for words in said:
+        assert words.replace("RUN", str(tested)) in line
+    assert (files(tested), files(Path())) == before
+
+
+def test_a_report_may_stand_in_the_folder_of_its_run_and_be_written_again(tested, capsys):
+    for _ in range(2):
+        assert main(["report", str(tested), "--out", str(tested / "report.html"), "--json"]) == 0
+    assert "<h1>point/goal: smt</h1>" in (tested / "report.html").read_text()

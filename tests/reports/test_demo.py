@@ -19,6 +19,7 @@ def trained(monkeypatch, policy):
         asked["train"] = {"algorithm": algorithm, "family": family, **options}
         out.mkdir(parents=True, exist_ok=True)
         config = {"algorithm": algorithm, "family": family, "preset": "demo", "seed": 0, "versions": {"jax": "0.1.2"}}
+        config |= {"family_version": 1, "config": {}, "evaluate_every": 0}
         folder.write_json(out / folder.CONFIG, dict.fromkeys(folder.FIELDS) | config)
         with log.Log(out) as lines:
             for i in (1, 2):

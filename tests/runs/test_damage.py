@@ -42,6 +42,32 @@ def test_partial_folder_left_over_is_ignored_and_cleaned(tmp_path):
     assert names(tmp_path) == ["000001", "000002"]
 
 
+def test_what_a_kill_left_is_removed_by_the_next_start(tmp_path):
+    """Killed between two removals, and nothing is saved after that."""
+    for iteration in range(5):
+        checkpoint.save(tmp_path, iteration, state_of(iteration), {}, keep=9)
+    place = tmp_path / "checkpoints"
+    (place / "000000/state.safetensors").unlink()
+    (place / ".000005.partial").mkdir()
+    shutil.copytree(place / "000003", place / ".000003.old")
+    damage(place / "000004/state.safetensors", 0.5, 4)
+    back = checkpoint.latest(tmp_path, state_of(0), lambda message: None)
+    assert back is not None and back.iteration == 3
+    checkpoint.remove_leftovers(tmp_path, back)
+    assert names(tmp_path) == ["000002", "000003", "000004"]
+
+
+def test_what_replaces_nothing_whole_is_kept(tmp_path):
+    for iteration in (1, 2):
+        checkpoint.save(tmp_path, iteration, state_of(iteration), {})
+    shutil.copytree(tmp_path / "checkpoints/000002", tmp_path / "checkpoints/.000002.old")
+    damage(tmp_path / "checkpoints/000002/state.safetensors", 0.5, 4)
+    back = checkpoint.latest(tmp_path, state_of(0), lambda message: None)
+    assert back is not None and back.path.name == ".000002.old"
+    checkpoint.remove_leftovers(tmp_path, back)
+    assert names(tmp_path) == [".000002.old", "000001", "000002"]
+
+
 FAULTS = {
     "flipped byte in the state": lambda path: damage(path / "state.safetensors", 0.9, 1),
     "truncated state": lambda path: os.truncate(path / "state.safetensors", 100),

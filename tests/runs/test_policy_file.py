@@ -170,3 +170,35 @@ def test_a_policy_with_memory_wants_the_reward_and_has_no_onnx_file(remembered, 
     with pytest.raises(OnebodyError, match=r"can only be saved as \.npz"):
         policy_file.save(remembered[0], jnp.zeros(2), tmp_path / "policy.onnx")
     assert not list(tmp_path.iterdir())
+
+
+WRONG = {
+    "a number": lambda n: 0.5,
+    "nothing": lambda n: None,
+    "(1,)": lambda n: [0.5],
+    "(n, 1)": lambda n: np.zeros((n, 1)),
+    "(5, 1)": lambda n: np.zeros((5, 1)),
+    "one too many": lambda n: np.zeros(n + 1),
+    "NaN": lambda n: np.full(n, np.nan),
+    "infinite": lambda n: np.full(n, np.inf),
+    "a text": lambda n: "x",
+    "rows of several lengths": lambda n: [[0.0] * n, [0.0]],
+}
+
+
+@pytest.mark.parametrize("observation", WRONG.values(), ids=WRONG)
+def test_an_observation_of_another_kind_gives_no_action(remembered, observation, tmp_path):
+    path, (policies, _) = saved(*gaussian(jax.random.key(0)), tmp_path / "policy.npz"), remembered
+    memory = policy_file.save(policies, jnp.zeros(2), tmp_path / "memory.npz")
+    for act, size in ((policy_file.load(path), 4), (policy_file.load(memory), 2)):
+        with pytest.raises(OnebodyError, match="an observation of this policy") as caught:
+            act(observation(size))
+        assert "\n" not in str(caught.value)
+        assert act(np.zeros((7, size))).shape[0] == 7
+
+
+def test_a_reward_that_is_not_finite_gives_no_action(remembered, tmp_path):
+    act = policy_file.load(policy_file.save(remembered[0], jnp.zeros(2), tmp_path / "memory.npz"))
+    act(np.zeros(2))
+    with pytest.raises(OnebodyError, match="a reward of this policy must be finite"):
+        act(np.zeros(2), np.nan, False)

@@ -303,9 +303,16 @@ def test_labels_of_tasks_are_counted(crane):
     assert line == "family example/crane: 2 task_labels for tasks of 1 numbers; give one per number"
 
 
-@pytest.mark.parametrize("name", ["a b", "", "a/b/c", "x.py:y"])
+@pytest.mark.parametrize("name", ["a b", "", "a/b/c", "x.py:y", "..", ".", "../x", "x/..", ".x/y", "-x", "a/.b"])
 def test_an_id_that_is_no_name_is_refused(name, crane):
     assert "an id is NAME or GROUP/NAME" in refusal(dataclasses.replace(crane, id=name))
+
+
+def test_labels_of_an_observation_differ(crane):
+    twice = dataclasses.replace(crane.body, observation=(*crane.body.observation, Feature("qpos", (0,))))
+    assert "several numbers called" in refusal(dataclasses.replace(crane, body=twice))
+    body = dataclasses.replace(POINT.body, labels=("x (m)", "x (m)"))
+    assert "several numbers called 'x (m)'" in refusal(dataclasses.replace(POINT, body=body))
 
 
 # ---------------------------------------------------------------- what is said and not refused

@@ -6,7 +6,6 @@ Slow imports are made when a command is called, so that --help is quick.
 import dataclasses
 import importlib.util
 import itertools
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from onebody.cli.printing import cell, print_json, print_table
 from onebody.cli.reproduce import Reproduce
 from onebody.cli.tune import Tune
 from onebody.core.errors import OnebodyError
+from onebody.runs import outputs
 
 Run = Annotated[Path, tyro.conf.arg(metavar="RUN")]
 
@@ -131,10 +131,14 @@ def with_config(arguments: Sequence[str]) -> type[Train]:
     if name is None:  # parsing finds the misspelt algorithm, or reports another mistake
         general = list(itertools.takewhile(lambda argument: not argument.startswith("--config"), arguments))
         name = options.parse(Train, "train", general).algorithm
-    preset = re.findall(r"--preset[ =](\S+)", " ".join(arguments))
+    given = [
+        argument.removeprefix("--preset=")
+        for before, argument in itertools.pairwise(["", *arguments])
+        if before == "--preset" or argument.startswith("--preset=")
+    ]
     ids = {**{family: family for family in registry.families()}, **registry.aliases()}
     family = next((ids[argument] for argument in positional if argument in ids), "")
-    config = presets.preset(name, preset[-1] if preset else Train.preset, family)
+    config = presets.preset(name, given[-1] if given else Train.preset, family)
     field = ("config", type(config), dataclasses.field(default=config))
     return dataclasses.make_dataclass(
         "Train", [field], bases=(Train,), namespace={"__doc__": Train.__doc__}, frozen=True
@@ -320,17 +324,16 @@ def _task(text: str) -> list[float]:
 
 
 def check_writable(option: str, path: Path | None, *suffixes: str) -> None:
-    if path is not None and path.suffix not in suffixes:
-        raise OnebodyError(f"--{option} {path} must end in {' or '.join(suffixes)}")
-    if path is not None and not path.absolute().parent.is_dir():
+    if path is None:
+        return
+    outputs.check(path, *suffixes, option=f"--{option}")
+    if not path.absolute().parent.is_dir():
         raise OnebodyError(f"--{option} {path}: there is no folder {path.parent}")
-    if path is not None and path.is_dir():
-        raise OnebodyError(f"--{option} {path} is a folder; give the name of a file instead")
     for suffix, package, extra, alternative in (
         (".mp4", "imageio_ffmpeg", "video", ".webp"),
         (".onnx", "onnx", "onnx", ".npz"),
     ):
-        if path is not None and path.suffix == suffix and importlib.util.find_spec(package) is None:
+        if path.suffix == suffix and importlib.util.find_spec(package) is None:
             raise OnebodyError(
                 f"--{option} {path} needs: pip install 'onebody[{extra}]'; {alternative} needs no extra package"
             )

@@ -38,6 +38,8 @@ def parse(kind: type[T], command: str, arguments: Sequence[str]) -> T:
 
     Prints and exits for --help. Raises OnebodyError for an unknown option, or a missing or wrong value.
     """
+    if any("\0" in argument for argument in arguments):
+        raise OnebodyError("an argument contains a NUL character")
     if {"--help", "-h"}.intersection(arguments):
         arguments = ["--help"]  # tyro omits from its help the options that are given before --help
     known = [*_names(kind), "--help"]

@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import operator
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,6 +16,10 @@ class OnebodyError(Exception):
 
 class NotFinite(OnebodyError):
     """A number that should be finite is not."""
+
+
+class BodyFailed(OnebodyError):
+    """An environment, or a function of a user's body, raised an exception while it was simulated."""
 
 
 class Stopped(Exception):
@@ -32,6 +37,18 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if near:
         return "; did you mean " + " or ".join(repr(n) for n in near) + "?"
     return "; known: " + ", ".join(known)
+
+
+def whole(name: str, value: Any) -> int:
+    """A whole number that a user gave, of Python, NumPy or JAX, as Python's int; `name` is what the message calls it.
+
+    Raises:
+        OnebodyError: it is not a whole number.
+    """
+    try:
+        return int(operator.index(value))
+    except TypeError:
+        raise OnebodyError(f"{name} must be a whole number, not {value!r}") from None
 
 
 def at_least(low: int, config: Any, *names: str) -> None:
@@ -66,7 +83,15 @@ def positive(config: Any, *names: str) -> None:
 
 def _check(config: Any, name: str, holds: Any, condition: str) -> None:
     value = getattr(config, name)
-    for x in value if isinstance(value, tuple) else (value,):
-        if not (math.isfinite(x) and holds(x)):
+    values = value if isinstance(value, tuple | list) else (value,)
+    setting = f"{type(config).__name__}: {name.replace('_', '-')}"
+    if not values:
+        raise OnebodyError(f"{setting} needs at least one number")
+    for x in values:
+        try:
+            allowed = math.isfinite(x) and holds(x)
+        except TypeError:
+            raise OnebodyError(f"{setting} must be {condition}, not {x!r}") from None
+        if not allowed:
             condition = f"{condition} and finite" if math.isinf(x) else condition
-            raise OnebodyError(f"{type(config).__name__}: {name.replace('_', '-')} must be {condition}, not {x}")
+            raise OnebodyError(f"{setting} must be {condition}, not {x}")

@@ -1,7 +1,6 @@
 """The page of `onebody report`: returns of several runs of one family against samples, with intervals."""
 
 import csv
-import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from onebody.core.errors import OnebodyError
 from onebody.reports import charts, hypotheses, page
 from onebody.reports.charts import Captioned, Chart, HeatMap, Line
 from onebody.reports.page import Section
-from onebody.runs import compare, folder, log
+from onebody.runs import compare, evaluate, folder, log, outputs
 from onebody.runs.evaluate import TOLD, tested
 from onebody.runs.statistics import FEWEST, points, shown, verdict
 from onebody.tasks.space import Arc, Box, TaskSpace
@@ -25,11 +25,17 @@ def write(runs: Sequence[Path], path: Path) -> Path:
     with the name of the page.
 
     Raises:
-        OnebodyError: as `compare.summary`.
+        OnebodyError: as `compare.summary`; or the page, the CSV file or the folder would replace something else.
     """
+    outputs.check(path, ".html")
+    returns, figures = path.with_suffix(".csv"), path.with_suffix("")
+    outputs.check(returns, ".csv")
+    outputs.check_no_part(figures)
+    if figures.exists() and not figures.is_dir():
+        raise OnebodyError(f"the figures of {path} go into the folder {figures}, which is a file; choose another --out")
     summary = compare.summary(runs)
     names = list(summary["algorithms"])
-    tests = [json.loads((run / "evaluation.json").read_text()) for run in runs]
+    tests = [compare.test_of(run, folder.read_config(run)) for run in runs]
     told = {name: each["told"] for name, each in summary["algorithms"].items()}
     kinds = [
         f"{', '.join(name for name in names if told[name] == kind)}: {text}."
@@ -51,9 +57,9 @@ def write(runs: Sequence[Path], path: Path) -> Path:
         Section("Commands and versions", _provenance(runs)),
     ]
     written = page.write(path, f"{summary['family']}: {', '.join(names)}", lead, sections)
-    _write_returns(tests, path.with_suffix(".csv"))
+    _write_returns(tests, returns)
     for drawing, _ in [*curves, *by_task, *beliefs]:
-        charts.save(drawing, path.with_suffix("") / drawing.title.lower().replace(",", "").replace(" ", "-"))
+        charts.save(drawing, figures / drawing.title.lower().replace(",", "").replace(" ", "-"))
     return written
 
 
@@ -94,11 +100,12 @@ def _in_training(runs: Sequence[Path]) -> Iterator[Captioned]:
     """Zero-shot return against real samples of training, one line per run evaluated in training (--evaluate-every)."""
     lines, tasks = [], ""
     for run in runs:
-        tests = [json.loads(path.read_text()) for path in sorted((run / "evaluations").glob("*.json"))]
+        tests = [*map(evaluate.read, sorted((run / "evaluations").glob("*.json")))]
         if tests := [test for test in tests if test["training_samples"]]:
             samples = [float(test["training_samples"]) for test in tests]
-            tasks = tested(tests[0], folder.family_of(folder.read_config(run)))
-            lines.append(Line(tests[0]["algorithm"], samples, [test["stages"][0]["mean"] for test in tests]))
+            record = folder.read_config(run)
+            tasks = tested(tests[0], folder.family_of(record))
+            lines.append(Line(record["algorithm"], samples, [test["stages"][0]["mean"] for test in tests]))
     if lines:
         chart = Chart("Zero-shot return", lines, "real samples of training", "mean return", log_x=True)
         yield chart, f"Return on {tasks} at stage 0; one line per training run."
@@ -108,7 +115,8 @@ def _training(runs: Sequence[Path]) -> Captioned:
     """Return in training against real samples, one line per run of at most forty points, averaged over iterations."""
     lines = []
     for run in runs:
-        record, rows = folder.read_config(run), log.read(run)
+        record = folder.read_config(run)
+        rows = [row for row in log.read(run) if "real/samples" in row]
         parts = np.array_split(np.arange(len(rows)), min(len(rows), 40)) if rows else []
         samples = [float(rows[part[-1]]["real/samples"]) for part in parts]
         returns = [float(np.mean([rows[i].get("real/return", math.nan) for i in part])) for part in parts]
@@ -229,7 +237,7 @@ def _by_task(
         for name, mean in means.items():
             title, (x, y) = f"{quantity} by task, stage {stage}, {name}", labels
             first = next(run for run, test in zip(runs, tests, strict=True) if test["algorithm"] == name)
-            visited = [(row["task/1"], row["task/2"]) for row in log.read(first) if "task/2" in row]
+            visited = [(row["task/1"], row["task/2"]) for row in log.read(first) if {"task/1", "task/2"} <= row.keys()]
             caption = f"{name}, stage {stage}, mean over its runs."
             caption += " Dashed: the box that training samples tasks from." if box else ""
             caption += f" Numbered: the training tasks of {first.name}, in order." if visited else ""

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from onebody.reports.charts import Captioned, Chart, HeatMap, Line
-from onebody.runs.evaluate import PLANE, told_in
+from onebody.runs.evaluate import PLANE
 
 GOALS, STAGES = 2, 4
 """largest number of tasks whose paths are shown, and of stages per task"""
@@ -38,7 +38,7 @@ def _beliefs(labels: Sequence[str], test: dict[str, Any]) -> Iterator[Captioned]
     cyclic = angles and bool(np.ptp(color) > 180)
     limits = (-180.0, 180.0) if cyclic else (float(color.min()), float(color.max()))
     means = np.array([stage["beliefs"] for stage in test["stages"]])
-    if told_in(test) == "reward function":
+    if test.get("told") == "reward function":
         what, where = "belief", "in the numbers of the task"
         x_label, y_label = (
             (*labels[:2],) if len(labels) > 1 else (f"true {labels[0]}", f"mean of the belief, {labels[0]}")

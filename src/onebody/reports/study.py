@@ -1,6 +1,5 @@
 """The figure (SVG and PNG), the tables and the page of one or more studies, from the raw results in their folders."""
 
-import json
 import math
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
@@ -162,10 +161,7 @@ def table(study: Study, out: Path) -> str:
     found = [(system, runs) for system in study.systems if (runs := runs_of(study, system, out)).last]
     if not found:
         return ""
-    rows = [
-        _row(system, runs, shown, TOLD[evaluate.told_in(_test_of(runs))], _planned(study, system))
-        for system, runs in found
-    ]
+    rows = [_row(system, runs, shown, TOLD[_test_of(runs)["told"]], _planned(study, system)) for system, runs in found]
     empty = [name for name in rows[0] if not any(row[name] for row in rows)]
     unneeded = {*empty, *(["told"] if len({row["told"] for row in rows}) == 1 else [])}
     table = [[name for name in rows[0] if name not in unneeded]]
@@ -187,8 +183,7 @@ def _test_of(runs: Runs) -> dict[str, Any]:
     """A test of the first run that was tested."""
     run = next(path for path, tests in zip(runs.paths, runs.tests, strict=True) if tests)
     files = [*run.glob("evaluation*.json"), *run.glob("evaluations/*.json")]
-    test = json.loads(files[0].read_text())
-    return test if "task_is_known" in test else {"task_is_known": True}
+    return evaluate.read(files[0])
 
 
 def _numbers(published: Published) -> str:
@@ -414,7 +409,10 @@ def _adapts(runs: Runs) -> bool:
 
 def _curves(runs: Runs, metric: str) -> Iterator[Point]:
     """A metric of training where all runs have a line with as many samples."""
-    curves = [{line["real/samples"]: line[metric] for line in log.read(run)} for run in runs.paths]
+    curves = [
+        {line["real/samples"]: line[metric] for line in log.read(run) if {"real/samples", metric} <= line.keys()}
+        for run in runs.paths
+    ]
     for samples in sorted(set.intersection(*map(set, curves))) if curves else []:
         yield samples, [curve[samples] for curve in curves]
 

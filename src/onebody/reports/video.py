@@ -15,6 +15,7 @@ from PIL import Image
 from onebody.core.errors import OnebodyError
 from onebody.core.types import Transitions
 from onebody.learning.policies import Policy
+from onebody.runs import outputs
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.camera import Camera, other_programs
 from onebody.worlds.rollout import rollout
@@ -56,6 +57,8 @@ def film(
     """
     kind = ".webp" if path is None else path.suffix.lower()
     _check_kind(kind)
+    if path is not None:
+        outputs.check(path, path.suffix)
     every = max(1, round(1 / (FRAMES_PER_SECOND * family.body.dt)))
     seconds = every * family.body.dt
     with Camera(family.body, size) as camera:

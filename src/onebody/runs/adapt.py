@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from onebody.algorithms import presets
 from onebody.algorithms.protocol import Adapted, Algorithm, Refining
-from onebody.core.errors import OnebodyError
+from onebody.core.errors import OnebodyError, whole
 from onebody.core.types import Key
 from onebody.learning.policies import Policy
 from onebody.runs import folder, policy_file
@@ -85,7 +85,7 @@ def adapt_many(
     run: Path | str,
     tasks: Sequence[Any] | None = None,
     *,
-    stages: int = 0,
+    stages: SupportsIndex = 0,
     refine: float | None = None,
     reward: Reward | None = None,
     extrapolate: bool = False,
@@ -111,6 +111,7 @@ def adapt_many(
     """
     if refine is None:
         refine = REWARD_SECONDS if reward is not None and not stages else 0.0
+    stages = whole("--stages", stages)
     if stages < 0:
         raise OnebodyError(f"--stages must be 0 or more, not {stages}")
     if not 0 <= refine < math.inf:
@@ -183,7 +184,7 @@ def adapt(
     run: Path | str,
     task: Any = None,
     *,
-    stages: int = 0,
+    stages: SupportsIndex = 0,
     refine: float | None = None,
     reward: Reward | None = None,
     extrapolate: bool = False,

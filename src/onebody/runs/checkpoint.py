@@ -122,6 +122,18 @@ def latest(run: Path, like: PyTree, on_damage: Callable[[str], None]) -> Checkpo
     )
 
 
+def remove_leftovers(run: Path, last: Checkpoint, keep: int = 2) -> None:
+    """Remove what a kill in `save` leaves: unfinished checkpoints, those older than the newest `keep` up to the
+    undamaged one `last`, and the one that `last` replaced. Nothing newer than `last` is removed."""
+    folder = run / "checkpoints"
+    earlier = [(iteration, path) for iteration, path in _listed(folder) if iteration <= last.iteration]
+    kept = sorted({iteration for iteration, _ in earlier})[-keep:]
+    replaced = folder / f".{last.path.name}.old"
+    old = [path for iteration, path in earlier if iteration < kept[0] or path == replaced]
+    for path in [*old, *folder.glob(".*.partial")]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def _verified_record(path: Path) -> dict[str, Any]:
     """Content of checkpoint.json after its checksum and that of the state are verified; raises _Damaged."""
     try:

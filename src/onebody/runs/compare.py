@@ -5,16 +5,15 @@ diverges is included with its last good checkpoint, and is reported as diverged.
 """
 
 import itertools
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import jax
 import numpy as np
 
 from onebody.algorithms import presets
-from onebody.core.errors import OnebodyError
+from onebody.core.errors import OnebodyError, whole
 from onebody.runs import evaluate, executors, folder, jobs, statistics
 from onebody.runs.evaluate import MetaTest
 from onebody.runs.jobs import DIVERGED, Job
@@ -27,10 +26,10 @@ def compare(
     family: str,
     *,
     out: Path | str,
-    seeds: int = 5,
+    seeds: SupportsIndex = 5,
     preset: str = "laptop",
-    samples: int | None = None,
-    evaluate_every: int = 0,
+    samples: SupportsIndex | None = None,
+    evaluate_every: SupportsIndex = 0,
     test: MetaTest = evaluate.HELD_OUT,
     on: str = "",
     workers: int = 0,
@@ -50,6 +49,8 @@ def compare(
             `evaluate.evaluate` and `summary`. Names, and whether each algorithm supports the family, are checked before
             the first run.
     """
+    seeds, evaluate_every = whole("--seeds", seeds), whole("--evaluate-every", evaluate_every)
+    samples = None if samples is None else whole("--samples", samples)
     if seeds < 1 or not algorithms:
         raise OnebodyError("a comparison needs at least one algorithm and one seed")
     if evaluate_every < 0:
@@ -80,14 +81,16 @@ def summary(runs: Sequence[Path | str]) -> dict[str, Any]:
     Two algorithms are compared on the seeds that both have, and not at all if they have none in common.
 
     Raises:
-        OnebodyError: a run is missing or was not tested; the runs differ in family, version, test or configuration; two
-            runs of an algorithm have the same seed.
+        OnebodyError: there is no run; one is missing, damaged or was not tested; the runs differ in family, version,
+            test or configuration; two runs of an algorithm have the same seed.
     """
     by_algorithm: dict[str, list[dict[str, Any]]] = {}
     paths = [Path(run) for run in runs]
+    if not paths:
+        raise OnebodyError("give at least one run folder")
     records = [folder.read_config(run) for run in paths]
     for run, record in zip(paths, records, strict=True):
-        test = _tested(run)
+        test = test_of(run, record)
         _same("family", paths[0], records[0]["family"], run, record["family"])
         _same("version of the family", paths[0], records[0]["family_version"], run, record["family_version"])
         others = by_algorithm.setdefault(record["algorithm"], [])
@@ -121,15 +124,12 @@ def summary(runs: Sequence[Path | str]) -> dict[str, Any]:
     }
 
 
-def _tested(run: Path) -> dict[str, Any]:
-    """The test of a run, from its evaluation.json."""
+def test_of(run: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """The test of a run, from its evaluation.json; algorithm and seed are those of its config.json, the record."""
     path = run / "evaluation.json"
     if not path.is_file():
         raise OnebodyError(f"{run} has not been tested yet: onebody evaluate {run}")
-    try:
-        return json.loads(path.read_text())
-    except ValueError:
-        raise OnebodyError(f"{path} is damaged; test it again: onebody evaluate {run}") from None
+    return evaluate.read(path) | {"algorithm": record["algorithm"], "seed": record["seed"]}
 
 
 def _same(name: str, run: Path, value: Any, other_run: Path, other: Any) -> None:
@@ -154,7 +154,7 @@ def _aggregates(each: Sequence[dict[str, Any]], best: np.ndarray) -> dict[str, A
         stages.append({"stage": i, "adaptation_samples": stage["adaptation_samples"], **estimates, "gap": gap})
     return {
         "task_is_known": each[0]["test"]["task_is_known"],
-        "told": evaluate.told_in(each[0]["test"]),
+        "told": each[0]["test"]["told"],
         "seeds": [one["seed"] for one in each],
         "training_samples": [one["test"]["training_samples"] for one in each],
         "diverged": {str(one["run"]): one["diverged"] for one in each if one["diverged"]},

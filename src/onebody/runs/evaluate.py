@@ -7,6 +7,7 @@ their environment steps are not counted as real samples of the algorithm.
 
 import dataclasses
 import itertools
+import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,12 +20,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from onebody.algorithms.protocol import Adapted, Algorithm, Told, told
-from onebody.core.errors import OnebodyError
+from onebody.core.errors import OnebodyError, whole
 from onebody.core.gaussian import Gaussian
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key, Transitions
 from onebody.learning.policies import Policy
-from onebody.runs import folder, log
+from onebody.runs import folder, log, outputs
 from onebody.runs.statistics import summary
 from onebody.tasks.family import TaskFamily
 from onebody.tasks.space import Box, FiniteSet
@@ -35,6 +36,8 @@ EPISODES = 10
 """number of real episodes per task and stage"""
 MAX_GRID_TASKS = 10_000
 """largest number of tasks of a grid"""
+MAX_BEYOND = 1000.0
+"""largest width of a grid relative to the box of tasks"""
 PLANE = ("x (m)", "y (m)")
 """observation labels of a body that moves in the plane; its paths are recorded if the task is hidden"""
 
@@ -55,6 +58,8 @@ class MetaTest:
     """as `stages`, for the tests during training"""
 
     def __post_init__(self) -> None:
+        for name in ("tasks", "stages", "grid", "training_stages"):
+            object.__setattr__(self, name, whole(f"--{name}", getattr(self, name)))
         if self.tasks < 1:
             raise OnebodyError(f"--tasks must be at least 1, not {self.tasks}")
         if self.stages < 0:
@@ -63,8 +68,8 @@ class MetaTest:
             raise OnebodyError(f"training_stages must be at least 0, not {self.training_stages}")
         if self.grid < 0 or self.grid == 1:
             raise OnebodyError(f"--grid must be 0 (no grid) or at least 2 points per dimension, not {self.grid}")
-        if not 0 < self.beyond < math.inf:
-            raise OnebodyError(f"--beyond must be above 0, not {self.beyond}")
+        if not 0 < self.beyond <= MAX_BEYOND:
+            raise OnebodyError(f"--beyond must be above 0 and at most {MAX_BEYOND:g}, not {self.beyond}")
         if self.beyond != 1 and not self.grid:
             raise OnebodyError("--beyond needs a grid: give its points per dimension, as in --grid 5")
 
@@ -191,6 +196,7 @@ def evaluate(run: Path | str, test: MetaTest = HELD_OUT, quiet: bool = True) -> 
     """
     run = Path(run)
     record = folder.read_config(run)
+    outputs.check_parts(run)
     algorithm = folder.build(record, tested=True)
     last = folder.last(run, record)
     n = len(test.of(algorithm.family))
@@ -199,6 +205,52 @@ def evaluate(run: Path | str, test: MetaTest = HELD_OUT, quiet: bool = True) -> 
         result = meta_test(record, algorithm, last.state, last.facts["samples"], test, progress.update)
     folder.write_json(run / "evaluation.json", result)
     return result
+
+
+_ARRAYS = {"tasks": 2, "returns": 2, "beliefs": 2, "belief_stds": 2, "paths": 3}
+"""arrays of a stage with a row per task, and their numbers of dimensions"""
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A meta-test from a file that `evaluate` or `during_training` has written, with what earlier versions left out.
+
+    Raises:
+        OnebodyError: the file is damaged.
+    """
+    try:
+        test = json.loads(path.read_bytes())
+        if not isinstance(test, dict):
+            raise ValueError("it is not a JSON object")
+        _complete(test)
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
+        final = path.name == "evaluation.json"
+        remedy = f"test the run again: onebody evaluate {path.parent}" if final else "restore a good copy or delete it"
+        raise OnebodyError(f"{path} is damaged ({reason}); {remedy}") from error
+    return test
+
+
+def _complete(test: dict[str, Any]) -> None:
+    """Check what is used of a meta-test, and add what earlier versions left out; raises any error if it is damaged."""
+    test.setdefault("task_is_known", True)
+    test.setdefault("told", "task" if test["task_is_known"] else "nothing")
+    if not isinstance(test["task_is_known"], bool) or test["told"] not in TOLD:
+        raise ValueError("wrong task_is_known or told")
+    if not isinstance(test["training_samples"], int):
+        raise ValueError("wrong training_samples")
+    first = test["stages"][0]
+    required = {"tasks", "returns", *({"beliefs", "paths"} & first.keys())}
+    for i, stage in enumerate(test["stages"]):
+        for name in required | (_ARRAYS.keys() & stage.keys()):
+            array, shape = np.array(stage[name]), np.shape(first.get(name, stage[name]))
+            fits = array.shape == shape and array.ndim == _ARRAYS[name] and len(array) == len(first["tasks"])
+            if not fits or array.dtype.kind not in "fi" or not np.isfinite(array).all():
+                raise ValueError(f"wrong {name} of stage {i}")
+        stage["stage"] = i
+        if not isinstance(stage["adaptation_samples"], int):
+            raise ValueError(f"wrong adaptation_samples of stage {i}")
+        if not math.isfinite(stage.setdefault("mean", float(np.mean(stage["returns"])))):
+            raise ValueError(f"wrong mean of stage {i}")
 
 
 def tested(test: dict[str, Any], family: TaskFamily) -> str:
@@ -220,11 +272,6 @@ TOLD: dict[Told, str] = {
     "nothing": "not told the task; at stage 0 the policy has not adapted to it yet",
 }
 """what an algorithm's adaptation is told, and what that means for stage 0"""
-
-
-def told_in(test: dict[str, Any]) -> Told:
-    """The key of `TOLD` of a meta-test's result; those of earlier versions only say whether the task is known."""
-    return test.get("told") or ("task" if test["task_is_known"] else "nothing")
 
 
 def trained(run: Path, record: dict[str, Any]) -> int:

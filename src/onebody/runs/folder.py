@@ -18,15 +18,27 @@ import jax
 from onebody.algorithms import presets
 from onebody.algorithms.protocol import Algorithm
 from onebody.core.errors import OnebodyError
-from onebody.runs import checkpoint, compilation_cache, configs, leaves, lock, log
+from onebody.runs import checkpoint, compilation_cache, configs, leaves, lock, log, outputs
+from onebody.runs.outputs import CONFIG
 from onebody.tasks import registry
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.simulator import Simulator, Unsimulated
 
-CONFIG = "config.json"
 IDENTITY = ("algorithm", "family", "family_version", "seed", "config")
-FIELDS = {*IDENTITY, "preset", "samples", "evaluate_every", "versions"}
-"""fields of config.json"""
+NOTHING = type(None)
+FIELDS = {
+    "algorithm": {str},
+    "family": {str},
+    "family_version": {int},
+    "family_file": {str, NOTHING},
+    "seed": {int},
+    "config": {dict},
+    "preset": {str},
+    "samples": {int, NOTHING},
+    "evaluate_every": {int},
+    "versions": {dict},
+}
+"""fields of config.json and their types"""
 
 
 def claim(run: Path, record: dict[str, Any], state: Any) -> tuple[dict[str, Any], checkpoint.Checkpoint | None]:
@@ -77,20 +89,29 @@ def read_config(run: Path) -> dict[str, Any]:
 def _read(path: Path) -> dict[str, Any]:
     """The record in a config.json; empty if the file is damaged."""
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_bytes())
     except ValueError:
         return {}
-    return record if isinstance(record, dict) and record.keys() >= FIELDS else {}
+    if not isinstance(record, dict) or not record.keys() >= FIELDS.keys() - {"family_file"}:
+        return {}
+    if any(type(record.get(name)) not in kinds for name, kinds in FIELDS.items()):
+        return {}
+    record["versions"].setdefault("onebody", "of an unknown version")
+    return record if all(isinstance(version, str) for version in record["versions"].values()) else {}
 
 
 def write_json(path: Path, record: dict[str, Any]) -> None:
     """Write a JSON file completely or not at all."""
     partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w") as file:
-        file.write(json.dumps(record) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    try:
+        with partial.open("w") as file:
+            file.write(json.dumps(record) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager
@@ -100,13 +121,15 @@ def locked(run: Path, wait: float = 0.0) -> Iterator[Callable[[], None]]:
     Args and yields: as `lock.held`.
 
     Raises:
-        OnebodyError: another process is training there, or the path is a file or a folder that is not a run folder.
+        OnebodyError: another process is training there, the path is a file or a folder that is not a run folder, or a
+            part of the run is of another kind (`outputs.check_parts`).
     """
     if run.exists() and not run.is_dir():
         raise OnebodyError(f"{run} is a file; choose another --out")
     own = (lock.NAME, f".{CONFIG}.partial")  # a kill may leave only these
     if run.exists() and not (run / CONFIG).exists() and any(not path.name.startswith(own) for path in run.iterdir()):
         raise OnebodyError(f"{run} is not empty and is not a run folder; choose another --out")
+    outputs.check_parts(run)
     run.mkdir(parents=True, exist_ok=True)
     with lock.held(run, wait) as confirm:
         yield confirm
@@ -153,8 +176,8 @@ def build(record: dict[str, Any], *, tested: bool = False, simulator: type[Simul
     try:
         config = configs.from_json(typing.get_type_hints(kind)["config"], record["config"])
     except (KeyError, TypeError) as error:
-        written = record["versions"]["onebody"]
-        raise OnebodyError(f"the configuration is of onebody {written}, with other fields: {error}") from error
+        written, reason = record["versions"]["onebody"], " ".join(map(str, error.args))
+        raise OnebodyError(f"the configuration (of onebody {written}) does not fit {name} here: {reason}") from error
     presets.check(name, config)
     return kind(family, config, simulator(family))
 
@@ -274,9 +297,9 @@ def versions() -> dict[str, str]:
 
 def note_other_versions(record: dict[str, Any]) -> None:
     """Warn on stderr about packages whose version has changed since the run started."""
-    here = versions()
+    there = record["versions"]
     if changed := [
-        f"{name} {old}, now {here.get(name)}" for name, old in record["versions"].items() if old != here[name]
+        f"{name} {there[name]}, now {new}" for name, new in versions().items() if there.get(name, new) != new
     ]:
         print(f"onebody: the run started with {', '.join(changed)}; its results may now differ", file=sys.stderr)
 

@@ -1,6 +1,5 @@
 """The progress of several jobs at once, as their run folders show it."""
 
-import json
 import sys
 import threading
 import time
@@ -94,8 +93,7 @@ def _last_iteration(job: Job) -> str:
     lines = path.read_bytes().splitlines() if path.exists() else []
     if not lines:
         return "compiling"
-    try:
-        last = json.loads(lines[-1])
-    except ValueError:
+    last = log.parse(lines[-1])
+    if not {"real/samples", "real/return"} <= last.keys():
         return "writing"
     return f"iteration {last['iteration']} · {last['real/samples']:,} samples · return {last['real/return']:.1f}"

@@ -1,7 +1,6 @@
 """A job: one training run and its test. To do it again does only what is missing."""
 
 import dataclasses
-import json
 import typing
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,15 +118,15 @@ def is_tested(run: Path, test: MetaTest) -> bool:
     if not path.exists():
         return False
     try:
-        existing = json.loads(path.read_text())
-    except ValueError:
+        existing = evaluate.read(path)
+    except OnebodyError:
         return False  # damaged
     record = folder.read_config(run)
     tasks = test.of(folder.family_of(record).tested).tolist()
     lines = log.read(run)
-    samples = lines[-1]["real/samples"] if lines else 0
+    samples = lines[-1].get("real/samples", 0) if lines else 0
     expected = [tasks] * (test.stages + 1), samples
-    return ([stage["tasks"] for stage in existing["stages"]], existing.get("training_samples")) == expected
+    return ([stage["tasks"] for stage in existing["stages"]], existing["training_samples"]) == expected
 
 
 def is_done(job: Job) -> bool:
@@ -148,7 +147,7 @@ def is_done(job: Job) -> bool:
     if (job.out / DIVERGED).exists():
         return True
     record, lines = folder.read_config(job.out), log.read(job.out)
-    samples = lines[-1]["real/samples"] if lines else 0
+    samples = lines[-1].get("real/samples", 0) if lines else 0
     if job.samples is not None and samples >= job.samples:
         return True
     kind = typing.get_type_hints(presets.algorithm(job.algorithm))["config"]

@@ -1,6 +1,5 @@
 """The metrics file of a run (`RUN/metrics.jsonl`, one JSON object per iteration) and its progress display."""
 
-import contextlib
 import errno
 import json
 import math
@@ -79,11 +78,18 @@ def truncate(run: Path, iteration: int) -> None:
 def _lines(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
     """Each complete line, as bytes and as JSON."""
     lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-    records = []
-    for line in lines:
-        with contextlib.suppress(ValueError):  # skip a damaged line
-            records.append((line, json.loads(line)))
-    return [(line, record) for line, record in records if line.endswith(b"}\n")]
+    return [(line, record) for line in lines if line.endswith(b"\n") and (record := parse(line))]
+
+
+def parse(line: bytes) -> dict[str, Any]:
+    """The record in a line of the metrics file: its iteration and numbers or null by name; empty if it is damaged."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return {}
+    if not isinstance(record, dict) or type(record.get("iteration")) is not int:
+        return {}
+    return record if all(value is None or type(value) in (int, float) for value in record.values()) else {}
 
 
 def _plain(value: SupportsFloat) -> int | float | None:

@@ -9,7 +9,7 @@ import typing
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import equinox as eqx
 import jax
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from onebody.algorithms import presets
 from onebody.algorithms.protocol import Algorithm, Metrics
-from onebody.core.errors import NotFinite, OnebodyError, Stopped
+from onebody.core.errors import BodyFailed, NotFinite, OnebodyError, Stopped, whole
 from onebody.core.types import Key
 from onebody.runs import checkpoint, configs, evaluate, folder, interrupt, log, watch
 from onebody.runs.evaluate import MetaTest
@@ -37,11 +37,11 @@ def train(
     family: str | TaskFamily,
     *,
     out: Path | str,
-    seed: int = 0,
+    seed: SupportsIndex = 0,
     preset: str = "laptop",
     config: Any = None,
-    samples: int | None = None,
-    evaluate_every: int = 0,
+    samples: SupportsIndex | None = None,
+    evaluate_every: SupportsIndex = 0,
     test: MetaTest = evaluate.HELD_OUT,
     quiet: bool = False,
     wait: float = 0.0,
@@ -61,12 +61,14 @@ def train(
 
     Raises:
         OnebodyError: an unknown name, a `config` of another algorithm, a folder that holds something else, a value that
-            is not finite, or a full disk.
+            is not finite, an environment that fails, or a full disk.
         Stopped: SIGINT or SIGTERM; the run can be resumed.
     """
     registered = registry.make(family if isinstance(family, str) else family.id)
     if not isinstance(family, str) and family is not registered:
         raise OnebodyError(f"this {family.id} is not the registered family: call onebody.register first")
+    seed, evaluate_every = whole("--seed", seed), whole("--evaluate-every", evaluate_every)
+    samples = None if samples is None else whole("--samples", samples)
     if samples is not None and samples < 0:
         raise OnebodyError(f"--samples must be at least 0, not {samples}")
     if evaluate_every < 0:
@@ -139,6 +141,7 @@ def _run(
     done, every = 0, record["evaluate_every"]
     if last_checkpoint:
         folder.check_fields(record, algorithm)
+        checkpoint.remove_leftovers(run, last_checkpoint)
         state, done = last_checkpoint.state, last_checkpoint.iteration
         for name in COUNTS:
             setattr(algorithm.simulator, name, last_checkpoint.facts.get(name, 0))
@@ -196,12 +199,15 @@ def _warn(run: Path, message: str) -> None:
 
 
 def _step(algorithm: Algorithm[Any], state: Any, key: Key, run: Path, done: int) -> tuple[Any, Metrics]:
-    """One iteration. Raises NotFinite for a value that is not finite, so that no checkpoint ever holds one."""
+    """One iteration. Raises NotFinite for a value that is not finite, so that no checkpoint ever holds one, and
+    BodyFailed as the simulator; both name the iteration."""
     place = f"iteration {done + 1}; the last good checkpoint is {run / 'checkpoints' / f'{done:06d}'}"
     try:
         state, metrics = algorithm.step(state, key)
     except NotFinite as error:
         raise NotFinite(f"{error}, in {place}") from error
+    except BodyFailed as error:
+        raise BodyFailed(f"{error}, in {place}; go on with: onebody resume {run}") from error
     if "real/return" not in metrics:
         raise OnebodyError(
             f"{type(algorithm).__name__}.step gives no metric real/return, the mean return of its real episodes"

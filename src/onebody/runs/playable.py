@@ -14,7 +14,7 @@ from onebody.algorithms.protocol import Adapted
 from onebody.core.errors import OnebodyError
 from onebody.core.nets import Normalizer
 from onebody.learning.policies import ConditionedPolicy, for_each, sees_task
-from onebody.runs import evaluate, folder, leaves
+from onebody.runs import evaluate, folder, leaves, outputs
 from onebody.tasks import registry
 from onebody.tasks.family import TaskFamily
 from onebody.tasks.space import Box, Split, TaskSpace
@@ -130,6 +130,7 @@ def save(path: Path, playable: Playable) -> Path:
         curve = {"task": tasks[:, 0], "return": adapted.predicted_return, "low": low, "high": high}
         arrays |= {f"curve.{name}": np.asarray(y) for name, y in (curve | {"novelty": adapted.novelty}).items()}
     about = {"family": family.id, "version": family.version, "title": playable.title}
+    outputs.check(path, ".npz")
     np.savez_compressed(path, about=np.array(json.dumps(about)), **arrays)  # pyright: ignore[reportArgumentType]
     return path
 

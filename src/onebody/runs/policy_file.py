@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from onebody.core.errors import OnebodyError
+from onebody.runs import outputs
 
 NORM_EPSILON = 1e-6
 """added to the variance in layer normalisation, as in `core.nets`"""
@@ -59,7 +60,8 @@ def arrays(policies: Any, task: Any) -> dict[str, np.ndarray]:
 def actor(policy: Mapping[str, np.ndarray]) -> Callable[..., np.ndarray]:
     """A function from observations [..., observation] to deterministic actions [..., action] in [-1, 1].
 
-    For a policy with memory it is an instance of `Recurrent`.
+    For a policy with memory it is an instance of `Recurrent`. Raises OnebodyError for an observation of another shape,
+    or with a number that is not finite.
     """
     if policy.keys() == RECURRENT:
         return Recurrent(policy)
@@ -69,12 +71,29 @@ def actor(policy: Mapping[str, np.ndarray]) -> Callable[..., np.ndarray]:
     activation, limit = ACTIVATIONS[str(policy["activation"])], LIMITS[str(policy["limit"])]
 
     def act(observation: Any) -> np.ndarray:
-        x = (np.asarray(observation, np.float32) - mean) / std
+        x = (_finite("an observation", observation, len(mean)) - mean) / std
         for w, b in hidden:
             x = activation(x @ w + b)
         return limit(x @ weight + bias)
 
     return act
+
+
+def _finite(name: str, value: Any, size: int | None = None) -> np.ndarray:
+    """What a policy is given, as finite numbers [..., size], or of any shape.
+
+    Raises:
+        OnebodyError: it has another shape, or a number that is not finite.
+    """
+    try:
+        x = np.asarray(value, np.float32)
+    except (TypeError, ValueError):
+        raise OnebodyError(f"{name} of this policy is an array of numbers, not a {type(value).__name__}") from None
+    if size is not None and (x.ndim == 0 or x.shape[-1] != size):
+        raise OnebodyError(f"{name} of this policy has {size} numbers, [..., {size}]; this one has shape {x.shape}")
+    if not np.isfinite(x).all():
+        raise OnebodyError(f"{name} of this policy must be finite numbers")
+    return x
 
 
 class Recurrent:
@@ -93,7 +112,8 @@ class Recurrent:
             ended: whether the previous step ended its episode, [...].
 
         Raises:
-            OnebodyError: the reward is missing in a later call.
+            OnebodyError: the reward is missing in a later call; an observation has another shape; or a number is not
+                finite.
         """
         policy, (hidden, action, *last) = self._policy, self._memory
         if self._started:
@@ -103,9 +123,9 @@ class Recurrent:
                     "whether that step ended an episode, as in policy(observation, reward, ended)"
                 )
             last = reward, ended
-        x = np.asarray(observation, np.float32)
+        x = _finite("an observation", observation, len(policy["inputs"]) - action.shape[-1] - len(last))
         rows, units = x.shape[:-1], len(policy["recurrent"])
-        columns = [np.broadcast_to(np.asarray(each, np.float32)[..., None], (*rows, 1)) for each in last]
+        columns = [np.broadcast_to(_finite("a reward", each)[..., None], (*rows, 1)) for each in last]
         hidden, action = (np.broadcast_to(each, (*rows, each.shape[-1])) for each in (hidden, action))
         inputs = np.concatenate([x, action, *columns], axis=-1) @ policy["inputs"] + policy["bias"]
         gates = inputs[..., : 2 * units] + hidden @ policy["recurrent"][:, : 2 * units]
@@ -121,10 +141,9 @@ def save(policies: Any, task: Any, path: Path) -> Path:
     """Write the first of stacked policies for a task [feature]: `.npz` for `load`, or `.onnx` for an ONNX runtime.
 
     Raises:
-        OnebodyError: the file name ends otherwise, the package onnx is not installed, or the file cannot be written.
+        OnebodyError: as `outputs.check`, the package onnx is not installed, or the file cannot be written.
     """
-    if path.suffix not in (".npz", ".onnx"):
-        raise OnebodyError(f"a policy can be saved as .npz or .onnx, not as {path}")
+    outputs.check(path, ".npz", ".onnx")
     policy = arrays(policies, task)
     try:
         if path.suffix == ".npz":

@@ -1,7 +1,6 @@
 """The studies of the package and of files, their training runs, and the folders of these."""
 
 import glob
-import json
 import math
 import re
 import tomllib
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from onebody.core.errors import OnebodyError, did_you_mean
-from onebody.runs import folder, log, settings, study_file
+from onebody.runs import evaluate, folder, log, settings, study_file
 from onebody.runs.jobs import Job
 from onebody.runs.study_file import SCALES, Study, System
 from onebody.tasks import registry
@@ -203,7 +202,7 @@ def minutes(runs: Sequence[Path]) -> float:
 def tests(run: Path, tasks: Sequence[Any]) -> dict[int, list[dict[str, Any]]]:
     """The stages of a run's meta-tests on these tasks, by the real samples of training at which they were made."""
     files = [*sorted(run.glob("evaluations/*.json")), *sorted(run.glob("evaluation*.json"))]
-    results = [json.loads(path.read_text()) for path in files]
+    results = map(evaluate.read, files)
     return {
         each["training_samples"]: each["stages"]
         for each in sorted(results, key=lambda result: (result["training_samples"], len(result["stages"])))

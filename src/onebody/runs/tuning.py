@@ -124,7 +124,7 @@ def tune(
 
 def score(run: Path) -> float:
     """Mean return of the real episodes in the last quarter of a run's iterations."""
-    returns = [line["real/return"] for line in log.read(run)]
+    returns = [line["real/return"] for line in log.read(run) if "real/return" in line]
     return float(np.mean(returns[-max(1, round(LAST_SHARE * len(returns))) :]))
 
 

@@ -45,7 +45,7 @@ def run(file: Path, hint: str) -> ModuleType:
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if isinstance(error, OnebodyError):
             raise
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -41,8 +41,11 @@ def check(family: TaskFamily) -> list[str]:
     Raises:
         OnebodyError: it cannot be used for training; one line with the reason and what to do.
     """
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", family.id):
-        raise OnebodyError(f"family {family.id!r}: an id is NAME or GROUP/NAME, of letters, digits, '-', '_' and '.'")
+    if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", family.id):
+        raise OnebodyError(
+            f"family {family.id!r}: an id is NAME or GROUP/NAME, of letters, digits, '-', '_' and '.', and neither "
+            "begins with '-' or '.'"
+        )
     _check_body(family)
     tasks = _check_space(family)
     if family.physics is not None:
@@ -151,6 +154,8 @@ def _check_body(family: TaskFamily) -> None:
             raise refusal(family, f"start gives {name} of shape {np.shape(values)} for n = {TASKS}, not {shapes[name]}")
         if not np.isfinite(values).all():
             raise refusal(family, f"start gives {name} that are not finite; draw finite numbers")
+    if repeated := sorted({label for label in body.labels if body.labels.count(label) > 1}):
+        raise refusal(family, f"its observation has several numbers called {repeated[0]!r}; give each its own label")
     if not body.dt > 0:
         raise refusal(
             family, f"a control step lasts {body.dt:g} s; dt (of MuJoCo: timestep × frame_skip) must be above 0"

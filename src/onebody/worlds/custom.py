@@ -80,7 +80,7 @@ def from_gymnasium(
     """
     try:
         env = env_fn()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise OnebodyError(f"from_gymnasium: env_fn raises {first_line(error)}") from error
     if not isinstance(env, gymnasium.Env):
         raise OnebodyError(f"from_gymnasium: env_fn gives {type(env).__name__}, not a gymnasium.Env")

@@ -1,6 +1,7 @@
 """Physics engines: each simulates n copies of one body at once, for one kind of body."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
 import gymnasium
@@ -9,8 +10,9 @@ import mujoco
 import numpy as np
 from mujoco.batch import Batch
 
-from onebody.core.errors import OnebodyError
+from onebody.core.errors import BodyFailed, OnebodyError
 from onebody.tasks.body import Body, ClosedFormBody, GymnasiumBody, MujocoBody
+from onebody.worlds.refusals import first_line
 
 
 @runtime_checkable
@@ -34,6 +36,17 @@ class Engine(Protocol):
     def step(self, action: np.ndarray) -> np.ndarray:
         """Act with [n, action] in [-1, 1] for one control step; returns observations [n, observation]."""
         ...
+
+
+@contextmanager
+def _running(body: Body, name: str) -> Iterator[None]:
+    """Converts an exception of a user's environment or function, and a call of sys.exit, into BodyFailed."""
+    try:
+        yield
+    except OnebodyError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise BodyFailed(f"body {body.name}: {name} raises {first_line(error)}") from error
 
 
 def engine(body: Body, n: int, threads: int) -> Engine:
@@ -65,8 +78,9 @@ class MujocoEngine:
 
     def reset(self, rows: np.ndarray, draws: list[tuple[np.random.Generator, int]]) -> np.ndarray:
         self.batch.reset(rows, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
-        qpos, qvel = zip(*(self.body.start(rng, self.batch.model, n) for rng, n in draws), strict=True)
-        self.qpos[rows], self.qvel[rows] = np.concatenate(qpos), np.concatenate(qvel)
+        with _running(self.body, "its start"):
+            qpos, qvel = zip(*(self.body.start(rng, self.batch.model, n) for rng, n in draws), strict=True)
+            self.qpos[rows], self.qvel[rows] = np.concatenate(qpos), np.concatenate(qvel)
         self.batch.forward(rows)
         return self.observe()
 
@@ -98,7 +112,8 @@ class ClosedFormEngine:
         )
 
     def reset(self, rows: np.ndarray, draws: list[tuple[np.random.Generator, int]]) -> np.ndarray:
-        self.state[rows] = np.concatenate([self.body.start(rng, n) for rng, n in draws])
+        with _running(self.body, "its start"):
+            self.state[rows] = np.concatenate([self.body.start(rng, n) for rng, n in draws])
         return self.state.copy()
 
     def step(self, action: np.ndarray) -> np.ndarray:
@@ -113,7 +128,8 @@ class GymnasiumEngine:
         self.body = body
         kind = gymnasium.vector.AsyncVectorEnv if body.parallel else gymnasium.vector.SyncVectorEnv
         options: dict[str, Any] = {"context": "spawn"} if body.parallel else {}  # JAX does not support forking
-        self.envs = kind([body.make] * n, autoreset_mode=gymnasium.vector.AutoresetMode.DISABLED, **options)
+        with _running(body, "its environment"):
+            self.envs = kind([body.make] * n, autoreset_mode=gymnasium.vector.AutoresetMode.DISABLED, **options)
         box = self.envs.single_action_space
         assert isinstance(box, gymnasium.spaces.Box)
         self.center, self.scale = (box.high + box.low) / 2, (box.high - box.low) / 2
@@ -131,12 +147,14 @@ class GymnasiumEngine:
             seeds[row] = seed
         self.ended[rows] = False
         mask = np.isin(np.arange(len(seeds)), rows)
-        observation, _ = self.envs.reset(seed=seeds, options={"reset_mask": mask})
+        with _running(self.body, "its environment"):
+            observation, _ = self.envs.reset(seed=seeds, options={"reset_mask": mask})
         return np.asarray(observation, np.float32)
 
     def step(self, action: np.ndarray) -> np.ndarray:
         if self.ended.any():
             raise OnebodyError(f"body {self.body.name}: the environment ended its episode; call reset first")
-        observation, _, terminated, truncated, _ = self.envs.step(self.center + self.scale * action)
+        with _running(self.body, "its environment"):
+            observation, _, terminated, truncated, _ = self.envs.step(self.center + self.scale * action)
         self.ended = terminated | truncated
         return np.asarray(observation, np.float32)

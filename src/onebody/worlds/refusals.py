@@ -82,10 +82,10 @@ def refusing(family: TaskFamily, name: str) -> Iterator[None]:
             f"{name} converts a JAX array to a Python number or a NumPy array; use jax.numpy instead of math and "
             "numpy, and no float() or int()",
         ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise refusal(family, f"{name} raises {first_line(error)}") from error
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Type and first line of an exception."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300] or 'no reason given'}"
