@@ -1,5 +1,6 @@
 """The playground in a real browser; without one, what it sends."""
 
+import contextlib
 import shutil
 import threading
 import time
@@ -24,19 +25,33 @@ def run(tmp_path_factory):
     return loop.train("omni", "smt/cheetah-vel", preset="smoke", out=out, quiet=True)
 
 
-@pytest.fixture
-def playground(run):
+@contextlib.contextmanager
+def served(run, port):
     """A playground that is being served, and its address."""
-    server, ended, ready = viser.ViserServer(host="127.0.0.1", port=8230, verbose=False), threading.Event(), []
+    server, ended, ready = viser.ViserServer(host="127.0.0.1", port=port, verbose=False), threading.Event(), []
     page = play.Playground(server, Live(playable.load(run)))
     serving = threading.Thread(target=page.serve, args=(lambda: ready.append(True), ended.is_set))
     serving.start()
-    while not ready:
-        time.sleep(0.05)
-    yield page, f"http://127.0.0.1:{server.get_port()}"
-    ended.set()
-    serving.join()
-    server.stop()
+    try:
+        until(lambda: ready)
+        yield page, f"http://127.0.0.1:{server.get_port()}"
+    finally:
+        ended.set()
+        serving.join()
+        server.stop()
+
+
+@pytest.fixture
+def playground(run):
+    with served(run, 8230) as page:
+        yield page
+
+
+def until(condition, seconds=60.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.1)
 
 
 class Gui:
@@ -106,16 +121,26 @@ def test_the_robot_acts_in_real_time_beside_predicted_and_real_returns(playgroun
     seconds = (page.live._world.samples - steps) * page.live.family.body.dt
     assert seconds == pytest.approx(time.monotonic() - began, rel=0.2)
     page._ask(np.array([1.9], np.float32))
-    deadline = time.monotonic() + 60
-    while len(page._real) < 2 or "<svg" not in page._curve.content:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    until(lambda: page._real and page._real[-1][0] == pytest.approx(1.9) and "<svg" in page._curve.content)
     task, real = page._real[-1]
     again = onebody.adapt(run, 1.9)
     assert task == pytest.approx(1.9) and real == pytest.approx(again.real_return)
     assert f"predicted return {page._predicted[1].predicted_return[24]:.1f}" in page._status.content  # at 1.9 m/s
+    page.live._world.push(np.full(9, np.nan))
+    until(lambda: "the robot begins again" in page._status.content)
+    assert np.isfinite(page.live.pose).all()
     page._ask(np.array([2.4], np.float32))
     assert "outside the space that training sampled tasks from" in page._status.content
+
+
+def test_a_policy_is_optimised_where_there_is_none_for_any_task(tmp_path):
+    run = loop.train("smt", "point/goal", preset="smoke", out=tmp_path / "smt", quiet=True)
+    task = np.array([0.5, -0.25], np.float32)
+    with served(run, 8240) as (page, _):
+        page._ask(task)
+        assert "optimising a policy" in page._status.content and not np.allclose(page.live.task, task)
+        until(lambda: np.allclose(page.live.task, task) and page._real)
+        assert "predicted return" in page._status.content and page._real[-1][0] == pytest.approx(task)
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on this machine")
@@ -134,10 +159,7 @@ def test_a_slider_in_the_browser_changes_the_task(playground):
         slider.focus()
         for _ in range(10):
             tab.keyboard.press("ArrowRight")
-        deadline = time.monotonic() + 60
-        while not np.allclose(page.live.task, before + 0.3, atol=1e-3):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        until(lambda: np.allclose(page.live.task, before + 0.3, atol=1e-3))
         tab.get_by_text("predicted return").wait_for(timeout=60_000)
         assert not errors
         browser.close()

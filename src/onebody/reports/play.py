@@ -19,7 +19,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from onebody.algorithms.protocol import Adapted
-from onebody.core.errors import OnebodyError
+from onebody.core.errors import NotFinite, OnebodyError
 from onebody.runs import evaluate, playable
 from onebody.runs.adapt import MAX_NOVELTY
 from onebody.runs.live import Live
@@ -93,10 +93,11 @@ class Playground:
         """tasks that were asked for, and their real returns"""
         self._predicted: tuple[np.ndarray, Adapted] | None = None
         self.scene = Robot(server, live) if isinstance(live.family.body, MujocoBody) else Point(server, live)
-        if live.playable.any_task:
-            self._of_any_task = live.playable.predict(live.task[None])
+        self._of_any_task = live.playable.predict(live.task[None]) if live.playable.any_task else None
+        self._along = playable.curve_of(live.family.space) if live.playable.any_task else None
+        """tasks of one number for which returns are predicted once; None: they are predicted for each task"""
         self._build()
-        self._predict()
+        self._background.submit(self._study, live.task, self._wanted)
 
     def serve(self, on_ready: Callable[[], None], until: Callable[[], bool] = lambda: False) -> None:
         """Move the robot in real time."""
@@ -123,7 +124,11 @@ class Playground:
             self._background.shutdown(wait=False, cancel_futures=True)
 
     def _step(self, seconds: float) -> None:
-        self.live.step()
+        try:
+            self.live.step()
+        except NotFinite as error:
+            self.live.reset()
+            self._status.content = f"{error}; the robot begins again"
         if (achieved := self.live.achieved) is not None:
             self._history.append((seconds, float(achieved[0]), float(self.live.task[0])))
             self._history = [row for row in self._history if row[0] > seconds - SHOWN_SECONDS]
@@ -144,41 +149,34 @@ class Playground:
     def _ask(self, task: np.ndarray) -> None:
         """Act on another task: at once, or as soon as its policy is optimised."""
         self._wanted += 1
-        if self.live.playable.any_task:
-            self._orders.put(lambda: self.live.act_on(task, self._of_any_task))
-            self._say(task)
-            self._background.submit(self._measure, task, self._of_any_task, self._wanted)
-            return
-        self._status.content = "optimising a policy for this task inside the model …"
-        self._background.submit(self._optimize, task, self._wanted)
+        if self._of_any_task is None:
+            self._status.content = "optimising a policy for this task inside the model …"
+        else:
+            self._act(task, self._of_any_task)
+        self._background.submit(self._study, task, self._wanted)
 
-    def _optimize(self, task: np.ndarray, number: int) -> None:
-        if number != self._wanted:
-            return
-        adapted = self.live.playable.predict(task[None])
-        self._predicted = (task[None], adapted)
+    def _act(self, task: np.ndarray, adapted: Adapted) -> None:
         self._orders.put(lambda: self.live.act_on(task, adapted))
         self._say(task)
-        self._measure(task, adapted, number)
 
-    def _measure(self, task: np.ndarray, adapted: Adapted, number: int) -> None:
-        """The mean return of ten real episodes from their beginning, as `onebody adapt` reports it."""
+    def _study(self, task: np.ndarray, number: int) -> None:
+        """In the background, once a task has been chosen: the policy for it, unless there is one for any task; what is
+        predicted; and the mean return of ten real episodes from their beginning, as `onebody adapt` reports it."""
         time.sleep(SETTLED)
-        if number == self._wanted:
+        if number != self._wanted:
+            return
+        try:
+            if self._along is None or self._predicted is None:
+                tasks = task[None] if self._along is None else self._along
+                self._predicted = tasks, self.live.playable.predict(tasks)
+            adapted = self._of_any_task or self._predicted[1]
+            self._act(task, adapted)
             real = evaluate.real_return(self.live.family, adapted.policies, jax.device_put(task[None]))
-            self._real.append((task, float(real.mean())))
-            self._draw()
-
-    def _predict(self) -> None:
-        """Predict returns over the whole range of a task of one number, in the background."""
-        tasks = playable.curve_of(self.live.family.space)
-        if self.live.playable.any_task and tasks is not None:
-            self._background.submit(self._predict_curve, tasks)
-
-    def _predict_curve(self, tasks: np.ndarray) -> None:
-        self._predicted = (tasks, self.live.playable.predict(tasks))
-        self._say()
-        self._measure(self.live.task, self._of_any_task, self._wanted)
+        except OnebodyError as error:
+            self._status.content = str(error)
+            return
+        self._real.append((task, float(real.mean())))
+        self._draw()
 
     def _say(self, task: np.ndarray | None = None) -> None:
         """The task, its predicted return, and a warning where the policy or the model is not to be trusted."""
@@ -235,7 +233,7 @@ class Playground:
 
     def _draw(self) -> None:
         """The predicted return over the task with its interval, and a dot for each real return."""
-        if self.live.family.space.size != 1 or (self._predicted is None and not self._real):
+        if self.live.family.space.size != 1:
             return
         figure = Figure(figsize=(4.4, 2.6), layout="constrained")
         axes = figure.add_subplot(xlabel=self.live.family.task_names[0], ylabel="return")
