@@ -31,7 +31,7 @@ def test_another_task_has_its_policy_at_once(omni):
     live, task = Live(playable.load(omni)), np.array([0.5, -0.25], np.float32)
     live.step()
     before, place = live._act(live._observation), live.pose
-    live.act_on(task, live.playable.predict(task[None]))
+    live.act_on(task, live.playable.adapted(task))
     assert live.playable.any_task and not np.allclose(live._act(live._observation), before)
     np.testing.assert_array_equal(live.pose, place)
 
@@ -49,7 +49,7 @@ def test_it_begins_again_after_a_fall(tmp_path):
 def test_a_policy_is_optimised_where_there_is_none_for_any_task(tmp_path):
     run = loop.train("smt", "point/goal", preset="smoke", out=tmp_path / "smt", quiet=True)
     live, task = Live(playable.load(run)), np.array([0.5, -0.25], np.float32)
-    before, adapted = live._act(live._observation), live.playable.predict(task[None])
+    before, adapted = live._act(live._observation), live.playable.adapted(task)
     live.act_on(task, adapted)
     assert not live.playable.any_task and not np.allclose(live._act(live._observation), before)
 
@@ -89,21 +89,35 @@ def test_a_push_moves_a_robot(tmp_path):
 
 def test_a_file_acts_and_predicts_as_its_run(tmp_path):
     run = loop.train("omni", "smt/cheetah-vel", preset="smoke", out=tmp_path / "omni", quiet=True)
-    of_run, tasks = playable.load(run), np.array([[0.35], [1.7]], np.float32)
-    path = playable.save(tmp_path / "cheetah.npz", of_run)
+    of_run = playable.load(run)
+    path = of_run.save(tmp_path / "cheetah.npz")
     assert path.stat().st_size < 500_000
     of_file = playable.load(path)
-    assert (of_file.family, of_file.any_task) == (of_run.family, True)
-    ours, theirs = of_run.predict(tasks), of_file.predict(tasks)
-    for task in tasks:
-        one, other = (policy_file.arrays(each.policies, task) for each in (ours, theirs))
-        observation = np.random.default_rng(0).normal(size=(5, 19)).astype(np.float32)
+    assert (of_file.family, of_file.any_task, of_file.title) == (of_run.family, True, of_run.title)
+    observation = np.random.default_rng(0).normal(size=(5, 19)).astype(np.float32)
+    for task in np.array([[0.35], [1.7]], np.float32):
+        one, other = (policy_file.arrays(each.adapted(task).policies, task) for each in (of_run, of_file))
         np.testing.assert_array_equal(policy_file.actor(one)(observation), policy_file.actor(other)(observation))
-    grid = playable.curve_of(of_run.family.space)
-    assert grid[0] == -0.5 and grid[-1] == 2.5
-    exact, interpolated = of_run.predict(grid), of_file.predict(grid)
-    np.testing.assert_allclose(interpolated.predicted_return, exact.predicted_return, rtol=1e-5)
-    np.testing.assert_allclose(interpolated.predicted_interval, exact.predicted_interval, rtol=1e-5)
+    exact, stored = of_run.curve(), of_file.curve()
+    assert exact.task[0] == -0.5 and exact.task[-1] == 2.5
+    for one, other in zip(exact, stored, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5)
+    middle = stored.at(stored.task[:2].mean())
+    assert middle.low == pytest.approx(stored.low[:2].mean())
+
+
+def test_a_file_knows_what_was_trained_and_what_is_tested(tmp_path):
+    run = loop.train("omni", "smt/cheetah-pos-to-neg", preset="smoke", out=tmp_path / "omni", quiet=True)
+    of_run = playable.load(run)
+    of_file = playable.load(of_run.save(tmp_path / "cheetah.npz"))
+    for each in (of_run, of_file):
+        assert each.training_space.bounds == "[0, 2]" and each.family.space.bounds == "[-2, 0]"
+
+
+def test_only_one_policy_for_any_task_can_be_saved(tmp_path):
+    run = loop.train("smt", "point/goal", preset="smoke", out=tmp_path / "smt", quiet=True)
+    with pytest.raises(OnebodyError, match=r"a policy of smt, trained on .* samples, cannot be saved for any task"):
+        playable.load(run).save(tmp_path / "point.npz")
 
 
 @pytest.mark.parametrize(
@@ -129,7 +143,7 @@ def test_a_policy_comes_with_the_package():
     assert live.family.id == "smt/cheetah-vel"
     for velocity in (0.5, 1.3):
         task = np.array([velocity], np.float32)
-        live.act_on(task, live.playable.predict(task[None]))
+        live.act_on(task, live.playable.adapted(task))
         live.reset()
         reached = []
         for _ in range(199):

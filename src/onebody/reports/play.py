@@ -2,11 +2,13 @@
 
 import contextlib
 import io
+import itertools
 import math
 import queue
 import re
 import socket
 import time
+import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,9 +25,11 @@ from onebody.core.errors import NotFinite, OnebodyError
 from onebody.runs import evaluate, playable
 from onebody.runs.adapt import MAX_NOVELTY
 from onebody.runs.live import Live
+from onebody.runs.playable import Curve
 from onebody.tasks.body import MujocoBody
 from onebody.tasks.space import Arc, Box, Disk, FiniteSet, TaskSpace
 from onebody.worlds.camera import check_drawable
+from onebody.worlds.refusals import first_line
 
 FRAMES = 25
 """images of the robot per second"""
@@ -42,15 +46,19 @@ def play(path: Path | None, host: str = "127.0.0.1", port: int = 8080, on_ready:
 
     Args:
         path: None: the policy that comes with the package.
+        host: address of this machine that the page is served on.
+        port: the next free one is taken if another program uses it.
         on_ready: called with the address once the page can be opened.
 
     Raises:
-        OnebodyError: the extra `play` is not installed; the robot cannot be drawn; or as `playable.load`.
+        OnebodyError: the extra `play` is not installed; the host or port is wrong; the robot cannot be drawn, or its
+            tasks have no controls; or as `playable.load`.
     """
     viser = _viser()
     _check_address(host, port)
-    live = Live(playable.load(path))
-    check_drawable(live.family.body)
+    loaded = playable.load(path)
+    check_drawable(loaded.family.body)
+    live = Live(loaded)
     with contextlib.redirect_stdout(io.StringIO()):  # its own note of the address
         server = viser.ViserServer(host=host, port=port, label=f"onebody: {live.family.id}", verbose=False)
     try:
@@ -79,31 +87,33 @@ def _viser() -> Any:
 
 
 class Playground:
-    """The page of one live robot. Only `serve`'s thread moves the robot; others send it what to do."""
+    """The page of one live robot.
+
+    The thread of `serve` moves the robot and knows the newest task; the page's controls send it orders. A thread in the
+    background optimises, predicts and simulates whole episodes for the newest task, and sends what it finds as orders.
+    """
 
     def __init__(self, server: Any, live: Live):
         self.server, self.live = server, live
         self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._background = ThreadPoolExecutor(1)
-        self._wanted = 0
-        """number of the newest task that was asked for; older ones are not computed"""
+        self._asked, self._number = live.task, 0
+        """the newest task that was asked for, and how many were before it"""
+        self._curve: Curve | None = None
+        """predicted returns over tasks of one number"""
+        self._known: dict[tuple[float, ...], tuple[Adapted, float]] = {}
+        """by task: its policy with what is predicted of it, and its real return"""
         self._history: list[tuple[float, float, float]] = []
         """time (s), what was achieved and what was asked for, of the first number of the task"""
-        self._real: list[tuple[np.ndarray, float]] = []
-        """tasks that were asked for, and their real returns"""
-        self._predicted: tuple[np.ndarray, Adapted] | None = None
-        self.scene = Robot(server, live) if isinstance(live.family.body, MujocoBody) else Point(server, live)
-        self._of_any_task = live.playable.predict(live.task[None]) if live.playable.any_task else None
-        self._along = playable.curve_of(live.family.space) if live.playable.any_task else None
-        """tasks of one number for which returns are predicted once; None: they are predicted for each task"""
+        self._scene = Robot(server, live) if isinstance(live.family.body, MujocoBody) else Point(server, live)
         self._build()
-        self._background.submit(self._study, live.task, self._wanted)
+        self._background.submit(self._begin)
 
     def serve(self, on_ready: Callable[[], None], until: Callable[[], bool] = lambda: False) -> None:
         """Move the robot in real time."""
         dt = self.live.family.body.dt
         every = max(1, round(1 / (FRAMES * dt)))
-        self.scene.show()
+        self._scene.show()
         on_ready()
         began, steps = time.monotonic(), 0
         try:
@@ -113,7 +123,7 @@ class Playground:
                 self._step(steps * dt)
                 steps += 1
                 if steps % every == 0:
-                    self.scene.show()
+                    self._scene.show()
                 if steps % (FRAMES * every // 2) == 0:
                     self._show_history()
                 late = time.monotonic() - began - steps * dt
@@ -122,6 +132,22 @@ class Playground:
                 time.sleep(max(0.0, -late))
         finally:
             self._background.shutdown(wait=False, cancel_futures=True)
+
+    def _build(self) -> None:
+        gui, family = self.server.gui, self.live.family
+        gui.configure_theme(control_width="large", show_logo=False, show_share_button=False)
+        gui.add_markdown(f"**{family.id}**: {self.live.playable.title}")
+        chosen = _control(gui, family.space, family.task_names, self.live.task, lambda: self._orders.put(self._ask))
+        self._chosen = chosen
+        self._status = gui.add_markdown("")
+        buttons = {"reset": self.live.reset, "save policy": self._save}
+        if isinstance(family.body, MujocoBody):
+            buttons = {"push": self.live.push} | buttons
+        for label, order in buttons.items():
+            gui.add_button(label).on_click(lambda _, order=order: self._orders.put(order))
+        self._chart: Any = None
+        self._drawing = gui.add_html("")
+        self._say()
 
     def _step(self, seconds: float) -> None:
         try:
@@ -133,74 +159,81 @@ class Playground:
             self._history.append((seconds, float(achieved[0]), float(self.live.task[0])))
             self._history = [row for row in self._history if row[0] > seconds - SHOWN_SECONDS]
 
-    def _build(self) -> None:
-        gui, family = self.server.gui, self.live.family
-        gui.configure_theme(control_width="large", show_logo=False, show_share_button=False)
-        gui.add_markdown(f"**{family.id}**: {self.live.playable.title}")
-        _control(gui, family.space, family.task_names, self.live.task, self._ask)
-        self._status = gui.add_markdown("")
-        for label, order in (("push", self.live.push), ("reset", self.live.reset)):
-            gui.add_button(label).on_click(lambda _, order=order: self._orders.put(order))
-        gui.add_button("save policy").on_click(lambda _: self._orders.put(self._save))
-        self._chart: Any = None
-        self._curve = gui.add_html("")
+    def _ask(self) -> None:
+        """Act on the task that the controls say: at once, or as soon as its policy is optimised."""
+        self._asked, self._number = self._chosen(), self._number + 1
+        if self.live.playable.any_task:
+            self.live.act_on(self._asked, self.live.playable.first)
         self._say()
+        self._background.submit(self._study, self._asked, self._number)
 
-    def _ask(self, task: np.ndarray) -> None:
-        """Act on another task: at once, or as soon as its policy is optimised."""
-        self._wanted += 1
-        if self._of_any_task is None:
-            self._status.content = "optimising a policy for this task inside the model …"
-        else:
-            self._act(task, self._of_any_task)
-        self._background.submit(self._study, task, self._wanted)
-
-    def _act(self, task: np.ndarray, adapted: Adapted) -> None:
-        self._orders.put(lambda: self.live.act_on(task, adapted))
-        self._say(task)
+    def _begin(self) -> None:
+        """In the background: what is predicted over all tasks, and the first task."""
+        self._guarded(lambda: setattr(self, "_curve", self.live.playable.curve()))
+        self._study(self._asked, 0)
 
     def _study(self, task: np.ndarray, number: int) -> None:
-        """In the background, once a task has been chosen: the policy for it, unless there is one for any task; what is
-        predicted; and the mean return of ten real episodes from their beginning, as `onebody adapt` reports it."""
-        time.sleep(SETTLED)
-        if number != self._wanted:
-            return
-        try:
-            if self._along is None or self._predicted is None:
-                tasks = task[None] if self._along is None else self._along
-                self._predicted = tasks, self.live.playable.predict(tasks)
-            adapted = self._of_any_task or self._predicted[1]
-            self._act(task, adapted)
-            real = evaluate.real_return(self.live.family, adapted.policies, jax.device_put(task[None]))
-        except OnebodyError as error:
-            self._status.content = str(error)
-            return
-        self._real.append((task, float(real.mean())))
-        self._draw()
+        """In the background, once a task was chosen: its policy and what is predicted of it, and the mean return of ten
+        real episodes from their beginning, as `onebody adapt` reports it."""
+        if number == self._number:
+            time.sleep(SETTLED)
+        if number == self._number:
+            self._guarded(lambda: self._compute(task, number))
 
-    def _say(self, task: np.ndarray | None = None) -> None:
-        """The task, its predicted return, and a warning where the policy or the model is not to be trusted."""
-        task = self.live.task if task is None else task
-        lines = []
-        if self._predicted is not None:
-            tasks, adapted = self._predicted
-            i = int(np.argmin(np.abs(tasks - task).sum(1)))
-            if adapted.predicted_return is not None:
-                text = f"predicted return {float(adapted.predicted_return[i]):.1f}"
-                if adapted.predicted_interval is not None:
-                    low, high = np.asarray(adapted.predicted_interval[i])
-                    text += f" ({low:.1f} to {high:.1f})"
-                lines.append(text)
-            if adapted.novelty is not None and float(adapted.novelty[i]) > MAX_NOVELTY:
-                lines.append("the models disagree about what this policy does, so the prediction may be wrong")
+    def _compute(self, task: np.ndarray, number: int) -> None:
+        adapted = self.live.playable.first
+        if number and (self._curve is None or not self.live.playable.any_task):
+            adapted = self.live.playable.adapted(task)
+        if number != self._number:
+            return
+        if not self.live.playable.any_task:
+            self._orders.put(lambda: self.live.act_on(task, adapted))
+        real = evaluate.real_return(self.live.family, adapted.policies, jax.device_put(task[None]))
+        self._known[tuple(task.tolist())] = adapted, float(real.mean())
+        self._draw()
+        self._orders.put(self._say)
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """Say on the page why something in the background failed."""
+        try:
+            work()
+        except Exception as error:
+            message = str(error) if isinstance(error, OnebodyError) else first_line(error)
+            if not isinstance(error, OnebodyError):
+                traceback.print_exc()
+            self._orders.put(lambda: setattr(self._status, "content", message))
+
+    def _say(self) -> None:
+        """Predicted and real return of the newest task, and why the policy or the prediction may be wrong."""
+        task, lines, novelty = self._asked, [], 0.0
+        adapted, real = self._known.get(tuple(task.tolist()), (None, None))
+        if self._curve is not None:
+            at = self._curve.at(task[0])
+            lines.append(f"predicted return {at.mean:.1f} ({at.low:.1f} to {at.high:.1f})")
+            novelty = float(at.novelty)
+        elif adapted is not None and adapted.predicted_return is not None:
+            interval = adapted.predicted_interval
+            between = "" if interval is None else " ({:.1f} to {:.1f})".format(*np.asarray(interval)[0])
+            lines.append(f"predicted return {float(adapted.predicted_return[0]):.1f}{between}")
+            novelty = 0.0 if adapted.novelty is None else float(adapted.novelty[0])
+        elif adapted is None and not self.live.playable.any_task:
+            lines.append("optimising a policy for this task inside the model …")
+        if real is not None:
+            lines.append(f"real return {real:.1f}, mean of ten episodes")
+        if novelty > MAX_NOVELTY:
+            lines.append("the models disagree about what this policy does, so the prediction may be wrong")
         if not self.live.playable.training_space.contains(task):
             lines.append("outside the space that training sampled tasks from")
         self._status.content = "  \n".join(lines)
 
     def _save(self) -> None:
-        numbers = ",".join(f"{x:.4g}" for x in self.live.task)
-        path = self.live.save(Path(f"policy-{numbers}.npz" if numbers else "policy.npz"))
-        self._status.content = f"saved: {path.absolute()}"
+        name = "-".join(["policy", *(f"{x:.4g}" for x in self.live.task)])
+        names = itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2)))
+        path = next(path for each in names if not (path := Path(f"{each}.npz")).exists())
+        try:
+            self._status.content = f"saved: {self.live.save(path).absolute()}"
+        except OnebodyError as error:
+            self._status.content = str(error)
 
     def _show_history(self) -> None:
         if len(self._history) < 2:
@@ -232,42 +265,33 @@ class Playground:
         return low - margin, high + margin
 
     def _draw(self) -> None:
-        """The predicted return over the task with its interval, and a dot for each real return."""
+        """For tasks of one number: the predicted return over the task with its interval, and a dot per real return."""
         if self.live.family.space.size != 1:
             return
         figure = Figure(figsize=(4.4, 2.6), layout="constrained")
         axes = figure.add_subplot(xlabel=self.live.family.task_names[0], ylabel="return")
-        if self._predicted is not None:
-            tasks, adapted = self._predicted
-            marker = "-" if len(tasks) > 1 else "_"
-            if adapted.predicted_return is not None:
-                axes.plot(tasks[:, 0], adapted.predicted_return, marker, color=COLORS[1], label="predicted")
-            if adapted.predicted_interval is not None:
-                axes.fill_between(tasks[:, 0], *np.asarray(adapted.predicted_interval).T, alpha=0.2, color=COLORS[1])
-        if self._real:
-            axes.plot(
-                *zip(*((task[0], total) for task, total in self._real), strict=True),
-                "o",
-                color=COLORS[0],
-                label="real, mean of 10 episodes",
-            )
+        if (curve := self._curve) is not None:
+            axes.plot(curve.task, curve.mean, color=COLORS[1], label="predicted")
+            axes.fill_between(curve.task, curve.low, curve.high, alpha=0.2, color=COLORS[1])
+        points = sorted((task[0], adapted, real) for task, (adapted, real) in self._known.items())
+        axes.plot(
+            [x for x, _, _ in points], [real for *_, real in points], "o", color=COLORS[0], label="real, of 10 episodes"
+        )
+        predicted = [(x, each.predicted_return[0]) for x, each, _ in points if each.predicted_return is not None]
+        if curve is None and predicted:
+            axes.plot(*zip(*predicted, strict=True), "_", ms=12, color=COLORS[1], label="predicted")
         space = playable.whole(self.live.playable.training_space)
         if isinstance(space, Box):
             low, high = axes.get_xlim()
-            axes.axvspan(low, space.low[0], color="#888888", alpha=0.15, lw=0)
-            axes.axvspan(space.high[0], high, color="#888888", alpha=0.15, lw=0)
+            axes.axvspan(min(low, space.low[0]), space.low[0], color="#888888", alpha=0.15, lw=0)
+            axes.axvspan(space.high[0], max(high, space.high[0]), color="#888888", alpha=0.15, lw=0)
             axes.set_xlim(low, high)
         axes.legend(frameon=False)
         text = io.StringIO()
         with matplotlib.rc_context({"svg.hashsalt": "onebody", "svg.fonttype": "none"}):
             figure.savefig(text, format="svg", metadata={"Date": None})
-        drawing = text.getvalue()
-        self._curve.content = re.sub(
-            r'width="[^"]*" height="[^"]*"|height="[^"]*" width="[^"]*"',
-            'width="100%"',
-            drawing[drawing.index("<svg") :],
-            count=1,
-        )
+        _, _, drawing = text.getvalue().partition("<svg ")
+        self._drawing.content = "<svg " + re.sub(r'(width|height)="[^"]*pt"', "", drawing, count=2)
 
 
 class Robot:
@@ -323,32 +347,42 @@ class Point:
 
 
 def _control(
-    gui: Any, space: TaskSpace, names: tuple[str, ...], first: np.ndarray, ask: Callable[[np.ndarray], None]
-) -> None:
-    """Controls for a task: a slider per number, one for the angle of a direction, or a choice among a few tasks."""
-    inner = playable.whole(space)
-    if isinstance(inner, FiniteSet):
-        if inner.size:
-            options = {", ".join(f"{x:g}" for x in task): np.array(task, np.float32) for task in inner.tasks}
-            choice = gui.add_dropdown(", ".join(names), tuple(options))
-            choice.on_update(lambda _: ask(options[choice.value]))
-        return
-    if isinstance(inner, Arc):
+    gui: Any, space: TaskSpace, names: tuple[str, ...], first: np.ndarray, ask: Callable[[], None]
+) -> Callable[[], np.ndarray]:
+    """Controls for a task: a slider per number, one for the angle of a direction, or a choice among a few tasks.
+
+    Args:
+        first: the task that they show.
+        ask: called when one of them has changed.
+
+    Returns:
+        The task that the controls say [feature].
+
+    Raises:
+        OnebodyError: the space is of another kind.
+    """
+    space = playable.whole(space)
+    if isinstance(space, FiniteSet) and not space.size:
+        return lambda: first
+    if isinstance(space, FiniteSet):
+        options = {", ".join(f"{x:g}" for x in task): np.array(task, np.float32) for task in space.tasks}
+        choice = gui.add_dropdown(", ".join(names), tuple(options), initial_value=", ".join(f"{x:g}" for x in first))
+        choice.on_update(lambda _: ask())
+        return lambda: options[choice.value]
+    if isinstance(space, Arc):
         degrees = round(math.degrees(math.atan2(first[1], first[0])) % 360)
-        dial = gui.add_slider("direction (°)", 0, round(math.degrees(inner.angle)), 1, degrees)
-
-        def turn(_: Any) -> None:
-            angle = math.radians(dial.value)
-            ask(np.array([math.cos(angle), math.sin(angle)], np.float32))
-
-        dial.on_update(turn)
-        return
-    low, high = (-inner.radius, inner.radius) if isinstance(inner, Disk) else (None, None)
-    corners = inner if isinstance(inner, Box) else Box((low or -1.0,) * inner.size, (high or 1.0,) * inner.size)
-    wide = corners.widened(1 + 2 * playable.MARGIN)
-    sliders = [
-        gui.add_slider(name, low, high, (high - low) / 100, float(x), marks=((a, f"{a:g}"), (b, f"{b:g}")))
-        for name, low, high, a, b, x in zip(names, wide.low, wide.high, corners.low, corners.high, first, strict=True)
-    ]
-    for slider in sliders:
-        slider.on_update(lambda _: ask(np.array([each.value for each in sliders], np.float32)))
+        dial = gui.add_slider("direction (°)", 0, round(math.degrees(space.angle)), 1, degrees)
+        dial.on_update(lambda _: ask())
+        return lambda: np.array([math.cos(math.radians(dial.value)), math.sin(math.radians(dial.value))], np.float32)
+    if isinstance(space, Disk):
+        space = Box((-space.radius,) * 2, (space.radius,) * 2)
+    if not isinstance(space, Box):
+        raise OnebodyError(f"tasks in {space.bounds} have no controls; boxes, disks, directions and finite sets have")
+    wide, sliders = space.widened(1 + 2 * playable.MARGIN), {}
+    for i, (low, high) in enumerate(zip(space.low, space.high, strict=True)):
+        if low < high:
+            marks = ((low, f"{low:g}"), (high, f"{high:g}"))
+            step = (wide.high[i] - wide.low[i]) / 150
+            sliders[i] = gui.add_slider(names[i], wide.low[i], wide.high[i], step, float(first[i]), marks=marks)
+            sliders[i].on_update(lambda _: ask())
+    return lambda: np.array([sliders[i].value if i in sliders else x for i, x in enumerate(first)], np.float32)

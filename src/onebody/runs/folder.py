@@ -239,7 +239,7 @@ def structure(record: dict[str, Any]) -> Any:
     """
     try:
         return eqx.filter_eval_shape(build(record, simulator=Unsimulated).init, jax.random.key(0))
-    except (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError):
+    except jax.errors.JAXTypeError:
         return untrained(record)
 
 

@@ -23,14 +23,17 @@ class Live:
         self._achieved = self.family.achieved and jax.jit(self.family.achieved)
         self._resets = 0
         self.task = middle(self.family.space)
-        self.act_on(self.task, playable.predict(self.task[None]))
         self.reset()
+        self.act_on(self.task, playable.first)
 
     def act_on(self, task: Float[np.ndarray, " feature"], adapted: Adapted) -> None:
-        """Act on a task with its policy from the next step on."""
+        """Act on a task with its policy from the next step on. Where dynamics vary with the task, the robot begins at a
+        new initial state."""
         self.policies, self.task = adapted.policies, task
         self._act = policy_file.actor(policy_file.arrays(self.policies, task))
         self._world.change_tasks(task[None])
+        if self.family.physics is not None:
+            self.reset()
 
     def reset(self) -> None:
         """Begin at a new initial state."""

@@ -2,8 +2,9 @@
 
 import json
 import zipfile
+import zlib
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -14,7 +15,7 @@ from onebody.algorithms.protocol import Adapted
 from onebody.core.errors import OnebodyError
 from onebody.core.nets import Normalizer
 from onebody.learning.policies import ConditionedPolicy, for_each, sees_task
-from onebody.runs import evaluate, folder, leaves, outputs
+from onebody.runs import evaluate, folder, leaves, log, outputs
 from onebody.tasks import registry
 from onebody.tasks.family import TaskFamily
 from onebody.tasks.space import Box, Split, TaskSpace
@@ -22,9 +23,25 @@ from onebody.tasks.space import Box, Split, TaskSpace
 BUNDLED = Path(__file__).parent.parent / "bundled" / "cheetah-vel.npz"
 """a half-cheetah that runs at any velocity, which comes with the package"""
 MARGIN = 0.25
-"""share of the training range by which tasks of one number are predicted beyond it on each side"""
+"""share of the range of tasks by which sliders and predictions extend beyond it on each side"""
 GRID = 31
-"""number of tasks of one number whose returns are predicted"""
+"""number of tasks at which returns are predicted for a family with tasks of one number"""
+
+
+class Curve(NamedTuple):
+    """Returns that are predicted for tasks of one number."""
+
+    task: Float[np.ndarray, " grid"]
+    """in rising order"""
+    mean: Float[np.ndarray, " grid"]
+    low: Float[np.ndarray, " grid"]
+    high: Float[np.ndarray, " grid"]
+    novelty: Float[np.ndarray, " grid"]
+    """disagreement of the models along the policy's trajectory, relative to that on their data"""
+
+    def at(self, task: Any) -> "Curve":
+        """For other tasks [n], interpolated."""
+        return Curve(*(np.interp(task, self.task, values) for values in self))
 
 
 @runtime_checkable
@@ -33,13 +50,20 @@ class Playable(Protocol):
 
     family: TaskFamily
     training_space: TaskSpace
+    first: Adapted
+    """for the task `middle`"""
     any_task: bool
-    """whether one policy acts on any task; otherwise `predict` optimises a policy for each task inside the model"""
+    """whether one policy acts on any task; otherwise `adapted` optimises a policy for each task inside the model"""
     title: str
     """where the policies come from"""
 
-    def predict(self, tasks: Float[np.ndarray, "task feature"]) -> Adapted:
-        """The policies for some tasks, and what is predicted of them without a real sample."""
+    def adapted(self, task: Float[np.ndarray, " feature"]) -> Adapted:
+        """The policy for one task, and what is predicted of it without a real sample."""
+        ...
+
+    def curve(self) -> Curve | None:
+        """Predicted returns over the tasks; None unless there is one policy for any task, tasks are one number, and
+        returns are predicted with an interval."""
         ...
 
 
@@ -62,21 +86,58 @@ class OfRun:
         if not self._algorithm.task_is_known:
             raise OnebodyError(
                 f"{run}: {record['algorithm']} is not told the task, so it cannot be told another one while it acts: "
-                "play a run of an algorithm that is, such as omni"
+                "play a run of an algorithm that is told the task (onebody list says which are)"
             )
         last = folder.last(run, record)
-        self._state, self._seed = last.state, record["seed"]
-        self.family, self.training_space = self._algorithm.family, folder.family_of(record).space
-        self.any_task = sees_task(self.predict(middle(self.family.space)[None]).policies)
+        self._state, self._seed, self._training = last.state, record["seed"], folder.family_of(record)
+        self.family, self.training_space = self._algorithm.family, self._training.space
+        with log.announce_if_slow(f"preparing the policy of {record['algorithm']} for a first task", quiet=False):
+            self.first = self.adapted(middle(self.family.space))
+        self.any_task = sees_task(self.first.policies)
         self.title = f"{record['algorithm']}, trained on {last.facts['samples']:,} real samples"
 
-    def predict(self, tasks: Float[np.ndarray, "task feature"]) -> Adapted:
+    def adapted(self, task: Float[np.ndarray, " feature"]) -> Adapted:
+        return self._stage_zero(task[None])
+
+    def curve(self) -> Curve | None:
+        space = whole(self.family.space)
+        if not self.any_task or not isinstance(space, Box) or space.size != 1:
+            return None
+        tasks = np.asarray(space.widened(1 + 2 * MARGIN).grid(GRID))
+        adapted = self._stage_zero(tasks)
+        parts = adapted.predicted_return, adapted.predicted_interval, adapted.novelty
+        if any(part is None for part in parts):
+            return None
+        mean, interval, novelty = map(np.asarray, parts)
+        return Curve(tasks[:, 0], mean, interval[:, 0], interval[:, 1], novelty)
+
+    def save(self, path: Path) -> Path:
+        """Write the policy for any task, with its predicted returns, as a file of about a hundred kilobytes.
+
+        Raises:
+            OnebodyError: the run has no such policy, the family is the user's own, or as `outputs.check`.
+        """
+        outputs.check(path, ".npz")
+        policy = jax.tree.map(lambda x: x[0], self.first.policies)
+        if not isinstance(policy, ConditionedPolicy):
+            raise OnebodyError(f"a policy of {self.title}, cannot be saved for any task; one of omni can")
+        name, _ = registry.portable(self._training)
+        if name != self._training.id:
+            raise OnebodyError(f"the file would lack {self.family.id}, a family of your own: play the run itself")
+        about = {"family": name, "version": self._training.version, "title": self.title}
+        arrays = leaves.to_arrays(policy)
+        if curve := self.curve():
+            arrays |= {f"curve.{name}": values for name, values in curve._asdict().items()}
+        np.savez_compressed(path, about=np.array(json.dumps(about)), **arrays)  # pyright: ignore[reportArgumentType]
+        return path
+
+    def _stage_zero(self, tasks: Float[np.ndarray, "task feature"]) -> Adapted:
         stages = evaluate.stages_of(self._algorithm, self._state, jax.device_put(tasks), 0, self._seed)
         return next(stages)[0]
 
 
 class OfFile:
-    """One policy for any task, with returns that were predicted when it was saved."""
+    """One policy for any task, with the returns that were predicted when it was saved."""
 
     any_task = True
 
@@ -85,54 +146,27 @@ class OfFile:
             with np.load(path, allow_pickle=False) as file:
                 arrays = dict(file)
             about = json.loads(str(arrays["about"]))
-            family = registry.make(about["family"])
-            self._policy = _policy(arrays, family)
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            training, version, self.title = registry.make(about["family"]), about["version"], str(about["title"])
+            self.family, self.training_space = training.tested, training.space
+            self._policy = _policy(arrays, self.family)
+            known = {name.removeprefix("curve."): x for name, x in arrays.items() if name.startswith("curve.")}
+            self._curve = Curve(**known) if known else None
+        except (OSError, ValueError, TypeError, LookupError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise OnebodyError(
                 f"{path} is not a policy for any task ({error}); to write one: onebody play RUN --save FILE.npz"
             ) from error
-        if about["version"] != family.version:
+        if version != training.version:
             raise OnebodyError(
-                f"{path} was made for version {about['version']} of {family.id}, and this onebody has {family.version}"
+                f"{path} was made for version {version} of {training.id}, and this onebody has {training.version}"
             )
-        self._curve = {name.removeprefix("curve."): x for name, x in arrays.items() if name.startswith("curve.")}
-        self.family, self.training_space, self.title = family, family.space, about["title"]
+        self.first = self.adapted(middle(self.family.space))
 
-    def predict(self, tasks: Float[np.ndarray, "task feature"]) -> Adapted:
-        """Returns are interpolated between tasks of one number; none are predicted for others."""
-        policies = for_each(self._policy, len(tasks))
-        if not self._curve:
-            return Adapted(policies)
-        at = {name: np.interp(tasks[:, 0], self._curve["task"], y) for name, y in self._curve.items()}
-        interval = jax.device_put(np.stack([at["low"], at["high"]], axis=1))
-        return Adapted(policies, jax.device_put(at["return"]), interval, jax.device_put(at["novelty"]))
+    def adapted(self, task: Float[np.ndarray, " feature"]) -> Adapted:
+        """Without a prediction, which `curve` has."""
+        return Adapted(for_each(self._policy, 1))
 
-
-def save(path: Path, playable: Playable) -> Path:
-    """Write one policy for any task, with its predicted returns, as a file of a few hundred kilobytes.
-
-    Raises:
-        OnebodyError: the policy is not one for any task.
-    """
-    family = playable.family
-    adapted = playable.predict(middle(family.space)[None])
-    policy = jax.tree.map(lambda x: x[0], adapted.policies)
-    if not isinstance(policy, ConditionedPolicy):
-        raise OnebodyError(f"{playable.title}: it has no policy for any task that could be saved; omni has one")
-    arrays = leaves.to_arrays(policy)
-    tasks = curve_of(family.space)
-    if tasks is not None:
-        adapted = playable.predict(tasks)
-        assert adapted.predicted_return is not None
-        assert adapted.predicted_interval is not None
-        assert adapted.novelty is not None
-        low, high = np.asarray(adapted.predicted_interval).T
-        curve = {"task": tasks[:, 0], "return": adapted.predicted_return, "low": low, "high": high}
-        arrays |= {f"curve.{name}": np.asarray(y) for name, y in (curve | {"novelty": adapted.novelty}).items()}
-    about = {"family": family.id, "version": family.version, "title": playable.title}
-    outputs.check(path, ".npz")
-    np.savez_compressed(path, about=np.array(json.dumps(about)), **arrays)  # pyright: ignore[reportArgumentType]
-    return path
+    def curve(self) -> Curve | None:
+        return self._curve
 
 
 def middle(space: TaskSpace) -> Float[np.ndarray, " feature"]:
@@ -148,16 +182,12 @@ def whole(space: TaskSpace) -> TaskSpace:
     return space.space if isinstance(space, Split) else space
 
 
-def curve_of(space: TaskSpace) -> Float[np.ndarray, "task 1"] | None:
-    """Evenly spaced tasks of one number, also beyond the space; None for other spaces."""
-    space = whole(space)
-    if not isinstance(space, Box) or space.size != 1:
-        return None
-    return np.asarray(space.widened(1 + 2 * MARGIN).grid(GRID))
-
-
 def _policy(arrays: dict[str, Any], family: TaskFamily) -> ConditionedPolicy:
-    """A policy whose arrays have been saved by their names."""
+    """A policy whose arrays have been saved by their names.
+
+    Raises:
+        LookupError, ValueError: an array is missing or has another shape.
+    """
     n = sum(name.startswith(".net.weights") for name in arrays)
     hidden = tuple(arrays[f".net.weights[{i}]"].shape[1] for i in range(n - 1))
     body, observation, task = family.body, Normalizer(family.body.observation_size), Normalizer(family.space.size)

@@ -1,6 +1,7 @@
 """Policies as data files: .npz, which needs only NumPy to act, or .onnx for other runtimes."""
 
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -214,7 +215,7 @@ def load(path: Path | str) -> Callable[..., np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             policy = dict(file)
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise OnebodyError(f"{path} is not a saved policy: {error}") from error
     layers = _layers(policy)
     names = {f"{kind}{i}" for kind in ("weight", "bias") for i in range(layers)}

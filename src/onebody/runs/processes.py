@@ -22,6 +22,8 @@ from onebody.runs.jobs import Job, Outcome
 
 WAIT = 600.0
 """time (s) that a job waits for another process that is training in its folder"""
+PATIENCE = 5.0
+"""time (s) that a process has to end by itself"""
 RESTARTS = 3
 """number of times that a job is done again whose process was killed"""
 
@@ -48,7 +50,7 @@ class Worker:
     def __exit__(self, *_: object) -> None:
         if self._process is not None:
             self._send(None)
-            self._end(patience=5.0)
+            self._end()
 
     def do(self, job: Job, stopping: threading.Event | None = None) -> Outcome:
         """Do a job, and again if its process is killed.
@@ -63,11 +65,11 @@ class Worker:
             self._send(job)
             if reply := self._reply(stopping):
                 return keep_errors(Outcome(**reply["outcome"]), job, reply["errors"])
-            code = self._end(patience=5.0)
+            code = self._end()
             if stopping is not None and stopping.is_set():
                 return Outcome("failed", "stopped")
             killed = -code if code < 0 else code - 128  # a training run exits with 128 + the signal
-            if killed <= 0 or attempt == RESTARTS:
+            if killed not in set(signal.Signals) or attempt == RESTARTS:
                 break
             name = signal.Signals(killed).name
             print(f"onebody: {job.out}: worker killed by {name}; restarting it", file=sys.stderr, flush=True)
@@ -112,12 +114,12 @@ class Worker:
         self._process.terminate()
         return None
 
-    def _end(self, patience: float) -> int:
-        """The exit code of the process, which is killed if it goes on for longer than `patience` (s)."""
+    def _end(self) -> int:
+        """The exit code of the process, which is killed if it goes on for longer than PATIENCE."""
         process, self._process = self._process, None
         assert process is not None
         try:
-            code = process.wait(timeout=patience)
+            code = process.wait(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
             process.kill()
             code = process.wait()

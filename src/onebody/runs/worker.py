@@ -30,15 +30,16 @@ def main() -> None:
 def _do(request: dict[str, Any]) -> dict[str, Any]:
     from onebody.core.errors import Stopped
     from onebody.runs import jobs
+    from onebody.worlds.refusals import first_line
 
     errors = ""
     try:
         outcome = jobs.do(jobs.Job.from_json(request["job"]), quiet=True, wait=request["wait"])
     except Stopped as error:
         sys.exit(128 + error.signum)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # SystemExit: of a user's file
         errors = traceback.format_exc()
-        outcome = jobs.Outcome("failed", f"{type(error).__name__}: {str(error).strip().splitlines()[0]}")
+        outcome = jobs.Outcome("failed", first_line(error))
     return {"outcome": outcome._asdict(), "errors": errors}
 
 
