@@ -26,7 +26,6 @@ REFUSED = {
     "refine": ("onebody.adapt(out, refine=float('nan'))", "--refine must be 0 or more seconds, and finite, not nan"),
     "seeds": ("onebody.compare(['trpo'], 'point/goal', seeds=2.5, out=out)", "--seeds must be a whole number, not 2.5"),
     "layer": ("train(hidden=[8, 2.5])", "hidden cannot be (8, 2.5)"),
-    "no layer": ("train(hidden=[])", "hidden needs at least one number"),
     "text": ("train(episodes='3')", "episodes must be at least 1, not '3'"),
     "activation": ("train(activation='tenh')", "activation cannot be 'tenh'"),
     "function": ("train(trace=print)", "trace must be at least 0, not <built-in function print>"),

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
@@ -47,6 +48,10 @@ def parse(kind: type[T], command: str, arguments: Sequence[str]) -> T:
         option = argument.split("=")[0].replace("_", "-")
         if re.match("--?[A-Za-z]", option) and option not in known:
             raise OnebodyError(f"no option {option} of {command}{did_you_mean(option, known)}")
+    lists = {*_lists(kind)}
+    for argument, after in itertools.pairwise([*arguments, "--"]):
+        if argument.replace("_", "-") in lists and after.startswith("--"):
+            raise OnebodyError(f"{argument} needs at least one number")
     settings = (tyro.conf.PositionalRequiredArgs,)
     output = io.StringIO()
     try:
@@ -69,6 +74,16 @@ def _names(kind: Any, prefix: str = "--") -> Iterator[str]:
             yield f"{prefix}{name}"
             if isinstance(value, bool) and prefix != "--":
                 yield f"{prefix}no-{name}"
+
+
+def _lists(kind: Any, prefix: str = "--") -> Iterator[str]:
+    """Those of the options whose defaults are several values."""
+    for field in dataclasses.fields(kind):
+        value, name = getattr(kind, field.name, None), field.name.replace("_", "-")
+        if dataclasses.is_dataclass(value):
+            yield from _lists(value, f"{prefix}{name}.")
+        elif isinstance(value, tuple) and value:
+            yield f"{prefix}{name}"
 
 
 def _message(output: str) -> str:

@@ -85,8 +85,6 @@ def _check(config: Any, name: str, holds: Any, condition: str) -> None:
     value = getattr(config, name)
     values = value if isinstance(value, tuple | list) else (value,)
     setting = f"{type(config).__name__}: {name.replace('_', '-')}"
-    if not values:
-        raise OnebodyError(f"{setting} needs at least one number")
     for x in values:
         try:
             allowed = math.isfinite(x) and holds(x)
