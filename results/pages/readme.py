@@ -112,7 +112,7 @@ GIVEN = [
     "two layers of 64 tanh units",
     "velocities up to 3 m/s; 210 is the most any policy can have",
     "Python ≥ 3.11",
-    "1.3 GB",
+    "1.5 GB",
     "[-1, 1]",
     "18-dimensional linear rewards",
     "one preset and 20,000 real samples per body",

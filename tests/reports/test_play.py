@@ -10,7 +10,7 @@ import pytest
 
 import onebody
 from onebody.core.errors import OnebodyError
-from onebody.reports import play
+from onebody.reports import controls, play
 from onebody.runs import loop, playable
 from onebody.runs.live import Live
 from onebody.tasks.space import Arc, Box, Disk, FiniteSet, Split
@@ -90,7 +90,7 @@ class Gui:
 def test_each_space_has_its_controls(space, values, expected):
     gui, asked = Gui(), []
     names = tuple(f"number {i}" for i in range(space.size))
-    chosen = play._control(gui, space, names, np.asarray(space.held_out(1)[0]), lambda: asked.append(True))
+    chosen = controls.add(gui, space, names, np.asarray(space.held_out(1)[0]), lambda: asked.append(True))
     assert len(gui.controls) == len(values)
     for control, value in zip(gui.controls, values, strict=True):
         control.value = value
@@ -101,7 +101,7 @@ def test_each_space_has_its_controls(space, values, expected):
 
 def test_sliders_reach_beyond_the_training_space_and_say_where_it_ends():
     gui = Gui()
-    play._control(gui, Box((0.0,), (2.0,)), ("velocity (m/s)",), np.array([1.0]), print)
+    controls.add(gui, Box((0.0,), (2.0,)), ("velocity (m/s)",), np.array([1.0]), print)
     name, low, high, _, first = gui.controls[0].arguments
     assert (name, low, high, first) == ("velocity (m/s)", -0.5, 2.5, 1.0)
     assert gui.controls[0].options["marks"] == ((0.0, "0"), (2.0, "2"))
@@ -118,7 +118,7 @@ def test_a_wrong_address_is_refused(host, port, message):
 
 def test_a_single_task_has_no_control():
     gui = Gui()
-    chosen = play._control(gui, FiniteSet(((),)), (), np.zeros(0), print)
+    chosen = controls.add(gui, FiniteSet(((),)), (), np.zeros(0), print)
     assert not gui.controls and chosen().shape == (0,)
 
 

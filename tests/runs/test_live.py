@@ -116,7 +116,7 @@ def test_a_file_knows_what_was_trained_and_what_is_tested(tmp_path):
 
 def test_only_one_policy_for_any_task_can_be_saved(tmp_path):
     run = loop.train("smt", "point/goal", preset="smoke", out=tmp_path / "smt", quiet=True)
-    with pytest.raises(OnebodyError, match=r"a policy of smt, trained on .* samples, cannot be saved for any task"):
+    with pytest.raises(OnebodyError, match="its policies cannot be saved for any task"):
         playable.load(run).save(tmp_path / "point.npz")
 
 

@@ -48,7 +48,7 @@ def parse(kind: type[T], command: str, arguments: Sequence[str]) -> T:
         option = argument.split("=")[0].replace("_", "-")
         if re.match("--?[A-Za-z]", option) and option not in known:
             raise OnebodyError(f"no option {option} of {command}{did_you_mean(option, known)}")
-    lists = {*_lists(kind)}
+    lists = {name for name, value in _defaults(kind) if isinstance(value, tuple) and value}
     for argument, after in itertools.pairwise([*arguments, "--"]):
         if argument.replace("_", "-") in lists and after.startswith("--"):
             raise OnebodyError(f"{argument} needs at least one number")
@@ -63,27 +63,24 @@ def parse(kind: type[T], command: str, arguments: Sequence[str]) -> T:
     raise OnebodyError(f"{_message(output.getvalue())}; see: onebody {command} --help")
 
 
-def _names(kind: Any, prefix: str = "--") -> Iterator[str]:
-    """All options of a dataclass as they are typed; those of a nested dataclass begin with its name and a dot."""
+def _defaults(kind: Any, prefix: str = "--") -> Iterator[tuple[str, Any]]:
+    """All options of a dataclass as they are typed, with their defaults; those of a nested dataclass begin with its
+    name and a dot."""
     for field in dataclasses.fields(kind):
-        value = getattr(kind, field.name, None)
-        name = field.name.replace("_", "-")
+        value, name = getattr(kind, field.name, None), prefix + field.name.replace("_", "-")
         if dataclasses.is_dataclass(value):
-            yield from _names(value, f"{prefix}{name}.")
+            yield from _defaults(value, f"{name}.")
         else:
-            yield f"{prefix}{name}"
-            if isinstance(value, bool) and prefix != "--":
-                yield f"{prefix}no-{name}"
+            yield name, value
 
 
-def _lists(kind: Any, prefix: str = "--") -> Iterator[str]:
-    """Those of the options whose defaults are several values."""
-    for field in dataclasses.fields(kind):
-        value, name = getattr(kind, field.name, None), field.name.replace("_", "-")
-        if dataclasses.is_dataclass(value):
-            yield from _lists(value, f"{prefix}{name}.")
-        elif isinstance(value, tuple) and value:
-            yield f"{prefix}{name}"
+def _names(kind: Any) -> Iterator[str]:
+    """All options of a dataclass as they are typed, and the forms that turn a nested truth value off."""
+    for name, value in _defaults(kind):
+        yield name
+        nested, dot, last = name.rpartition(".")
+        if dot and isinstance(value, bool):
+            yield f"{nested}.no-{last}"
 
 
 def _message(output: str) -> str:

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import itertools
-import math
 import queue
 import re
 import socket
@@ -16,18 +15,18 @@ from typing import Any
 
 import jax
 import matplotlib
-import mujoco
 import numpy as np
 from matplotlib.figure import Figure
 
 from onebody.algorithms.protocol import Adapted
 from onebody.core.errors import NotFinite, OnebodyError
+from onebody.reports import controls, scene
 from onebody.runs import evaluate, playable
 from onebody.runs.adapt import MAX_NOVELTY
 from onebody.runs.live import Live
 from onebody.runs.playable import Curve
 from onebody.tasks.body import MujocoBody
-from onebody.tasks.space import Arc, Box, Disk, FiniteSet, TaskSpace
+from onebody.tasks.space import Box
 from onebody.worlds.camera import check_drawable
 from onebody.worlds.refusals import first_line
 
@@ -37,6 +36,8 @@ SHOWN_SECONDS = 8.0
 """time that the chart of what the robot achieves goes back"""
 SETTLED = 0.3
 """time (s) after which a task counts as chosen, and real episodes are simulated"""
+LATE = 0.1
+"""delay (s) behind real time that the robot catches up with; after a longer one it goes on at its own speed"""
 COLORS = ("#1f6fb5", "#c2571a")
 """of what the robot reached, and of what was asked for or predicted"""
 
@@ -105,7 +106,9 @@ class Playground:
         """by task: its policy with what is predicted of it, and its real return"""
         self._history: list[tuple[float, float, float]] = []
         """time (s), what was achieved and what was asked for, of the first number of the task"""
-        self._scene = Robot(server, live) if isinstance(live.family.body, MujocoBody) else Point(server, live)
+        self._scene = (
+            scene.Robot(server, live) if isinstance(live.family.body, MujocoBody) else scene.Point(server, live)
+        )
         self._build()
         self._background.submit(self._begin)
 
@@ -127,7 +130,7 @@ class Playground:
                 if steps % (FRAMES * every // 2) == 0:
                     self._show_history()
                 late = time.monotonic() - began - steps * dt
-                if late > 1.0:  # too slow for real time, or the process was stopped: go on from now
+                if late > LATE:
                     began += late
                 time.sleep(max(0.0, -late))
         finally:
@@ -137,8 +140,9 @@ class Playground:
         gui, family = self.server.gui, self.live.family
         gui.configure_theme(control_width="large", show_logo=False, show_share_button=False)
         gui.add_markdown(f"**{family.id}**: {self.live.playable.title}")
-        chosen = _control(gui, family.space, family.task_names, self.live.task, lambda: self._orders.put(self._ask))
-        self._chosen = chosen
+        self._chosen = controls.add(
+            gui, family.space, family.task_names, self.live.task, lambda: self._orders.put(self._ask)
+        )
         self._status = gui.add_markdown("")
         buttons = {"reset": self.live.reset, "save policy": self._save}
         if isinstance(family.body, MujocoBody):
@@ -182,7 +186,7 @@ class Playground:
 
     def _compute(self, task: np.ndarray, number: int) -> None:
         adapted = self.live.playable.first
-        if number and (self._curve is None or not self.live.playable.any_task):
+        if number and self._curve is None:
             adapted = self.live.playable.adapted(task)
         if number != self._number:
             return
@@ -258,11 +262,9 @@ class Playground:
 
     def _range(self) -> tuple[float, float]:
         """Of the axis of what is reached: that of the slider, and as far beyond it again."""
-        space = playable.whole(self.live.family.space)
-        radius = space.radius if isinstance(space, Disk) else 1.0
-        low, high = (space.low[0], space.high[0]) if isinstance(space, Box) else (-radius, radius)
-        margin = 2 * playable.MARGIN * (high - low)
-        return low - margin, high + margin
+        box = controls.box_around(self.live.family.space) or Box((-1.0,), (1.0,))
+        wide = box.widened(1 + 4 * playable.MARGIN)
+        return wide.low[0], wide.high[0]
 
     def _draw(self) -> None:
         """For tasks of one number: the predicted return over the task with its interval, and a dot per real return."""
@@ -291,98 +293,5 @@ class Playground:
         with matplotlib.rc_context({"svg.hashsalt": "onebody", "svg.fonttype": "none"}):
             figure.savefig(text, format="svg", metadata={"Date": None})
         _, _, drawing = text.getvalue().partition("<svg ")
-        self._drawing.content = "<svg " + re.sub(r'(width|height)="[^"]*pt"', "", drawing, count=2)
-
-
-class Robot:
-    """A MuJoCo robot in the scene, in the middle of the page."""
-
-    def __init__(self, server: Any, live: Live):
-        from mjviser import ViserMujocoScene
-
-        assert isinstance(live.family.body, MujocoBody)
-        self._live, self._model = live, live.family.body.model
-        self._data = mujoco.MjData(self._model)
-        self._scene = ViserMujocoScene(server, self._model, 1)
-        distance = 3.0 * self._size()
-
-        @server.on_client_connect
-        def _(client: Any) -> None:
-            side = 0.2 * distance  # the controls are on the right
-            client.camera.position = (side, -distance, 0.4 * distance)
-            client.camera.look_at = (side, 0.0, 0.0)
-
-    def _size(self) -> float:
-        """Greatest distance (m) of a part of the robot from its first body."""
-        mujoco.mj_forward(self._model, self._data)
-        parts = self._model.geom_bodyid > 0
-        away = np.linalg.norm(self._data.geom_xpos[parts] - self._data.xpos[1], axis=1)
-        return float((away + self._model.geom_rbound[parts]).max())
-
-    def show(self) -> None:
-        self._data.qpos[:] = self._live.pose
-        mujoco.mj_forward(self._model, self._data)
-        self._scene.update_from_mjdata(self._data)
-
-
-class Point:
-    """A point robot in the plane, and the task as a place if it is one."""
-
-    def __init__(self, server: Any, live: Live):
-        self._live = live
-        self._robot = server.scene.add_icosphere("/robot", 0.05, color=(31, 111, 181))
-        self._goal = server.scene.add_icosphere("/goal", 0.08, color=(194, 87, 26), opacity=0.5)
-        server.scene.add_grid("/ground", 4.0, 4.0, cell_size=0.5)
-
-        @server.on_client_connect
-        def _(client: Any) -> None:
-            client.camera.position, client.camera.look_at = (0.0, -1.5, 3.5), (0.0, 0.0, 0.0)
-
-    def show(self) -> None:
-        task = self._live.task
-        self._robot.position = (*self._live.pose[:2].tolist(), 0.0)
-        self._goal.visible = task.shape == (2,)
-        if self._goal.visible:
-            self._goal.position = (*task.tolist(), 0.0)
-
-
-def _control(
-    gui: Any, space: TaskSpace, names: tuple[str, ...], first: np.ndarray, ask: Callable[[], None]
-) -> Callable[[], np.ndarray]:
-    """Controls for a task: a slider per number, one for the angle of a direction, or a choice among a few tasks.
-
-    Args:
-        first: the task that they show.
-        ask: called when one of them has changed.
-
-    Returns:
-        The task that the controls say [feature].
-
-    Raises:
-        OnebodyError: the space is of another kind.
-    """
-    space = playable.whole(space)
-    if isinstance(space, FiniteSet) and not space.size:
-        return lambda: first
-    if isinstance(space, FiniteSet):
-        options = {", ".join(f"{x:g}" for x in task): np.array(task, np.float32) for task in space.tasks}
-        choice = gui.add_dropdown(", ".join(names), tuple(options), initial_value=", ".join(f"{x:g}" for x in first))
-        choice.on_update(lambda _: ask())
-        return lambda: options[choice.value]
-    if isinstance(space, Arc):
-        degrees = round(math.degrees(math.atan2(first[1], first[0])) % 360)
-        dial = gui.add_slider("direction (°)", 0, round(math.degrees(space.angle)), 1, degrees)
-        dial.on_update(lambda _: ask())
-        return lambda: np.array([math.cos(math.radians(dial.value)), math.sin(math.radians(dial.value))], np.float32)
-    if isinstance(space, Disk):
-        space = Box((-space.radius,) * 2, (space.radius,) * 2)
-    if not isinstance(space, Box):
-        raise OnebodyError(f"tasks in {space.bounds} have no controls; boxes, disks, directions and finite sets have")
-    wide, sliders = space.widened(1 + 2 * playable.MARGIN), {}
-    for i, (low, high) in enumerate(zip(space.low, space.high, strict=True)):
-        if low < high:
-            marks = ((low, f"{low:g}"), (high, f"{high:g}"))
-            step = (wide.high[i] - wide.low[i]) / 150
-            sliders[i] = gui.add_slider(names[i], wide.low[i], wide.high[i], step, float(first[i]), marks=marks)
-            sliders[i].on_update(lambda _: ask())
-    return lambda: np.array([sliders[i].value if i in sliders else x for i, x in enumerate(first)], np.float32)
+        content = "<svg " + re.sub(r'(width|height)="[^"]*pt"', "", drawing, count=2)
+        self._orders.put(lambda: setattr(self._drawing, "content", content))

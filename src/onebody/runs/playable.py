@@ -120,9 +120,11 @@ class OfRun:
         outputs.check(path, ".npz")
         policy = jax.tree.map(lambda x: x[0], self.first.policies)
         if not isinstance(policy, ConditionedPolicy):
-            raise OnebodyError(f"a policy of {self.title}, cannot be saved for any task; one of omni can")
-        name, _ = registry.portable(self._training)
-        if name != self._training.id:
+            raise OnebodyError(
+                f"{self.title}: its policies cannot be saved for any task; for one task: onebody adapt --save"
+            )
+        name, is_found = registry.portable(self._training)
+        if name != self._training.id or not is_found:
             raise OnebodyError(f"the file would lack {self.family.id}, a family of your own: play the run itself")
         about = {"family": name, "version": self._training.version, "title": self.title}
         arrays = leaves.to_arrays(policy)

@@ -1,0 +1,60 @@
+"""Controls of the playground for a task: sliders, or a choice."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from onebody.core.errors import OnebodyError
+from onebody.runs import playable
+from onebody.tasks.space import Arc, Box, Disk, FiniteSet, TaskSpace
+
+
+def add(
+    gui: Any, space: TaskSpace, names: tuple[str, ...], first: np.ndarray, ask: Callable[[], None]
+) -> Callable[[], np.ndarray]:
+    """Controls for a task: a slider per number, one for the angle of a direction, or a choice among a few tasks.
+
+    Args:
+        first: the task that they show.
+        ask: called when one of them has changed.
+
+    Returns:
+        The task that the controls say [feature].
+
+    Raises:
+        OnebodyError: the space is of another kind.
+    """
+    space = playable.whole(space)
+    if isinstance(space, FiniteSet) and not space.size:
+        return lambda: first
+    if isinstance(space, FiniteSet):
+        options = {", ".join(f"{x:g}" for x in task): np.array(task, np.float32) for task in space.tasks}
+        choice = gui.add_dropdown(", ".join(names), tuple(options), initial_value=", ".join(f"{x:g}" for x in first))
+        choice.on_update(lambda _: ask())
+        return lambda: options[choice.value]
+    if isinstance(space, Arc):
+        degrees = round(math.degrees(math.atan2(first[1], first[0])) % 360)
+        dial = gui.add_slider("direction (°)", 0, round(math.degrees(space.angle)), 1, degrees)
+        dial.on_update(lambda _: ask())
+        return lambda: np.array([math.cos(math.radians(dial.value)), math.sin(math.radians(dial.value))], np.float32)
+    box = box_around(space)
+    if box is None:
+        raise OnebodyError(f"tasks in {space.bounds} have no controls; boxes, disks, directions and finite sets have")
+    wide, sliders = box.widened(1 + 2 * playable.MARGIN), {}
+    for i, (low, high) in enumerate(zip(box.low, box.high, strict=True)):
+        if low < high:
+            marks = ((low, f"{low:g}"), (high, f"{high:g}"))
+            step = (wide.high[i] - wide.low[i]) / 150
+            sliders[i] = gui.add_slider(names[i], wide.low[i], wide.high[i], step, float(first[i]), marks=marks)
+            sliders[i].on_update(lambda _: ask())
+    return lambda: np.array([sliders[i].value if i in sliders else x for i, x in enumerate(first)], np.float32)
+
+
+def box_around(space: TaskSpace) -> Box | None:
+    """A box, or the box around a disk; None for other spaces."""
+    space = playable.whole(space)
+    if isinstance(space, Disk):
+        return Box((-space.radius,) * 2, (space.radius,) * 2)
+    return space if isinstance(space, Box) else None
