@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from onebody.core import random
 from onebody.core.errors import at_least, positive
+from onebody.core.gaussian import Gaussian
 from onebody.core.nets import MLP, Normalizer, fan_in
 from onebody.core.types import Key
 from onebody.learning.dynamics import Dynamics, network_inputs
@@ -118,19 +119,14 @@ class Ensemble(eqx.Module):
         statistics = self.observation, self.difference
         return jax.vmap(lambda net: Dynamics(net, *statistics).predict(observation, action))(self.nets.mean)
 
-    def log_prob(
-        self,
-        observation: Float[Array, "*axes observation"],
-        action: Float[Array, "*axes action"],
-        next_observation: Float[Array, "*axes observation"],
-    ) -> Float[Array, "*axes"]:
-        """Log-density of the next observation, but for a constant: a Gaussian with the members' mean, and the sum of
-        their mean variance and the variance of their means."""
+    def differences(
+        self, observation: Float[Array, "*axes observation"], action: Float[Array, "*axes action"]
+    ) -> Gaussian:
+        """Distribution of the normalised difference to the next observation: the members' mean, and the sum of their
+        mean variance and the variance of their means."""
         inputs = network_inputs(self.observation, observation, action)
         mean, log_std = jax.vmap(lambda net: net(inputs))(self.nets)
-        variance = jnp.exp(2 * log_std).mean(0) + mean.var(0)
-        error = self.difference(next_observation - observation) - mean.mean(0)
-        return -0.5 * jnp.sum(error**2 / variance + jnp.log(variance), axis=-1)
+        return Gaussian(mean.mean(0), 0.5 * jnp.log(jnp.exp(2 * log_std).mean(0) + mean.var(0)))
 
     def disagreement(
         self, observation: Float[Array, "*axes observation"], action: Float[Array, "*axes action"]

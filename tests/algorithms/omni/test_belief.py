@@ -3,7 +3,6 @@
 import dataclasses
 import math
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,8 +13,11 @@ from onebody.algorithms.omni import belief
 from onebody.algorithms.omni.belief import Evidence, Observed
 from onebody.algorithms.omni.omni_hidden import PosteriorSamplingPolicy, _draw
 from onebody.core.errors import OnebodyError
+from onebody.core.gaussian import Gaussian
 from onebody.core.nets import Normalizer
+from onebody.learning.ensemble import Ensemble, EnsembleConfig
 from onebody.learning.policies import ConditionedPolicy
+from onebody.learning.replay import Replay
 from onebody.tasks import registry
 from onebody.tasks.space import Arc, Box, Disk, FiniteSet, Split, continuous
 from onebody.worlds.simulator import Simulator
@@ -184,36 +186,62 @@ def test_a_belief_is_over_the_space_that_fixed_tasks_were_drawn_from():
     assert continuous(Own(), 3) == FiniteSet(((0.0,), (1.0,), (2.0,)))
 
 
+SLIPPERY = dataclasses.replace(
+    registry.make("point/goal"),
+    id="slippery",
+    space=Box((0.5,), (1.5,)),
+    reward=lambda observation, action, next_observation, task: -jnp.sum(next_observation**2),
+    task_labels=(),
+    physics=lambda task: {},
+)
+
+
+class Linear(Ensemble):
+    """With the density of a linear-Gaussian model that is told ψ: next observation = observation + ψ action."""
+
+    def differences(self, observation, action):
+        move, scaled = action[..., :2], action[..., 2:]
+        factor = 1.0 + 0.5 * jnp.broadcast_to(scaled, move.shape)
+        return Gaussian(factor * move, jnp.log(0.05))
+
+
+LINEAR_MODEL = Linear(jax.random.key(0), 2, 3, EnsembleConfig(members=1, hidden=(1,)))
+
+
 def test_a_body_is_inferred_from_transitions_where_rewards_say_nothing():
-    """The density of a linear-Gaussian model that is told ψ: next observation = observation + ψ action."""
-    family = dataclasses.replace(
-        registry.make("point/goal"),
-        id="slippery",
-        space=Box((0.5,), (1.5,)),
-        reward=lambda observation, action, next_observation, task: -jnp.sum(next_observation**2),
-        task_labels=(),
-        physics=lambda task: {},
-    )
-
-    class Linear(eqx.Module):
-        def log_prob(self, observation, action, next_observation):
-            move, scaled = action[..., :2], action[..., 2:]
-            factor = 1.0 + 0.5 * jnp.broadcast_to(scaled, move.shape)
-            return -0.5 * jnp.sum((next_observation - observation - factor * move) ** 2, axis=-1) / 0.05**2
-
+    family = SLIPPERY
     rng = np.random.default_rng(0)
     observation, action = (jax.device_put(np.float32(rng.normal(size=(20, 2)))) for _ in range(2))
     action = jnp.clip(action, -1.0, 1.0)
     next_observation = observation + 1.2 * action + 0.05 * jax.device_put(np.float32(rng.normal(size=(20, 2))))
     reward, _ = family.outcome(observation, action, next_observation, jnp.zeros(1))
     seen = Observed(observation, action, next_observation, reward, jnp.ones(20, bool))
-    evidence = eqx.tree_at(lambda e: e.model, Evidence(family, jnp.array(0.1)), Linear(), is_leaf=lambda x: x is None)
+    evidence = Evidence(family, jnp.array(0.1), LINEAR_MODEL)
     prior = belief.prior(family.space, 512)
     found = np.asarray(family.space.at(belief.infer(evidence, family.space, prior, seen, jax.random.key(0), 3)))
     moves, steps = np.asarray(action).ravel(), np.asarray(next_observation - observation).ravel()
     deviation = float(0.05 / np.sqrt(moves @ moves))
     assert found.mean() == pytest.approx(moves @ steps / (moves @ moves), abs=0.3 * deviation)
     assert found.std() == pytest.approx(deviation, rel=0.2)
+
+
+@pytest.mark.parametrize("repeats", [1, 10])
+def test_errors_that_repeat_within_an_episode_count_once(repeats):
+    """Episodes of `repeats` equal transitions after each other say as much as one of them."""
+    rng, horizon = np.random.default_rng(0), SLIPPERY.horizon
+    shape = 400, horizon // repeats, 2
+    action, noise = rng.uniform(-1, 1, shape), 0.05 * rng.normal(size=shape)
+    action, noise = (np.repeat(x, repeats, axis=1).reshape(-1, 2) for x in (action, noise))
+    data = Replay.empty(len(action), 2, 3)
+    at = lambda x: jax.device_put(np.float32(x))  # noqa: E731
+    data = dataclasses.replace(
+        data,
+        action=at(np.concatenate([action, np.zeros((len(action), 1))], axis=1)),
+        next_observation=at(action + noise),
+        size=jnp.array(len(action)),
+    )
+    shares = [float(belief.independence(SLIPPERY, LINEAR_MODEL, data, jax.random.key(i))) for i in range(8)]
+    assert np.mean(shares) == pytest.approx(1 / repeats, rel=0.25)
 
 
 def test_rewards_that_do_not_depend_on_the_task_are_refused():

@@ -1,10 +1,10 @@
 """Beliefs over a hidden task ψ, from observed rewards and a reward function of known form, by Bayes' rule.
 
 p(ψ | transitions) ∝ p(ψ) Π N(reward; r_ψ(s, a, s'), σ²), and where dynamics vary with ψ, the density of s' in the
-learned models, which are told ψ, as a further factor. Particles are points of a unit cube, on which p(ψ) is uniform
-(`tasks.space.Continuous`), so that they move freely in any task space. `infer` is a sequential Monte Carlo sampler
-(Del Moral, Doucet, Jasra 2006): from the prior to the posterior in steps of temperature, each with resampling and
-moves.
+learned models, which are told ψ, as a further factor, to a power that allows for dependent errors (`independence`).
+Particles are points of a unit cube, on which p(ψ) is uniform (`tasks.space.Continuous`), so that they move freely in
+any task space. `infer` is a sequential Monte Carlo sampler (Del Moral, Doucet, Jasra 2006): from the prior to the
+posterior in steps of temperature, each with resampling and moves.
 """
 
 from functools import partial
@@ -20,6 +20,7 @@ from onebody.core import random
 from onebody.core.gaussian import Gaussian
 from onebody.core.types import Key
 from onebody.learning.ensemble import Ensemble
+from onebody.learning.replay import Replay
 from onebody.tasks.family import TaskFamily
 from onebody.tasks.space import Continuous, low_discrepancy
 from onebody.worlds.notes import uses_task
@@ -28,6 +29,8 @@ EFFECTIVE = 0.5
 """share of the particles that a step of temperature leaves effective"""
 STEPS = 500
 """largest number of steps of temperature"""
+SLOTS = 64
+"""episodes of the data on which the dependence of the model's errors is measured"""
 JITTER = 1e-3
 """standard deviation of a proposal beside the difference of two particles, relative to the particles' deviation"""
 
@@ -63,6 +66,8 @@ class Evidence(eqx.Module):
     """standard deviation of rewards around the family's reward function"""
     model: Ensemble | None = None
     """predicts next observations, told ψ; None: they say nothing of ψ"""
+    weight: Float[Array, "*tasks"] = eqx.field(default_factory=lambda: jnp.ones(()))
+    """share of the log-density of next observations that counts, since the model's errors are not independent"""
 
     def __call__(self, seen: Observed, tasks: Float[Array, "particle feature"]) -> Float[Array, "*axes particle"]:
         """log p(reward, next observation | ψ) of each transition for each ψ, but for a constant."""
@@ -71,13 +76,41 @@ class Evidence(eqx.Module):
             expected = rewards(self.family, seen.observation, seen.action, seen.next_observation, tasks)
             value -= 0.5 * ((seen.reward[..., None] - expected) / self.sigma) ** 2
         if (model := self.model) is not None:
+            difference = model.difference(seen.next_observation - seen.observation)
 
             def of_next(task: Float[Array, " feature"]) -> Float[Array, "*axes"]:
                 inputs = self.family.model_action(seen.action, task)
-                return model.log_prob(seen.observation, inputs, seen.next_observation)
+                return model.differences(seen.observation, inputs).log_prob(difference)
 
-            value += jax.vmap(of_next, out_axes=-1)(tasks)
+            value += self.weight * jax.vmap(of_next, out_axes=-1)(tasks)
         return jnp.where(seen.known[..., None], value, 0.0)
+
+
+@partial(jax.jit, static_argnames="family")
+def independence(family: TaskFamily, model: Ensemble, data: Replay, key: Key) -> Float[Array, ""]:
+    """Share of the log-density of next observations that makes a posterior as wide as it is wrong.
+
+    The errors of a learned model repeat where a robot does, so n transitions say less of ψ than n independent ones. The
+    share is that of composite likelihoods (the magnitude adjustment of Pauli, Racugno, Ventura 2011, with one scale
+    for all of ψ): E[Σ |g|²] / E[|Σ g|²], 1 at most, of sums over an episode of scores g = ∂ log p(s' | s, a, ψ) / ∂ψ at
+    the ψ of training. The first expectation is over next observations that are drawn from the model, the second over
+    the data.
+    """
+    row_key, noise_key = jax.random.split(key)
+    slots = random.randint(row_key, (SLOTS,), 0, jnp.maximum(data.size // family.horizon, 1))
+    rows = slots[:, None] * family.horizon + jnp.arange(family.horizon)
+    observation, inputs, next_observation = data.observation[rows], data.action[rows], data.next_observation[rows]
+    action, task = jnp.split(inputs, [family.body.action_size], axis=-1)
+
+    def log_prob(task: Array, observation: Array, action: Array, difference: Array) -> Array:
+        return model.differences(observation, jnp.concatenate([action, task])).log_prob(difference)
+
+    score = jnp.vectorize(jax.grad(log_prob), signature="(t),(o),(a),(o)->(t)")
+    drawn = model.differences(observation, inputs).sample(random.normal(noise_key, observation.shape))
+    drawn = jnp.where(model.difference.varied, drawn, 0.0)
+    expected = score(task, observation, action, drawn)
+    found = score(task, observation, action, model.difference(next_observation - observation))
+    return jnp.minimum((expected**2).sum() / (found.sum(1) ** 2).sum(), 1.0)
 
 
 def prior(space: Continuous, n: int) -> Float[Array, "particle unit"]:

@@ -9,7 +9,7 @@
 
 Ours, after Thompson's (1933) posterior sampling; taking the nearest of several draws makes a search local. What is
 assumed: the family's reward function; an algorithm such as PEARL learns its form from rewards. Where dynamics vary with
-ψ, training tells the models ψ, and the density that they give to s' is a further factor of b.
+ψ, training tells the models ψ, and a power of the density that they give to s' is a further factor of b.
 """
 
 import functools
@@ -189,7 +189,11 @@ class OMNIHidden:
         config, space = self.config, continuous(self.family.space)
         prior, (scale_key, key) = belief.prior(space, config.particles), jax.random.split(key)
         sigma = config.reward_noise * reward_scale(self.family, state.data, space.at(prior), scale_key)
-        evidence = Evidence(self.family, sigma, state.model.module if self.family.physics else None)
+        evidence = Evidence(self.family, sigma)
+        if self.family.physics:
+            model, (weight_key, key) = state.model.module, jax.random.split(key)
+            weight = belief.independence(self.family, model, state.data, weight_key)
+            evidence = Evidence(self.family, sigma, model, weight)
         policy, evidences = (for_each(each, len(tasks)) for each in (state.agent.policy.module, evidence))
         particles, episodes = jnp.broadcast_to(prior, (len(tasks), *prior.shape)), []
         for stage in itertools.count():
