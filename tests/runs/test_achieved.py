@@ -18,7 +18,7 @@ POINT = make("point/goal")
 
 def test_it_is_the_mean_over_the_second_half_of_each_first_episode():
     place = np.arange(6.0, dtype=np.float32)[None, :, None, None] * [1.0, -1.0]  # [task, time, episode, feature]
-    place = jnp.asarray(np.repeat(place, 2, axis=2), jnp.float32)
+    place = jax.device_put(np.repeat(place, 2, axis=2).astype(np.float32))
     done = jnp.zeros((1, 6, 2), bool).at[0, 3, 0].set(True).at[0, 5].set(True)  # of 4 and 2 steps; of 6 steps
     none, zero = jnp.zeros((1, 6, 2), bool), jnp.zeros((1, 6, 2))
     steps = Transitions(place, zero[..., None], zero, place, done, none)

@@ -223,7 +223,7 @@ class Adapt:
         columns = ("predicted_return", "predicted_interval", "real_return", *before, "adaptation_samples")
         only_in_json = ("refine_updates", "predicted_before", "warning")
         tasks = tasks or [policy.task.tolist() for policy in policies]
-        rows = [
+        rows: list[dict[str, Any]] = [
             {"task": task}
             | ({} if policy.achieved is None else {"achieved": asked.text(family, policy.achieved)})
             | {name: getattr(policy, name) for name in columns}

@@ -44,8 +44,9 @@ class Recorder(Simulator):
         self, age: np.ndarray, observation: np.ndarray, action: Array
     ) -> tuple[np.ndarray, np.ndarray, Transitions]:
         if age[0, 0] % self._every == 0:
-            renders = isinstance(self._engine, GymnasiumEngine)
-            self.recorded.append(self._engine.picture() if renders else self.poses(observation)[0, 0])
+            robot = self._engine
+            renders = isinstance(robot, GymnasiumEngine)
+            self.recorded.append(robot.picture() if renders else self.poses(observation)[0, 0])
         return super().step(age, observation, action)
 
 
@@ -130,8 +131,9 @@ def webp(frames: Sequence[Image.Image], seconds: float) -> bytes:
 def _captioned(frame: Image.Image, caption: str) -> Image.Image:
     """The image with a line of text at its bottom, as large as fits."""
     width, height = frame.size
-    font = ImageFont.load_default(height / 16)
-    font = ImageFont.load_default(height / 16 * min(1.0, 0.94 * width / font.getlength(caption)))
+    sizes = range(5, height // 16 + 1)
+    fitting = (size for size in sizes if ImageFont.load_default(size).getlength(caption) <= 0.94 * width)
+    font = ImageFont.load_default(max(fitting, default=5))
     place = width / 2, 0.97 * height
     ImageDraw.Draw(frame).text(place, caption, "#1c2430", font, "md", stroke_width=2, stroke_fill="#ffffff")
     return frame
