@@ -71,6 +71,7 @@ def _column(rows: Sequence[Mapping[str, Any]], name: str) -> list[float]:
 def _save(drawing: Drawing, file: Any, colors: Palette, kind: str) -> None:
     style: dict[Any, Any] = {
         "svg.fonttype": "none",
+        "text.parse_math": False,
         "svg.hashsalt": drawing.title,
         "font.size": 10.5,
         "text.color": colors.ink,

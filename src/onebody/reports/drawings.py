@@ -97,7 +97,7 @@ class Chart:
             wide = max(values) >= 1000 * min(values)
             axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0)))
             axes.xaxis.set_minor_formatter(NullFormatter())
-        if max(values) >= 1000:
+        if max(values) >= 1000 or axes.get_xscale() == "log":
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         if len(labels) > 1:
             figure.legend(

@@ -57,7 +57,8 @@ class Forest:
             for artist in (line, mean):
                 show_texts(artist, f"{row.label}: {shown(each, '.4g')}")
         frame(axes, self.x, "")
-        axes.set_yticks(range(len(self.estimates)), [row.label for row in self.estimates])
+        labels = [row.label for row in self.estimates]
+        axes.set_yticks(range(len(labels)), labels, size=10.5 * min(1.0, 26 / max(map(len, labels))))  # leave room
         axes.set_ylim(len(self.estimates) - 0.4, -0.6)
         axes.grid(axis="x", color=colors.grid, linewidth=0.8)
 

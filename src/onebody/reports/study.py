@@ -5,6 +5,7 @@ from pathlib import Path
 
 import matplotlib
 
+from onebody.reports.markdown import plain
 from onebody.reports.study_charts import draw
 from onebody.reports.study_runs import runs_of
 from onebody.reports.study_table import table
@@ -34,7 +35,7 @@ def write(name: str, each: Sequence[Study], folders: Sequence[Path], out: Path) 
     with matplotlib.rc_context({"svg.hashsalt": name}):
         figure.savefig(paths["svg"], metadata={"Date": None})
     figure.savefig(paths["png"], dpi=150)
-    title = f"# {name}: {each[0].title}" if len(each) == 1 else f"# {name}: {each[0].paper}"
+    title = f"# {plain(name)}: {plain(each[0].title if len(each) == 1 else each[0].paper)}"
     readme = out / "README.md"
     text = readme.read_text() if readme.exists() else f"{title}\n\n{BEGIN}\n{END}\n"
     before, begin, rest = text.partition(BEGIN)
@@ -49,15 +50,15 @@ def page(each: Sequence[Study], folders: Sequence[Path], figure: str) -> str:
     """Figure, tables and sources, in Markdown."""
     lines = [f"![figure]({figure})"]
     lines += [
-        f"Claim under test{'' if s.paper in OURS else f' ({s.paper})'}: {s.claim}"
+        f"Claim under test{'' if s.paper in OURS else f' ({plain(s.paper)})'}: {plain(s.claim)}"
         for s in {s.claim: s for s in each if s.claim}.values()
     ]
     for study, out in zip(each, folders, strict=True):
         if len(each) > 1:
-            lines.append(f"### {study.name}: {study.title}")
+            lines.append(f"### {plain(study.name)}: {plain(study.title)}")
         lines.append(table(study, out))
         if study.published:
-            lines.append("\n".join(f"* {each.label}: {each.source}" for each in study.published))
+            lines.append("\n".join(f"* {plain(each.label)}: {plain(each.source)}" for each in study.published))
     if any(line.startswith("|") for line in lines):
         lines.append(brackets())
     commands = dict.fromkeys(line for study, out in zip(each, folders, strict=True) for line in settings(study, out))
@@ -86,4 +87,4 @@ def settings(study: Study, out: Path) -> Iterator[str]:
             if older and "laptop" in studies.owner_of(study, system)[1].trainings:
                 job = studies.job_of(study, system, out, "laptop", record["seed"]).to_json()
                 command, *_ = folder.command({**record, **job, "family_file": None}).partition("  #")
-            yield f"* {system.label}: `{command}`"
+            yield f"* {plain(system.label)}: `{command}`"

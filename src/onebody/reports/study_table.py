@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from onebody.reports import markdown
+from onebody.reports.markdown import plain
 from onebody.reports.study_runs import Runs, runs_of, scores, test_of
 from onebody.runs import studies
 from onebody.runs.statistics import Estimate, estimate, mean, worst
@@ -24,13 +26,10 @@ def table(study: Study, out: Path) -> str:
     unneeded = {*empty, *(["told"] if len({row["told"] for row in rows}) == 1 else [])}
     table = [[name for name in rows[0] if name not in unneeded]]
     table += [[text for name, text in row.items() if name not in unneeded] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    table.insert(1, ["-" * width for width in widths])
-    lines = [f"| {' | '.join(cell.ljust(n) for cell, n in zip(row, widths, strict=True))} |" for row in table]
     published = [
-        f"{each.label}: {_numbers(each)}" for each in study.published if each.chart in ("adaptation", "training")
+        f"{plain(each.label)}: {_numbers(each)}" for each in study.published if each.chart in ("adaptation", "training")
     ]
-    return "\n".join([*lines, *(["", "; ".join(published)] if published else [])])
+    return "\n\n".join([markdown.table(table), *(["; ".join(published)] if published else [])])
 
 
 TOLD = {"task": "the task", "reward function": "the reward function", "nothing": "nothing"}
