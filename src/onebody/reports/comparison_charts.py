@@ -25,6 +25,7 @@ NAMES = {
 }
 BARS = f"Thick bars: 95% intervals over seeds; thin bars: the range of fewer than {FEWEST} seeds; dots: the seeds."
 """what a forest plot shows"""
+BANDS = f"bands are 95% intervals over seeds, or the range of fewer than {FEWEST} seeds"
 LEVELS = 60
 """number of returns at which a performance profile is computed"""
 
@@ -86,7 +87,7 @@ def profile(tests: Sequence[dict[str, Any]]) -> Captioned:
         lines.append(Line(name, levels.tolist(), [share.value for share in shares], low, high, STYLES[told[name]]))
     caption = (
         f"Share of tasks on which the mean return at stage {last} is above a value, averaged over seeds; higher is "
-        f"better. Bands as above.{styles(told.values())}"
+        f"better; {BANDS}.{styles(told.values())}"
     )
     return Chart("Performance profile", lines, "return", "share of tasks above it"), caption
 
@@ -103,9 +104,8 @@ def adaptation(summary: dict[str, Any]) -> Captioned:
         lines.append(Line(name, samples, values, low, high, STYLES[each["told"]]))
     y = f"mean return, {' or '.join(dict.fromkeys(kinds))}"
     chart = Chart("Return after adaptation", lines, "real samples of the new task", y)
-    bands = f"bands are 95% intervals over seeds, or the range of fewer than {FEWEST} seeds"
     told = styles(each["told"] for each in summary["algorithms"].values())
-    return chart, f"Return against real samples of the new task, stage by stage; {bands}.{told}"
+    return chart, f"Return against real samples of the new task, stage by stage; {BANDS}.{told}"
 
 
 def in_training(runs: Sequence[Path], names: Sequence[str] = ()) -> Iterator[Captioned]:

@@ -92,7 +92,9 @@ h2 { font-size: 1.25rem; margin: 2.5rem 0 .5rem; }
 p { margin: .5rem 0; max-width: 44rem; text-wrap: pretty; }
 .lead { font-size: 1.1rem; }
 .note, figcaption, dt { color: var(--muted); font-size: .9rem; }
-.wide { overflow-x: auto; margin: 1rem 0; }
+.wide { overflow-x: auto; margin: 1rem 0; background:
+  linear-gradient(to left, var(--paper) 40%, transparent) right / 2.5rem 100% no-repeat local,
+  linear-gradient(to left, #8886, transparent) right / .75rem 100% no-repeat; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .4rem 0 .4rem 1rem; text-align: right; border-bottom: 1px solid var(--grid); }
 th:first-child, td:first-child { padding-left: 0; text-align: left; }
@@ -101,6 +103,7 @@ td { white-space: nowrap; }
 thead th { vertical-align: bottom; color: var(--muted); font-size: .9rem; font-weight: 500; line-height: 1.3; }
 tbody th { font-weight: 600; white-space: nowrap; }
 .figures { display: grid; gap: 1.5rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); }
+.figures:has(img) { grid-template-columns: repeat(auto-fit, minmax(min(100%, 18rem), 1fr)); }
 figure { margin: 1rem 0 0; }
 figcaption { margin-top: .35rem; }
 svg, img { display: block; width: 100%; height: auto; max-width: 34rem; }
@@ -111,7 +114,8 @@ code { font: .9rem/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace;
 dl { display: flex; flex-wrap: wrap; gap: .5rem 1.75rem; margin: 1rem 0; }
 dd { margin: 0; font-variant-numeric: tabular-nums; }
 @media print { @page { margin: 15mm; } html { font-size: 10pt; } body { max-width: none; padding: 0; }
-  .wide { overflow: visible; } table, thead th { font-size: 7pt; } th, td { padding: .15rem 0 .15rem .4rem; }
+  .wide { overflow: visible; background: none; } table, thead th { font-size: 7pt; }
+  th, td { padding: .15rem 0 .15rem .4rem; }
   tbody th, td { white-space: normal; } tr > :first-child { position: static; } thead { display: table-header-group; }
   tr, figure { break-inside: avoid; } h2 { break-after: avoid; margin-top: 1.25rem; }
   .figures { grid-template-columns: 1fr 1fr; } pre { white-space: pre-wrap; overflow-wrap: anywhere; } }
