@@ -3,6 +3,7 @@ import dataclasses
 import json
 import re
 import shutil
+import time
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from onebody.runs.evaluate import MetaTest
 from onebody.tasks import registry
 from onebody.tasks.space import Box
 
+RESULTS = Path(__file__).parents[2] / "results" / "smt-1a"
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 OPTIONS = {"preset": "smoke", "test": MetaTest(tasks=4, stages=1), "evaluate_every": 2, "quiet": True}
 
@@ -285,3 +287,17 @@ def test_the_page_in_a_browser_scrolls_its_tables_alone_and_shows_values(runs, t
         assert tab.evaluate("[...document.querySelectorAll('table')].every(x => x.getBoundingClientRect().right < 690)")
         assert not errors and asked == [path.as_uri()]
         browser.close()
+
+
+@pytest.mark.skipif(not RESULTS.is_dir(), reason="the repository alone has them")
+def test_a_report_of_ten_runs_takes_seconds_and_names_what_it_wrote(tmp_path, capsys):
+    from onebody.cli import main
+
+    runs = sorted(path.parent for path in RESULTS.glob("*/evaluation.json"))
+    assert len(runs) == 10
+    out, began = tmp_path / "report.html", time.process_time()
+    assert main(["report", *map(str, runs), "--out", str(out)]) == 0
+    assert time.process_time() - began < 10
+    named = [line.partition(": ")[2] for line in capsys.readouterr().out.splitlines()]
+    assert sorted(named) == sorted(str(path) for path in tmp_path.iterdir())
+    assert "(h:min:s)" in out.read_text() and re.search(r"<td>0:\d\d:\d\d</td>", out.read_text())
