@@ -90,6 +90,7 @@ def test_adapt(trained, tmp_path, capsys):
     for row in rows:
         assert row["adaptation_samples"] == 0
         assert all(np.isfinite(row[name]) for name in ("predicted_return", "real_return"))
+        assert np.shape(row["achieved"]) == (2,)
         assert "untrained_return" not in row
         assert onebody.load_policy(row["policy"])(np.zeros(2)).shape == (2,)
         assert Path(row["video"]).read_bytes()[:4] == b"RIFF"
@@ -99,7 +100,8 @@ def test_adapt(trained, tmp_path, capsys):
 def test_adapt_table_with_real_samples_outside_the_space(trained, capsys):
     assert main(["adapt", str(trained), "--task", "1.5,0", "--extrapolate", "--stages", "1", "--save", "p.npz"]) == 0
     header, row = capsys.readouterr().out.splitlines()
-    assert header.split("  ")[0] == "task" and "real return" in header
+    assert header.split("  ")[0] == "task" and "real return" in header and "achieved" in header
+    assert re.match(r"1\.5, 0\.0 +\(-?\d\.\d\d, -?\d\.\d\d\) m ", row)
     assert row.startswith("1.5, 0.0") and row.split()[-1] == "p.npz" and int(row.split()[-2]) > 0
 
 

@@ -30,7 +30,20 @@ def trained(monkeypatch, policy):
         asked["adapt"] = {"tasks": tasks, "untrained": untrained}
         one = policy(make("cheetah-vel"))
         return [
-            AdaptedPolicy(np.array([t], np.float32), -20.0, None, -31.25, -200.0, 0, 0, -20.0, "", one) for t in tasks
+            AdaptedPolicy(
+                task=np.array([t], np.float32),
+                predicted_return=-20.0,
+                predicted_interval=(-40.0, -10.0),
+                real_return=-31.25,
+                achieved=np.array([t - 0.03]),
+                untrained_return=-200.0,
+                adaptation_samples=0,
+                refine_updates=0,
+                predicted_before=-20.0,
+                warning="",
+                policies=one,
+            )
+            for t in tasks
         ]
 
     monkeypatch.setattr(loop, "train", train)
@@ -39,11 +52,13 @@ def trained(monkeypatch, policy):
 
 
 def test_table_report_and_what_to_do_next(trained, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(video, "film", lambda *_: b"film")
+    captions = []
+    monkeypatch.setattr(video, "film", lambda *given: captions.append(given[-1]) or b"film")
     out = tmp_path / "demo"
     demo.demo(out, quiet=True)
     printed = capsys.readouterr().out
-    for text in ("0.4 m/s", "1.0 m/s", "1.6 m/s", "-20.0", "-31.2", "-200.0", "0 is perfect"):
+    numbers = ("0.40 m/s", "0.97 m/s", "1.00 m/s", "1.60 m/s", "-20.0 (-40.0 to -10.0)", "-31.2", "-200.0")
+    for text in (*numbers, "0 is perfect"):
         assert text in printed
     assert str(out / "report.html") in printed
     assert f"onebody adapt {out} --task 1.3" in printed
@@ -51,8 +66,18 @@ def test_table_report_and_what_to_do_next(trained, tmp_path, monkeypatch, capsys
     assert trained["adapt"] == {"tasks": [0.4, 1.0, 1.6], "untrained": True}
     page = (out / "report.html").read_text(encoding="utf-8")
     assert page.count("<img ") == 3
-    for text in ("8,000 real", "80 s of motion", "each episode at another velocity", "-31.2", "0.1.2", "<svg"):
+    for text in (
+        "8,000 real",
+        "80 s of motion",
+        "each episode at another velocity",
+        "-31.2",
+        "0.1.2",
+        "<svg",
+        "second half of each real episode",
+        *numbers,
+    ):
         assert text in page
+    assert captions[1] == "asked 1.00 m/s, achieved 0.97 m/s" and f"{captions[1]}; real return -31.2" in page
 
 
 def test_a_machine_that_cannot_render_still_gets_its_report(trained, blind, tmp_path, capsys):
@@ -61,7 +86,7 @@ def test_a_machine_that_cannot_render_still_gets_its_report(trained, blind, tmp_
     (line,) = [line for line in printed.splitlines() if "No videos" in line]
     assert "cannot render" in line
     page = (tmp_path / "demo" / "report.html").read_text(encoding="utf-8")
-    assert "<img" not in page and "Videos</h2>" not in page and "1.6 m/s" in page
+    assert "<img" not in page and "Videos</h2>" not in page and "1.60 m/s" in page
 
 
 def test_smt_is_one_flag_away_and_others_are_not_known(trained, monkeypatch, tmp_path):

@@ -3,6 +3,7 @@
 import io
 import sys
 
+import gymnasium
 import jax
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image, ImageSequence
 from onebody.core.errors import OnebodyError
 from onebody.reports import video
 from onebody.tasks.registry import make
+from onebody.worlds.custom import from_gymnasium
 
 CHEETAH, POINT = make("cheetah-vel"), make("point/goal")
 
@@ -101,3 +103,57 @@ def test_mp4_where_the_extra_is_there(policy, tmp_path):
     pytest.importorskip("imageio_ffmpeg")
     data = video.film(POINT, policy(POINT), [0.5, 0.5], tmp_path / "a.mp4")
     assert data[4:8] == b"ftyp"
+
+
+def test_a_caption_is_at_the_bottom_and_fits(policy):
+    plain, _, _ = frames(video.film(POINT, policy(POINT), [0.5, 0.5]))
+    for caption in ("asked 1.00 m/s", "asked (0.50, 0.50) m, achieved (0.00, 0.00) m, 0.71 m away"):
+        images, _, _ = frames(video.film(POINT, policy(POINT), [0.5, 0.5], caption=caption))
+        changed = np.abs(images[0] - plain[0]).sum(axis=-1) > 100
+        rows, columns = np.nonzero(changed)
+        assert changed.sum() > 100 and rows.min() > 200 and columns.min() > 2 and columns.max() < 317
+
+
+def renderable(render_mode):
+    class Box(gymnasium.Env):
+        """Its image gets brighter with each step."""
+
+        observation_space = gymnasium.spaces.Box(-1, 1, (1,))
+        action_space = gymnasium.spaces.Box(-1, 1, (1,))
+
+        def __init__(self):
+            self.render_mode = render_mode
+
+        def reset(self, *, seed=None, options=None):
+            super().reset(seed=seed)
+            self.n = 0
+            return np.zeros(1, np.float32), {}
+
+        def step(self, action):
+            self.n += 1
+            return np.zeros(1, np.float32), 0.0, False, False, {}
+
+        def render(self):
+            return np.full((20, 20, 3), 4 * self.n, np.uint8)
+
+    return from_gymnasium(
+        Box,
+        reward=lambda observation, action, next_observation, task: -task[0],
+        space=make("smt/cheetah-vel").space,
+        horizon=60,
+        dt=0.02,
+    )
+
+
+def test_a_gymnasium_environment_that_renders_is_filmed(policy):
+    family = renderable("rgb_array")
+    images, seconds, image = frames(video.film(family, policy(family), [0.5], size=(64, 48)))
+    assert image.size == (64, 48) and seconds == pytest.approx(1.2)
+    assert [x[24, 32, 0] for x in images] == pytest.approx([*range(0, 240, 8)], abs=3)
+    assert images[0][24, 2, 0] == pytest.approx(0xF4, abs=6)  # beside a square image
+
+
+def test_a_gymnasium_environment_that_renders_nothing_says_how_to_make_it(policy):
+    family = renderable(None)
+    with pytest.raises(OnebodyError, match="make it with render_mode='rgb_array'"):
+        video.film(family, policy(family), [0.5])

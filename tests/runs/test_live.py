@@ -1,6 +1,7 @@
 """A robot that acts step by step: its task may change at any moment."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -68,6 +69,18 @@ def test_what_a_step_achieves_is_the_velocity():
         outcome, action = jax.jit(family.outcome), np.zeros(family.body.action_size, np.float32)
         best, *others = (outcome(before[0, 0], action, after, achieved + change)[0] for change in (0.0, -0.1, 0.1))
         assert all(best > other for other in others)
+
+
+def test_what_a_step_achieves_is_the_direction_or_the_place():
+    for name in ("smt/cheetah-dir", "smt/ant-dir", "pearl/cheetah-dir", "pearl/ant-dir", "pearl/ant-dir-2d"):
+        before, family = jnp.zeros(40), registry.make(name)
+        after = before.at[jnp.array([13, 14, 17, 36])].set(jnp.array([-0.3, 0.4, -0.3, -0.3]))
+        achieved = np.asarray(family.achieved(before, after))
+        assert achieved == pytest.approx([-0.6, 0.8] if family.space.size == 2 else [-1.0])
+    humanoid = registry.make("pearl/humanoid-dir")
+    assert np.asarray(humanoid.achieved(after, jnp.append(after, jnp.array([0.0, -2.0])))) == pytest.approx([0.0, -1.0])
+    for name in ("pearl/ant-goal", "point/goal", "pearl/sparse-point-test"):
+        assert np.asarray(registry.make(name).achieved(jnp.zeros(2), jnp.array([0.5, 0.25]))).tolist() == [0.5, 0.25]
 
 
 def test_a_hidden_task_cannot_be_told(tmp_path):

@@ -12,6 +12,7 @@ from onebody.algorithms import presets
 from onebody.cli import main
 from onebody.core.errors import OnebodyError
 from onebody.reports import study as report
+from onebody.reports import study_charts, study_runs, study_table
 from onebody.runs import configs, evaluate, jobs, loop, studies, study_file
 from onebody.tasks import registry
 
@@ -187,7 +188,7 @@ def test_a_result_of_an_older_onebody_is_kept(own, tmp_path):
     record = json.loads((job.out / "config.json").read_text())
     del record["config"]["trpo"]
     (job.out / "config.json").write_text(json.dumps(record))
-    assert jobs.is_done(job) and not report.table(study, out)
+    assert jobs.is_done(job) and not study_table.table(study, out)
     command = "onebody train trpo point/goal --preset smoke --seed 0 --config.hidden 4 4"
     assert list(report.settings(study, out)) == [f"* TRPO, narrow: `{command}`"]
 
@@ -208,7 +209,7 @@ def test_a_test_on_other_tasks_is_not_drawn(own, tmp_path):
         (run / "config.json").write_text("{}")
         stage = {"tasks": tested, "returns": [[1.0]] * len(tested), "adaptation_samples": 0}
         (run / "evaluation.json").write_text(json.dumps({"training_samples": 80, "stages": [stage]}))
-    runs = report.runs_of(study, study.systems[0], out)
+    runs = study_runs.runs_of(study, study.systems[0], out)
     assert [path.name for path in runs.paths] == ["trpo-s0"] and len(runs.last) == 1
 
 
@@ -225,9 +226,9 @@ KEPT = [path.name for path in sorted(RESULTS.glob("*/")) if path.name in {*studi
 @pytest.mark.parametrize("name", KEPT or [pytest.param("", marks=pytest.mark.skip("the repository alone has them"))])
 def test_a_figure_is_drawn_from_the_results_that_were_kept(name, tmp_path):
     began = time.process_time()
-    each = [study for study in studies.named(name) if report.has_runs(study, RESULTS / study.name)]
+    each = [study for study in studies.named(name) if study_runs.has_runs(study, RESULTS / study.name)]
     folders = [RESULTS / study.name for study in each]
-    figure = report.draw(each, folders)
+    figure = study_charts.draw(each, folders)
     page = report.page(each, folders, f"{name}.svg")
     figure.savefig(tmp_path / "figure.svg")
     assert time.process_time() - began < 10
@@ -279,7 +280,7 @@ def test_panels_share_a_figure_and_systems_share_runs(tmp_path, monkeypatch, cap
 
 def _drawn(name, suffix):
     each = studies.named(name)
-    return report.draw(each, [Path("runs") / f"{study.name}{suffix}" for study in each])
+    return study_charts.draw(each, [Path("runs") / f"{study.name}{suffix}" for study in each])
 
 
 def test_runs_of_a_system_that_does_not_exist_are_refused(tmp_path, monkeypatch):
@@ -364,12 +365,12 @@ def test_seeds_and_systems_are_compared_after_equal_samples(tmp_path, monkeypatc
     study, out = studies.get("own-1"), tmp_path / "own-1"
     _tested(out / "maml-s0", [100, 200], [1.0, 9.0])
     _tested(out / "maml-s1", [100, 300], [3.0, 9.0])
-    runs = report.runs_of(study, study.systems[0], out)
+    runs = study_runs.runs_of(study, study.systems[0], out)
     assert [(n, stages[0]["returns"][0]) for n, stages in runs.last] == [(100, [1.0]), (100, [3.0])]
     _tested(out / "maml-s2", [300], [5.0])
-    assert [n for n, _ in report.runs_of(study, study.systems[0], out).last] == [200, 300, 300]
+    assert [n for n, _ in study_runs.runs_of(study, study.systems[0], out).last] == [200, 300, 300]
     short = dataclasses.replace(study, up_to=200)
-    assert [n for n, _ in report.runs_of(short, study.systems[0], out).last] == [100, 100]
+    assert [n for n, _ in study_runs.runs_of(short, study.systems[0], out).last] == [100, 100]
 
 
 def test_a_table_says_what_systems_are_told_where_that_differs(tmp_path, monkeypatch):
@@ -377,9 +378,9 @@ def test_a_table_says_what_systems_are_told_where_that_differs(tmp_path, monkeyp
     monkeypatch.setattr(studies, "BUILT_IN", tmp_path)
     study, out = studies.get("own-1"), tmp_path / "own-1"
     _tested(out / "maml-s0", [100], [1.0])
-    assert "told" not in report.table(study, out)
+    assert "told" not in study_table.table(study, out)
     _tested(out / "again-s0", [100], [2.0], "reward function")
-    table = report.table(study, out)
+    table = study_table.table(study, out)
     assert "| maml  | the task            |" in table and "| again | the reward function |" in table
 
 

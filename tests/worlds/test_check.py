@@ -298,6 +298,15 @@ def test_a_wrong_test_family_is_refused(crane):
     )
 
 
+def test_what_is_achieved_has_one_value_for_each_number_of_a_task(crane):
+    assert not check(dataclasses.replace(crane, achieved=lambda observation, next_observation: next_observation[:1]))
+    wrong = dataclasses.replace(crane, achieved=lambda observation, next_observation: next_observation[:3])
+    assert refusal(wrong) == (
+        "family example/crane: achieved gives float32 of shape (3,); it must give one float for each number of a task, "
+        "1 in all"
+    )
+
+
 def test_labels_of_tasks_are_counted(crane):
     line = refusal(dataclasses.replace(crane, task_labels=("x (m)", "y (m)")))
     assert line == "family example/crane: 2 task_labels for tasks of 1 numbers; give one per number"

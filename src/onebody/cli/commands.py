@@ -164,7 +164,9 @@ class Resume:
 
 @dataclass(frozen=True)
 class Adapt:
-    """Get a policy for each --task or for your own --reward from a training run, with its predicted and real return."""
+    """Get a policy for each --task or for your own --reward from a training run, with its predicted and real return,
+    and what it achieves of the task: the mean over the second half of each real episode.
+    """
 
     run: Run
     """Folder of the training run"""
@@ -199,15 +201,14 @@ class Adapt:
         check_writable("save", self.save, ".npz", ".onnx")
         check_writable("video", self.video, ".webp", ".mp4")
 
+        from onebody.reports import asked, video
         from onebody.runs import adapt, folder
         from onebody.tasks import files
 
         reward = None if self.reward is None else files.function(self.reward)
         family = folder.family_of(folder.read_config(self.run)).tested
         if self.video:
-            from onebody.worlds.camera import check_drawable
-
-            check_drawable(family.body)
+            video.check(family.body)
 
         policies = adapt.adapt_many(
             self.run,
@@ -222,8 +223,10 @@ class Adapt:
         columns = ("predicted_return", "predicted_interval", "real_return", *before, "adaptation_samples")
         only_in_json = ("refine_updates", "predicted_before", "warning")
         tasks = tasks or [policy.task.tolist() for policy in policies]
-        rows = [
-            {"task": task} | {name: getattr(policy, name) for name in columns}
+        rows: list[dict[str, Any]] = [
+            {"task": task}
+            | ({} if policy.achieved is None else {"achieved": asked.text(family, policy.achieved)})
+            | {name: getattr(policy, name) for name in columns}
             for task, policy in zip(tasks, policies, strict=True)
         ]
         try:
@@ -231,14 +234,17 @@ class Adapt:
                 if self.save:
                     row["policy"] = str(policy.save(self._path(self.save, row["task"])))
                 if self.video:
-                    from onebody.reports import video
-
                     path = self._path(self.video, row["task"])
-                    video.film(family, policy.policies, policy.task, path)
+                    caption = "" if self.reward else asked.answer(family, policy.task, policy.achieved)
+                    video.film(family, policy.policies, policy.task, path, caption)
                     row["video"] = str(path)
         finally:  # print the results even if saving or rendering fails
             if self.json:
-                more = [{name: getattr(policy, name) for name in only_in_json} for policy in policies]
+                more = [
+                    {"achieved": policy.achieved if policy.achieved is None else policy.achieved.tolist()}
+                    | {name: getattr(policy, name) for name in only_in_json}
+                    for policy in policies
+                ]
                 print_json([row | further for row, further in zip(rows, more, strict=True)])
             else:
                 print_table(rows)

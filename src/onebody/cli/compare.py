@@ -2,7 +2,7 @@
 
 import itertools
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -81,9 +81,9 @@ class Compare(ManyRuns):
             of_kind = {name: each for name, each in result["algorithms"].items() if each["told"] == kind}
             if of_kind:
                 print(f"{result['family']}, {KINDS[kind]}: returns on {result['tested']} ({text})")
-                print_table([row for name, each in of_kind.items() for row in _merged(_stage_rows(name, each))])
+                print_table([row for name, each in of_kind.items() for row in compare.merged(_stage_rows(name, each))])
         print("P: share of tasks on which the first algorithm has the higher return, averaged over the seeds of both")
-        print_table([*_merged(map(_improvement_row, result["improvement"]))])
+        print_table([*compare.merged(map(_improvement_row, result["improvement"]))])
         for message in _warnings(result["algorithms"], self.stages, FEWEST):
             print(f"onebody: {message}", file=sys.stderr)
 
@@ -138,13 +138,6 @@ def _warnings(algorithms: dict[str, Any], stages: int, least_seeds: int) -> Iter
 
 def _counts(samples: dict[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in samples.items())
-
-
-def _merged(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Consecutive rows that are equal except for their stage, as one row with a range of stages."""
-    for _, equal in itertools.groupby(rows, lambda row: {**row, "stage": None}):
-        first, *others = equal
-        yield {**first, "stage": f"{first['stage']} to {others[-1]['stage']}" if others else first["stage"]}
 
 
 def _stage_rows(name: str, aggregates: dict[str, Any]) -> Iterator[dict[str, Any]]:

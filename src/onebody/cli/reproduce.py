@@ -88,14 +88,15 @@ class Reproduce(ManyRuns):
     def _drawn(self, name: str, each: Sequence[Any], folders: Sequence[Path], out: Path) -> dict[str, str]:
         """Draw what there is, print its tables, and say what is missing; empty if there is no run."""
         from onebody.reports import study as report
+        from onebody.reports import study_runs, study_table
 
-        shown = [pair for pair in zip(each, folders, strict=True) if report.has_runs(*pair)]
+        shown = [pair for pair in zip(each, folders, strict=True) if study_runs.has_runs(*pair)]
         if not shown:
             return {}
         written = report.write(name, [study for study, _ in shown], [place for _, place in shown], out)
         if not self.json:
             for study, place in shown:
-                print(f"{study.name}: {study.title}\n\n{report.table(study, place)}\n")
+                print(f"{study.name}: {study.title}\n\n{study_table.table(study, place)}\n")
             print(f"{report.brackets()}\n")
             if missing := [study.name for study in each if study.name not in [one.name for one, _ in shown]]:
                 print(f"without runs, so not drawn: {', '.join(missing)}")

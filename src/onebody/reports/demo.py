@@ -9,7 +9,7 @@ from rich.table import Table
 
 from onebody.algorithms.presets import preset
 from onebody.core.errors import OnebodyError, did_you_mean
-from onebody.reports import charts, page, video
+from onebody.reports import asked, charts, page, video
 from onebody.runs import adapt, evaluate, folder, log, loop
 from onebody.runs.adapt import AdaptedPolicy
 from onebody.tasks import registry
@@ -25,7 +25,13 @@ METHOD = {
 """by algorithm: at which velocities the samples were taken, and how the policies were obtained"""
 TASKS = (0.4, 1.0, 1.6)
 """velocities (m/s); training samples its tasks from a continuous distribution, so it uses these with probability 0"""
-HEADER = ("task", "predicted\nreturn", "real return,\nzero samples", "real return,\nuntrained policy")
+HEADER = (
+    "asked",
+    "achieved",
+    "predicted return\n(interval)",
+    "real return,\nzero samples",
+    "real return,\nuntrained policy",
+)
 
 
 def demo(out: Path, quiet: bool = False, algorithm: str = "omni") -> None:
@@ -81,12 +87,13 @@ def write_report(
         f"({samples * family.body.dt:,.0f} s of motion), {method}. "
         "This is one short training run with one seed: it shows how the method works, not how well it can perform."
     )
-    results = page.table(HEADER, table_rows(adapted)) + page.paragraph(unit(family), "note")
+    results = page.table(HEADER, table_rows(family, adapted)) + page.paragraph(unit(family), "note")
     sections = [page.Section("Unseen tasks", results)]
     if videos:
+        captions = [asked.answer(family, each.task, each.achieved) for each in adapted]
         pictures = (
-            (page.picture(data, f"the half-cheetah at task {task}"), f"task {task}: real return {real}")
-            for data, (task, _, real, _) in zip(videos, table_rows(adapted), strict=True)
+            (page.picture(data, f"the half-cheetah: {text}"), f"{text}; real return {each.real_return:.1f}")
+            for data, text, each in zip(videos, captions, adapted, strict=True)
         )
         sections.append(page.Section("Videos", page.figures(*pictures)))
     curves = page.figures(
@@ -110,12 +117,14 @@ def write_report(
     return page.write(run / "report.html", "One body, many velocities", lead, sections)
 
 
-def table_rows(adapted: Sequence[AdaptedPolicy]) -> list[tuple[str, str, str, str]]:
+def table_rows(family: TaskFamily, adapted: Sequence[AdaptedPolicy]) -> list[tuple[str, ...]]:
     """One row per task, with the columns of HEADER."""
     return [
         (
-            f"{float(each.task[0]):.1f} m/s",
-            f"{each.predicted_return:.1f}",
+            asked.text(family, each.task),
+            "–" if each.achieved is None else asked.text(family, each.achieved),
+            f"{each.predicted_return:.1f}"
+            + (" ({:.1f} to {:.1f})".format(*each.predicted_interval) if each.predicted_interval else ""),
             f"{each.real_return:.1f}",
             f"{each.untrained_return:.1f}",
         )
@@ -128,7 +137,8 @@ def unit(family: TaskFamily) -> str:
     return (
         f"Return over {family.horizon} steps of {family.body.dt:g} s; 0 is perfect. Reward per step: "
         f"{family.reward_text}. "
-        f"Real: mean of {evaluate.EPISODES} episodes in the simulator. Predicted: in the learned model, before these."
+        f"Real: mean of {evaluate.EPISODES} episodes in the simulator. Predicted: in the learned model, before these. "
+        f"{asked.AVERAGED}"
     )
 
 
@@ -141,7 +151,7 @@ def _print_table(console: Console, family: TaskFamily, adapted: Sequence[Adapted
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     for i, name in enumerate(HEADER):
         table.add_column(name, justify="right" if i else "left")
-    for row in table_rows(adapted):
+    for row in table_rows(family, adapted):
         table.add_row(*row)
     console.print()
     console.print(table)
@@ -151,7 +161,10 @@ def _print_table(console: Console, family: TaskFamily, adapted: Sequence[Adapted
 def _videos(console: Console, family: TaskFamily, adapted: Sequence[AdaptedPolicy]) -> list[bytes]:
     """A video per policy; if the machine cannot render, none, and a line that says what to install."""
     try:
-        return [video.film(family, each.policies, each.task) for each in adapted]
+        return [
+            video.film(family, each.policies, each.task, None, asked.answer(family, each.task, each.achieved))
+            for each in adapted
+        ]
     except OnebodyError as error:
         console.print(f"No videos in the report: {error}", soft_wrap=True, markup=False, highlight=False)
         return []

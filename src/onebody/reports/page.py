@@ -78,9 +78,12 @@ def picture(webp: bytes, description: str) -> str:
 
 _STYLE = """
 :root { color-scheme: light dark; --paper: #fff; --ink: #1c2430; --muted: #5a6573; --grid: #e2e6eb; --soft: #f4f6f8;
-  --line-0: #1f6fb5; --line-1: #c2571a; --line-2: #2a8a5c; --line-3: #8a4fa8; }
-@media (prefers-color-scheme: dark) { :root { --paper: #14181d; --ink: #e6eaef; --muted: #a0abb8; --grid: #323a44;
-  --soft: #1d232a; --line-0: #6fb1ec; --line-1: #f09a5e; --line-2: #63c79a; --line-3: #c596e0; } }
+  --line-0: #1f6fb5; --line-1: #c2571a; --line-2: #2a8a5c; --line-3: #8a4fa8;
+  --line-4: #a8861a; --line-5: #1a93a8; --line-6: #c2417c; --line-7: #6b7683; }
+@media screen and (prefers-color-scheme: dark) { :root {
+  --paper: #14181d; --ink: #e6eaef; --muted: #a0abb8; --grid: #323a44;
+  --soft: #1d232a; --line-0: #6fb1ec; --line-1: #f09a5e; --line-2: #63c79a; --line-3: #c596e0;
+  --line-4: #d8b95a; --line-5: #5cc4d6; --line-6: #ec8ab4; --line-7: #a0abb8; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 2rem 1.25rem 4rem; max-width: 62rem; background: var(--paper); color: var(--ink);
   font: 1rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
@@ -89,14 +92,18 @@ h2 { font-size: 1.25rem; margin: 2.5rem 0 .5rem; }
 p { margin: .5rem 0; max-width: 44rem; text-wrap: pretty; }
 .lead { font-size: 1.1rem; }
 .note, figcaption, dt { color: var(--muted); font-size: .9rem; }
-.wide { overflow-x: auto; margin: 1rem 0; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { padding: .5rem 0 .5rem 1rem; text-align: right; border-bottom: 1px solid var(--grid); }
+.wide { overflow-x: auto; margin: 1rem 0; background:
+  linear-gradient(to left, var(--paper) 40%, transparent) right / 2.5rem 100% no-repeat local,
+  linear-gradient(to left, #8886, transparent) right / .75rem 100% no-repeat; }
+table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .4rem 0 .4rem 1rem; text-align: right; border-bottom: 1px solid var(--grid); }
 th:first-child, td:first-child { padding-left: 0; text-align: left; }
+tr > :first-child { position: sticky; left: 0; background: var(--paper); }
 td { white-space: nowrap; }
 thead th { vertical-align: bottom; color: var(--muted); font-size: .9rem; font-weight: 500; line-height: 1.3; }
 tbody th { font-weight: 600; white-space: nowrap; }
-.figures { display: grid; gap: 1.5rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 18rem), 1fr)); }
+.figures { display: grid; gap: 1.5rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); }
+.figures:has(img) { grid-template-columns: repeat(auto-fit, minmax(min(100%, 18rem), 1fr)); }
 figure { margin: 1rem 0 0; }
 figcaption { margin-top: .35rem; }
 svg, img { display: block; width: 100%; height: auto; max-width: 34rem; }
@@ -106,6 +113,12 @@ pre { overflow-x: auto; margin: .75rem 0; padding: .75rem 1rem; border-radius: 6
 code { font: .9rem/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
 dl { display: flex; flex-wrap: wrap; gap: .5rem 1.75rem; margin: 1rem 0; }
 dd { margin: 0; font-variant-numeric: tabular-nums; }
+@media print { @page { margin: 15mm; } html { font-size: 10pt; } body { max-width: none; padding: 0; }
+  .wide { overflow: visible; background: none; } table, thead th { font-size: 7pt; }
+  th, td { padding: .15rem 0 .15rem .4rem; }
+  tbody th, td { white-space: normal; } tr > :first-child { position: static; } thead { display: table-header-group; }
+  tr, figure { break-inside: avoid; } h2 { break-after: avoid; margin-top: 1.25rem; }
+  .figures { grid-template-columns: 1fr 1fr; } pre { white-space: pre-wrap; overflow-wrap: anywhere; } }
 """
 
 _PAGE = """<!DOCTYPE html>

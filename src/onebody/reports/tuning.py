@@ -7,6 +7,8 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
+from onebody.reports import markdown
+
 
 def write(title: str, rows: Sequence[dict[str, Any]], out: Path) -> dict[str, Path]:
     """Write `figure.svg` and `README.md` into `out`; paths by kind. `rows` as from `tuning.tune`."""
@@ -25,15 +27,15 @@ def write(title: str, rows: Sequence[dict[str, Any]], out: Path) -> dict[str, Pa
             axes.set_xscale("log")
     with matplotlib.rc_context({"svg.hashsalt": title}):
         figure.savefig(paths["figure"], metadata={"Date": None})
-    paths["page"].write_text(f"# {title}\n\n![figure](figure.svg)\n\n{table(rows)}\n")
+    paths["page"].write_text(f"# {markdown.plain(title)}\n\n![figure](figure.svg)\n\n{table(rows)}\n")
     return paths
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The trials in Markdown, the best first."""
     names = list(rows[0]["settings"])
-    cells = [["trial", "score", *names], ["---"] * (2 + len(names))]
+    cells = [["trial", "score", *names]]
     for row in rows:
         score = "diverged" if row["score"] is None else f"{row['score']:.2f}"
         cells.append([str(row["trial"]), score, *(f"{row['settings'][name]:.4g}" for name in names)])
-    return "\n".join(f"| {' | '.join(each)} |" for each in cells)
+    return markdown.table(cells)

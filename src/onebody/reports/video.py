@@ -1,5 +1,6 @@
 """Videos of policies: one real episode, rendered after it is over."""
 
+import dataclasses
 import importlib.util
 import io
 from collections.abc import Sequence
@@ -10,36 +11,52 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from onebody.core.errors import OnebodyError
 from onebody.core.types import Transitions
 from onebody.learning.policies import Policy
 from onebody.runs import outputs
+from onebody.tasks.body import Body, GymnasiumBody
 from onebody.tasks.family import TaskFamily
-from onebody.worlds.camera import Camera, other_programs
+from onebody.worlds.camera import Camera, check_drawable, other_programs
+from onebody.worlds.engines import GymnasiumEngine
 from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
 
 FRAMES_PER_SECOND = 25
+PAPER = "#f4f5f7"
+"""colour beside an image of another shape"""
 
 
-class PoseRecorder(Simulator):
-    """A simulator that records the pose of its first body before each step."""
+class Recorder(Simulator):
+    """A simulator that records its first body before every so many steps: its pose (see `Simulator.poses`), or the
+    image [height, width, 3] that a Gymnasium environment renders."""
 
-    def __init__(self, family: TaskFamily):
+    def __init__(self, family: TaskFamily, every: int):
+        if isinstance(family.body, GymnasiumBody):
+            family = dataclasses.replace(family, body=dataclasses.replace(family.body, parallel=False))
         super().__init__(family, threads=1)
         self.recorded: list[np.ndarray] = []
+        self._every = every
 
     def step(
         self, age: np.ndarray, observation: np.ndarray, action: Array
     ) -> tuple[np.ndarray, np.ndarray, Transitions]:
-        self.recorded.append(self.poses(observation)[0, 0])
+        if age[0, 0] % self._every == 0:
+            robot = self._engine
+            renders = isinstance(robot, GymnasiumEngine)
+            self.recorded.append(robot.picture() if renders else self.poses(observation)[0, 0])
         return super().step(age, observation, action)
 
 
 def film(
-    family: TaskFamily, policy: Policy, task: Any, path: Path | None = None, size: tuple[int, int] = (320, 240)
+    family: TaskFamily,
+    policy: Policy,
+    task: Any,
+    path: Path | None = None,
+    caption: str = "",
+    size: tuple[int, int] = (320, 240),
 ) -> bytes:
     """Render one real episode of the deterministic policy in real time, always from the same initial state.
 
@@ -47,6 +64,7 @@ def film(
         policy: the policy, with a leading axis of length 1.
         task: ψ [feature].
         path: file to write as well, `.webp` (animated) or `.mp4`.
+        caption: a line of text at the bottom of each image.
         size: width and height in pixels; both must be even for mp4.
 
     Returns:
@@ -61,8 +79,15 @@ def film(
         outputs.check(path, path.suffix)
     every = max(1, round(1 / (FRAMES_PER_SECOND * family.body.dt)))
     seconds = every * family.body.dt
-    with Camera(family.body, size) as camera:
-        frames = camera.pictures(episode(family, policy, task)[::every], task)
+    if isinstance(family.body, GymnasiumBody):
+        check(family.body)
+        images = map(Image.fromarray, episode(family, policy, task, every))
+        frames = [ImageOps.pad(image.convert("RGB"), size, color=PAPER) for image in images]
+    else:
+        with Camera(family.body, size) as camera:
+            frames = camera.pictures(episode(family, policy, task, every), task)
+    if caption:
+        frames = [_captioned(frame, caption) for frame in frames]
     if path is None:
         return webp(frames, seconds)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,12 +98,25 @@ def film(
     return data
 
 
-def episode(family: TaskFamily, policy: Policy, task: Any) -> list[np.ndarray]:
-    """Pose of the body at each step of one real episode of the deterministic policy (see `Simulator.poses`)."""
-    simulator = PoseRecorder(family)
+def check(body: Body) -> None:
+    """Raises OnebodyError for a body that cannot be filmed."""
+    if not isinstance(body, GymnasiumBody):
+        return check_drawable(body)
+    env = body.make()
+    renders = env.render_mode == "rgb_array"
+    env.close()
+    if not renders:
+        raise OnebodyError(
+            f"body {body.name} is a Gymnasium environment that renders no images: make it with render_mode='rgb_array'"
+        )
+
+
+def episode(family: TaskFamily, policy: Policy, task: Any, every: int = 1) -> list[np.ndarray]:
+    """What a `Recorder` records of one real episode of the deterministic policy, in every so many steps."""
+    simulator = Recorder(family, every)
     tasks = jnp.atleast_1d(jnp.array(task, jnp.float32))[None]
     steps = rollout(simulator, policy, tasks, jax.random.key(0), episodes=1, deterministic=True)
-    return simulator.recorded[: int(np.argmax(steps.done[0, :, 0])) + 1]
+    return simulator.recorded[: int(np.argmax(steps.done[0, :, 0])) // every + 1]
 
 
 def webp(frames: Sequence[Image.Image], seconds: float) -> bytes:
@@ -88,6 +126,17 @@ def webp(frames: Sequence[Image.Image], seconds: float) -> bytes:
         file, "WEBP", save_all=True, append_images=frames[1:], duration=round(1000 * seconds), loop=0, quality=75
     )
     return file.getvalue()
+
+
+def _captioned(frame: Image.Image, caption: str) -> Image.Image:
+    """The image with a line of text at its bottom, as large as fits."""
+    width, height = frame.size
+    sizes = range(5, height // 16 + 1)
+    fitting = (size for size in sizes if ImageFont.load_default(size).getlength(caption) <= 0.94 * width)
+    font = ImageFont.load_default(max(fitting, default=5))
+    place = width / 2, 0.97 * height
+    ImageDraw.Draw(frame).text(place, caption, "#1c2430", font, "md", stroke_width=2, stroke_fill="#ffffff")
+    return frame
 
 
 def _check_kind(kind: str) -> None:

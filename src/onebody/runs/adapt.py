@@ -21,7 +21,7 @@ from onebody.core.errors import OnebodyError, whole
 from onebody.core.types import Key
 from onebody.learning.policies import Policy
 from onebody.runs import folder, policy_file
-from onebody.runs.evaluate import HELD_OUT, interval, key_of, predicted, real_return, stages_of
+from onebody.runs.evaluate import HELD_OUT, interval, key_of, predicted, real_return, real_test, stages_of
 from onebody.tasks.family import Reward, TaskFamily
 from onebody.tasks.space import TaskSpace
 from onebody.worlds.check import check
@@ -43,6 +43,9 @@ class AdaptedPolicy:
     """interval in which the real return is expected; None for an algorithm with a single model"""
     real_return: float
     """mean return of the deterministic policy over ten real episodes"""
+    achieved: np.ndarray | None
+    """what these episodes achieve of each number of the task [feature], such as the velocity: the mean over the second
+    half of each; None if the family does not define it"""
     untrained_return: float | None
     """mean return of a policy before any training, over ten real episodes; None unless asked for"""
     adaptation_samples: int
@@ -154,7 +157,7 @@ def adapt_many(
         start, updates = adapted, [0] * len(values)
     uninformed = not algorithm.task_is_known and used == 0 and training_space.size > 0
     unrefined = reward is not None and not refine and not stages
-    after, before = real_return(family, adapted.policies, values).mean(1), None
+    (after, achieved), before = real_test(family, adapted.policies, values), None
     if untrained:
         ((first_policies, _),) = stages_of(algorithm, folder.untrained(record), values, 0, record["seed"])
         before = real_return(family, first_policies.policies, values).mean(1)
@@ -163,7 +166,8 @@ def adapt_many(
             task=np.asarray(values[i]),
             predicted_return=predicted(adapted, i),
             predicted_interval=interval(adapted, i),
-            real_return=float(after[i]),
+            real_return=float(after[i].mean()),
+            achieved=None if achieved is None else achieved[i],
             untrained_return=None if before is None else float(before[i]),
             adaptation_samples=used,
             refine_updates=updates[i],

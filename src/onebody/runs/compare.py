@@ -5,7 +5,7 @@ diverges is included with its last good checkpoint, and is reported as diverged.
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, SupportsIndex
 
@@ -124,6 +124,13 @@ def summary(runs: Sequence[Path | str]) -> dict[str, Any]:
     }
 
 
+def merged(rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Consecutive rows of a table that are equal except for their `stage`, as one row with a range of stages."""
+    for _, equal in itertools.groupby(rows, lambda row: {**row, "stage": None}):
+        first, *others = equal
+        yield {**first, "stage": f"{first['stage']} to {others[-1]['stage']}" if others else f"{first['stage']}"}
+
+
 def test_of(run: Path, record: dict[str, Any]) -> dict[str, Any]:
     """The test of a run, from its evaluation.json; algorithm and seed are those of its config.json, the record."""
     path = run / "evaluation.json"
@@ -163,10 +170,11 @@ def _aggregates(each: Sequence[dict[str, Any]], best: np.ndarray) -> dict[str, A
 
 
 def _improvements(ours: Sequence[dict[str, Any]], theirs: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Probability of improvement per stage, on the seeds that both algorithms have; empty if there are none."""
+    """Probability of improvement and difference of means per stage, on the seeds that both have; empty without any."""
     other = {one["seed"]: one for one in theirs}
     pairs = [(one, other[one["seed"]]) for one in ours if one["seed"] in other]
     seeds = [one["seed"] for one, _ in pairs]
     for i in range(len(ours[0]["test"]["stages"]) if pairs else 0):
-        both = (_scores(each, i) for each in zip(*pairs, strict=True))
-        yield {"seeds": seeds, **statistics.improvement(*both)._asdict()}
+        our, their = (_scores(each, i) for each in zip(*pairs, strict=True))
+        difference = statistics.estimate(statistics.mean(our) - statistics.mean(their))
+        yield {"seeds": seeds, **statistics.improvement(our, their)._asdict(), "difference": difference._asdict()}

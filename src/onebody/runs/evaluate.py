@@ -108,13 +108,39 @@ def real_return(
     family: TaskFamily, policies: Policy, tasks: Float[Array, "task feature"]
 ) -> Float[np.ndarray, "task episode"]:
     """Returns of deterministic policies in the simulator; the initial states are always the same."""
+    return _returns(_test_rollout(family, policies, tasks))
+
+
+def real_test(
+    family: TaskFamily, policies: Policy, tasks: Float[Array, "task feature"]
+) -> tuple[Float[np.ndarray, "task episode"], Float[np.ndarray, "task feature"] | None]:
+    """Returns as `real_return`, and what the same episodes achieve of each task (see `achieved`)."""
     transitions = _test_rollout(family, policies, tasks)
-    return np.asarray(first_episode_return(transitions.reward, transitions.done))
+    return _returns(transitions), achieved(family, transitions)
+
+
+def achieved(family: TaskFamily, transitions: Transitions) -> Float[np.ndarray, "task feature"] | None:
+    """What the first episode of each slot achieves of each number of its task, such as the velocity.
+
+    The mean over the second half of each episode, after the robot has started, and then over episodes. None if the
+    family does not define it (`TaskFamily.achieved`).
+    """
+    if family.achieved is None:
+        return None
+    of_steps = jnp.vectorize(family.achieved, signature="(o),(o)->(t)")
+    values = np.asarray(jax.jit(of_steps)(transitions.observation, transitions.next_observation))
+    step, length = np.arange(values.shape[1])[:, None], np.asarray(transitions.done).argmax(axis=1)[:, None] + 1
+    late = ((step >= length // 2) & (step < length))[..., None]
+    return (np.sum(values, axis=1, where=late) / late.sum(axis=1)).mean(axis=1)
 
 
 def _test_rollout(family: TaskFamily, policies: Policy, tasks: Float[Array, "task feature"]) -> Transitions:
     key = jax.random.key(2019)
     return rollout(Simulator(family), policies, tasks, key, episodes=EPISODES, deterministic=True)
+
+
+def _returns(transitions: Transitions) -> Float[np.ndarray, "task episode"]:
+    return np.asarray(first_episode_return(transitions.reward, transitions.done))
 
 
 def meta_test(
@@ -133,7 +159,7 @@ def meta_test(
     results = []
     for stage, (adapted, used) in enumerate(stages_of(algorithm, state, tasks, test.stages, record["seed"])):
         transitions = _test_rollout(family, adapted.policies, tasks)
-        returns = np.asarray(first_episode_return(transitions.reward, transitions.done))
+        returns = _returns(transitions)
         in_plane = family.body.labels == PLANE and not algorithm.task_is_known
         results.append(
             {

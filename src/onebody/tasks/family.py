@@ -53,7 +53,7 @@ class TaskFamily:
     """name and unit of each number of a task"""
     achieved: Achieved | None = field(default=None, kw_only=True)
     """(observation, next observation) -> what a step achieves of each number of the task [feature], such as the
-    velocity; None: tasks are no values that a step achieves"""
+    velocity; a jnp function of one transition; None: tasks are no values that a step achieves"""
     source: str = field(default="", kw_only=True)
     """where the definition comes from"""
     differs: str = field(default="", kw_only=True)

@@ -87,6 +87,11 @@ def humanoid_direction(observation: Array, action: Array, next_observation: Arra
     return 5.0 + 1.25 * next_observation[-2:] @ task - 0.1 * jnp.sum((0.4 * action) ** 2)
 
 
+def direction(velocity: Array) -> Array:
+    """Unit vector [2] of the direction of a velocity on the ground."""
+    return velocity / jnp.maximum(jnp.linalg.norm(velocity), 1e-9)
+
+
 _VARIED = (("body_mass", 1.5), ("body_inertia", 1.5), ("dof_damping", 1.3), ("geom_friction", 1.5))
 """fields of MjModel that vary, and the bases of their factors; the world body is left out, as it has no mass"""
 
@@ -165,6 +170,7 @@ FAMILIES = (
         body=CHEETAH,
         space=FiniteSet(((-1.0,), (1.0,))),
         reward=cheetah_direction,
+        achieved=lambda observation, next_observation: jnp.sign(_forward_velocity(observation, next_observation))[None],
         task_labels=("direction, 1 is forward",),
         horizon=200,
         source=_PEARL,
@@ -176,6 +182,7 @@ FAMILIES = (
         body=ANT,
         space=FiniteSet(((-1.0,), (1.0,))),
         reward=ant_direction,
+        achieved=lambda observation, next_observation: jnp.sign(next_observation[13:14]),
         task_labels=("direction, 1 is forward",),
         horizon=200,
         terminal=ant_falls,
@@ -189,6 +196,7 @@ FAMILIES = (
         body=ANT,
         space=_directions(100, 30),
         reward=ant_direction_2d,
+        achieved=lambda observation, next_observation: direction(next_observation[13:15]),
         task_labels=("direction x", "direction y"),
         horizon=200,
         terminal=ant_falls,
@@ -202,6 +210,7 @@ FAMILIES = (
         body=PLACED_ANT,
         space=_goals(150, 30),
         reward=ant_goal,
+        achieved=lambda observation, next_observation: next_observation[:2],
         task_labels=("x (m)", "y (m)"),
         horizon=200,
         source=_PEARL,
@@ -216,6 +225,7 @@ FAMILIES = (
         body=HUMANOID,
         space=_directions(100, 30),
         reward=humanoid_direction,
+        achieved=lambda observation, next_observation: direction(next_observation[-2:]),
         task_labels=("direction x", "direction y"),
         horizon=200,
         terminal=humanoid_falls,

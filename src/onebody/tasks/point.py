@@ -62,6 +62,11 @@ def home(next_observation: Array, task: Array) -> Array:
     return jnp.all(jnp.abs(next_observation) < 0.01)
 
 
+def position(observation: Array, next_observation: Array) -> Array:
+    """The position (m) that a step reaches, for `TaskFamily.achieved`."""
+    return next_observation
+
+
 RADIUS = 0.2
 """largest distance (m) from the goal at which the sparse reward is not 0"""
 
@@ -94,6 +99,7 @@ FAMILIES = (
         body=POINT,
         space=Box((-1.0, -1.0), (1.0, 1.0)),
         reward=distance_reward,
+        achieved=position,
         task_labels=("x (m)", "y (m)"),
         horizon=20,
         source="ours, after the point robot of Finn et al. 2017 (MAML): goals in [-1, 1]², 0.1 m a step and axis",
@@ -104,6 +110,7 @@ FAMILIES = (
         body=_point(start=at_origin),
         space=Box((-0.5, -0.5), (0.5, 0.5)),
         reward=distance_reward,
+        achieved=position,
         task_labels=("x (m)", "y (m)"),
         horizon=100,
         terminal=at_goal,
@@ -129,6 +136,7 @@ FAMILIES = (
         body=_point(start=anywhere),
         space=Split.of(Box((-1.0, -1.0), (1.0, 1.0)), _goals(), 80, f"drawn once with seed {SEED}"),
         reward=distance_reward,
+        achieved=position,
         task_labels=("x (m)", "y (m)"),
         horizon=20,
         source="Rakelly et al. 2019 (PEARL)",
@@ -138,6 +146,7 @@ FAMILIES = (
     _SPARSE(
         id="pearl/sparse-point",
         reward=distance_reward,
+        achieved=position,
         task_labels=("x (m)", "y (m)"),
         differs="a step is said to last 0.1 s",
         reward_text="-‖position - ψ‖ to train on; context and evaluation see the sparse reward of the test family",
@@ -145,6 +154,7 @@ FAMILIES = (
             sparse := _SPARSE(
                 id="pearl/sparse-point-test",
                 reward=sparse_reward,
+                achieved=position,
                 task_labels=("x (m)", "y (m)"),
                 differs="a step is said to last 0.1 s",
                 reward_text="1 - ‖position - ψ‖ within 0.2 m of the goal, else 0",

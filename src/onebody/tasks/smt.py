@@ -75,6 +75,11 @@ def velocity_at(*columns: int) -> Callable[[Array, Array], Array]:
     return lambda observation, next_observation: next_observation[jnp.array(columns)]
 
 
+def direction_at(column: int) -> Callable[[Array, Array], Array]:
+    """The direction, 1 or -1, of a velocity that stands in the observation, for `TaskFamily.achieved`."""
+    return lambda observation, next_observation: jnp.sign(next_observation[jnp.array([column])])
+
+
 def humanoid_velocity(observation: Array, action: Array, next_observation: Array, task: Array) -> Array:
     vx, vy, vz = next_observation[31:34]
     return 1.0 - jnp.abs(vx - task[0]) - _effort(action, 5e-4) - 5e-3 * (vy**2 + vz**2)
@@ -143,6 +148,7 @@ _ant_directions = functools.partial(
     _ants,
     space=FiniteSet(((-1.0,), (1.0,))),
     reward=ant_direction,
+    achieved=direction_at(36),
     task_labels=("direction, 1 is forward",),
     reward_text="0.05 + ψ vx - 0.005 ‖a‖², v of the whole robot",
 )
@@ -155,6 +161,7 @@ _FAMILIES = (
         source="Finn et al. 2017 (MAML): rllab's half-cheetah, forward or backward; not among SMT's experiments",
         space=FiniteSet(((-1.0,), (1.0,))),
         reward=cheetah_direction,
+        achieved=direction_at(17),
         task_labels=("direction, 1 is forward",),
         reward_text="ψ vx - 0.05 ‖a‖², v of the whole robot",
     ),

@@ -117,6 +117,10 @@ def _functions(family: TaskFamily) -> list[_Function]:
         ),
         _Function("terminal", family.terminal, ("next_observation", "task"), (), jnp.bool_, "one bool, a scalar"),
     ]
+    if family.achieved is not None:
+        size, arguments = family.space.size, ("observation", "next_observation")
+        gives = f"one float for each number of a task, {size} in all"
+        functions.append(_Function("achieved", family.achieved, arguments, (size,), jnp.floating, gives))
     if isinstance(family.body, ClosedFormBody):
         size = family.body.observation_size
         gives = f"the next observation, {size} floats"

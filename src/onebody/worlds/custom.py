@@ -65,7 +65,7 @@ def from_gymnasium(
     is truncated; an error is raised if that is frequent.
 
     Args:
-        env_fn: makes a new environment at each call.
+        env_fn: makes a new environment at each call; with render_mode="rgb_array" it can be filmed.
         reward: as in `TaskFamily`; its actions are in [-1, 1], and are scaled to the environment's range.
         terminal: as in `TaskFamily`; by default no episode ends before its horizon.
         id: by default `gymnasium/` followed by the environment's id.

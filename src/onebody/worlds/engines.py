@@ -158,3 +158,8 @@ class GymnasiumEngine:
             observation, _, terminated, truncated, _ = self.envs.step(self.center + self.scale * action)
         self.ended = terminated | truncated
         return np.asarray(observation, np.float32)
+
+    def picture(self) -> np.ndarray:
+        """Image [height, width, 3] of the first copy; its environment was made with render_mode="rgb_array"."""
+        with _running(self.body, "its environment"):
+            return self.envs.call("render")[0]
