@@ -32,7 +32,9 @@ from onebody.tasks.robots import HeightOutside, Robot
 from onebody.tasks.space import Arc, Box, FiniteSet, TaskSpace
 
 MUJOCO = Package(
-    "@mujoco/mujoco", "3.14.0", "WPUYidu4Fx8+uM4hQv80SOA0ifpWGrsNJguKs8JBV8SCTxjKQ2/rqsh880nUH0/Vwa8vuefghvCQkkoed3bkUg=="
+    "@mujoco/mujoco",
+    "3.14.0",
+    "WPUYidu4Fx8+uM4hQv80SOA0ifpWGrsNJguKs8JBV8SCTxjKQ2/rqsh880nUH0/Vwa8vuefghvCQkkoed3bkUg==",
 )
 THREE = Package(
     "three", "0.187.0", "Qiu7R+Cmh8CstZsY1uJOSWnVlfo7ZtNLV7mF8Jltk3LB3AtDu9cRZlcnRKkAk8Y4z6KKw35z7Y7Urd7jWY8etA=="
@@ -81,10 +83,10 @@ def page(robot: dict[str, Any]) -> str:
         f'<script type="text/plain" data-module="./{name}">\n{(EXPORTED / name).read_text()}</script>'
         for name in MODULES
     ]
-    document = json.dumps(robot, ensure_ascii=False).replace("<", "\\u003c")
+    document = json.dumps(robot, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
     parts.append(f'<script type="application/json" id="about">{document}</script>')
     licences = {f"MuJoCo {MUJOCO.version}": _mujoco_licence(), f"three.js {THREE.version}": three["LICENSE"].decode()}
-    comments = [f"<!--\n{name}\n\n{text.replace('--', '- -')}\n-->" for name, text in licences.items()]
+    comments = [f"<!--\n{name}\n\n{text}\n-->" for name, text in licences.items()]
     return (
         (EXPORTED / "page.html")
         .read_text()
@@ -110,6 +112,7 @@ def about(robot: Playable) -> dict[str, Any]:
     curve, training = robot.curve(), playable.whole(robot.training_space)
     return {
         "family": family.id,
+        "body": family.body.name,
         "title": robot.title,
         "versions": {"onebody": onebody.__version__, "MuJoCo": mujoco.__version__},
         "model": _model(family.body),
@@ -146,20 +149,20 @@ def observation_map(body: MujocoBody) -> list[dict[str, Any]]:
 def _model(body: MujocoBody) -> dict[str, Any]:
     """MJCF with its files, and whatever of the body's model differs from what that compiles to, such as what a function
     has changed in the compiled model, and digits that MJCF does not keep."""
-    spec = _spec(body)
     try:
+        spec = _spec(body)
         files = _files(spec)
         xml = spec.to_xml()
         plain = mujoco.MjModel.from_xml_string(xml, files)
     except (ValueError, OSError, mujoco.FatalError) as error:
         reason = " ".join(str(error).split())
         raise OnebodyError(f"body {body.name} cannot be exported: its MJCF cannot be saved ({reason})") from error
-    fields = _differences(plain, body.model)
     return {
         "xml": xml,
         "files": {name: base64.b64encode(data).decode() for name, data in files.items()},
-        "fields": fields,
-        "options": _differences(plain.opt, body.model.opt),
+        "fields": _differences(plain, body.model),
+        "options": _differences(plain.opt, body.model.opt)
+        | {name: value for name, value in _scalars(body.model.opt) if value != getattr(plain.opt, name)},
     }
 
 
@@ -192,15 +195,21 @@ def _files(spec: mujoco.MjSpec) -> dict[str, bytes]:
 
 
 def _differences(plain: Any, wanted: Any) -> dict[str, Any]:
-    """Fields of `wanted` that differ from those of `plain`, in a row of numbers if they are arrays."""
-    different = {}
-    for name in (name for name in dir(wanted) if not name.startswith("_")):
-        new, old = getattr(wanted, name), getattr(plain, name)
-        if isinstance(new, np.ndarray) and new.dtype.kind in "fiub" and not np.array_equal(new, old):
-            different[name] = _numbers(new)
-        elif isinstance(new, int | float) and new != old:
-            different[name] = new
-    return different
+    """Arrays of `wanted` that differ from those of `plain`, as rows of numbers.
+
+    The trees of bounding volumes are left out: they follow from the others, and each MuJoCo may build its own.
+    """
+    arrays = ((name, getattr(wanted, name)) for name in dir(wanted) if not name.startswith(("_", "bvh_")))
+    return {
+        name: _numbers(new)
+        for name, new in arrays
+        if isinstance(new, np.ndarray) and new.dtype.kind in "fiub" and not np.array_equal(new, getattr(plain, name))
+    }
+
+
+def _scalars(options: mujoco.MjOption) -> list[tuple[str, int | float]]:
+    values = ((name, getattr(options, name)) for name in dir(options) if not name.startswith("_"))
+    return [(name, value) for name, value in values if isinstance(value, int | float)]
 
 
 def _starts(body: MujocoBody) -> dict[str, Any]:
@@ -260,7 +269,7 @@ def _controls(space: TaskSpace, names: tuple[str, ...], refused: str) -> dict[st
     }
 
 
-def _numbers(values: Any) -> list[float]:
+def _numbers(values: Any) -> list[Any]:
     return np.asarray(values).ravel().tolist()
 
 
@@ -269,7 +278,7 @@ def _floats(values: Any) -> str:
 
 
 def _packed(kind: str, attribute: str, data: bytes) -> str:
-    text = base64.b64encode(gzip.compress(data, mtime=0)).decode()
+    text = base64.b64encode(gzip.compress(data, 6, mtime=0)).decode()
     return f'<script type="application/{kind}+gzip" {attribute}>{text}</script>'
 
 

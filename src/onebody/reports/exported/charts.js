@@ -1,7 +1,7 @@
 // Two charts: what the robot reaches over time, and the return that was predicted over the tasks.
 
-const [WIDTH, HEIGHT] = [340, 180];
-const FRAME = { left: 44, right: 330, top: 8, bottom: 142 };
+const [WIDTH, HEIGHT] = [340, 170];
+const FRAME = { left: 44, right: 330, top: 8, bottom: 132 };
 /** s; time that the chart of what is reached goes back */
 export const SHOWN_SECONDS = 8;
 
@@ -12,9 +12,9 @@ function add(parent, name, attributes, text) {
   return parent.appendChild(element);
 }
 
-/** About five round numbers between low and high. */
+/** Four to eight round numbers between low and high. */
 function ticks(low, high) {
-  const rough = (high - low) / 4;
+  const rough = (high - low) / 6;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((factor) => factor * power).find((each) => each >= rough);
   const first = Math.ceil(low / step - 1e-9);

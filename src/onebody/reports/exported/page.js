@@ -22,7 +22,7 @@ const policy = new Policy(about.policy);
 const scene = new Scene(part("view"), robot);
 
 let task = Float32Array.from(about.task.first);
-let [seconds, playing, steps] = [0, true, 0];
+let [seconds, playing, frames] = [0, true, 0];
 /** what the last control steps have achieved of each number of the task */
 let achieved = [];
 
@@ -154,15 +154,15 @@ function frame(now) {
   last = now;
   for (; playing && due >= robot.dt; due -= robot.dt) step();
   scene.show();
-  if (steps++ % 6 === 0) showReached();
+  if (frames++ % 6 === 0) showReached();
   requestAnimationFrame(frame);
 }
 
-part("family").textContent = about.family;
-part("title").textContent = about.title;
+part("body").textContent = about.body;
+part("title").textContent = `${about.family}: ${about.title}`;
 const { onebody, MuJoCo } = about.versions;
 part("versions").textContent =
-  `Simulated in this page by MuJoCo ${mujoco.mj_versionString()} (WebAssembly); written by onebody ${onebody}, whose own MuJoCo is ${MuJoCo}.`;
+  `Physics: MuJoCo ${mujoco.mj_versionString()} in WebAssembly. This page was written by onebody ${onebody} with MuJoCo ${MuJoCo}.`;
 part("push").addEventListener("click", () => robot.push());
 part("reset").addEventListener("click", () => robot.reset());
 addControls();
