@@ -15,8 +15,7 @@ from onebody.core.errors import OnebodyError
 from onebody.core.nets import Normalizer
 from onebody.learning.policies import ConditionedPolicy, GaussianPolicy, for_each
 from onebody.reports import export
-from onebody.runs import playable, policy_file
-from onebody.runs.npm import Package
+from onebody.runs import npm, playable, policy_file
 from onebody.tasks import registry
 from onebody.tasks.body import Feature, MujocoBody
 from onebody.tasks.family import TaskFamily
@@ -76,7 +75,8 @@ def meshes(tmp_path):
     (tmp_path / "parts").mkdir()
     (tmp_path / "parts" / "part.obj").write_text(TETRAHEDRON)
     (tmp_path / "robot.xml").write_text(MESH)
-    return family_of(MujocoBody("mesh", tmp_path / "robot.xml", frame_skip=2))
+    observation = (Feature("qpos"), Feature("qvel", limit=0.5))
+    return family_of(MujocoBody("mesh", tmp_path / "robot.xml", frame_skip=2, observation=observation))
 
 
 def simulated(robot, start, steps):
@@ -195,11 +195,11 @@ def test_the_page_holds_its_parts_their_licences_and_no_address(monkeypatch):
     """Whatever the names are; packages that were not downloaded stand in."""
     sources = {name: name.encode() for name in ("mujoco.js", "mujoco.wasm", "LICENSE", "build/three.core.js")}
     sources |= dict.fromkeys(("build/three.module.js", "examples/jsm/controls/OrbitControls.js"), b"three")
-    monkeypatch.setattr(Package, "read", lambda package: sources)
+    monkeypatch.setattr(npm, "read", lambda *packages: [sources] * len(packages))
     robot = Untrained(registry.make("smt/cheetah-vel"))
     robot.title = "</script><b>"
     page = export.page(export.about(robot))
-    assert "Apache License" in page and "three.js 0.187.0\n\nLICENSE" in page
+    assert "Version 2.0, January 2004" in page and "MIT License, https://threejs.org\n\nLICENSE" in page
     assert "</script><b>" not in page
     [document] = re.findall('<script type="application/json" id="about">(.*?)</script>', page)
     assert json.loads(document)["title"] == robot.title
@@ -235,7 +235,7 @@ def opened(chromium, tmp_path):
     """A function that opens the page of a robot from a file, without network; checked at the end for what it asked for
     and for errors."""
     try:
-        export.MUJOCO.read(), export.THREE.read()
+        npm.read(export.MUJOCO, export.THREE)
     except OnebodyError as error:
         pytest.skip(str(error))
     context, asked, errors = chromium.new_context(viewport={"width": 400, "height": 300}), [], []

@@ -20,7 +20,7 @@ class Play:
     """File .npz to save a run's policy for any task to, with its predicted returns, instead of opening the page; for
     runs of omni"""
     export: Path | None = None
-    """File .html to write the page to instead of opening it: one file of about 5 MB that simulates the robot in any
+    """File .html to write the page to instead of opening it: one file of about 4 MB that simulates the robot in any
     browser, without a server and without network; downloads MuJoCo's WebAssembly build and three.js once. For runs of
     omni with MuJoCo robots"""
     host: str = "127.0.0.1"

@@ -22,7 +22,7 @@ from onebody.core.errors import OnebodyError
 from onebody.core.nets import Normalizer
 from onebody.learning.policies import ConditionedPolicy
 from onebody.reports import controls
-from onebody.runs import outputs, playable
+from onebody.runs import npm, outputs, playable
 from onebody.runs.adapt import MAX_NOVELTY
 from onebody.runs.npm import Package
 from onebody.runs.playable import Playable
@@ -53,7 +53,7 @@ def export(path: Path | None, file: Path) -> Path:
         path: None: the policy that comes with the package.
 
     Raises:
-        OnebodyError: as `outputs.check`, `playable.load`, `about` and `Package.read`, or the file cannot be written.
+        OnebodyError: as `outputs.check`, `playable.load`, `about` and `npm.read`, or the file cannot be written.
     """
     outputs.check(file, ".html")
     text = page(about(playable.load(path)))
@@ -68,9 +68,9 @@ def page(robot: dict[str, Any]) -> str:
     """The HTML page for what `about` says.
 
     Raises:
-        OnebodyError: as `Package.read`.
+        OnebodyError: as `npm.read`.
     """
-    physics, three = MUJOCO.read(), THREE.read()
+    physics, three = npm.read(MUJOCO, THREE)
     stored = [
         ("./three.core.js", three["build/three.core.js"]),
         ("three", three["build/three.module.js"]),
@@ -80,16 +80,19 @@ def page(robot: dict[str, Any]) -> str:
     parts = [_packed("wasm", 'id="mujoco.wasm"', physics["mujoco.wasm"])]
     parts += [_packed("javascript", f'data-module="{name}"', source) for name, source in stored]
     parts += [
-        f'<script type="text/plain" data-module="./{name}">\n{(EXPORTED / name).read_text()}</script>'
+        f'<script type="text/plain" data-module="./{name}">\n{(EXPORTED / name).read_text("utf-8")}</script>'
         for name in MODULES
     ]
     document = json.dumps(robot, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
     parts.append(f'<script type="application/json" id="about">{document}</script>')
-    licences = {f"MuJoCo {MUJOCO.version}": _mujoco_licence(), f"three.js {THREE.version}": three["LICENSE"].decode()}
-    comments = [f"<!--\n{name}\n\n{text}\n-->" for name, text in licences.items()]
+    licences = {
+        f"MuJoCo {MUJOCO.version}, Apache License 2.0, https://github.com/google-deepmind/mujoco": _mujoco_licences(),
+        f"three.js {THREE.version}, MIT License, https://threejs.org": three["LICENSE"].decode(),
+    }
+    comments = [f"<!--\n{name}\n\n{text.replace('-->', '-- >')}\n-->" for name, text in licences.items()]
     return (
         (EXPORTED / "page.html")
-        .read_text()
+        .read_text("utf-8")
         .replace("<!-- title -->", html.escape(f"onebody: {robot['family']}"))
         .replace("<!-- parts -->", "\n".join([*comments, *parts]))
     )
@@ -282,7 +285,8 @@ def _packed(kind: str, attribute: str, data: bytes) -> str:
     return f'<script type="application/{kind}+gzip" {attribute}>{text}</script>'
 
 
-def _mujoco_licence() -> str:
-    """Of the installed package, which is the same as that of the WebAssembly build, whose package leaves it out."""
-    [file] = [file for file in importlib.metadata.files("mujoco") or [] if file.name == "LICENSE"]
-    return file.read_text()
+def _mujoco_licences() -> str:
+    """MuJoCo's and those of the libraries in it, as the installed package has them; that of the WebAssembly build has
+    none."""
+    files = importlib.metadata.files("mujoco") or []
+    return "\n".join(file.read_text("utf-8") for file in files if file.name.startswith("LICENSE"))

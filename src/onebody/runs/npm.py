@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import io
 import os
 import tarfile
 import urllib.error
@@ -29,43 +28,55 @@ class Package(NamedTuple):
     """of its tar archive, in base64, as the registry states it"""
 
     @property
-    def file(self) -> str:
-        """name of its tar archive"""
-        return f"{self.name.rpartition('/')[2]}-{self.version}.tgz"
+    def path(self) -> Path:
+        """of its tar archive, in the user's cache"""
+        return user_cache() / "npm" / f"{self.name.rpartition('/')[2]}-{self.version}.tgz"
 
-    def read(self) -> dict[str, bytes]:
-        """Its files by path, downloaded unless they are in the user's cache.
+    def address(self, registry: str) -> str:
+        """of its tar archive"""
+        return f"{registry.rstrip('/')}/{self.name}/-/{self.path.name}"
 
-        Raises:
-            OnebodyError: it is not in the cache and cannot be downloaded; says which file to put where.
-        """
-        path = user_cache() / "npm" / self.file
-        data = path.read_bytes() if path.is_file() else b""
-        if not self._is_intact(data):
-            data = self._download(path)
-        with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-            members = [(member, archive.extractfile(member)) for member in archive.getmembers() if member.isfile()]
-            return {member.name.partition("/")[2]: file.read() for member, file in members if file}
+    def is_intact(self, archive: bytes) -> bool:
+        return base64.b64encode(hashlib.sha512(archive).digest()).decode() == self.sha512
 
-    def _is_intact(self, data: bytes) -> bool:
-        return base64.b64encode(hashlib.sha512(data).digest()).decode() == self.sha512
 
-    def _download(self, path: Path) -> bytes:
-        address = f"{(os.environ.get(SETTING) or REGISTRY).rstrip('/')}/{self.name}/-/{self.file}"
-        by_hand = f"download {REGISTRY}/{self.name}/-/{self.file} elsewhere and put it at {path}"
+def read(*packages: Package) -> list[dict[str, bytes]]:
+    """The files of each package by path; those that are not in the user's cache are downloaded into it.
+
+    Raises:
+        OnebodyError: one cannot be downloaded; says which files to put where.
+    """
+    missing = [each for each in packages if not (each.path.is_file() and each.is_intact(each.path.read_bytes()))]
+    for i, package in enumerate(missing):
         try:
-            with urllib.request.urlopen(address, timeout=SECONDS) as response:
-                data = response.read()
+            _keep(package, _download(package))
         except (OSError, HTTPException, ValueError) as error:
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
-            raise OnebodyError(f"{self.name} {self.version} cannot be downloaded ({reason}): {by_hand}") from error
-        if not self._is_intact(data):
-            raise OnebodyError(f"what was downloaded as {self.name} {self.version} is another file: {by_hand}")
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(data)
-            os.replace(partial, path)
-        except OSError as error:
-            raise OnebodyError(f"cannot write {path}: {error.strerror}") from error
-        return data
+            by_hand = " and ".join(f"{each.address(REGISTRY)} to {each.path}" for each in missing[i:])
+            raise OnebodyError(
+                f"{package.name} {package.version} cannot be downloaded ({reason}); "
+                f"download by hand, on another computer if need be: {by_hand}"
+            ) from error
+    return [_files(package.path) for package in packages]
+
+
+def _download(package: Package) -> bytes:
+    """Raises ValueError if the registry has another file under the package's name."""
+    with urllib.request.urlopen(package.address(os.environ.get(SETTING) or REGISTRY), timeout=SECONDS) as response:
+        archive = response.read()
+    if not package.is_intact(archive):
+        raise ValueError("its checksum is wrong")
+    return archive
+
+
+def _keep(package: Package, archive: bytes) -> None:
+    package.path.parent.mkdir(parents=True, exist_ok=True)
+    partial = package.path.with_name(f"{package.path.name}.{os.getpid()}.partial")
+    partial.write_bytes(archive)
+    os.replace(partial, package.path)
+
+
+def _files(path: Path) -> dict[str, bytes]:
+    with tarfile.open(path) as archive:
+        members = [(member, archive.extractfile(member)) for member in archive.getmembers() if member.isfile()]
+        return {member.name.partition("/")[2]: file.read() for member, file in members if file}
