@@ -13,7 +13,7 @@ import onebody
 from onebody.algorithms import presets
 from onebody.cli import commands, main
 from onebody.core.errors import OnebodyError
-from onebody.reports import video
+from onebody.reports import export, video
 from onebody.runs import compare, evaluate, log
 
 PAGE = (Path(__file__).parents[2] / "docs/json.md").read_text()
@@ -319,3 +319,12 @@ def test_a_report_may_stand_in_the_folder_of_its_run_and_be_written_again(tested
     for _ in range(2):
         assert main(["report", str(tested), "--out", str(tested / "report.html"), "--json"]) == 0
     assert "<h1>point/goal: smt</h1>" in (tested / "report.html").read_text()
+
+
+def test_play_exports_a_page_instead_of_serving_it(capsys, monkeypatch):
+    asked = []
+    monkeypatch.setattr(export, "export", lambda run, file: asked.append((run, file)) or file)
+    assert main(["play", "--export", "page.html"]) == 0
+    assert asked == [(None, Path("page.html"))] and "saved: page.html" in capsys.readouterr().out
+    assert "--export page.txt must end in .html" in refusal(capsys, "play", "--export", "page.txt")
+    assert "there is no folder" in refusal(capsys, "play", "--export", "nowhere/page.html")

@@ -19,20 +19,32 @@ class Play:
     save: Path | None = None
     """File .npz to save a run's policy for any task to, with its predicted returns, instead of opening the page; for
     runs of omni"""
+    export: Path | None = None
+    """File .html to write the page to instead of opening it: one file of about 4 MB that simulates the robot in any
+    browser, without a server and without network; downloads MuJoCo's WebAssembly build and three.js once. For runs of
+    omni with MuJoCo robots"""
     host: str = "127.0.0.1"
     """Address to serve the page on; the default can be opened on this machine alone"""
     port: int = 8080
     """Port to serve the page on; the next free one if it is taken"""
 
     def __call__(self) -> None:
-        if self.save:
-            from onebody.cli.commands import check_writable
-            from onebody.runs import playable
-
-            check_writable("save", self.save, ".npz")
-            if self.run is None or self.run.suffix == ".npz":
-                raise OnebodyError("--save needs a run folder, as in: onebody play RUN --save FILE.npz")
-            return print(f"saved: {playable.OfRun(self.run).save(self.save)}")
+        if self.save or self.export:
+            return self._write()
         from onebody.reports import play
 
         play.play(self.run, self.host, self.port, lambda address: print(f"{address}  (Ctrl-C ends it)", flush=True))
+
+    def _write(self) -> None:
+        from onebody.cli.commands import check_writable
+        from onebody.reports import export
+        from onebody.runs import playable
+
+        check_writable("save", self.save, ".npz")
+        check_writable("export", self.export, ".html")
+        if self.save:
+            if self.run is None or self.run.suffix == ".npz":
+                raise OnebodyError("--save needs a run folder, as in: onebody play RUN --save FILE.npz")
+            print(f"saved: {playable.OfRun(self.run).save(self.save)}")
+        if self.export:
+            print(f"saved: {export.export(self.run, self.export)}")

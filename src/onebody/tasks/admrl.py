@@ -8,7 +8,7 @@ from jaxtyping import Array
 
 from onebody.tasks.body import Feature, MujocoBody
 from onebody.tasks.family import TaskFamily
-from onebody.tasks.robots import GYM, height_outside, robot
+from onebody.tasks.robots import GYM, HeightOutside, robot
 from onebody.tasks.space import Box
 from onebody.tasks.walkers import hopper_falls, walker_falls
 
@@ -20,7 +20,7 @@ CHEETAH = MujocoBody(
     start=GYM,
 )
 ANT = replace(CHEETAH, name="ant", mjcf=robot("ant"))
-ant_falls = height_outside(2, 0.2, 1.0)
+ant_falls = HeightOutside(2, 0.2, 1.0)
 HOPPER = MujocoBody(
     name="hopper",
     mjcf=robot("hopper"),

@@ -9,7 +9,7 @@ from jaxtyping import Array
 from onebody.tasks.arm import ARM
 from onebody.tasks.body import Feature, MujocoBody
 from onebody.tasks.family import TaskFamily
-from onebody.tasks.robots import RLLAB, RLLAB_ANT, height_outside, robot
+from onebody.tasks.robots import RLLAB, RLLAB_ANT, HeightOutside, robot
 from onebody.tasks.space import ONE_TASK
 from onebody.tasks.walkers import hopper_falls, hopper_forward, walker_falls, walker_forward
 
@@ -36,7 +36,7 @@ HOPPER = MujocoBody(
 )
 WALKER = replace(HOPPER, name="walker2d", mjcf=robot("walker2d", timestep=0.004))
 SWIMMER = replace(ANT, name="swimmer", mjcf=robot("swimmer"), frame_skip=1, start=RLLAB)
-ant_falls = height_outside(0, 0.2, 1.0)
+ant_falls = HeightOutside(0, 0.2, 1.0)
 
 
 def cheetah_forward(observation: Array, action: Array, next_observation: Array, task: Array) -> Array:

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from onebody.tasks.body import Feature, MujocoBody, Start, Uniform
 from onebody.tasks.family import Physics, TaskFamily
-from onebody.tasks.robots import GYM, SMALL, height_outside, robot
+from onebody.tasks.robots import GYM, SMALL, HeightOutside, robot
 from onebody.tasks.space import Arc, Box, Disk, FiniteSet, Split
 from onebody.tasks.walkers import hopper_falls, hopper_forward, walker_falls, walker_forward
 
@@ -55,7 +55,7 @@ WALKER = MujocoBody(
     start=SMALL,
 )
 HOPPER = replace(WALKER, name="hopper", mjcf=robot("hopper", timestep=0.004))
-ant_falls, humanoid_falls = height_outside(0, 0.2, 1.0), height_outside(0, 1.0, 2.0)
+ant_falls, humanoid_falls = HeightOutside(0, 0.2, 1.0), HeightOutside(0, 1.0, 2.0)
 
 
 def _forward_velocity(observation: Array, next_observation: Array) -> Array:

@@ -4,14 +4,13 @@ The MJCF files are Gymnasium's, changed here where a paper's robot differs.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
+from typing import Any
 
 import mujoco
 
 from onebody.tasks.body import Normal, Start, Uniform
-from onebody.tasks.family import Terminal
-
-Model = Callable[[], mujoco.MjModel]
 
 RLLAB = Start(Normal(0.01), Normal(0.1))
 """p0 of rllab's robots, which SMT and MB-MPO use"""
@@ -31,14 +30,29 @@ _SENSORS = {
 }
 
 
+@dataclass(frozen=True, eq=False)
+class Robot:
+    """A function that compiles a robot from MJCF and then changes the model."""
+
+    spec: Callable[[], mujoco.MjSpec]
+    """makes the MJCF"""
+    finish: Callable[[mujoco.MjModel], None] = lambda model: None
+    """changes the compiled model"""
+
+    def __call__(self) -> mujoco.MjModel:
+        compiled = self.spec().compile()
+        self.finish(compiled)
+        return compiled
+
+
 def robot(
     asset: str,
     sensors: Sequence[str] = (),
     timestep: float | None = None,
     mass: float | None = None,
     change: Callable[[mujoco.MjSpec], None] = lambda spec: None,
-) -> Model:
-    """A function that compiles one of Gymnasium's robots.
+) -> Robot:
+    """One of Gymnasium's robots.
 
     Args:
         asset: name of the MJCF file, without extension.
@@ -49,7 +63,7 @@ def robot(
         change: makes further changes to the model.
     """
 
-    def model() -> mujoco.MjModel:
+    def build() -> mujoco.MjSpec:
         xml = files("gymnasium").joinpath(f"envs/mujoco/assets/{asset}.xml").read_text()
         spec = mujoco.MjSpec.from_string(xml.replace('settotalmass="14"', ""))  # deprecated; `mass` replaces it
         for name in sensors:
@@ -58,14 +72,15 @@ def robot(
         if timestep is not None:
             spec.option.timestep = timestep
         change(spec)
-        compiled = spec.compile()
-        if mass is not None:
-            mujoco.mj_setTotalmass(compiled, mass)
-            # otherwise the masses of subtrees, by which the velocity of the whole robot is divided, are wrong
-            mujoco.mj_setConst(compiled, mujoco.MjData(compiled))
-        return compiled
+        return spec
 
-    return model
+    def finish(model: mujoco.MjModel) -> None:
+        if mass is not None:
+            mujoco.mj_setTotalmass(model, mass)
+            # otherwise the masses of subtrees, by which the velocity of the whole robot is divided, are wrong
+            mujoco.mj_setConst(model, mujoco.MjData(model))
+
+    return Robot(build, finish)
 
 
 def rllab_contacts(spec: mujoco.MjSpec) -> None:
@@ -74,29 +89,35 @@ def rllab_contacts(spec: mujoco.MjSpec) -> None:
         geom.solref[:2], geom.solimp[:3] = (0.02, 1.0), (0.8, 0.8, 0.01)
 
 
-def height_outside(column: int, low: float, high: float) -> Terminal:
+@dataclass(frozen=True, eq=False)
+class HeightOutside:
     """Terminal function that ends an episode when a column of the observation, a height (m), leaves [low, high]."""
-    return lambda next_observation, task: (next_observation[column] < low) | (next_observation[column] > high)
+
+    column: int
+    low: float
+    high: float
+
+    def __call__(self, next_observation: Any, task: Any) -> Any:
+        height = next_observation[self.column]
+        return (height < self.low) | (height > self.high)
 
 
-def with_friction(model: Model, factor: float) -> Model:
+def with_friction(robot: Robot, factor: float) -> Robot:
     """The robot with every friction coefficient multiplied by `factor`."""
 
-    def changed() -> mujoco.MjModel:
-        compiled = model()
-        compiled.geom_friction *= factor
-        return compiled
+    def finish(model: mujoco.MjModel) -> None:
+        robot.finish(model)
+        model.geom_friction *= factor
 
-    return changed
+    return Robot(robot.spec, finish)
 
 
-def without_torque(model: Model, *joints: str) -> Model:
+def without_torque(robot: Robot, *joints: str) -> Robot:
     """The robot with the motors of these joints disabled."""
 
-    def changed() -> mujoco.MjModel:
-        compiled = model()
+    def finish(model: mujoco.MjModel) -> None:
+        robot.finish(model)
         for name in joints:
-            compiled.actuator_gear[compiled.actuator_trnid[:, 0] == compiled.joint(name).id] = 0.0
-        return compiled
+            model.actuator_gear[model.actuator_trnid[:, 0] == model.joint(name).id] = 0.0
 
-    return changed
+    return Robot(robot.spec, finish)

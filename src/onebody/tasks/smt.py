@@ -16,7 +16,7 @@ from onebody.tasks.family import TaskFamily
 from onebody.tasks.robots import (
     RLLAB,
     RLLAB_ANT,
-    height_outside,
+    HeightOutside,
     rllab_contacts,
     robot,
     with_friction,
@@ -42,7 +42,7 @@ ANT = MujocoBody(
 )
 SLIPPERY_ANT = replace(ANT, name="ant, half the friction", mjcf=with_friction(_ant, 0.5))
 CRIPPLED_ANT = replace(ANT, name="ant, front left leg without torque", mjcf=without_torque(_ant, "hip_1", "ankle_1"))
-ant_falls, humanoid_falls = height_outside(0, 0.2, 1.0), height_outside(0, 0.8, 2.0)
+ant_falls, humanoid_falls = HeightOutside(0, 0.2, 1.0), HeightOutside(0, 0.8, 2.0)
 
 
 def _effort(action: Array, cost: float) -> Array:
