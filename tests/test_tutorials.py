@@ -9,16 +9,20 @@ processors), anything at all for `...`. ```sh is not run.
 import ast
 import re
 import shlex
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
+import onebody.worlds.gym  # noqa: F401  registers in Gymnasium, which `forgotten` would undo
+from onebody.algorithms import presets
 from onebody.cli import main
 from tests.worlds.customs import forgotten
 
-PAGES = sorted((Path(__file__).parents[1] / "docs/tutorials").glob("*.md"))
-SLOW = {"many_runs"}
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(ROOT.glob("docs/tutorials/*.md"))
+SLOW = {"own_reward"}
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 FILE = re.compile(r"(?:#|<!--) (\w+\.\w+)")
 
@@ -29,6 +33,10 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     with forgotten():
         yield
+    presets._added.cache_clear()
+    for name, module in list(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
+            del sys.modules[name]
 
 
 def install():
@@ -42,6 +50,7 @@ def install():
         for group, points in project["entry-points"].items()
     )
     (info / "entry_points.txt").write_text("\n".join(groups))
+    presets._added.cache_clear()
 
 
 def same_words(shown, printed):
@@ -90,6 +99,18 @@ def test_the_page_does_what_it_says(page, capsys):
             assert printed == text
         else:
             assert language == "sh"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
+def test_the_first_lines_of_python_run(page):
+    """On the point, with the preset for trying out."""
+    (text,) = [text for language, text in BLOCK.findall((ROOT / page).read_text()) if language == "python"]
+    for theirs, smallest in {'"cheetah-vel"': '"point"', '"laptop"': '"smoke"', "=1.3": "=(0.5, 0.5)"}.items():
+        assert theirs in text
+        text = text.replace(theirs, smallest)
+    names = {}
+    exec(text, names)
+    assert names["act"]([0.0, 0.0]).shape == (2,)
 
 
 def test_other_words_are_seen():

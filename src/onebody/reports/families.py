@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from onebody.tasks import registry
+from onebody.tasks.family import TaskFamily
 
 HEAD = """# Task families
 
@@ -27,11 +28,31 @@ def page() -> str:
     aliases: dict[str, list[str]] = {}
     for alias, name in registry.aliases().items():
         aliases.setdefault(name, []).append(f"`{alias}`")
-    parts = [HEAD, _table(rows)]
+    parts = [HEAD, _pictures(), _table(rows)]
     for group in dict.fromkeys(row["id"].split("/")[0] for row in rows):
         parts.append(f"## {group}\n")
         parts += [_section(row, aliases.get(row["id"], [])) for row in rows if row["id"].startswith(f"{group}/")]
     return "\n".join(parts)
+
+
+def looks() -> dict[str, TaskFamily]:
+    """A family for each body that looks different, by the body's name."""
+    result: dict[str, TaskFamily] = {}
+    for family in registry.families().values():
+        result.setdefault(re.sub(r",.*| with .*", "", family.body.name), family)
+    return result
+
+
+def look(name: str) -> str:
+    """Path of a body's picture from docs/, which `python docs/bodies.py` draws."""
+    return f"bodies/{name.replace(' ', '-')}.webp"
+
+
+def _pictures(columns: int = 3) -> str:
+    cells = [f"![{name}]({look(name)})<br>{name}" for name in looks()]
+    cells += [""] * (-len(cells) % columns)
+    lines = ["| " + " | ".join(cells[i : i + columns]) + " |" for i in range(0, len(cells), columns)]
+    return "\n".join([lines[0], "|" + "---|" * columns, *lines[1:]]) + "\n"
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> str:
