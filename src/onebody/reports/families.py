@@ -10,15 +10,15 @@ from onebody.tasks.family import TaskFamily
 
 HEAD = """# Task families
 
-Each is one exact definition, versioned: a change of body, time step, horizon, reward or tasks makes a new version.
-Actions are in [-1, 1], scaled to the motors' ranges; a is the action, clipped. Velocities are those of the new state,
-unless the reward says Δx/dt.
-An observation has what its reward needs, so the learned model is judged by the same function as the simulator.
+Each family is one exact, versioned definition: a change of body, time step, horizon, reward or tasks makes a new
+version. Actions are in [-1, 1] and are scaled to the motors' ranges; in rewards, a is the clipped action. Velocities are
+those of the new state, unless the reward says Δx/dt. An observation contains everything that the reward needs, so the
+simulator and the learned model share one reward function.
 
 ψ is the task. Training draws tasks from p(ψ); a meta-test uses held-out tasks that the family fixes, the same for every
-algorithm and seed. Where a family is *tested on* another, training meets the one, adaptation and evaluation the other.
+algorithm and seed. Where a family is *tested on* another one, adaptation and evaluation use that other family.
 
-This page is made from the definitions (`make docs`); `onebody list --families --json` prints the same.
+This page is generated from the definitions (`make docs`); `onebody list --families --json` prints the same.
 """
 
 
