@@ -40,7 +40,7 @@ format: $(READY) ## mend style and layout in place
 docs: $(READY)   ## the documentation site in site/, after the pages that are made from the definitions
 	@$(BIN)/python -m onebody.reports.families > docs/families.md
 	@$(BIN)/python -c 'from onebody.cli import listing; listing.store()'
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict  # with --quiet, warnings would pass
 
 clean:           ## remove .venv, builds and the tools' caches; never runs/
 	rm -rf .venv build dist site .pytest_cache .ruff_cache .hypothesis .import_linter_cache src/*.egg-info

@@ -11,9 +11,9 @@ from onebody.tasks.family import TaskFamily
 HEAD = """# Task families
 
 Each family is one exact, versioned definition: a change of body, time step, horizon, reward or tasks makes a new
-version. Actions are in [-1, 1] and are scaled to the motors' ranges; in rewards, a is the clipped action. Velocities are
-those of the new state, unless the reward says Δx/dt. An observation contains everything that the reward needs, so the
-simulator and the learned model share one reward function.
+version. Actions are in [-1, 1] and are scaled to the motors' ranges; in rewards, a is the clipped action. Velocities
+are those of the new state, unless the reward says Δx/dt. An observation contains everything that the reward needs, so
+the simulator and the learned model share one reward function.
 
 ψ is the task. Training draws tasks from p(ψ); a meta-test uses held-out tasks that the family fixes, the same for every
 algorithm and seed. Where a family is *tested on* another one, adaptation and evaluation use that other family.
