@@ -37,12 +37,13 @@ format: $(READY) ## mend style and layout in place
 	@$(BIN)/python -m ruff check --fix
 	@$(BIN)/python -m ruff format
 
-docs: $(READY)   ## docs/families.md and what `onebody list` shows, from the definitions
+docs: $(READY)   ## the documentation site in site/, after the pages that are made from the definitions
 	@$(BIN)/python -m onebody.reports.families > docs/families.md
 	@$(BIN)/python -c 'from onebody.cli import listing; listing.store()'
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict  # with --quiet, warnings would pass
 
 clean:           ## remove .venv, builds and the tools' caches; never runs/
-	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache src/*.egg-info
+	rm -rf .venv build dist site .pytest_cache .ruff_cache .hypothesis .import_linter_cache src/*.egg-info
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # A Python without ensurepip (some Linux packages split it off) makes .venv with the pip it has.

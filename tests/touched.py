@@ -28,8 +28,9 @@ def of(path: Path) -> set[Path]:
         own = TESTS.joinpath(*package[1:-1], f"test_{package[-1].lstrip('_')}.py")
         contracts = {TESTS / "algorithms/test_contracts.py"} if "algorithms" in package else set()
         return {own} | contracts | {test for test in TESTS.rglob("test_*.py") if imports(test, package)}
-    if path.parts[0] in ("docs", "results") or path.suffix == ".md":
-        return {TESTS / "test_docs.py", TESTS / "test_results.py"}
+    if path.parts[0] in ("docs", "results") or path.suffix == ".md" or path.name == "mkdocs.yml":
+        run = {TESTS / "test_tutorials.py"} if "tutorials" in path.parts else set()
+        return {TESTS / "test_docs.py", TESTS / "test_results.py"} | run
     return set()
 
 

@@ -4,13 +4,12 @@ import dataclasses
 import json
 import re
 import runpy
-import shlex
 from pathlib import Path
 
 import gymnasium
 import numpy as np
 import pytest
-from customs import EXAMPLE, POINT, ROOT, fails, forgotten
+from customs import EXAMPLE, POINT, fails, forgotten
 
 import onebody
 import onebody.worlds.gym
@@ -184,31 +183,6 @@ def test_files_that_are_refused(text, said, capsys):
     line = said_no(capsys, "train", "smt", "mine.py:mine/point", "--preset", "smoke")
     assert all(words in line for words in said)
     assert not Path("runs").exists()
-
-
-# ---------------------------------------------------------------- the page
-
-
-def test_the_page_does_what_it_says(capsys):
-    """Its blocks run in order; a block of text is what the one before it prints."""
-    blocks = re.findall(r"^```(\w+)\n(.*?)^```$", (ROOT / "docs/custom_family.md").read_text(), re.M | re.S)
-    assert [language for language, _ in blocks] == ["python", "sh", "python", "python", "text", "python"]
-    names = {}
-    for language, text in blocks:
-        if text.startswith("# my_family.py"):
-            Path("my_family.py").write_text(text)
-        elif language == "sh":
-            for line in text.splitlines():
-                with forgotten():
-                    assert main([*shlex.split(line)[1:]]) == 0
-        elif language == "python":
-            capsys.readouterr()
-            exec(text, names)
-        else:
-            assert capsys.readouterr().out == text
-    assert isinstance(names["swing"], onebody.TaskFamily)
-    names["env"].close()
-    assert np.isfinite(onebody.adapt(names["run"], task=0.5).real_return)
 
 
 def test_what_a_family_is_written_with_is_public():

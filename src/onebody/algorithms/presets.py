@@ -100,6 +100,11 @@ def check(name: str, config: Any) -> None:
 def preset(name: str, preset: str, family: str | TaskFamily = "") -> Any:
     """The `Config` of an algorithm under a preset, with a family's own settings where there are such.
 
+    Args:
+        name: the algorithm, as `onebody list` shows it.
+        preset: `paper`, `laptop`, `smoke`, or another that the algorithm has.
+        family: a family or its id; empty: settings that suit no family in particular.
+
     Raises:
         OnebodyError: no such algorithm, preset or family; names the nearest ones.
     """

@@ -6,18 +6,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from onebody.tasks import registry
+from onebody.tasks.family import TaskFamily
 
 HEAD = """# Task families
 
-Each is one exact definition, versioned: a change of body, time step, horizon, reward or tasks makes a new version.
-Actions are in [-1, 1], scaled to the motors' ranges; a is the action, clipped. Velocities are those of the new state,
-unless the reward says Δx/dt.
-An observation has what its reward needs, so the learned model is judged by the same function as the simulator.
+Each family is one exact, versioned definition: a change of body, time step, horizon, reward or tasks makes a new
+version. Actions are in [-1, 1] and are scaled to the motors' ranges; in rewards, a is the clipped action. Velocities
+are those of the new state, unless the reward says Δx/dt. An observation contains everything that the reward needs, so
+the simulator and the learned model share one reward function.
 
 ψ is the task. Training draws tasks from p(ψ); a meta-test uses held-out tasks that the family fixes, the same for every
-algorithm and seed. Where a family is *tested on* another, training meets the one, adaptation and evaluation the other.
+algorithm and seed. Where a family is *tested on* another one, adaptation and evaluation use that other family.
 
-This page is made from the definitions (`make docs`); `onebody list --families --json` prints the same.
+This page is generated from the definitions (`make docs`); `onebody list --families --json` prints the same.
 """
 
 
@@ -27,11 +28,31 @@ def page() -> str:
     aliases: dict[str, list[str]] = {}
     for alias, name in registry.aliases().items():
         aliases.setdefault(name, []).append(f"`{alias}`")
-    parts = [HEAD, _table(rows)]
+    parts = [HEAD, _pictures(), _table(rows)]
     for group in dict.fromkeys(row["id"].split("/")[0] for row in rows):
         parts.append(f"## {group}\n")
         parts += [_section(row, aliases.get(row["id"], [])) for row in rows if row["id"].startswith(f"{group}/")]
     return "\n".join(parts)
+
+
+def looks() -> dict[str, TaskFamily]:
+    """A family for each body that looks different, by the body's name."""
+    result: dict[str, TaskFamily] = {}
+    for family in registry.families().values():
+        result.setdefault(re.sub(r",.*| with .*", "", family.body.name), family)
+    return result
+
+
+def look(name: str) -> str:
+    """Path of a body's picture from docs/, which `python docs/bodies.py` draws."""
+    return f"bodies/{name.replace(' ', '-')}.webp"
+
+
+def _pictures(columns: int = 3) -> str:
+    cells = [f"![{name}]({look(name)})<br>{name}" for name in looks()]
+    cells += [""] * (-len(cells) % columns)
+    lines = ["| " + " | ".join(cells[i : i + columns]) + " |" for i in range(0, len(cells), columns)]
+    return "\n".join([lines[0], "|" + "---|" * columns, *lines[1:]]) + "\n"
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> str:

@@ -42,7 +42,8 @@ def compare(
         samples: number of real samples to train for; None: all iterations of the preset.
         evaluate_every: number of training iterations between evaluations; 0: none during training.
         test: the meta-test of every run after training.
-        on, workers: where the runs are trained and how many at once, as in `executors.of`.
+        on: where the runs are trained, as in `executors.of`.
+        workers: how many of them at once, as in `executors.of`.
 
     Raises:
         OnebodyError: there is no algorithm or seed, or an algorithm is given twice; also as `loop.train`,

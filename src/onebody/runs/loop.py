@@ -49,7 +49,11 @@ def train(
     """Train in the folder `out`; resumes the run in it if it has the same configuration.
 
     Args:
+        algorithm: its name, as `onebody list` shows it.
         family: a registered family, its id or alias, or `FILE.py:ID` of a file that registers it.
+        out: the run folder, made if it does not exist.
+        seed: random seed of the training run.
+        preset: name of the settings that `config` has by default.
         config: the algorithm's `Config`, by default that of `onebody.preset`.
         samples: number of real samples to train for, reached at the end of an iteration; None: all iterations.
         evaluate_every: number of iterations between evaluations; 0: none.

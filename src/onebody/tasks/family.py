@@ -35,8 +35,11 @@ class TaskFamily:
     """One body and many tasks: everything that defines the tasks of this family."""
 
     id: str
+    """`NAME` or `GROUP/NAME`"""
     body: Body
+    """the robot and its observation; all tasks share it"""
     space: TaskSpace
+    """the tasks ψ, and their distribution p(ψ)"""
     reward: Reward
     """(observation, action clipped to [-1, 1], next observation, task) -> reward; a jnp function of one transition"""
     horizon: int
