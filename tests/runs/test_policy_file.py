@@ -1,8 +1,10 @@
 import builtins
 import dataclasses
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import equinox as eqx
 import gymnasium
@@ -96,6 +98,28 @@ def test_an_onnx_file_acts_as_the_policy(policy_and_task, tmp_path):
     for rows in (slice(0, 20), slice(3, 4)):
         (action,) = session.run(["action"], {"observation": OBSERVATION[rows]})
         np.testing.assert_allclose(action, own_actions(*policy_and_task)[rows], atol=1e-5)
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "robots.md"
+LINES = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+"""programs of the page that load a policy without onebody: from .npz, from .onnx"""
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".onnx"])
+def test_the_lines_of_the_page_act_as_the_policy(suffix, policy_and_task, adapted, tmp_path, monkeypatch):
+    if suffix == ".onnx":
+        pytest.importorskip("onnxruntime")
+    policies = jax.tree.map(lambda x: jax.device_put(np.asarray(x)[None]), policy_and_task[0])
+    path = policy_file.save(policies, policy_and_task[1], tmp_path / f"policy{suffix}", adapted.about)
+    (program,) = (lines for lines in LINES if path.name in lines)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(program, names)
+    expected = own_actions(*policy_and_task)
+    np.testing.assert_allclose(names["act"](OBSERVATION), expected, atol=1e-5)
+    np.testing.assert_allclose(names["act"](OBSERVATION[3]), expected[3], atol=1e-5)
+    labels = names["labels"] if suffix == ".onnx" else names["about"]["observation_labels"]
+    assert labels == list(adapted.about.observation_labels) and "onebody" not in program
 
 
 def test_without_its_package_an_onnx_file_is_refused(monkeypatch, tmp_path):

@@ -12,7 +12,7 @@ from mujoco.batch import Batch
 
 from onebody.core.errors import BodyFailed, OnebodyError
 from onebody.tasks.body import Body, ClosedFormBody, GymnasiumBody, MujocoBody
-from onebody.worlds.refusals import first_line
+from onebody.worlds.refusals import environment_error
 
 
 @runtime_checkable
@@ -46,7 +46,7 @@ def _running(body: Body, name: str) -> Iterator[None]:
     except OnebodyError:
         raise
     except (Exception, SystemExit) as error:
-        raise BodyFailed(f"body {body.name}: {name} raises {first_line(error)}") from error
+        raise BodyFailed(f"body {body.name}: {name} raises {environment_error(error)}") from error
 
 
 def engine(body: Body, n: int, threads: int) -> Engine:
