@@ -93,7 +93,7 @@ def from_gymnasium(
     observation_space, action_space = env.observation_space, env.action_space
     if not isinstance(observation_space, gymnasium.spaces.Box) or len(observation_space.shape) != 1:
         wrap = "wrap it in gymnasium.wrappers.FlattenObservation"
-        if isinstance(observation_space, gymnasium.spaces.Dict) and "desired_goal" in observation_space.keys():
+        if isinstance(observation_space, gymnasium.spaces.Dict) and "desired_goal" in observation_space.spaces:
             wrap = (
                 "leave its own goal out, as in gymnasium.wrappers.FlattenObservation("
                 "gymnasium.wrappers.FilterObservation(env, ['achieved_goal', 'observation']))"
