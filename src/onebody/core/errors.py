@@ -51,6 +51,20 @@ def whole(name: str, value: Any) -> int:
         raise OnebodyError(f"{name} must be a whole number, not {value!r}") from None
 
 
+def real(name: str, value: Any) -> float:
+    """A number that a user gave, of Python, NumPy or JAX, as Python's float; `name` is what the message calls it.
+
+    Raises:
+        OnebodyError: it is not a number.
+    """
+    try:
+        if isinstance(value, str | bytes):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError):
+        raise OnebodyError(f"{name} must be a number, not {value!r}") from None
+
+
 def at_least(low: int, config: Any, *names: str) -> None:
     """Check that fields of a configuration are at least `low`; in a tuple, each element.
 
