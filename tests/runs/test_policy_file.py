@@ -18,7 +18,7 @@ from onebody.algorithms.context.recurrent import Memory, RecurrentNet, Recurrent
 from onebody.core.errors import OnebodyError
 from onebody.core.nets import MLP, Normalizer, fan_in, normed_tanh
 from onebody.learning.policies import ConditionedPolicy, DeterministicPolicy, GaussianPolicy
-from onebody.runs import policy_file
+from onebody.runs import playable, policy_file
 from onebody.tasks import registry
 from onebody.tasks.body import GymnasiumBody
 from onebody.worlds.rollout import rollout
@@ -260,6 +260,10 @@ def test_a_file_that_is_no_policy_is_refused(tmp_path):
     for name in ("a.npz", "b.npz", "c.npz", "d.npz", "e.npy"):
         with pytest.raises(OnebodyError, match="is not a saved policy"):
             policy_file.load(tmp_path / name)
+    with pytest.raises(
+        OnebodyError, match=r"it has one for any task, which opens with: onebody play .*cheetah-vel\.npz"
+    ):
+        policy_file.load(playable.BUNDLED)
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ class NotFinite(OnebodyError):
 
 
 class BodyFailed(OnebodyError):
-    """An environment, or a function of a user's body, raised an exception while it was simulated."""
+    """An environment, or a function of a user's body or family, raised an exception while it was simulated."""
 
 
 class Stopped(Exception):

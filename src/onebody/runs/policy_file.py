@@ -51,6 +51,8 @@ def load(path: Path | str) -> Memoryless | Recurrent:
     try:
         with np.load(path, allow_pickle=False) as file:
             policy = dict(file)
+        if any(name.startswith(".net") for name in policy):
+            raise ValueError(f"it has one for any task, which opens with: onebody play {path}")
         text = policy.pop("about", None)
         about = None if text is None else abouts.from_json(str(text), path)
         names = {f"{kind}{i}" for kind in ("weight", "bias") for i in range(layers(policy))}
