@@ -109,6 +109,16 @@ def _numbers(name: str, value: Any) -> np.ndarray:
         raise OnebodyError(f"{name} of this policy is an array of numbers, not a {type(value).__name__}") from None
 
 
+def _column(name: str, value: Any, rows: tuple[int, ...]) -> np.ndarray:
+    """A finite number for each of a batch [*rows, 1], or one for all. Raises OnebodyError if it is something else."""
+    x = _numbers(name, value)
+    if not np.isfinite(x).all():
+        raise OnebodyError(f"{name} of this policy must be finite numbers")
+    if x.shape not in ((), rows):
+        raise OnebodyError(f"{name} of this policy has shape {rows}, one number per observation, not {x.shape}")
+    return np.broadcast_to(x[..., None], (*rows, 1))
+
+
 def _finite_action(action: np.ndarray) -> np.ndarray:
     """The action. Raises OnebodyError if it is not finite."""
     if not np.isfinite(action).all():
@@ -184,7 +194,7 @@ class Recurrent(NumpyPolicy):
                     f"the batch; this one has shape {x.shape}: load the policy again"
                 )
             last = reward, ended
-        columns = [self._column(name, each, rows) for name, each in zip(MEMORY[2:], last, strict=True)]
+        columns = [_column(name, each, rows) for name, each in zip(("a reward", "`ended`"), last, strict=True)]
         hidden, action = (np.broadcast_to(each, (*rows, each.shape[-1])) for each in (hidden, action))
         with np.errstate(over="ignore", invalid="ignore"):
             inputs = np.concatenate([x, action, *columns], axis=-1) @ policy["inputs"] + policy["bias"]
@@ -196,16 +206,6 @@ class Recurrent(NumpyPolicy):
         limited = _finite_action(LIMITS["clip"](action))
         self._memory, self._started = (hidden, action), True
         return limited
-
-    def _column(self, name: str, value: Any, rows: tuple[int, ...]) -> np.ndarray:
-        """A number for each of the batch, [..., 1]; raises OnebodyError if it is no such array of finite numbers."""
-        x = _numbers(f"a {name}" if name == "reward" else f"`{name}`", value)
-        named = f"a {name} of this policy" if name == "reward" else f"`{name}` of this policy"
-        if not np.isfinite(x).all():
-            raise OnebodyError(f"{named} must be finite numbers")
-        if x.shape not in ((), rows):
-            raise OnebodyError(f"{named} has shape {rows}, one number for each observation, not {x.shape}")
-        return np.broadcast_to(x[..., None], (*rows, 1))
 
 
 def actor(arrays: Mapping[str, np.ndarray], about: About | None = None) -> Memoryless | Recurrent:
