@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from onebody.runs.adapt import adapt
     from onebody.runs.compare import compare
     from onebody.runs.evaluate import MetaTest, evaluate
+    from onebody.runs.loaded import load
     from onebody.runs.loop import resume, train
     from onebody.runs.policy_file import load as load_policy
     from onebody.tasks.body import ClosedFormBody, Feature, MujocoBody, Normal, Start, Uniform
@@ -42,6 +43,7 @@ _PUBLIC = {
     "evaluate": ("onebody.runs.evaluate", "evaluate"),
     "from_gymnasium": ("onebody.worlds.custom", "from_gymnasium"),
     "gym": ("onebody.worlds.gym", ""),
+    "load": ("onebody.runs.loaded", "load"),
     "load_policy": ("onebody.runs.policy_file", "load"),
     "make": ("onebody.tasks.registry", "make"),
     "preset": ("onebody.algorithms.presets", "preset"),
@@ -69,6 +71,7 @@ __all__ = [
     "evaluate",
     "from_gymnasium",
     "gym",
+    "load",
     "load_policy",
     "make",
     "preset",

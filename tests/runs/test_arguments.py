@@ -14,7 +14,7 @@ CALLS = {
     "quiet=True)",
     "setting": "train(episodes=np.int64(3), discount=np.float32(0.5), trace=jnp.float32(0.25))",
     "list": "train(hidden=[8, np.int32(4)])",
-    "tasks": "onebody.MetaTest(tasks=np.int16(3), grid=jnp.int32(0))",
+    "tasks": "onebody.MetaTest(tasks=np.int16(3), grid=jnp.int32(0), beyond=np.float32(1))",
 }
 REFUSED = {
     "seed": ("train(seed=1.5)", "--seed must be a whole number, not 1.5"),
@@ -24,6 +24,21 @@ REFUSED = {
     "tasks": ("onebody.MetaTest(tasks=2.5)", "--tasks must be a whole number, not 2.5"),
     "stages": ("onebody.adapt(out, stages=0.5)", "--stages must be a whole number, not 0.5"),
     "refine": ("onebody.adapt(out, refine=float('nan'))", "--refine must be 0 or more seconds, and finite, not nan"),
+    "refine text": ("onebody.adapt(out, refine='fast')", "--refine must be a number, not 'fast'"),
+    "beyond": ("onebody.MetaTest(grid=3, beyond='2')", "--beyond must be a number, not '2'"),
+    "beyond list": ("onebody.MetaTest(grid=3, beyond=[2.0, 3.0])", "--beyond must be a number, not [2.0, 3.0]"),
+    "workers": (
+        "onebody.compare(['trpo'], 'point/goal', preset='smoke', samples=0, seeds=1, workers='2', out=out)",
+        "--workers must be a whole number, not '2'",
+    ),
+    "NUL": (
+        "onebody.train('trpo', 'point/goal', preset='smoke', out=f'{out}\\0', quiet=True)",
+        "contains a NUL character",
+    ),
+    "NUL in a file": (
+        "onebody.runs.numpy_policy.NumpyPolicy({}).save(f'{out}\\0.npz')",
+        "contains a NUL character",
+    ),
     "seeds": ("onebody.compare(['trpo'], 'point/goal', seeds=2.5, out=out)", "--seeds must be a whole number, not 2.5"),
     "layer": ("train(hidden=[8, 2.5])", "hidden cannot be (8, 2.5)"),
     "text": ("train(episodes='3')", "episodes must be at least 1, not '3'"),
@@ -33,7 +48,7 @@ REFUSED = {
 SCRIPT = """
 import dataclasses, json, sys
 from pathlib import Path
-import jax.numpy as jnp, numpy as np, onebody
+import jax.numpy as jnp, numpy as np, onebody, onebody.runs.numpy_policy
 place = Path(sys.argv[1])
 def train(seed=0, samples=0, evaluate_every=0, **settings):
     config = dataclasses.replace(onebody.preset("trpo", "smoke"), **settings)

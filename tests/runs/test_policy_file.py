@@ -1,8 +1,13 @@
 import builtins
+import dataclasses
+import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import equinox as eqx
+import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,8 +18,9 @@ from onebody.algorithms.context.recurrent import Memory, RecurrentNet, Recurrent
 from onebody.core.errors import OnebodyError
 from onebody.core.nets import MLP, Normalizer, fan_in, normed_tanh
 from onebody.learning.policies import ConditionedPolicy, DeterministicPolicy, GaussianPolicy
-from onebody.runs import policy_file
+from onebody.runs import playable, policy_file
 from onebody.tasks import registry
+from onebody.tasks.body import GymnasiumBody
 from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
 
@@ -94,6 +100,28 @@ def test_an_onnx_file_acts_as_the_policy(policy_and_task, tmp_path):
         np.testing.assert_allclose(action, own_actions(*policy_and_task)[rows], atol=1e-5)
 
 
+PAGE = Path(__file__).parents[2] / "docs" / "robots.md"
+LINES = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+"""programs of the page that load a policy without onebody: from .npz, from .onnx"""
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".onnx"])
+def test_the_lines_of_the_page_act_as_the_policy(suffix, policy_and_task, adapted, tmp_path, monkeypatch):
+    if suffix == ".onnx":
+        pytest.importorskip("onnxruntime")
+    policies = jax.tree.map(lambda x: jax.device_put(np.asarray(x)[None]), policy_and_task[0])
+    path = policy_file.save(policies, policy_and_task[1], tmp_path / f"policy{suffix}", adapted.about)
+    (program,) = (lines for lines in LINES if path.name in lines)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(program, names)
+    expected = own_actions(*policy_and_task)
+    np.testing.assert_allclose(names["act"](OBSERVATION), expected, atol=1e-5)
+    np.testing.assert_allclose(names["act"](OBSERVATION[3]), expected[3], atol=1e-5)
+    labels = names["labels"] if suffix == ".onnx" else names["about"]["observation_labels"]
+    assert labels == list(adapted.about.observation_labels) and "onebody" not in program
+
+
 def test_without_its_package_an_onnx_file_is_refused(monkeypatch, tmp_path):
     original = builtins.__import__
 
@@ -108,13 +136,115 @@ def test_without_its_package_an_onnx_file_is_refused(monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_what_is_saved_needs_numpy_alone(tmp_path):
-    run = onebody.train("smt", "point", preset="smoke", samples=80, out=tmp_path / "run", quiet=True)
-    adapted = onebody.adapt(run, [0.5, -0.5])
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "run"
+    return onebody.train("smt", "point", preset="smoke", samples=80, out=out, quiet=True)
+
+
+@pytest.fixture(scope="module")
+def adapted(run):
+    return onebody.adapt(run, [0.5, -0.5])
+
+
+def test_what_is_saved_needs_numpy_alone(adapted, tmp_path):
     path = adapted.save(tmp_path / "policy.npz")
     np.testing.assert_array_equal(adapted(np.zeros(2)), onebody.load_policy(path)(np.zeros(2)))
-    code = f"import sys, onebody; onebody.load_policy({str(path)!r})([0.0, 0.0]); sys.exit('jax' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    code = f"""
+import sys, onebody
+policy = onebody.load_policy({str(path)!r})
+policy([0.0, 0.0])
+print(policy)
+sys.exit('jax' in sys.modules)
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert said.returncode == 0 and said.stdout == f"{adapted.about}\n"
+
+
+def test_a_file_says_what_its_policy_is_for(adapted, tmp_path):
+    about = onebody.load_policy(adapted.save(tmp_path / "policy.npz")).about
+    assert about == adapted.about
+    assert (about.algorithm, about.family, about.family_version, about.task) == ("smt", "point/goal", 1, (0.5, -0.5))
+    assert about.observation_labels == ("x (m)", "y (m)") and about.task_labels == registry.make("point").task_names
+    assert (about.action_labels, about.action_low, about.action_high) == (("action 0", "action 1"), (-1, -1), (1, 1))
+    assert (about.dt, about.training_samples, about.adaptation_samples) == (0.1, 80, 0)
+    assert about.predicted_return == pytest.approx(adapted.predicted_return) and about.reward == ""
+    assert about.predicted_interval is None and about.novelty is None and about.onebody == onebody.__version__
+    lines = str(about).splitlines()
+    assert lines[0] == "policy of smt for point/goal, version 1" and 6 < len(lines) < 13
+    assert "  real samples  80 of training, 0 of this task" in lines
+
+
+def test_an_onnx_file_says_the_same(adapted, tmp_path):
+    runtime = pytest.importorskip("onnxruntime")
+    session = runtime.InferenceSession(adapted.save(tmp_path / "policy.onnx"), providers=["CPUExecutionProvider"])
+    said, about = session.get_modelmeta().custom_metadata_map, dataclasses.asdict(adapted.about)
+    assert said.keys() == about.keys()
+    for name, value in about.items():
+        expected = list(value) if isinstance(value, tuple) else value
+        assert (said[name] if isinstance(value, str) else json.loads(said[name])) == expected
+
+
+def test_a_later_format_is_refused_and_a_file_without_a_description_is_read(adapted, tmp_path):
+    path = adapted.save(tmp_path / "policy.npz")
+    content = dict(np.load(path))
+    about = json.loads(str(content.pop("about")))
+    np.savez(tmp_path / "old.npz", **content)
+    old = policy_file.load(tmp_path / "old.npz")
+    assert old.about is None and "2 numbers" in str(old)
+    np.testing.assert_array_equal(old(np.ones(2)), adapted(np.ones(2)))
+    np.savez(tmp_path / "new.npz", about=json.dumps(about | {"format": 2, "onebody": "9.9"}), more=np.ones(1))
+    with pytest.raises(
+        OnebodyError, match=r"new\.npz has format 2, of onebody 9\.9, and this onebody reads .* up to 1"
+    ):
+        policy_file.load(tmp_path / "new.npz")
+    del about["task"]
+    np.savez(tmp_path / "less.npz", about=json.dumps(about), **content)
+    with pytest.raises(OnebodyError, match=r"less\.npz is not a saved policy: .*task"):
+        policy_file.load(tmp_path / "less.npz")
+
+
+def test_a_run_that_is_loaded_once_gives_the_policies_of_adapt(run, adapted):
+    loaded = onebody.load(run)
+    policy = loaded.policy([0.5, -0.5])
+    np.testing.assert_array_equal(policy(np.ones((3, 2))), adapted(np.ones((3, 2))))
+    assert policy.about == adapted.about
+    assert loaded.policy([1.0, 0.5]).about.task == (1.0, 0.5)
+    with pytest.raises(OnebodyError, match="needs a task"):
+        loaded.policy()
+    with pytest.raises(OnebodyError, match="is outside"):
+        loaded.policy([2.0, 0.5])
+    assert loaded.policy([2.0, 0.5], extrapolate=True).about.task == (2.0, 0.5)
+
+
+def test_a_policy_for_a_hidden_task_needs_real_samples(tmp_path):
+    run = onebody.train("random-search", "point", preset="smoke", samples=0, out=tmp_path / "run", quiet=True)
+    with pytest.raises(OnebodyError, match=r"random-search is not told the task.*onebody\.adapt"):
+        onebody.load(run).policy([0.5, 0.5])
+    with pytest.raises(OnebodyError, match="not a run folder"):
+        onebody.load(tmp_path)
+
+
+def test_an_action_says_what_it_is_scaled_to():
+    cheetah = registry.make("cheetah-vel").body.action_ranges
+    assert cheetah[0] == ("bthigh (N m)", -120.0, 120.0) and len(cheetah) == 6
+    servo = """
+      <mujoco>
+        <worldbody>
+          <body><joint name="slider" type="slide"/><geom size="1"/></body>
+          <body><joint name="hinge"/><geom size="1"/></body>
+        </worldbody>
+        <actuator>
+          <motor joint="slider" gear="3" ctrlrange="-2 1"/>
+          <position joint="hinge" ctrlrange="-0.5 0.5"/>
+          <position joint="hinge" ctrlrange="0 1" name="other"/>
+        </actuator>
+      </mujoco>
+    """
+    ranges = onebody.MujocoBody("servo", servo, 1).action_ranges
+    assert ranges == (("slider (N)", -6.0, 3.0), ("hinge", -0.5, 0.5), ("other", 0.0, 1.0))
+    pendulum = GymnasiumBody("pendulum", lambda: gymnasium.make("Pendulum-v1"), ("cos", "sin", "rate"), 1, 0.05)
+    assert pendulum.action_ranges == (("action 0", -2.0, 2.0),)
 
 
 def test_another_name_is_refused(policy_and_task, tmp_path):
@@ -130,6 +260,10 @@ def test_a_file_that_is_no_policy_is_refused(tmp_path):
     for name in ("a.npz", "b.npz", "c.npz", "d.npz", "e.npy"):
         with pytest.raises(OnebodyError, match="is not a saved policy"):
             policy_file.load(tmp_path / name)
+    with pytest.raises(
+        OnebodyError, match=r"it has one for any task, which opens with: onebody play .*cheetah-vel\.npz"
+    ):
+        policy_file.load(playable.BUNDLED)
 
 
 @pytest.fixture(scope="module")
@@ -183,6 +317,10 @@ WRONG = {
     "infinite": lambda n: np.full(n, np.inf),
     "a text": lambda n: "x",
     "rows of several lengths": lambda n: [[0.0] * n, [0.0]],
+    "texts of numbers": lambda n: ["0.5"] * n,
+    "numbers and nothing": lambda n: [0.5] * (n - 1) + [None],
+    "complex": lambda n: np.zeros(n, complex),
+    "beyond float32": lambda n: np.full(n, 1e300),
 }
 
 
@@ -195,6 +333,44 @@ def test_an_observation_of_another_kind_gives_no_action(remembered, observation,
             act(observation(size))
         assert "\n" not in str(caught.value)
         assert act(np.zeros((7, size))).shape[0] == 7
+
+
+def test_what_is_wrong_with_an_observation_is_named(adapted, tmp_path):
+    act = policy_file.load(adapted.save(tmp_path / "policy.npz"))
+    with pytest.raises(OnebodyError, match=r"has shape \(2,\), or \(batch, 2\), not \(5, 1\)"):
+        act(np.zeros((5, 1)))
+    with pytest.raises(OnebodyError, match=r"must be finite numbers; number 1 \(y \(m\)\) is inf"):
+        act([[0.0, 0.0], [0.0, np.inf]])
+    with pytest.raises(OnebodyError, match=r"is an array of numbers, not a NoneType"):
+        act(None)
+
+
+def test_an_action_that_is_not_finite_is_never_given(remembered, tmp_path):
+    """Finite numbers can be so large that a sum of them is none; and a file can be damaged."""
+    numbers = {"weight0": [[9.0], [-9.0]], "bias0": [0.0], "observation_mean": [0.0] * 2, "observation_std": [1.0] * 2}
+    arrays = {name: np.array(x, np.float32) for name, x in numbers.items()}
+    act = policy_file.actor(arrays | {"activation": np.array("tanh"), "limit": np.array("tanh")})
+    assert act(np.full(2, 1e37)) == 0
+    with pytest.raises(OnebodyError, match="the action is not finite"):
+        act(np.full(2, 3e38))
+    damaged = policy_file.arrays(remembered[0], jnp.zeros(2)) | {"offset": np.array([0.0, np.nan], np.float32)}
+    with pytest.raises(OnebodyError, match="the action is not finite"):
+        policy_file.actor(damaged)(np.zeros(2))
+    np.savez(tmp_path / "damaged.npz", **damaged)
+    with pytest.raises(OnebodyError, match=r"damaged\.npz is not a saved policy: it has numbers that are NaN"):
+        policy_file.load(tmp_path / "damaged.npz")
+
+
+def test_a_policy_with_memory_acts_on_one_batch(remembered, tmp_path):
+    act = policy_file.load(policy_file.save(remembered[0], jnp.zeros(2), tmp_path / "memory.npz"))
+    act(np.zeros((3, 2)))
+    with pytest.raises(OnebodyError, match=r"has the shape of its first one, \(3, 2\).* shape \(2,\)"):
+        act(np.zeros(2), 0.0)
+    with pytest.raises(OnebodyError, match=r"`ended` of this policy has shape \(3,\).*not \(2,\)"):
+        act(np.zeros((3, 2)), np.zeros(3), np.zeros(2, bool))
+    with pytest.raises(OnebodyError, match=r"a reward of this policy is an array of numbers, not a str"):
+        act(np.zeros((3, 2)), "x")
+    assert act(np.zeros((3, 2)), 1.0, False).shape == (3, 2)
 
 
 def test_a_reward_that_is_not_finite_gives_no_action(remembered, tmp_path):

@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
+from importlib import metadata
 from pathlib import Path
 
 import gymnasium
 import jax
 import jax.numpy as jnp
+import mujoco
 import numpy as np
 import pytest
 from customs import refusal
@@ -182,6 +184,8 @@ def test_a_training_goes_on_and_says_so_once_and_resumes_to_the_same_bytes(capsy
 
 
 BOX, ONE = gymnasium.spaces.Box, Counting()
+DICT = gymnasium.spaces.Dict(position=BOX(0, 1, (2,)))
+GOAL = gymnasium.spaces.Dict({name: BOX(0, 1, (2,)) for name in ("achieved_goal", "desired_goal", "observation")})
 
 
 @pytest.mark.parametrize(
@@ -194,6 +198,8 @@ BOX, ONE = gymnasium.spaces.Box, Counting()
         (lambda: gymnasium.make("CartPole-v1"), {}, "environment CartPole-v1: actions must be a flat Box of floats"),
         (lambda: Counting(observation_space=BOX(0, 1, (2, 2))), {}, "observations must be a flat Box, not Box("),
         (lambda: Counting(observation_space=gymnasium.spaces.Discrete(3)), {}, "observations must be a flat Box"),
+        (lambda: Counting(observation_space=GOAL), {}, "FilterObservation(env, ['achieved_goal', 'observation']))"),
+        (lambda: Counting(observation_space=DICT), {}, "; wrap it in gymnasium.wrappers.FlattenObservation"),
         (lambda: Counting(action_space=BOX(0, np.inf, (1,))), {}, "actions must have finite bounds"),
         (lambda: Counting(action_space=BOX(0, 3, (1,), int)), {}, "actions must be a flat Box of floats"),
         (lambda: gymnasium.make("Pendulumm-v1"), {}, "env_fn raises NameNotFound"),
@@ -205,6 +211,26 @@ def test_environments_that_are_refused(env_fn, changes, said):
     with pytest.raises(OnebodyError) as error:
         from_gymnasium(env_fn, reward=counted, space=SIDE, **changes)
     assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_an_environment_that_fails_names_the_package_that_it_is_of(tmp_path):
+    """Of an assertion without a text, the line of code; MuJoCo's version where the package uses it."""
+    path, line = tmp_path / "envs.py", "assert 'ball' in ('hinge', 'slide')"
+    path.write_text(f"def make():\n    {line}\n")
+    beside = f" beside mujoco {mujoco.__version__} (docs/robots.md"
+    places = {
+        "mjviser.envs": f", in mjviser {metadata.version('mjviser')}{beside}",
+        "optax.envs": f", in optax {metadata.version('optax')}",
+        "my_robots": "",
+    }
+    for module, place in places.items():
+        names = {"__name__": module}
+        exec(compile(path.read_text(), path, "exec"), names)
+        with pytest.raises(OnebodyError) as error:
+            from_gymnasium(names["make"], reward=counted, space=SIDE)
+        said = str(error.value)
+        assert said.startswith(f"from_gymnasium: env_fn raises AssertionError: {line}{place}")
+        assert ("mujoco" in said) == ("mujoco" in place) and (", in " in said) == bool(place)
 
 
 def test_a_body_with_another_number_of_labels_is_refused():

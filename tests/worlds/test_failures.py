@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from onebody.core.errors import BodyFailed
-from onebody.runs import log, loop
+from onebody.runs import evaluate, log, loop
 from onebody.tasks import registry
 from onebody.tasks.space import Box
 from onebody.worlds.custom import from_gymnasium, register
@@ -100,3 +100,39 @@ def test_a_start_that_fails_is_one_line(tmp_path, monkeypatch):
     registry.add(family)
     with pytest.raises(BodyFailed, match=r"its start raises KeyError: 'pose', in iteration 2; .*onebody resume"):
         loop.train("trpo", "fails/start", preset="smoke", out=tmp_path / "run", quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("fails", "said"),
+    [
+        ("physics", r"body hopper: physics raises KeyError: 'lost', in iteration 2; .*000001; .*onebody resume"),
+        ("test", r"its start raises KeyError: 'lost', in the evaluation after iteration 2; .*000001; .*onebody resume"),
+    ],
+)
+def test_physics_and_evaluations_that_fail_are_one_line(fails, said, tmp_path, monkeypatch):
+    hopper, failing, written = registry.make("pearl/hopper-params"), False, log.Log.write
+
+    def lost(function):
+        def or_lost(*arguments):
+            if failing:
+                raise KeyError("lost")
+            return function(*arguments)
+
+        return or_lost
+
+    def write(self, iteration, metrics):
+        nonlocal failing
+        failing = True
+        written(self, iteration, metrics)
+
+    monkeypatch.setattr(log.Log, "write", write)
+    family = dataclasses.replace(hopper, id=f"fails/{fails}", horizon=5)
+    body = dataclasses.replace(hopper.body, start=lost(hopper.body.start))
+    change = (
+        {"physics": lost(hopper.physics)} if fails == "physics" else {"test": dataclasses.replace(family, body=body)}
+    )
+    registry.add(dataclasses.replace(family, **change))
+    settings = {"preset": "smoke", "evaluate_every": 2, "test": evaluate.MetaTest(tasks=1, stages=0)}
+    with pytest.raises(BodyFailed, match=said) as caught:
+        loop.train("random-search", f"fails/{fails}", out=tmp_path / "run", quiet=True, **settings)
+    assert "\n" not in str(caught.value) and [line["iteration"] for line in log.read(tmp_path / "run")] == [1]

@@ -95,6 +95,7 @@ class Train:
         from onebody.runs import loop
         from onebody.tasks import registry
 
+        options.check_order("train", self.family, [self.algorithm], family_first=False)
         family = registry.make(self.family).id
         run = loop.train(
             self.algorithm,

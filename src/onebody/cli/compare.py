@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from onebody.cli.options import Flag, ManyRuns
+from onebody.cli.options import Flag, ManyRuns, check_order
 from onebody.cli.printing import print_json, print_table
 from onebody.core.errors import OnebodyError
 
@@ -59,6 +59,7 @@ class Compare(ManyRuns):
 
         if not self.family or not self.algorithms:
             raise OnebodyError("compare needs a family and algorithms, as in: onebody compare cheetah-vel omni smt")
+        check_order("compare", self.family, self.algorithms, family_first=True)
         family = registry.make(self.family).id
         out = self.out or Path("runs") / f"compare-{family.replace('/', '-')}"
         result = compare.compare(

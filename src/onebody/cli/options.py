@@ -60,7 +60,38 @@ def parse(kind: type[T], command: str, arguments: Sequence[str]) -> T:
     except SystemExit as end:
         if end.code == 0:
             raise
+    for i, argument in enumerate(arguments):
+        numbers = [text.strip(",") for text in itertools.takewhile(_is_number, arguments[i + 1 :])]
+        if argument == "--task" and len(numbers) > 1:
+            raise OnebodyError(
+                f"--task takes one task: join its numbers by commas, as in --task {','.join(numbers)}; repeat the "
+                "option for several tasks"
+            )
     raise OnebodyError(f"{_message(output.getvalue())}; see: onebody {command} --help")
+
+
+def check_order(command: str, family: str, algorithms: Sequence[str], family_first: bool) -> None:
+    """Raises OnebodyError if an algorithm was typed in the family's place and a family in an algorithm's."""
+    from onebody.algorithms import presets
+    from onebody.tasks import registry
+
+    families = {*registry.families(), *registry.aliases()}
+    typed = [name for name in algorithms if name in families or ".py:" in name]
+    if typed and family not in families and family in presets.names():
+        others = [family, *(name for name in algorithms if name not in typed)]
+        words = [*typed[:1], *others] if family_first else [*others, *typed[:1]]
+        raise OnebodyError(
+            f"{command} takes the {'family' if family_first else 'algorithm'} first; did you mean: "
+            f"onebody {command} {' '.join(words)}?"
+        )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text.strip(","))
+    except ValueError:
+        return False
+    return True
 
 
 def _defaults(kind: Any, prefix: str = "--") -> Iterator[tuple[str, Any]]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from onebody.cli.options import ManyRuns
+from onebody.cli.options import ManyRuns, check_order
 from onebody.cli.printing import print_json
 
 
@@ -38,6 +38,7 @@ class Tune(ManyRuns):
         from onebody.reports import tuning as report
         from onebody.runs import tuning
 
+        check_order("tune", self.family, [self.algorithm], family_first=False)
         ranges = [tuning.Range.parse(text) for text in self.search]
         out = self.out or Path("runs") / f"tune-{self.algorithm}-{self.family.replace('/', '-')}"
         rows = tuning.tune(

@@ -19,7 +19,7 @@ class NotFinite(OnebodyError):
 
 
 class BodyFailed(OnebodyError):
-    """An environment, or a function of a user's body, raised an exception while it was simulated."""
+    """An environment, or a function of a user's body or family, raised an exception while it was simulated."""
 
 
 class Stopped(Exception):
@@ -49,6 +49,20 @@ def whole(name: str, value: Any) -> int:
         return int(operator.index(value))
     except TypeError:
         raise OnebodyError(f"{name} must be a whole number, not {value!r}") from None
+
+
+def real(name: str, value: Any) -> float:
+    """A number that a user gave, of Python, NumPy or JAX, as Python's float; `name` is what the message calls it.
+
+    Raises:
+        OnebodyError: it is not a number.
+    """
+    try:
+        if isinstance(value, str | bytes):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError):
+        raise OnebodyError(f"{name} must be a number, not {value!r}") from None
 
 
 def at_least(low: int, config: Any, *names: str) -> None:

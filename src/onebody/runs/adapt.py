@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, SupportsIndex
@@ -17,11 +17,14 @@ from jaxtyping import Array, Float
 
 from onebody.algorithms import presets
 from onebody.algorithms.protocol import Adapted, Algorithm, Refining
-from onebody.core.errors import OnebodyError, whole
+from onebody.core.errors import OnebodyError, real, whole
 from onebody.core.types import Key
 from onebody.learning.policies import Policy
 from onebody.runs import folder, policy_file
+from onebody.runs.about import About
 from onebody.runs.evaluate import HELD_OUT, interval, key_of, predicted, real_return, real_test, stages_of
+from onebody.runs.loaded import Run
+from onebody.runs.numpy_policy import Memoryless, Recurrent
 from onebody.tasks.family import Reward, TaskFamily
 from onebody.tasks.space import TaskSpace
 from onebody.worlds.check import check
@@ -58,6 +61,8 @@ class AdaptedPolicy:
     """why the policy may not solve the task, or why its predicted return may be wrong; empty if there is no reason"""
     policies: Policy
     """the policy, with a leading axis of length 1"""
+    about: About | None = None
+    """what its file says of it"""
 
     def __call__(self, observation: np.ndarray, *last: Any) -> np.ndarray:
         """The deterministic action [..., action] in [-1, 1] for observations [..., observation].
@@ -76,12 +81,12 @@ class AdaptedPolicy:
         return f"optimised for {self.refine_updates:,} updates: predicted return from {before} to {after}"
 
     @functools.cached_property
-    def _actor(self) -> Callable[..., np.ndarray]:
-        return policy_file.actor(policy_file.arrays(self.policies, self.task))
+    def _actor(self) -> Memoryless | Recurrent:
+        return policy_file.actor(policy_file.arrays(self.policies, self.task), self.about)
 
     def save(self, path: Path | str) -> Path:
         """Write the policy to a file, .npz for `onebody.load_policy` (which needs only NumPy) or .onnx."""
-        return policy_file.save(self.policies, self.task, Path(path))
+        return self._actor.save(path)
 
 
 def adapt_many(
@@ -117,13 +122,13 @@ def adapt_many(
     stages = whole("--stages", stages)
     if stages < 0:
         raise OnebodyError(f"--stages must be 0 or more, not {stages}")
+    refine = real("--refine", refine)
     if not 0 <= refine < math.inf:
         raise OnebodyError(f"--refine must be 0 or more seconds, and finite, not {refine}")
     if stages and refine:
         raise OnebodyError("give either --stages, which take real samples, or --refine, which takes none, not both")
-    run = Path(run)
-    record = folder.read_config(run)
-    algorithm = folder.build(record, tested=True)
+    loaded = Run(run)
+    record, algorithm = loaded.record, loaded.algorithm
     if (refine or reward is not None) and not isinstance(algorithm, Refining):
         able = " or ".join(_refining_algorithms())
         raise OnebodyError(
@@ -131,18 +136,15 @@ def adapt_many(
         )
     family, training_space = algorithm.family, folder.family_of(record).space
     if tasks is None and reward is None:
-        if training_space.size:
-            numbers = ",".join(f"{x:.2g}" for x in family.space.held_out(1)[0])
-            raise OnebodyError(f"adapt needs a task, {', '.join(family.task_names)}, as in --task {numbers}")
         tasks = [()]
-    values = None if tasks is None else jnp.stack([family.parse(task, extrapolate) for task in tasks])
+    values = None if tasks is None else jnp.stack([loaded.parse(task, extrapolate) for task in tasks])
     if reward is not None:
         family = _with_reward(family, reward)
-    last = folder.last(run, record)
+    last = loaded.checkpoint
     state = last.state
     no_training = ""
     if not last.iteration and not stages:
-        remedy = "train a run with samples" if record["samples"] == 0 else f"onebody resume {run}"
+        remedy = "train a run with samples" if record["samples"] == 0 else f"onebody resume {loaded.path}"
         no_training = f"the run is untrained, because it has finished no iteration: {remedy}"
     if isinstance(algorithm, Refining) and reward is not None:
         algorithm, state = algorithm.rewarded(state, family)
@@ -157,6 +159,7 @@ def adapt_many(
         start, updates = adapted, [0] * len(values)
     uninformed = not algorithm.task_is_known and used == 0 and training_space.size > 0
     unrefined = reward is not None and not refine and not stages
+    own_reward = "" if reward is None or unrefined else getattr(reward, "__name__", type(reward).__name__)
     (after, achieved), before = real_test(family, adapted.policies, values), None
     if untrained:
         ((first_policies, _),) = stages_of(algorithm, folder.untrained(record), values, 0, record["seed"])
@@ -179,6 +182,7 @@ def adapt_many(
                 ]
             ),
             policies=jax.tree.map(lambda x, i=i: x[i : i + 1], adapted.policies),
+            about=loaded.about(values[i], adapted, i, used, own_reward),
         )
         for i in range(len(values))
     ]

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from onebody.algorithms.protocol import Adapted, Algorithm, Told, told
-from onebody.core.errors import OnebodyError, whole
+from onebody.core.errors import OnebodyError, real, whole
 from onebody.core.gaussian import Gaussian
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key, Transitions
@@ -60,6 +60,7 @@ class MetaTest:
     def __post_init__(self) -> None:
         for name in ("tasks", "stages", "grid", "training_stages"):
             object.__setattr__(self, name, whole(f"--{name}", getattr(self, name)))
+        object.__setattr__(self, "beyond", real("--beyond", self.beyond))
         if self.tasks < 1:
             raise OnebodyError(f"--tasks must be at least 1, not {self.tasks}")
         if self.stages < 0:

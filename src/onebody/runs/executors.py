@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from onebody.core.errors import OnebodyError, Stopped
+from onebody.core.errors import OnebodyError, Stopped, whole
 from onebody.runs import jobs
 from onebody.runs.job_progress import JobProgress
 from onebody.runs.jobs import Job, Outcome
@@ -168,6 +168,7 @@ def of(on: str, workers: int, quiet: bool, n_jobs: int) -> Executor:
     Raises:
         OnebodyError: there is no such executor, or its package is not installed.
     """
+    workers = whole("--workers", workers)
     if workers < 0:
         raise OnebodyError(f"--workers must be at least 0, not {workers}")
     kind, _, name = on.partition(":")

@@ -161,15 +161,18 @@ def _run(
     progress = log.Progress(algorithm.config.n_iterations, "iteration", label, start=done, quiet=quiet)
     with _signals(run) as uninterrupted, log.Log(run) as lines, progress:
         if every and done == 0:
-            evaluate.during_training(run, record, algorithm, state, 0, test)
+            with _named("the evaluation before training", run, 0):
+                evaluate.during_training(run, record, algorithm, state, 0, test)
         while done < algorithm.config.n_iterations and algorithm.simulator.samples < limit:
             began = time.perf_counter()
             key = jax.random.fold_in(jax.random.key(record["seed"]), done + 1)
-            state, metrics = _step(algorithm, state, key, run, done)
+            with _named(f"iteration {done + 1}", run, done):
+                state, metrics = _step(algorithm, state, key)
             done, samples = done + 1, algorithm.simulator.samples
             metrics = {"real/samples": samples, **metrics, "time/step": time.perf_counter() - began}
             if every and done % every == 0:
-                evaluate.during_training(run, record, algorithm, state, done, test)
+                with _named(f"the evaluation after iteration {done}", run, done - 1):
+                    evaluate.during_training(run, record, algorithm, state, done, test)
             with uninterrupted():
                 confirm()
                 lines.write(done, metrics)
@@ -202,26 +205,32 @@ def _warn(run: Path, message: str) -> None:
         print(f"onebody: {run}: {message}", file=sys.stderr)
 
 
-def _step(algorithm: Algorithm[Any], state: Any, key: Key, run: Path, done: int) -> tuple[Any, Metrics]:
-    """One iteration. Raises NotFinite for a value that is not finite, so that no checkpoint ever holds one, and
-    BodyFailed as the simulator; both name the iteration."""
-    place = f"iteration {done + 1}; the last good checkpoint is {run / 'checkpoints' / f'{done:06d}'}"
+@contextmanager
+def _named(part: str, run: Path, saved: int) -> Iterator[None]:
+    """NotFinite and BodyFailed say in which part of training they were raised; `saved`: last iteration with a
+    checkpoint."""
+    place = f"in {part}; the last good checkpoint is {run / 'checkpoints' / f'{saved:06d}'}"
     try:
-        state, metrics = algorithm.step(state, key)
+        yield
     except NotFinite as error:
-        raise NotFinite(f"{error}, in {place}") from error
+        raise NotFinite(f"{error} {place}") from error
     except BodyFailed as error:
-        raise BodyFailed(f"{error}, in {place}; go on with: onebody resume {run}") from error
+        raise BodyFailed(f"{error}, {place}; go on with: onebody resume {run}") from error
+
+
+def _step(algorithm: Algorithm[Any], state: Any, key: Key) -> tuple[Any, Metrics]:
+    """One iteration. Raises NotFinite for a value that is not finite, so that no checkpoint ever holds one."""
+    state, metrics = algorithm.step(state, key)
     if "real/return" not in metrics:
         raise OnebodyError(
             f"{type(algorithm).__name__}.step gives no metric real/return, the mean return of its real episodes"
         )
     for name, value in metrics.items():
         if not math.isfinite(value):
-            raise NotFinite(f"{algorithm.family.id}: {name} is {value} in {place}")
+            raise NotFinite(f"{algorithm.family.id}: {name} is {value}")
     for path, leaf in jax.tree_util.tree_leaves_with_path(eqx.filter(state, eqx.is_inexact_array)):
         if not jnp.isfinite(leaf).all():
-            raise NotFinite(f"{algorithm.family.id}: state{jax.tree_util.keystr(path)} is not finite in {place}")
+            raise NotFinite(f"{algorithm.family.id}: state{jax.tree_util.keystr(path)} is not finite")
     return state, metrics
 
 

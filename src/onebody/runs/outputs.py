@@ -21,6 +21,7 @@ def check(path: Path, *suffixes: str, option: str = "") -> None:
         OnebodyError: it ends otherwise, links to a file that does, is a folder, or has the name of a part of the run
             whose folder it is in.
     """
+    check_name(path)
     named, real = f"{option} {path}".strip(), path.resolve()
     if not {path.suffix, real.suffix} <= set(suffixes):
         link = f" (it links to {real})" if path.is_symlink() else ""
@@ -28,6 +29,12 @@ def check(path: Path, *suffixes: str, option: str = "") -> None:
     if real.is_dir():
         raise OnebodyError(f"{named} is a folder; give the name of a file instead")
     check_no_part(real, named)
+
+
+def check_name(path: Path) -> None:
+    """Raises OnebodyError if no file can have this name."""
+    if "\0" in str(path):
+        raise OnebodyError(f"the path {str(path)!r} contains a NUL character")
 
 
 def check_no_part(path: Path, named: str = "") -> None:
@@ -45,6 +52,7 @@ def check_no_part(path: Path, named: str = "") -> None:
 def check_parts(run: Path) -> None:
     """Raises OnebodyError if a part of a run is a file in place of a folder, a folder in place of a file, or a link to
     nothing, so that it could not be written."""
+    check_name(run)
     for name in sorted(FILES | FOLDERS):
         path = run / name
         if path.is_symlink() and not path.exists():

@@ -67,6 +67,15 @@ class Start(NamedTuple):
         return f"{pose}, positions + {self.position}, velocities {self.velocity}"
 
 
+class ActionRange(NamedTuple):
+    """What -1 and 1 of one number of an action are scaled to."""
+
+    label: str
+    """its name, with its unit if that is known"""
+    low: float
+    high: float
+
+
 @dataclass(frozen=True, eq=False)
 class MujocoBody:
     """A robot in MuJoCo. Actions in [-1, 1] are scaled to the control ranges and held for `frame_skip` steps."""
@@ -130,6 +139,11 @@ class MujocoBody:
     def action_size(self) -> int:
         return int(self.model.nu)
 
+    @cached_property
+    def action_ranges(self) -> tuple[ActionRange, ...]:
+        """For each number of an action: torque or force of a motor at a joint, otherwise the actuator's control."""
+        return tuple(_actuators(self.model))
+
     @property
     def dt(self) -> float:
         """seconds per control step"""
@@ -177,6 +191,26 @@ def _sensors(model: mujoco.MjModel) -> Iterator[str]:
         yield from (f"{name}{axis}{unit}" for axis in axes)
 
 
+_MOTOR = {mujoco.mjtJoint.mjJNT_HINGE: " (N m)", mujoco.mjtJoint.mjJNT_SLIDE: " (N)"}
+
+
+def _actuators(model: mujoco.MjModel) -> Iterator[ActionRange]:
+    for i in range(model.nu):
+        unit, factor, joint = "", 1.0, int(model.actuator_trnid[i, 0])
+        at_joint = model.actuator_trntype[i] == mujoco.mjtTrn.mjTRN_JOINT
+        name = model.actuator(i).name or (model.joint(joint).name if at_joint else "") or f"actuator {i}"
+        is_motor = (
+            at_joint
+            and model.actuator_dyntype[i] == mujoco.mjtDyn.mjDYN_NONE
+            and model.actuator_gaintype[i] == mujoco.mjtGain.mjGAIN_FIXED
+            and model.actuator_biastype[i] == mujoco.mjtBias.mjBIAS_NONE
+        )
+        if is_motor and (kind := mujoco.mjtJoint(model.jnt_type[joint])) in _MOTOR:
+            unit, factor = _MOTOR[kind], float(model.actuator_gear[i, 0] * model.actuator_gainprm[i, 0])
+        low, high = (0.0 + factor * model.actuator_ctrlrange[i]).tolist()  # 0.0 for -0.0
+        yield ActionRange(f"{name}{unit}", low, high)
+
+
 @dataclass(frozen=True, eq=False)
 class ClosedFormBody:
     """A body whose state is its observation and whose dynamics are a formula."""
@@ -195,6 +229,11 @@ class ClosedFormBody:
     @property
     def observation_size(self) -> int:
         return len(self.labels)
+
+    @property
+    def action_ranges(self) -> tuple[ActionRange, ...]:
+        """For each number of an action: [-1, 1], as a formula takes actions unscaled."""
+        return tuple(ActionRange(f"action {i}", -1.0, 1.0) for i in range(self.action_size))
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,6 +254,14 @@ class GymnasiumBody:
     @property
     def observation_size(self) -> int:
         return len(self.labels)
+
+    @cached_property
+    def action_ranges(self) -> tuple[ActionRange, ...]:
+        """For each number of an action: the bounds of the environment's action space."""
+        env = self.make()
+        bounds = np.transpose([env.action_space.low, env.action_space.high]).tolist()
+        env.close()
+        return tuple(ActionRange(f"action {i}", low, high) for i, (low, high) in enumerate(bounds))
 
 
 Body = MujocoBody | ClosedFormBody | GymnasiumBody

@@ -14,7 +14,7 @@ from onebody.tasks.family import Reward, TaskFamily, Terminal, never
 from onebody.tasks.space import TaskSpace
 from onebody.worlds.check import check
 from onebody.worlds.gym import register_view, view_id
-from onebody.worlds.refusals import first_line
+from onebody.worlds.refusals import environment_error
 
 
 def register(family: TaskFamily) -> TaskFamily:
@@ -81,7 +81,7 @@ def from_gymnasium(
     try:
         env = env_fn()
     except (Exception, SystemExit) as error:
-        raise OnebodyError(f"from_gymnasium: env_fn raises {first_line(error)}") from error
+        raise OnebodyError(f"from_gymnasium: env_fn raises {environment_error(error)}") from error
     if not isinstance(env, gymnasium.Env):
         raise OnebodyError(f"from_gymnasium: env_fn gives {type(env).__name__}, not a gymnasium.Env")
     if (another := env_fn()) is env:
@@ -92,10 +92,13 @@ def from_gymnasium(
     name = env.spec.id if env.spec else type(env.unwrapped).__name__
     observation_space, action_space = env.observation_space, env.action_space
     if not isinstance(observation_space, gymnasium.spaces.Box) or len(observation_space.shape) != 1:
-        raise OnebodyError(
-            f"environment {name}: observations must be a flat Box, not {observation_space}; wrap it in "
-            "gymnasium.wrappers.FlattenObservation"
-        )
+        wrap = "wrap it in gymnasium.wrappers.FlattenObservation"
+        if isinstance(observation_space, gymnasium.spaces.Dict) and "desired_goal" in observation_space.spaces:
+            wrap = (
+                "leave its own goal out, as in gymnasium.wrappers.FlattenObservation("
+                "gymnasium.wrappers.FilterObservation(env, ['achieved_goal', 'observation']))"
+            )
+        raise OnebodyError(f"environment {name}: observations must be a flat Box, not {observation_space}; {wrap}")
     if (
         not isinstance(action_space, gymnasium.spaces.Box)
         or len(action_space.shape) != 1

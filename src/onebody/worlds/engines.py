@@ -12,7 +12,7 @@ from mujoco.batch import Batch
 
 from onebody.core.errors import BodyFailed, OnebodyError
 from onebody.tasks.body import Body, ClosedFormBody, GymnasiumBody, MujocoBody
-from onebody.worlds.refusals import first_line
+from onebody.worlds.refusals import environment_error
 
 
 @runtime_checkable
@@ -39,14 +39,14 @@ class Engine(Protocol):
 
 
 @contextmanager
-def _running(body: Body, name: str) -> Iterator[None]:
+def running(body: Body, name: str) -> Iterator[None]:
     """Converts an exception of a user's environment or function, and a call of sys.exit, into BodyFailed."""
     try:
         yield
     except OnebodyError:
         raise
     except (Exception, SystemExit) as error:
-        raise BodyFailed(f"body {body.name}: {name} raises {first_line(error)}") from error
+        raise BodyFailed(f"body {body.name}: {name} raises {environment_error(error)}") from error
 
 
 def engine(body: Body, n: int, threads: int) -> Engine:
@@ -78,7 +78,7 @@ class MujocoEngine:
 
     def reset(self, rows: np.ndarray, draws: list[tuple[np.random.Generator, int]]) -> np.ndarray:
         self.batch.reset(rows, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
-        with _running(self.body, "its start"):
+        with running(self.body, "its start"):
             qpos, qvel = zip(*(self.body.start(rng, self.batch.model, n) for rng, n in draws), strict=True)
             self.qpos[rows], self.qvel[rows] = np.concatenate(qpos), np.concatenate(qvel)
         self.batch.forward(rows)
@@ -112,7 +112,7 @@ class ClosedFormEngine:
         )
 
     def reset(self, rows: np.ndarray, draws: list[tuple[np.random.Generator, int]]) -> np.ndarray:
-        with _running(self.body, "its start"):
+        with running(self.body, "its start"):
             self.state[rows] = np.concatenate([self.body.start(rng, n) for rng, n in draws])
         return self.state.copy()
 
@@ -128,7 +128,7 @@ class GymnasiumEngine:
         self.body = body
         kind = gymnasium.vector.AsyncVectorEnv if body.parallel else gymnasium.vector.SyncVectorEnv
         options: dict[str, Any] = {"context": "spawn"} if body.parallel else {}  # JAX does not support forking
-        with _running(body, "its environment"):
+        with running(body, "its environment"):
             self.envs = kind([body.make] * n, autoreset_mode=gymnasium.vector.AutoresetMode.DISABLED, **options)
         box = self.envs.single_action_space
         assert isinstance(box, gymnasium.spaces.Box)
@@ -147,14 +147,14 @@ class GymnasiumEngine:
             seeds[row] = seed
         self.ended[rows] = False
         mask = np.isin(np.arange(len(seeds)), rows)
-        with _running(self.body, "its environment"):
+        with running(self.body, "its environment"):
             observation, _ = self.envs.reset(seed=seeds, options={"reset_mask": mask})
         return np.asarray(observation, np.float32)
 
     def step(self, action: np.ndarray) -> np.ndarray:
         if self.ended.any():
             raise OnebodyError(f"body {self.body.name}: the environment ended its episode; call reset first")
-        with _running(self.body, "its environment"):
+        with running(self.body, "its environment"):
             observation, _, terminated, truncated, _ = self.envs.step(self.center + self.scale * action)
         self.ended = terminated | truncated
         return np.asarray(observation, np.float32)

@@ -1,10 +1,14 @@
 """Errors for an invalid family of a user: one line with the reason and what to do."""
 
+import re
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from typing import Any
 
 import jax
+import mujoco
 import numpy as np
 
 from onebody.core.errors import OnebodyError
@@ -87,5 +91,24 @@ def refusing(family: TaskFamily, name: str) -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """Type and first line of an exception."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300] or 'no reason given'}"
+    """Type and first line of an exception; of an assertion without a text, its line of code."""
+    text = " ".join(str(error).split())[:300]
+    if not text and isinstance(error, AssertionError) and (frames := traceback.extract_tb(error.__traceback__)):
+        text = frames[-1].line
+    return f"{type(error).__name__}: {text or 'no reason given'}"
+
+
+_NOT_TO_BLAME = {"onebody", "gymnasium", "numpy", "jax", "mujoco"}
+"""packages in whose functions the mistakes of environments show"""
+
+
+def environment_error(error: BaseException) -> str:
+    """`first_line` of an exception that an environment raised, and the installed package that the environment is of."""
+    modules = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    packages = (name.partition(".")[0] for name in reversed(modules))
+    package = next((name for name in packages if name not in _NOT_TO_BLAME), "")
+    for name in metadata.packages_distributions().get(package, ())[:1]:
+        needs_mujoco = any(re.match(r"mujoco\b", each) for each in metadata.requires(name) or ())
+        beside = f" beside mujoco {mujoco.__version__} (docs/robots.md says what works)" if needs_mujoco else ""
+        return f"{first_line(error)}, in {name} {metadata.version(name)}{beside}"
+    return first_line(error)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from onebody.core.errors import NotFinite, OnebodyError
 from onebody.core.types import Key, Keys, Transitions
 from onebody.tasks.family import TaskFamily, never
-from onebody.worlds.engines import Engine, MujocoEngine, engine
+from onebody.worlds.engines import Engine, MujocoEngine, engine, running
 
 STARTS = 1024
 """number of samples of p0 from which imagined episodes start"""
@@ -52,8 +52,9 @@ class Simulator:
             self._engine, self._shape = engine(self.family.body, len(tasks) * episodes, self.threads), shape
         self._tasks = np.asarray(tasks)
         if self.family.physics is not None:
-            fields = [self.family.physics(task) for task in self._tasks]
-            self._engine.set_physics(jax.tree.map(lambda *x: np.repeat(np.stack(x), episodes, axis=0), *fields))
+            with running(self.family.body, "physics"):
+                fields = [self.family.physics(task) for task in self._tasks]
+                self._engine.set_physics(jax.tree.map(lambda *x: np.repeat(np.stack(x), episodes, axis=0), *fields))
         self._rngs = [np.random.default_rng(data) for data in np.asarray(jax.random.key_data(keys))]
         draws = [(rng, episodes) for rng in self._rngs]
         observation = self._engine.reset(np.arange(len(tasks) * episodes), draws)

@@ -1,0 +1,98 @@
+"""A training run that is loaded once and gives policies for many tasks."""
+
+import functools
+import math
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Array, Float
+
+from onebody.algorithms.protocol import Adapted
+from onebody.core.errors import OnebodyError
+from onebody.runs import checkpoint, evaluate, folder, policy_file
+from onebody.runs.about import About
+from onebody.runs.numpy_policy import Memoryless, Recurrent
+
+
+class Run:
+    """A training run in memory: its record, its algorithm on the family for adaptation, and its last checkpoint."""
+
+    def __init__(self, path: Path | str):
+        self.path = Path(path)
+        self.record = folder.read_config(self.path)
+        self.algorithm = folder.build(self.record, tested=True)
+
+    @functools.cached_property
+    def checkpoint(self) -> checkpoint.Checkpoint:
+        """The last undamaged checkpoint; errors as of `folder.last`."""
+        return folder.last(self.path, self.record)
+
+    def policy(self, task: Any = None, *, extrapolate: bool = False) -> Memoryless | Recurrent:
+        """A policy for one task, from stage 0 of adaptation: no real samples are taken, not even to measure its return.
+
+        Args:
+            task: ψ [feature], a number or a sequence; None for a family of a single task.
+            extrapolate: allow tasks outside the family's task space.
+
+        Raises:
+            OnebodyError: the task is missing or outside the space; or the algorithm is not told the task.
+        """
+        value = self.parse(() if task is None else task, extrapolate)
+        if not self.algorithm.task_is_known and self.algorithm.family.space.size:
+            raise OnebodyError(
+                f"{self.record['algorithm']} is not told the task: let it adapt with real samples, as in "
+                f"onebody.adapt({str(self.path)!r}, task, stages=2)"
+            )
+        stages = evaluate.stages_of(self.algorithm, self.checkpoint.state, value[None], 0, self.record["seed"])
+        adapted, used = next(stages)
+        return policy_file.actor(policy_file.arrays(adapted.policies, value), self.about(value, adapted, 0, used))
+
+    def parse(self, task: Any, extrapolate: bool) -> Float[Array, " feature"]:
+        """A task as an array; errors as of `TaskFamily.parse`, or that it is missing."""
+        family = self.algorithm.family
+        if family.space.size and isinstance(task, tuple | list) and not task:
+            numbers = ",".join(f"{x:.2g}" for x in family.space.held_out(1)[0])
+            raise OnebodyError(f"adapt needs a task, {', '.join(family.task_names)}, as in --task {numbers}")
+        return family.parse(task, extrapolate)
+
+    def about(self, task: Float[Array, " feature"], adapted: Adapted, i: int, samples: int, reward: str = "") -> About:
+        """The description of the policy for task i of an adaptation that took `samples` real samples per task.
+
+        `reward`: name of the function that replaced the family's reward.
+        """
+        family, predicted = self.algorithm.family, evaluate.predicted(adapted, i)
+        ranges = family.body.action_ranges
+        return About(
+            algorithm=self.record["algorithm"],
+            family=family.id,
+            family_version=family.version,
+            task=tuple(task.tolist()),
+            task_labels=family.task_names,
+            reward=reward,
+            observation_labels=family.body.labels,
+            action_labels=tuple(each.label for each in ranges),
+            action_low=tuple(each.low for each in ranges),
+            action_high=tuple(each.high for each in ranges),
+            dt=family.body.dt,
+            training_samples=self.checkpoint.facts["samples"],
+            adaptation_samples=samples,
+            predicted_return=predicted if math.isfinite(predicted) else None,
+            predicted_interval=evaluate.interval(adapted, i),
+            novelty=None if adapted.novelty is None else float(adapted.novelty[i]),
+            onebody=metadata.version("onebody"),
+        )
+
+
+def load(run: Path | str) -> Run:
+    """Load a training run once: `load("runs/x").policy(1.3)` is a policy for a task, and so on for other tasks.
+
+    The first policy takes seconds of compilation. Those of an algorithm with one policy for all tasks, such as omni,
+    take milliseconds from then on; another algorithm adapts to each task.
+
+    Raises:
+        OnebodyError: there is no run or checkpoint.
+    """
+    loaded = Run(run)
+    loaded.checkpoint  # noqa: B018
+    return loaded

@@ -1,0 +1,61 @@
+"""A policy as an ONNX model, for other runtimes."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from onebody.core.errors import OnebodyError
+from onebody.runs.about import About
+from onebody.runs.numpy_policy import NORM_EPSILON, RECURRENT, layers
+
+
+def model(policy: Mapping[str, np.ndarray], about: About | None) -> bytes:
+    """The policy as an ONNX model: `observation` [batch, observation] -> `action` [batch, action], float32.
+
+    Its description is in the model's metadata: texts as they are, other fields as JSON.
+    """
+    if policy.keys() == RECURRENT:
+        raise OnebodyError("a policy with memory can only be saved as .npz, not as .onnx")
+    try:
+        from onnx import TensorProto, helper, numpy_helper
+    except ImportError as error:
+        raise OnebodyError("saving as .onnx needs: pip install 'onebody[onnx]'") from error
+    last = layers(policy) - 1
+    nodes: list[Any] = []
+
+    def node(operator: str, *inputs: str, **attributes: Any) -> str:
+        nodes.append(helper.make_node(operator, inputs, [f"x{len(nodes)}"], **attributes))
+        return nodes[-1].output[0]
+
+    def normed(x: str) -> str:
+        return node("LayerNormalization", x, "one", epsilon=NORM_EPSILON)
+
+    def silu(x: str) -> str:
+        return node("Mul", x, node("Sigmoid", x))
+
+    functions: dict[str, Callable[[str], str]] = {
+        "tanh": lambda x: node("Tanh", x),
+        "relu": lambda x: node("Relu", x),
+        "clip": lambda x: node("Clip", x, "low", "high"),
+        "normed_silu": lambda x: silu(normed(x)),
+        "normed_tanh": lambda x: node("Tanh", normed(x)),
+    }
+    x = node("Div", node("Sub", "observation", "observation_mean"), "observation_std")
+    for i in range(last):
+        x = functions[str(policy["activation"])](node("Gemm", x, f"weight{i}", f"bias{i}"))
+    node("Identity", functions[str(policy["limit"])](node("Gemm", x, f"weight{last}", f"bias{last}")))
+    nodes[-1].output[0] = "action"
+    constants = {name: value for name, value in policy.items() if value.dtype == np.float32}
+    constants |= {"one": np.ones(1, np.float32), "low": np.float32(-1), "high": np.float32(1)}
+    ends = {"observation": len(policy["observation_mean"]), "action": len(policy[f"bias{last}"])}
+    first, final = (helper.make_tensor_value_info(k, TensorProto.FLOAT, ["batch", n]) for k, n in ends.items())
+    initializers = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "policy", [first], [final], initializers)
+    opset = helper.make_opsetid("", 17)  # the first with LayerNormalization
+    made = helper.make_model(graph, opset_imports=[opset], ir_version=8)
+    fields = dataclasses.asdict(about) if about else {}
+    helper.set_model_props(made, {k: v if isinstance(v, str) else json.dumps(v) for k, v in fields.items()})
+    return made.SerializeToString()
