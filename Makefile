@@ -41,8 +41,8 @@ docs: $(READY)   ## docs/families.md and what `onebody list` shows, from the def
 	@$(BIN)/python -m onebody.reports.families > docs/families.md
 	@$(BIN)/python -c 'from onebody.cli import listing; listing.store()'
 
-package: $(READY) ## build dist/, and use the wheel in empty environments (PYTHONS="python3.12 python3.13": with these)
-	@$(BIN)/python -m tests.package $(PYTHONS)
+package:         ## build dist/, and use the wheel in empty environments (PYTHONS="python3.12 python3.13": with these)
+	@$(PYTHON) -m tests.package $(PYTHONS)
 
 clean:           ## remove .venv, builds and the tools' caches; never runs/
 	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache src/*.egg-info
