@@ -211,12 +211,13 @@ class _Follower:
 
 @contextlib.contextmanager
 def following(
-    run: Path, record: Mapping[str, Any], names: Sequence[str], lines: Sequence[Mapping[str, Any]]
+    run: Path, record: Mapping[str, Any], names: Sequence[str], lines: Sequence[Mapping[str, Any]], quiet: bool
 ) -> Iterator[Callable[[Mapping[str, Any]], None]]:
     """Feeds loggers during training: those of `names`, and those that the run already has.
 
     Args:
         lines: the metrics of the iterations so far.
+        quiet: do not say that the end waits for loggers.
 
     Yields:
         a function to be called with each further line, after the checkpoint of its iteration was saved. It never
@@ -237,5 +238,6 @@ def following(
         for follower in followers:
             follower.end()
         until = time.monotonic() + wait
-        for follower in followers:
-            follower.join(until)
+        with log.announce_if_slow(f"waiting for {', '.join(follower.name for follower in followers)}", quiet):
+            for follower in followers:
+                follower.join(until)

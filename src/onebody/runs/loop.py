@@ -160,7 +160,7 @@ def _run(
         return None if quiet else print(f"{run} is complete: iteration {done}", file=sys.stderr)
     label = f"{record['algorithm']} on {record['family']}, seed {record['seed']}, in {run}"
     progress = log.Progress(algorithm.config.n_iterations, "iteration", label, start=done, quiet=quiet)
-    feed = log_feed.following(run, record, log_to, history)
+    feed = log_feed.following(run, record, log_to, history, quiet)
     with _signals(run) as uninterrupted, log.Log(run) as lines, feed as logged, progress:
         if every and done == 0:
             evaluate.during_training(run, record, algorithm, state, 0, test)
