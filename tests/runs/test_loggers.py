@@ -116,11 +116,13 @@ def test_a_logger_that_fails_is_one_line_and_stops_nothing(fake, tmp_path, capsy
 
 
 def test_a_logger_that_hangs_is_not_waited_for(fake, tmp_path, capsys, monkeypatch):
-    release, waits = threading.Event(), []
+    release, waits, others = threading.Event(), [], set(threading.enumerate())
     monkeypatch.setattr(log_feed, "LAST_WAIT", 0.2)
     monkeypatch.setattr(fake, "write", lambda point: (waits.append(point), release.wait(60)))
     run = train(tmp_path / "run", log_to=["fake"])
     release.set()
+    for thread in set(threading.enumerate()) - others:
+        thread.join(60)
     assert len(log.read(run)) == 3 and len(waits) >= 1
     assert "fake does not answer; training does not depend on it" in capsys.readouterr().err
 
