@@ -262,14 +262,21 @@ def test_tensorboard(tmp_path):
         assert written == [(step, pytest.approx(value)) for step, value in zip(steps, returns, strict=True)]
 
 
-def test_wandb(old, monkeypatch):
+def test_wandb(old, monkeypatch, tmp_path):
     wandb = pytest.importorskip("wandb")
+    for name in ("WANDB_MODE", "WANDB_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path))
+    with pytest.raises(OnebodyError, match="not logged in to Weights & Biases"):  # instead of a question on a terminal
+        send_all(old, ["wandb"])
+    wandb.teardown()
     monkeypatch.setenv("WANDB_MODE", "offline")
     assert send_all(old, ["wandb"]) == {"wandb": 5}
     identity = json.loads((old / "loggers/wandb.json").read_bytes())["id"]
     (path,) = (old / "wandb").glob(f"offline-run-*/run-{identity}.wandb")
+    wandb.teardown()  # ends its process, which writes the file
     assert path.stat().st_size > 1000
-    wandb.teardown()
 
 
 @pytest.mark.filterwarnings("default")  # MLflow's own use of SQLAlchemy

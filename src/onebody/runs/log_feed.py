@@ -202,7 +202,7 @@ class _Follower:
                 while (lines := self._lines.get()) is not None:
                     sender.send(lines)
         except Exception as error:
-            self._warn(f"failed ({first_line(error)})")
+            self._warn(f"failed ({error if isinstance(error, OnebodyError) else first_line(error)})")
 
     def _warn(self, what: str) -> None:
         advice = f"training does not depend on it; afterwards: onebody log {self._run} --to {self.name}"

@@ -78,6 +78,8 @@ class WandB:
 
     def __init__(self, run: Path, record: Mapping[str, Any], identity: str):
         wandb = importlib.import_module("wandb")
+        if wandb.setup().settings.mode == "online" and not wandb.login(prompt=False, verify=False):
+            raise OnebodyError("not logged in to Weights & Biases: wandb login, or set WANDB_MODE=offline")
         settings = wandb.Settings(silent=True, console="off", reinit="create_new", finish_timeout=FINISH_TIMEOUT)
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
