@@ -8,7 +8,7 @@ READY := .venv/.ready
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench lint types format docs clean
+.PHONY: help demo test check bench lint types format docs package clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -41,6 +41,9 @@ docs: $(READY)   ## the documentation site in site/, after the pages that are ma
 	@$(BIN)/python -m onebody.reports.families > docs/families.md
 	@$(BIN)/python -c 'from onebody.cli import listing; listing.store()'
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict  # with --quiet, warnings would pass
+
+package:         ## build dist/, and use the wheel in empty environments (PYTHONS="python3.12 python3.13": with these)
+	@$(PYTHON) -m tests.package $(PYTHONS)
 
 clean:           ## remove .venv, builds and the tools' caches; never runs/
 	rm -rf .venv build dist site .pytest_cache .ruff_cache .hypothesis .import_linter_cache src/*.egg-info

@@ -181,7 +181,7 @@ def test_options_name_executors(monkeypatch):
         executors.of("", -1, True, 5)
     with pytest.raises(OnebodyError, match="--on slurm needs a partition"):
         executors.of("slurm", 0, True, 5)
-    monkeypatch.setattr(executors.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(executors.extras.importlib.util, "find_spec", lambda name: None)
     for on, extra in (("ray", "ray"), ("ray:head:6379", "ray"), ("slurm:gpu", "slurm")):
         with pytest.raises(OnebodyError, match=rf"--on {extra} needs: pip install 'onebody\[{extra}\]'"):
             executors.of(on, 0, True, 5)

@@ -112,6 +112,6 @@ def test_what_cannot_be_searched_is_refused(tmp_path, monkeypatch):
         search(tmp_path, 1, "step=1:2")
     with pytest.raises(OnebodyError, match="at least one trial, one seed and one --search"):
         search(tmp_path, 0)
-    monkeypatch.setattr(tuning.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(tuning.extras.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(OnebodyError, match=r"tune needs: pip install 'onebody\[tune\]'"):
         search(tmp_path, 1)

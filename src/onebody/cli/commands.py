@@ -17,6 +17,7 @@ import tyro
 from onebody.cli import listing as listings
 from onebody.cli import options
 from onebody.cli.compare import Compare, Report
+from onebody.cli.log import Log, names
 from onebody.cli.options import Flag
 from onebody.cli.play import Play
 from onebody.cli.printing import cell, print_json, print_table
@@ -84,6 +85,9 @@ class Train:
     """Folder of the run; None: runs/ALGORITHM-FAMILY-sSEED"""
     evaluate_every: int = 0
     """Number of training iterations between evaluations on the held-out tasks; 0: no evaluation during training"""
+    log: str = ""
+    """Loggers that get the metrics, too: tensorboard, wandb, mlflow, or several of them, separated by commas; empty:
+    none. A resumed run goes on with those that it has"""
     json: Flag = False
     """Print the result as JSON"""
     quiet: Flag = False
@@ -106,6 +110,7 @@ class Train:
             preset=self.preset,
             samples=self.samples,
             evaluate_every=self.evaluate_every,
+            log_to=names(self.log),
             quiet=self.quiet,
         )
         _print_trained(run, self.json)
@@ -319,7 +324,7 @@ class Demo:
         demo.demo(self.out, self.quiet, self.algorithm)
 
 
-_KINDS = (List, Train, Resume, Adapt, Evaluate, Compare, Reproduce, Tune, Report, Play, Demo)
+_KINDS = (List, Train, Resume, Adapt, Evaluate, Compare, Reproduce, Tune, Log, Report, Play, Demo)
 COMMANDS: dict[str, type[Any]] = {kind.__name__.lower(): kind for kind in _KINDS}
 
 

@@ -5,7 +5,6 @@ the same bytes wherever it was made, on processors of one kind.
 """
 
 import contextlib
-import importlib.util
 import os
 import queue
 import shutil
@@ -15,10 +14,10 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from onebody.core.errors import OnebodyError, Stopped, whole
-from onebody.runs import jobs
+from onebody.runs import extras, jobs
 from onebody.runs.job_progress import JobProgress
 from onebody.runs.jobs import Job, Outcome
 from onebody.runs.processes import WAIT, Worker, do_anywhere, do_on_free_cores, share, usable_cores
@@ -96,7 +95,7 @@ class Ray:
     side_by_side = True
 
     def run(self, todo: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
-        ray = _extra("ray", "ray")
+        ray = extras.load("ray", "ray", "--on ray")
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         if not ray.is_initialized():
             options = {"include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
@@ -135,7 +134,7 @@ class Slurm:
     side_by_side = True
 
     def run(self, todo: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
-        submitit = _extra("submitit", "slurm")
+        submitit = extras.load("submitit", "slurm", "--on slurm")
         logs = Path(os.path.commonpath([job.out.absolute().parent for job in todo])) / "slurm"
         local = self.partition == "local"
         if not local and shutil.which("srun") is None:
@@ -173,12 +172,12 @@ def of(on: str, workers: int, quiet: bool, n_jobs: int) -> Executor:
         raise OnebodyError(f"--workers must be at least 0, not {workers}")
     kind, _, name = on.partition(":")
     if kind == "ray":
-        _extra("ray", "ray")
+        extras.check("ray", "ray", "--on ray")
         return Ray(name, workers or 1)
     if kind == "slurm":
         if not name:
             raise OnebodyError("--on slurm needs a partition, as in --on slurm:gpu")
-        _extra("submitit", "slurm")
+        extras.check("submitit", "slurm", "--on slurm")
         return Slurm(name, workers or 1)
     if on:
         raise OnebodyError(f"unknown --on {on}; use ray, ray:ADDRESS or slurm:PARTITION, or omit it for this machine")
@@ -200,14 +199,3 @@ def do_all(todo: Sequence[Job], executor: Executor, quiet: bool) -> dict[Path, O
     if failed := [outcome.message for outcome in outcomes.values() if outcome.status == "failed"]:
         raise OnebodyError(failed[0] if len(todo) == 1 else f"{len(failed)} of {len(todo)} jobs failed: {failed[0]}")
     return outcomes
-
-
-def _extra(module: str, extra: str) -> Any:
-    """An optional package.
-
-    Raises:
-        OnebodyError: it is not installed; says how to install it.
-    """
-    if importlib.util.find_spec(module) is None:
-        raise OnebodyError(f"--on {extra} needs: pip install 'onebody[{extra}]'")
-    return importlib.import_module(module)

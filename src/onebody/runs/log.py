@@ -40,12 +40,13 @@ class Log:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def write(self, iteration: int, metrics: Mapping[str, SupportsFloat]) -> None:
-        """Append one line. A value that is not finite becomes null, because JSON cannot represent it.
+    def write(self, iteration: int, metrics: Mapping[str, SupportsFloat]) -> dict[str, int | float | None]:
+        """Append one line, and return it. A value that is not finite becomes null, because JSON cannot represent it.
 
         Raises OnebodyError when the disk is full or not writable.
         """
-        line = json.dumps({"iteration": iteration} | {name: _plain(value) for name, value in metrics.items()}) + "\n"
+        record = {"iteration": iteration} | {name: _plain(value) for name, value in metrics.items()}
+        line = json.dumps(record) + "\n"
         try:
             if self._file.write(line.encode()) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -54,6 +55,7 @@ class Log:
                 f"cannot write {self.path} ({error.strerror}); free some disk space, then: "
                 f"onebody resume {self.path.parent}"
             ) from error
+        return record
 
 
 def read(run: Path) -> list[dict[str, Any]]:

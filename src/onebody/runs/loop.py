@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, SupportsIndex
@@ -19,7 +19,7 @@ from onebody.algorithms import presets
 from onebody.algorithms.protocol import Algorithm, Metrics
 from onebody.core.errors import BodyFailed, NotFinite, OnebodyError, Stopped, whole
 from onebody.core.types import Key
-from onebody.runs import checkpoint, configs, evaluate, folder, interrupt, log, watch
+from onebody.runs import checkpoint, configs, evaluate, folder, interrupt, log, log_feed, loggers, watch
 from onebody.runs.evaluate import MetaTest
 from onebody.tasks import registry
 from onebody.tasks.family import TaskFamily
@@ -43,6 +43,7 @@ def train(
     samples: SupportsIndex | None = None,
     evaluate_every: SupportsIndex = 0,
     test: MetaTest = evaluate.HELD_OUT,
+    log_to: Sequence[str] = (),
     quiet: bool = False,
     wait: float = 0.0,
 ) -> Path:
@@ -58,6 +59,8 @@ def train(
         samples: number of real samples to train for, reached at the end of an iteration; None: all iterations.
         evaluate_every: number of iterations between evaluations; 0: none.
         test: whose tasks these evaluations are on.
+        log_to: loggers that get the metrics, too: "tensorboard", "wandb", "mlflow". A logger that fails does not stop
+            training, and a resumed run goes on with those that it has.
         wait: time (s) to wait for another process that is training in the folder.
 
     Returns:
@@ -98,13 +101,14 @@ def train(
         "evaluate_every": evaluate_every,
         "versions": folder.versions(),
     }
+    loggers.check(log_to, "--log")
     with log.announce_if_slow(f"compiling {algorithm} for {registered.id}", quiet):
         built = folder.build(record)
         state = folder.initial_state(record, built)
     run = Path(out)
     with folder.locked(run, wait) as confirm:
         record, last_checkpoint = folder.claim(run, record, state)
-        _run(run, record, built, state, last_checkpoint, confirm, test, quiet)
+        _run(run, record, built, state, last_checkpoint, confirm, test, log_to, quiet)
     return run
 
 
@@ -119,7 +123,7 @@ def resume(run: Path | str, *, quiet: bool = False) -> Path:
         algorithm = folder.build(record)
         state = folder.initial_state(record, algorithm)
     with folder.locked(run) as confirm:
-        _run(run, record, algorithm, state, folder.latest(run, record, state), confirm, evaluate.HELD_OUT, quiet)
+        _run(run, record, algorithm, state, folder.latest(run, record, state), confirm, evaluate.HELD_OUT, (), quiet)
     return run
 
 
@@ -137,6 +141,7 @@ def _run(
     last_checkpoint: checkpoint.Checkpoint | None,
     confirm: Callable[[], None],
     test: MetaTest,
+    log_to: Sequence[str],
     quiet: bool,
 ) -> None:
     """`confirm` raises OnebodyError if another process has taken the folder over."""
@@ -159,7 +164,8 @@ def _run(
         return None if quiet else print(f"{run} is complete: iteration {done}", file=sys.stderr)
     label = f"{record['algorithm']} on {record['family']}, seed {record['seed']}, in {run}"
     progress = log.Progress(algorithm.config.n_iterations, "iteration", label, start=done, quiet=quiet)
-    with _signals(run) as uninterrupted, log.Log(run) as lines, progress:
+    feed = log_feed.following(run, record, log_to, history, quiet)
+    with _signals(run) as uninterrupted, log.Log(run) as lines, feed as logged, progress:
         if every and done == 0:
             with _named("the evaluation before training", run, 0):
                 evaluate.during_training(run, record, algorithm, state, 0, test)
@@ -175,8 +181,9 @@ def _run(
                     evaluate.during_training(run, record, algorithm, state, done, test)
             with uninterrupted():
                 confirm()
-                lines.write(done, metrics)
+                line = lines.write(done, metrics)
                 checkpoint.save(run, done, state, _facts(record, algorithm))
+                logged(line)
             history.append(metrics)
             if done == 1:
                 _warn(run, watch.constant(state, algorithm.family))

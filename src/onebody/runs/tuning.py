@@ -1,6 +1,5 @@
 """Searches for settings of an algorithm with Optuna; each trial trains several seeds, and none is tested."""
 
-import importlib.util
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from onebody.core.errors import OnebodyError
-from onebody.runs import executors, log, settings
+from onebody.runs import executors, extras, log, settings
 from onebody.runs.jobs import Job
 from onebody.tasks import registry
 
@@ -142,8 +141,6 @@ def _finished(optuna: Any, study: Any) -> list[dict[str, Any]]:
 
 
 def _optuna() -> Any:
-    if importlib.util.find_spec("optuna") is None:
-        raise OnebodyError("tune needs: pip install 'onebody[tune]'")
-    optuna = importlib.import_module("optuna")
+    optuna = extras.load("optuna", "tune", "tune")
     optuna.logging.set_verbosity(logging.WARNING)
     return optuna
