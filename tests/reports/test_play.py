@@ -10,12 +10,12 @@ import pytest
 
 import onebody
 from onebody.core.errors import OnebodyError
-from onebody.reports import controls, play
+from onebody.reports import controls, play, server
 from onebody.runs import loop, playable
 from onebody.runs.live import Live
 from onebody.tasks.space import Arc, Box, Disk, FiniteSet, Split
 
-viser = pytest.importorskip("viser")
+pytest.importorskip("viser")
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
 
@@ -28,17 +28,17 @@ def run(tmp_path_factory):
 @contextlib.contextmanager
 def served(run, port):
     """A playground that is being served, and its address."""
-    server, ended, ready = viser.ViserServer(host="127.0.0.1", port=port, verbose=False), threading.Event(), []
-    page = play.Playground(server, Live(playable.load(run)))
+    (viewer, address), ended, ready = server.start("127.0.0.1", port, "a title"), threading.Event(), []
+    page = play.Playground(viewer, Live(playable.load(run)))
     serving = threading.Thread(target=page.serve, args=(lambda: ready.append(True), ended.is_set))
     serving.start()
     try:
         until(lambda: ready)
-        yield page, f"http://127.0.0.1:{server.get_port()}"
+        yield page, address
     finally:
         ended.set()
         serving.join()
-        server.stop()
+        viewer.stop()
 
 
 @pytest.fixture

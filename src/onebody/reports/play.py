@@ -1,11 +1,9 @@
 """The playground: a trained robot in the browser, in real time, with a control for each number of its task."""
 
-import contextlib
 import io
 import itertools
 import queue
 import re
-import socket
 import time
 import traceback
 from collections.abc import Callable
@@ -20,7 +18,7 @@ from matplotlib.figure import Figure
 
 from onebody.algorithms.protocol import Adapted
 from onebody.core.errors import NotFinite, OnebodyError
-from onebody.reports import controls, scene
+from onebody.reports import controls, scene, server
 from onebody.runs import evaluate, playable
 from onebody.runs.adapt import MAX_NOVELTY
 from onebody.runs.live import Live
@@ -55,36 +53,15 @@ def play(path: Path | None, host: str = "127.0.0.1", port: int = 8080, on_ready:
         OnebodyError: the extra `play` is not installed; the host or port is wrong; the robot cannot be drawn, or its
             tasks have no controls; or as `playable.load`.
     """
-    viser = _viser()
-    _check_address(host, port)
+    server.check(host, port)
     loaded = playable.load(path)
     check_drawable(loaded.family.body)
     live = Live(loaded)
-    with contextlib.redirect_stdout(io.StringIO()):  # its own note of the address
-        server = viser.ViserServer(host=host, port=port, label=f"onebody: {live.family.id}", verbose=False)
+    page, address = server.start(host, port, f"onebody: {live.family.id}")
     try:
-        Playground(server, live).serve(lambda: on_ready(f"http://{host}:{server.get_port()}"))
+        Playground(page, live).serve(lambda: on_ready(address))
     finally:
-        server.stop()
-
-
-def _check_address(host: str, port: int) -> None:
-    if not 0 < port < 2**16:
-        raise OnebodyError(f"--port must be from 1 to 65535, not {port}")
-    try:
-        with socket.socket() as probe:
-            probe.bind((host, 0))
-    except OSError as error:
-        raise OnebodyError(f"--host {host} is no address of this machine ({error.strerror})") from error
-
-
-def _viser() -> Any:
-    try:
-        import mjviser  # noqa: F401
-        import viser
-    except ImportError as error:
-        raise OnebodyError("onebody play needs: pip install 'onebody[play]'") from error
-    return viser
+        page.stop()
 
 
 class Playground:
@@ -94,8 +71,9 @@ class Playground:
     background optimises, predicts and simulates whole episodes for the newest task, and sends what it finds as orders.
     """
 
-    def __init__(self, server: Any, live: Live):
-        self.server, self.live = server, live
+    def __init__(self, page: Any, live: Live):
+        """`page`: a `viser.ViserServer`."""
+        self.page, self.live = page, live
         self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._background = ThreadPoolExecutor(1)
         self._asked, self._number = live.task, 0
@@ -107,7 +85,7 @@ class Playground:
         self._history: list[tuple[float, float, float]] = []
         """time (s), what was achieved and what was asked for, of the first number of the task"""
         self._scene = (
-            scene.Robot(server, live) if isinstance(live.family.body, MujocoBody) else scene.Point(server, live)
+            scene.Robot(page, live) if isinstance(live.family.body, MujocoBody) else scene.Point(page, live)
         )
         self._build()
         self._background.submit(self._begin)
@@ -137,7 +115,7 @@ class Playground:
             self._background.shutdown(wait=False, cancel_futures=True)
 
     def _build(self) -> None:
-        gui, family = self.server.gui, self.live.family
+        gui, family = self.page.gui, self.live.family
         gui.configure_theme(control_width="large", show_logo=False, show_share_button=False)
         gui.add_markdown(f"**{family.id}**: {self.live.playable.title}")
         self._chosen = controls.add(
@@ -247,7 +225,7 @@ class Playground:
         data = tuple(np.ascontiguousarray(column) for column in np.array(self._history).T)
         if self._chart is None:
             name = self.live.family.task_names[0]
-            self._chart = self.server.gui.add_uplot(
+            self._chart = self.page.gui.add_uplot(
                 data,
                 (
                     uplot.Series(label="time (s)"),
