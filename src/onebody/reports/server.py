@@ -48,9 +48,9 @@ def start(host: str, port: int, title: str) -> tuple[Any, str]:
 
 @contextlib.contextmanager
 def _behind(token: str) -> Iterator[None]:
-    """A server that viser starts meanwhile passes on only requests, also for websockets, whose path begins with the token.
+    """viser's server, if it starts meanwhile, sees only requests (also for websockets) whose path begins with the token.
 
-    viser has no option for this, so the function of `websockets` by which it starts is replaced meanwhile.
+    viser has no option for this, so the function of `websockets` that it starts by is replaced meanwhile.
 
     Raises:
         RuntimeError: on exit, if no server was started in this way.

@@ -59,7 +59,7 @@ def parse(text: str, family: TaskFamily) -> Reward:
 
     def reward(observation: Array, action: Array, next_observation: Array, task: Array) -> Array:
         values = {name: value(next_observation, action, task) for name, (_, value) in variables.items()}
-        return jnp.asarray(term(values), jnp.float32)
+        return term(values)
 
     return reward
 
@@ -87,7 +87,7 @@ def _variables(family: TaskFamily) -> dict[str, tuple[str, Callable[[Array, Arra
 def _compiled(node: ast.expr, known: Mapping[str, Any]) -> _Term:
     """Raises OnebodyError for a node that is not allowed."""
     match node:
-        case ast.Constant(value=value) if type(value) in (int, float):
+        case ast.Constant() if (value := _number(node)) is not None:
             if value > MAX_NUMBER:
                 raise OnebodyError(f"a number of the reward expression is above {MAX_NUMBER:g}")
             return lambda values: jnp.float32(value)
@@ -98,8 +98,7 @@ def _compiled(node: ast.expr, known: Mapping[str, Any]) -> _Term:
         case ast.UnaryOp(op=op, operand=operand) if type(op) in _SIGNS:
             return _applied(_SIGNS[type(op)], [operand], known)
         case ast.BinOp(left=base, op=ast.Pow(), right=right):
-            exponent = right.value if isinstance(right, ast.Constant) else None
-            if type(exponent) not in (int, float) or not 0 <= exponent <= MAX_EXPONENT:
+            if (exponent := _number(right)) is None or not exponent <= MAX_EXPONENT:
                 raise OnebodyError(f"the exponent of ** must be a number from 0 to {MAX_EXPONENT}")
             return _applied(lambda x: x**exponent, [base], known)
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
@@ -115,6 +114,11 @@ def _compiled(node: ast.expr, known: Mapping[str, Any]) -> _Term:
                 raise OnebodyError(f"{name} takes {size} argument{'s' * (size > 1)}, not {len(arguments)}")
             return _applied(function, arguments, known)
     raise OnebodyError(f"{ast.unparse(node)!r} is not allowed in a reward expression, which has {ALLOWED}")
+
+
+def _number(node: ast.expr) -> float | int | None:
+    value = node.value if isinstance(node, ast.Constant) else None
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _applied(function: Callable[..., Array], arguments: list[ast.expr], known: Mapping[str, Any]) -> _Term:
