@@ -122,6 +122,12 @@ def test_a_hidden_task_cannot_be_told(tmp_path):
         playable.load(run)
 
 
+def test_a_planner_cannot_be_played(tmp_path):
+    run = loop.train("mb-mpc", "point/goal", preset="smoke", samples=0, out=tmp_path / "mpc", quiet=True)
+    with pytest.raises(OnebodyError, match="its policy can be neither saved to a file nor played"):
+        Live(playable.load(run))
+
+
 def test_a_push_moves_a_robot(tmp_path):
     run = loop.train("omni", "smt/cheetah-vel", preset="smoke", out=tmp_path / "cheetah", quiet=True)
     live = Live(playable.load(run))

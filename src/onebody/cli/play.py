@@ -18,7 +18,7 @@ class Play:
     half-cheetah that comes with onebody"""
     save: Path | None = None
     """File .npz to save a run's policy for any task to, with its predicted returns, instead of opening the page; for
-    runs of omni"""
+    an algorithm with one policy for any task, such as omni"""
     host: str = "127.0.0.1"
     """Address to serve the page on; the default can be opened on this machine alone"""
     port: int = 8080

@@ -123,14 +123,12 @@ class Playground:
         controls.add_buttons(gui, buttons, self._orders.put)
         if self.live.playable.refine is not None:
             controls.add_buttons(gui, {f"refine for {REFINE_SECONDS:.0f} s": self._refine}, self._orders.put)
-            own_reward.add(
-                gui, family, REWARD_SECONDS, lambda *chosen: self._orders.put(lambda: self._practise(*chosen))
-            )
+            own_reward.add(gui, family, REWARD_SECONDS, self._optimise_reward, self._orders.put)
         charts = gui.add_panel()
         charts.float(x=15, y=-15, width=340)
-        with charts.add_tab("charts"):
+        with (tab := charts.add_tab("charts")):
             self._drawing = gui.add_html("")
-            self._reached = play_charts.Reached(gui, family)
+        self._reached = play_charts.Reached(gui, tab, family)
         self._say()
 
     def _step(self, seconds: float) -> None:
@@ -160,9 +158,7 @@ class Playground:
 
     def _optimise(self, aim: str, seconds: float, reward: Reward | None) -> None:
         self._number += 1
-        self._status.content = (
-            f"compiling, and then optimising the policy for {aim} inside the model for {seconds:g} s …"
-        )
+        self._tell(f"compiling, and then optimising the policy for {aim} inside the model for {seconds:g} s …")
         self._background.submit(self._guarded, self._improve, aim, seconds, reward, self._asked, self._number)
 
     def _begin(self) -> None:

@@ -25,8 +25,9 @@ COLORS = ("#1f6fb5", "#c2571a")
 class Reached:
     """What the robot reached lately of the first number of its task, beside what was asked for."""
 
-    def __init__(self, gui: Any, family: TaskFamily):
-        self._gui, self._family = gui, family
+    def __init__(self, gui: Any, place: Any, family: TaskFamily):
+        """`place`: the part of the page that the chart is in."""
+        self._gui, self._place, self._family = gui, place, family
         self._rows: list[tuple[float, float, float]] = []
         """time (s), what was reached and what was asked for"""
         self._chart: Any = None
@@ -54,19 +55,16 @@ class Reached:
 
         box = controls.box_around(self._family.space) or Box((-1.0,), (1.0,))
         wide = box.widened(1 + 4 * playable.MARGIN)  # the range of the slider, and as far beyond it again
-        return self._gui.add_uplot(
-            data,
-            (
-                uplot.Series(label="time (s)"),
-                uplot.Series(label=f"reached: {self._family.task_names[0]}", stroke=COLORS[0], width=2),
-                uplot.Series(label="asked for", stroke=COLORS[1], width=2, dash=(6, 4)),
-            ),
-            scales={
-                "x": uplot.Scale(time=False, auto=True),
-                "y": uplot.Scale(auto=False, range=(wide.low[0], wide.high[0])),
-            },
-            aspect=2.0,
+        series = (
+            uplot.Series(label="time (s)"),
+            uplot.Series(label=f"reached: {self._family.task_names[0]}", stroke=COLORS[0], width=2),
+            uplot.Series(label="asked for", stroke=COLORS[1], width=2, dash=(6, 4)),
         )
+        y = uplot.Scale(auto=False, range=(wide.low[0], wide.high[0]))
+        with self._place:
+            return self._gui.add_uplot(
+                data, series, scales={"x": uplot.Scale(time=False, auto=True), "y": y}, aspect=2.0
+            )
 
 
 def returns(

@@ -48,7 +48,7 @@ def start(host: str, port: int, title: str) -> tuple[Any, str]:
 
 @contextlib.contextmanager
 def _behind(token: str) -> Iterator[None]:
-    """viser's server, if it starts meanwhile, sees only requests (also for websockets) whose path begins with the token.
+    """viser's server, if it starts meanwhile, sees only requests, also for websockets, whose path begins with a token.
 
     viser has no option for this, so the function of `websockets` that it starts by is replaced meanwhile.
 

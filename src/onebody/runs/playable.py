@@ -116,7 +116,7 @@ class OfRun:
         with log.announce_if_slow(f"preparing the policy of {record['algorithm']} for a first task", quiet=False):
             self.first = self.adapted(middle(self.family.space))
         self.any_task = sees_task(self.first.policies)
-        self.refine = self._refined if isinstance(self._algorithm, Refining) else None
+        self.refine: Refine | None = self._refined if isinstance(self._algorithm, Refining) else None
         self.title = f"{record['algorithm']}, trained on {last.facts['samples']:,} real samples"
 
     def adapted(self, task: Float[np.ndarray, " feature"]) -> Adapted:
@@ -142,6 +142,7 @@ class OfRun:
         stopped: Callable[[], bool] = lambda: False,
     ) -> Refined:
         algorithm, state = self._algorithm, self._state
+        assert isinstance(algorithm, Refining)
         if reward is not None:
             algorithm, state = algorithm.rewarded(state, refinement.with_reward(self.family, reward))
         key = evaluate.key_of(self._seed)
@@ -178,7 +179,7 @@ class OfFile:
     """One policy for any task, with the returns that were predicted when it was saved."""
 
     any_task = True
-    refine = None
+    refine: Refine | None = None
 
     def __init__(self, path: Path):
         try:
