@@ -137,7 +137,9 @@ def test_adapt_to_a_reward_of_a_file(omni_run, capsys):
     (row,) = json.loads(capsys.readouterr().out)
     assert row["refine_updates"] >= 50 and row["predicted_return"] >= row["predicted_before"] and row["task"][0] > 0.3
     assert onebody.load_policy(row["policy"])(np.zeros(2)).shape == (2,)
-    assert main(["adapt", omni_run, "--reward", "x - 0.1 * effort", "--task", "0.5,0", "--refine", "0.1", "--json"]) == 0
+    assert (
+        main(["adapt", omni_run, "--reward", "x - 0.1 * effort", "--task", "0.5,0", "--refine", "0.1", "--json"]) == 0
+    )
     (row,) = json.loads(capsys.readouterr().out)
     assert row["refine_updates"] >= 50 and row["predicted_return"] >= row["predicted_before"]
     typed = ["adapt", omni_run, "--reward", "mine.py:beside", "--task", "0.5,0", "--task", "-1,0"]

@@ -204,7 +204,7 @@ def test_a_connection_without_the_token_gets_nothing():
     viewer, address = server.start("127.0.0.1", 8250, "a title")
     try:
         root, _, token = address.rpartition("/")
-        assert len(token) > 20 and token not in server.start.__doc__
+        assert len(token) > 20
         for path in ("", token[:-1], f"{token}x", f"x/{token}", f"?{token}", "index.html"):
             with pytest.raises(urllib.error.HTTPError, match="404") as refused:
                 urllib.request.urlopen(f"{root}/{path}")
@@ -244,7 +244,7 @@ def test_a_refined_policy_acts_beside_a_ghost_until_another_task(point, monkeypa
         until(lambda: page._known)
         page._orders.put(page._refine)
         until(lambda: "compiling" in page._status.content)
-        until(lambda: "before (translucent)" in page._status.content)
+        until(lambda: "before (translucent)" in page._status.content, seconds=240.0)
         assert page.live.ghost is not None and page._scene._ghost.visible
         adapted = onebody.adapt(point, page.live.task)
         before = page._status.content.partition("before (translucent)")[2]
@@ -256,7 +256,8 @@ def test_a_refined_policy_acts_beside_a_ghost_until_another_task(point, monkeypa
 
         reward = expression.parse("x - 0.1 * effort", page.live.family)
         page._orders.put(lambda: page._optimise_reward("x - 0.1 * effort", reward))
-        until(lambda: "optimised for x - 0.1 * effort, 50 updates" in page._status.content)
+        optimised = "optimised for the reward x - 0.1 * effort, "
+        until(lambda: optimised in page._status.content, seconds=240.0)
         rewarded = onebody.adapt(point, (0.5, -0.25), reward=reward, refine=0.0)
         assert f"real return {rewarded.real_return:.1f}" in page._status.content.partition("before")[2]
 
@@ -268,7 +269,7 @@ def test_another_task_ends_an_optimisation(point):
         until(lambda: "compiling" in page._status.content)
         time.sleep(0.5)
         ask(page, 0.5, -0.25)
-        until(lambda: "real return" in page._status.content, seconds=60.0)
+        until(lambda: "real return" in page._status.content, seconds=240.0)
         time.sleep(0.5)
         assert page.live.ghost is None and page._asked == pytest.approx([0.5, -0.25])
 
@@ -344,5 +345,5 @@ def test_a_reward_is_typed_on_a_phone(point, monkeypatch):
         tab.get_by_text("there is no name 'foo'").wait_for()
         field.fill("x < 0.5")
         until(lambda: button.click() or page._number == 1)
-        tab.get_by_text("optimised for x < 0.5, 50 updates").wait_for(timeout=120_000)
+        tab.get_by_text("optimised for the reward x < 0.5, ").wait_for(timeout=240_000)
         assert tab.get_by_text("there is no name 'foo'").count() == 0 and not errors

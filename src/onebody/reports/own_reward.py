@@ -28,7 +28,7 @@ def add(
         button = gui.add_button(f"optimise for {seconds:.0f} s")
         wrong = gui.add_html("")
         names = (f"{name}: {meaning}" for name, meaning in expression.names(family).items())
-        gui.add_html(controls.text(f"The reward of a step, of {expression.ALLOWED}. The names:", *names))
+        gui.add_html(controls.text(f"The reward of a step: {expression.ALLOWED}. The names:", *names))
 
     @button.on_click
     def _(_: Any) -> None:

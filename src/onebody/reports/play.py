@@ -154,7 +154,7 @@ class Playground:
 
     def _optimise_reward(self, text: str, reward: Reward) -> None:
         """As `_refine`, for a reward of the user's own; `text`: its expression."""
-        self._optimise(text, REWARD_SECONDS, reward)
+        self._optimise(f"the reward {text}", REWARD_SECONDS, reward)
 
     def _optimise(self, aim: str, seconds: float, reward: Reward | None) -> None:
         self._number += 1
