@@ -139,6 +139,11 @@ def test_adapt_to_a_reward_of_a_file(omni_run, capsys):
     (row,) = json.loads(capsys.readouterr().out)
     assert row["refine_updates"] >= 50 and row["predicted_return"] >= row["predicted_before"] and row["task"][0] > 0.3
     assert onebody.load_policy(row["policy"])(np.zeros(2)).shape == (2,)
+    assert (
+        main(["adapt", omni_run, "--reward", "x - 0.1 * effort", "--task", "0.5,0", "--refine", "0.1", "--json"]) == 0
+    )
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["refine_updates"] >= 50 and row["predicted_return"] >= row["predicted_before"]
     typed = ["adapt", omni_run, "--reward", "mine.py:beside", "--task", "0.5,0", "--task", "-1,0"]
     assert main([*typed, "--refine", "0"]) == 0
     out, err = capsys.readouterr()
@@ -160,6 +165,8 @@ def test_adapt_says_what_refinement_changed(omni_run, capsys):
     [
         ("--reward mine.py", "mine.py names no function of a file; write FILE.py:NAME"),
         ("--reward right", "right names no function of a file"),
+        ("--reward x.real", "write FILE.py:NAME, or an expression, which this is not: 'x.real' is not allowed"),
+        ("--reward x-z", "there is no name 'z'"),
         ("--reward other.py:right", "other.py; name a function of your own as FILE.py:NAME"),
         ("--reward broken.py:right", "broken.py cannot be run: SyntaxError"),
         ("--reward mine.py:rigth", "mine.py defines no function 'rigth'; did you mean 'right'?"),

@@ -4,18 +4,23 @@ import contextlib
 import shutil
 import threading
 import time
+import urllib.error
+import urllib.request
 
 import numpy as np
 import pytest
 
 import onebody
 from onebody.core.errors import OnebodyError
-from onebody.reports import controls, play
+from onebody.reports import controls, play, server
 from onebody.runs import loop, playable
 from onebody.runs.live import Live
+from onebody.tasks import expression
 from onebody.tasks.space import Arc, Box, Disk, FiniteSet, Split
 
 viser = pytest.importorskip("viser")
+InvalidStatus = pytest.importorskip("websockets.exceptions").InvalidStatus
+connect = pytest.importorskip("websockets.sync.client").connect
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
 
@@ -25,20 +30,25 @@ def run(tmp_path_factory):
     return loop.train("omni", "smt/cheetah-vel", preset="smoke", out=out, quiet=True)
 
 
+@pytest.fixture(scope="module")
+def point(tmp_path_factory):
+    return loop.train("omni", "point/goal", preset="smoke", out=tmp_path_factory.mktemp("play") / "point", quiet=True)
+
+
 @contextlib.contextmanager
 def served(run, port):
     """A playground that is being served, and its address."""
-    server, ended, ready = viser.ViserServer(host="127.0.0.1", port=port, verbose=False), threading.Event(), []
-    page = play.Playground(server, Live(playable.load(run)))
+    (viewer, address), ended, ready = server.start("127.0.0.1", port, "a title"), threading.Event(), []
+    page = play.Playground(viewer, Live(playable.load(run)))
     serving = threading.Thread(target=page.serve, args=(lambda: ready.append(True), ended.is_set))
     serving.start()
     try:
         until(lambda: ready)
-        yield page, f"http://127.0.0.1:{server.get_port()}"
+        yield page, address
     finally:
         ended.set()
         serving.join()
-        server.stop()
+        viewer.stop()
 
 
 @pytest.fixture
@@ -140,7 +150,7 @@ def test_the_robot_acts_in_real_time_beside_predicted_and_real_returns(playgroun
     until(lambda: "the robot begins again" in page._status.content)
     assert np.isfinite(page.live.pose).all()
     ask(page, 2.4)
-    until(lambda: "outside the space that training sampled tasks from" in page._status.content)
+    until(lambda: "outside [0, 2], the space that training sampled tasks from" in page._status.content)
 
 
 def test_a_policy_is_optimised_where_there_is_none_for_any_task(tmp_path):
@@ -190,16 +200,121 @@ def test_a_saved_policy_replaces_no_other(playground, monkeypatch, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"policy-1.npz", "policy-1-2.npz"}
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on this machine")
-def test_a_slider_in_the_browser_changes_the_task(playground):
+def test_a_connection_without_the_token_gets_nothing():
+    viewer, address = server.start("127.0.0.1", 8250, "a title")
+    try:
+        root, _, token = address.rpartition("/")
+        assert len(token) > 20
+        for path in ("", token[:-1], f"{token}x", f"x/{token}", f"?{token}", "index.html"):
+            with pytest.raises(urllib.error.HTTPError, match="404") as refused:
+                urllib.request.urlopen(f"{root}/{path}")
+            assert refused.value.read() == b""
+            refused.value.close()
+            with pytest.raises(InvalidStatus, match="404"):
+                connected(f"{root}/{path}")
+        for path in (token, f"{token}/", f"{token}?websocket=x"):
+            with urllib.request.urlopen(f"{root}/{path}") as page:
+                assert b"<html" in page.read()
+        with connected(address) as connection:
+            assert len(connection.recv(timeout=30)) > 0
+    finally:
+        viewer.stop()
+
+
+def connected(address):
+    protocol = f"viser-v{viser.__version__}"
+    return connect(address.replace("http", "ws"), subprotocols=[protocol], proxy=None)
+
+
+def test_two_pages_have_two_tokens_and_a_server_that_starts_in_another_way_is_noticed():
+    addresses = set()
+    for _ in range(2):
+        viewer, address = server.start("127.0.0.1", 8260, "a title")
+        addresses.add(address.rpartition("/")[2])
+        viewer.stop()
+    assert len(addresses) == 2
+    with pytest.raises(RuntimeError, match="open to all"), server._behind("token"):
+        pass
+
+
+def test_a_refined_policy_acts_beside_a_ghost_until_another_task(point, monkeypatch):
+    monkeypatch.setattr(play, "REFINE_SECONDS", 0.01)
+    monkeypatch.setattr(play, "REWARD_SECONDS", 0.01)
+    with served(point, 8270) as (page, _):
+        until(lambda: page._known)
+        page._orders.put(page._refine)
+        until(lambda: "compiling" in page._status.content)
+        until(lambda: "before (translucent)" in page._status.content, seconds=240.0)
+        assert page.live.ghost is not None and page._scene._ghost.visible
+        adapted = onebody.adapt(point, page.live.task)
+        before = page._status.content.partition("before (translucent)")[2]
+        assert f"predicted return {adapted.predicted_return:.1f}" in before
+        assert f"real return {adapted.real_return:.1f}" in before
+        ask(page, 0.5, -0.25)
+        until(lambda: page.live.ghost is None and "translucent" not in page._status.content)
+        until(lambda: not page._scene._ghost.visible)
+
+        reward = expression.parse("x - 0.1 * effort", page.live.family)
+        page._orders.put(lambda: page._optimise_reward("x - 0.1 * effort", reward))
+        optimised = "optimised for the reward x - 0.1 * effort, "
+        until(lambda: optimised in page._status.content, seconds=240.0)
+        rewarded = onebody.adapt(point, (0.5, -0.25), reward=reward, refine=0.0)
+        assert f"real return {rewarded.real_return:.1f}" in page._status.content.partition("before")[2]
+
+
+def test_another_task_ends_an_optimisation(point):
+    with served(point, 8280) as (page, _):
+        until(lambda: page._known)
+        page._orders.put(page._refine)
+        until(lambda: "compiling" in page._status.content)
+        time.sleep(0.5)
+        ask(page, 0.5, -0.25)
+        until(lambda: "real return" in page._status.content, seconds=240.0)
+        time.sleep(0.5)
+        assert page.live.ghost is None and page._asked == pytest.approx([0.5, -0.25])
+
+
+def test_the_ghost_of_a_robot_is_drawn_with_all_its_parts(playground):
+    page, _ = playground
+    until(lambda: page._known)
+    ghost = Live(page.live.playable)
+    page._orders.put(lambda: page.live.beside(ghost))
+    until(lambda: page._scene._ghost.visible and page._scene._parts)
+    until(lambda: all(np.any(part.position) for part in page._scene._parts.values()))
+    assert len(page._scene._parts) == 7
+    ask(page, 0.3)
+    until(lambda: not page._scene._ghost.visible)
+
+
+def test_a_file_without_a_model_has_no_button_to_refine():
+    gui = viser.ViserServer(port=8290, verbose=False)
+    try:
+        page = play.Playground(gui, Live(playable.load(None)))
+        page._background.shutdown(wait=True, cancel_futures=True)
+        labels = [str(each.label) for each in gui.gui._gui_input_handle_from_uuid.values()]
+        assert not any("reward" in label for label in labels)
+    finally:
+        gui.stop()
+
+
+@contextlib.contextmanager
+def tab_of(address, width, height):
+    """A page in a browser, and the errors of its console."""
     sync = pytest.importorskip("playwright.sync_api")
-    page, address = playground
     with sync.sync_playwright() as driver:
         options = ["--no-sandbox", "--enable-unsafe-swiftshader"]
         browser = driver.chromium.launch(executable_path=BROWSER, args=options)
-        tab, errors = browser.new_page(viewport={"width": 1280, "height": 800}), []
+        tab, errors = browser.new_page(viewport={"width": width, "height": height}), []
         tab.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
         tab.goto(address)
+        yield tab, errors
+        browser.close()
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on this machine")
+def test_a_slider_in_the_browser_changes_the_task(playground):
+    page, address = playground
+    with tab_of(address, 1280, 800) as (tab, errors):
         slider = tab.locator("[role=slider]").first
         slider.wait_for(timeout=120_000)
         before = page.live.task
@@ -209,4 +324,26 @@ def test_a_slider_in_the_browser_changes_the_task(playground):
         until(lambda: np.allclose(page.live.task, before + 0.2, atol=1e-3))
         tab.get_by_text("predicted return").wait_for(timeout=60_000)
         assert not errors
-        browser.close()
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on this machine")
+def test_a_reward_is_typed_on_a_phone(point, monkeypatch):
+    """The robot is in the half of the window above the controls."""
+    monkeypatch.setattr(play, "REWARD_SECONDS", 0.01)
+    with served(point, 8310) as (page, address), tab_of(address, 390, 844) as (tab, errors):
+        tab.get_by_text("predicted return").wait_for(timeout=120_000)
+        assert tab.get_by_role("button", name="reset").bounding_box()["y"] > 422
+        assert tab.get_by_text("point/goal").last.bounding_box()["y"] > 422
+        until(lambda: page.page.get_clients())
+        (client,) = page.page.get_clients().values()
+        assert client.camera.look_at[1] < -1.0
+        tab.get_by_text("a reward of your own").click()
+        field = tab.locator("input:not([type])").last
+        field.fill("x + foo")
+        button = tab.get_by_role("button", name="optimise for")
+        button.click()
+        tab.get_by_text("there is no name 'foo'").wait_for()
+        field.fill("x < 0.5")
+        until(lambda: button.click() or page._number == 1)
+        tab.get_by_text("optimised for the reward x < 0.5, ").wait_for(timeout=240_000)
+        assert tab.get_by_text("there is no name 'foo'").count() == 0 and not errors

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import onebody
 from onebody.core.errors import OnebodyError
 from onebody.runs import loop, playable, policy_file
 from onebody.runs.live import Live
@@ -47,6 +48,51 @@ def test_it_begins_again_after_a_fall(tmp_path):
     assert live._age.item() == 0 and live.pose[2] < 1.0
 
 
+def test_a_ghost_begins_where_the_robot_begins_and_acts_on_its_own(omni):
+    live, ghost, task = Live(playable.load(omni)), Live(playable.load(omni)), np.array([0.5, -0.25], np.float32)
+    other = live.playable.adapted(-task)
+    live.act_on(task, live.playable.adapted(task))
+    ghost.act_on(-task, other)
+    for _ in range(3):
+        live.step()
+    live.beside(ghost)
+    np.testing.assert_array_equal(live.pose, ghost.pose)
+    live.step()
+    assert not np.allclose(live.pose, ghost.pose)
+    live.reset()
+    np.testing.assert_array_equal(live.pose, ghost.pose)
+    live.act_on(-task, other)
+    assert live.ghost is None
+
+
+def test_a_fall_of_the_ghost_ends_the_episode_of_both_and_a_push_moves_both(tmp_path):
+    run = loop.train("omni", "smt/ant-vel", preset="smoke", out=tmp_path / "ant", quiet=True)
+    live = Live(playable.load(run))
+    live.beside(Live(live.playable))
+    live.push(5.0)
+    live.step()
+    np.testing.assert_array_equal(live.pose, live.ghost.pose)
+    live.ghost._world._engine.qpos[:, 2] = 3.0
+    live.step()
+    assert live._age.item() == live.ghost._age.item() == 0
+    np.testing.assert_array_equal(live.pose, live.ghost.pose)
+
+
+def test_a_policy_is_optimised_inside_the_model_for_the_task_or_another_reward(omni):
+    load, task = playable.load(omni), np.array([0.5, -0.25], np.float32)
+    refined = load.refine(task, 0.01)
+    again = onebody.adapt(omni, task, refine=0.01)
+    assert refined.family is load.family and refined.updates >= 50
+    assert float(refined.before.predicted_return[0]) == pytest.approx(again.predicted_before)
+
+    def right(observation, action, next_observation, task):
+        return next_observation[0]
+
+    rewarded = load.refine(task, 10_000.0, right, lambda: True)
+    assert rewarded.updates == 50 and rewarded.family.reward is right
+    assert playable.load(None).refine is None
+
+
 def test_a_policy_is_optimised_where_there_is_none_for_any_task(tmp_path):
     run = loop.train("smt", "point/goal", preset="smoke", out=tmp_path / "smt", quiet=True)
     live, task = Live(playable.load(run)), np.array([0.5, -0.25], np.float32)
@@ -87,6 +133,12 @@ def test_a_hidden_task_cannot_be_told(tmp_path):
     run = loop.train("pearl", "pearl/point", preset="smoke", out=tmp_path / "pearl", quiet=True)
     with pytest.raises(OnebodyError, match="pearl is not told the task"):
         playable.load(run)
+
+
+def test_a_planner_cannot_be_played(tmp_path):
+    run = loop.train("mb-mpc", "point/goal", preset="smoke", samples=0, out=tmp_path / "mpc", quiet=True)
+    with pytest.raises(OnebodyError, match="its policy can be neither saved to a file nor played"):
+        Live(playable.load(run))
 
 
 def test_a_push_moves_a_robot(tmp_path):

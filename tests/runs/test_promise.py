@@ -14,7 +14,7 @@ import onebody
 from onebody.algorithms import presets
 from onebody.algorithms.omni import omni
 from onebody.core.errors import OnebodyError
-from onebody.runs import adapt, evaluate, loop
+from onebody.runs import adapt, evaluate, loop, refinement
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_refinement_goes_on_until_its_time_is_over_and_costs_no_sample(runs, mon
     four more fill ten seconds, with three policies."""
     clock, counts = itertools.count(0.0, 3.0), []
     look = lambda: counts.append(len(predictions)) or next(clock)  # noqa: E731
-    monkeypatch.setattr(adapt, "time", SimpleNamespace(monotonic=look))
+    monkeypatch.setattr(refinement, "time", SimpleNamespace(monotonic=look))
     refined = onebody.adapt(runs["omni"], (0.5, 0.5), refine=10.0)
     assert counts == [2, 2, 3, 4, 5] and refined.adaptation_samples == 0
     assert refined.predicted_return == max(predictions) > refined.predicted_before == predictions[0]

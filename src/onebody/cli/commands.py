@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -25,6 +25,9 @@ from onebody.cli.reproduce import Reproduce
 from onebody.cli.tune import Tune
 from onebody.core.errors import OnebodyError
 from onebody.runs import outputs
+
+if TYPE_CHECKING:
+    from onebody.tasks.family import Reward, TaskFamily
 
 Run = Annotated[Path, tyro.conf.arg(metavar="RUN")]
 
@@ -179,10 +182,10 @@ class Adapt:
     task: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Task ψ in the units of the family, as numbers separated by commas; repeat the option for several tasks"""
     reward: str | None = None
-    """Reward function to use instead of the family's, as FILE.py:NAME: a jax.numpy function of (observation, action,
-    next_observation, task). Needs an algorithm that can optimise a policy inside its model, such as omni. Without
-    --task, the optimisation starts from the policy for a held-out task that has the highest predicted return for this
-    reward"""
+    """Reward to use instead of the family's: FILE.py:NAME, a jax.numpy function of (observation, action,
+    next_observation, task), or an expression such as 'velocity_x - 0.1 * abs(rooty)', whose names onebody play lists.
+    Needs an algorithm that can optimise a policy inside its model, such as omni. Without --task, the optimisation
+    starts from the policy for a held-out task that has the highest predicted return for this reward"""
     stages: int = 0
     """Number of adaptation stages that take real samples of the task; 0: none are taken (zero-shot)"""
     refine: float | None = None
@@ -209,10 +212,9 @@ class Adapt:
 
         from onebody.reports import asked, video
         from onebody.runs import adapt, folder
-        from onebody.tasks import files
 
-        reward = None if self.reward is None else files.function(self.reward)
         family = folder.family_of(folder.read_config(self.run)).tested
+        reward = None if self.reward is None else _reward(self.reward, family)
         if self.video:
             video.check(family.body)
 
@@ -333,6 +335,19 @@ def _task(text: str) -> list[float]:
         return [float(number) for number in text.split(",")]
     except ValueError:
         raise OnebodyError(f"--task {text} must be a number, or numbers separated by commas") from None
+
+
+def _reward(text: str, family: "TaskFamily") -> "Reward":
+    from onebody.tasks import expression, files
+
+    if ".py:" in text:
+        return files.function(text)
+    try:
+        return expression.parse(text, family)
+    except OnebodyError as error:
+        raise OnebodyError(
+            f"{text} names no function of a file; write FILE.py:NAME, or an expression, which this is not: {error}"
+        ) from None
 
 
 def check_writable(option: str, path: Path | None, *suffixes: str) -> None:

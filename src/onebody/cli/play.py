@@ -18,7 +18,7 @@ class Play:
     half-cheetah that comes with onebody"""
     save: Path | None = None
     """File .npz to save a run's policy for any task to, with its predicted returns, instead of opening the page; for
-    runs of omni"""
+    an algorithm with one policy for any task, such as omni"""
     export: Path | None = None
     """File .html to write the page to instead of opening it: one file of about 4 MB that simulates the robot in any
     browser, without a server and without network; downloads MuJoCo's WebAssembly build and three.js once. For runs of

@@ -1,5 +1,6 @@
-"""Controls of the playground for a task: sliders, or a choice."""
+"""Controls of the playground: sliders or a choice for a task, and buttons."""
 
+import html
 import math
 from collections.abc import Callable
 from typing import Any
@@ -50,6 +51,17 @@ def add(
             sliders[i] = gui.add_slider(names[i], wide.low[i], wide.high[i], step, float(first[i]), marks=marks)
             sliders[i].on_update(lambda _: ask())
     return lambda: np.array([sliders[i].value if i in sliders else x for i, x in enumerate(first)], np.float32)
+
+
+def add_buttons(gui: Any, buttons: dict[str, Callable[[], None]], send: Callable[[Callable[[], None]], None]) -> None:
+    """Buttons in a row; `send` gets what the one that is pressed stands for."""
+    row = gui.add_button_group("", tuple(buttons))
+    row.on_click(lambda event: send(buttons[event.target.value]))
+
+
+def text(*lines: str) -> str:
+    """Lines of text as HTML."""
+    return f'<div style="font-size: 0.875em; margin: 0 0.5em">{"<br>".join(html.escape(line) for line in lines)}</div>'
 
 
 def box_around(space: TaskSpace) -> Box | None:

@@ -1,45 +1,39 @@
 """The playground: a trained robot in the browser, in real time, with a control for each number of its task."""
 
-import contextlib
-import io
 import itertools
 import queue
-import re
-import socket
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import jax
-import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
+from jaxtyping import Float
 
 from onebody.algorithms.protocol import Adapted
 from onebody.core.errors import NotFinite, OnebodyError
-from onebody.reports import controls, scene
-from onebody.runs import evaluate, playable
-from onebody.runs.adapt import MAX_NOVELTY
+from onebody.reports import controls, own_reward, play_charts, scene, server
+from onebody.runs import evaluate, playable, refinement
+from onebody.runs.adapt import doubts
 from onebody.runs.live import Live
 from onebody.runs.playable import Curve
+from onebody.runs.refinement import Refined
 from onebody.tasks.body import MujocoBody
-from onebody.tasks.space import Box
+from onebody.tasks.family import Reward, TaskFamily
 from onebody.worlds.camera import check_drawable
 from onebody.worlds.refusals import first_line
 
 FRAMES = 25
 """images of the robot per second"""
-SHOWN_SECONDS = 8.0
-"""time that the chart of what the robot achieves goes back"""
 SETTLED = 0.3
 """time (s) after which a task counts as chosen, and real episodes are simulated"""
 LATE = 0.1
 """delay (s) behind real time that the robot catches up with; after a longer one it goes on at its own speed"""
-COLORS = ("#1f6fb5", "#c2571a")
-"""of what the robot reached, and of what was asked for or predicted"""
+REFINE_SECONDS, REWARD_SECONDS = 10.0, 20.0
+"""of policy optimisation inside the model, without compilation: for the task, and for a reward of the user's own"""
 
 
 def play(path: Path | None, host: str = "127.0.0.1", port: int = 8080, on_ready: Callable[[str], None] = print) -> None:
@@ -55,60 +49,38 @@ def play(path: Path | None, host: str = "127.0.0.1", port: int = 8080, on_ready:
         OnebodyError: the extra `play` is not installed; the host or port is wrong; the robot cannot be drawn, or its
             tasks have no controls; or as `playable.load`.
     """
-    viser = _viser()
-    _check_address(host, port)
+    server.check(host, port)
     loaded = playable.load(path)
     check_drawable(loaded.family.body)
     live = Live(loaded)
-    with contextlib.redirect_stdout(io.StringIO()):  # its own note of the address
-        server = viser.ViserServer(host=host, port=port, label=f"onebody: {live.family.id}", verbose=False)
+    page, address = server.start(host, port, f"onebody: {live.family.id}")
     try:
-        Playground(server, live).serve(lambda: on_ready(f"http://{host}:{server.get_port()}"))
+        Playground(page, live).serve(lambda: on_ready(address))
     finally:
-        server.stop()
-
-
-def _check_address(host: str, port: int) -> None:
-    if not 0 < port < 2**16:
-        raise OnebodyError(f"--port must be from 1 to 65535, not {port}")
-    try:
-        with socket.socket() as probe:
-            probe.bind((host, 0))
-    except OSError as error:
-        raise OnebodyError(f"--host {host} is no address of this machine ({error.strerror})") from error
-
-
-def _viser() -> Any:
-    try:
-        import mjviser  # noqa: F401
-        import viser
-    except ImportError as error:
-        raise OnebodyError("onebody play needs: pip install 'onebody[play]'") from error
-    return viser
+        page.stop()
 
 
 class Playground:
     """The page of one live robot.
 
-    The thread of `serve` moves the robot and knows the newest task; the page's controls send it orders. A thread in the
-    background optimises, predicts and simulates whole episodes for the newest task, and sends what it finds as orders.
+    The thread of `serve` moves the robot and knows the newest order of the page's controls. A thread in the background
+    optimises, predicts and simulates whole episodes for the newest order, and sends what it finds as orders.
     """
 
-    def __init__(self, server: Any, live: Live):
-        self.server, self.live = server, live
+    def __init__(self, page: Any, live: Live):
+        """`page`: a `viser.ViserServer`."""
+        self.page, self.live = page, live
         self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._background = ThreadPoolExecutor(1)
         self._asked, self._number = live.task, 0
-        """the newest task that was asked for, and how many were before it"""
+        """the newest task that was asked for, and how many times the robot was asked for something else before"""
         self._curve: Curve | None = None
         """predicted returns over tasks of one number"""
         self._known: dict[tuple[float, ...], tuple[Adapted, float]] = {}
         """by task: its policy with what is predicted of it, and its real return"""
-        self._history: list[tuple[float, float, float]] = []
-        """time (s), what was achieved and what was asked for, of the first number of the task"""
-        self._scene = (
-            scene.Robot(server, live) if isinstance(live.family.body, MujocoBody) else scene.Point(server, live)
-        )
+        self._rewarded = False
+        """whether a reward of the user's own has taken the place of the family's"""
+        self._scene = scene.Robot(page, live) if isinstance(live.family.body, MujocoBody) else scene.Point(page, live)
         self._build()
         self._background.submit(self._begin)
 
@@ -128,29 +100,35 @@ class Playground:
                 if steps % every == 0:
                     self._scene.show()
                 if steps % (FRAMES * every // 2) == 0:
-                    self._show_history()
+                    self._reached.show()
                 late = time.monotonic() - began - steps * dt
                 if late > LATE:
                     began += late
                 time.sleep(max(0.0, -late))
         finally:
+            self._number = -1  # ends what the background optimises
             self._background.shutdown(wait=False, cancel_futures=True)
 
     def _build(self) -> None:
-        gui, family = self.server.gui, self.live.family
+        gui, family = self.page.gui, self.live.family
         gui.configure_theme(control_width="large", show_logo=False, show_share_button=False)
         gui.add_markdown(f"**{family.id}**: {self.live.playable.title}")
         self._chosen = controls.add(
             gui, family.space, family.task_names, self.live.task, lambda: self._orders.put(self._ask)
         )
-        self._status = gui.add_markdown("")
+        self._status = gui.add_html("")
         buttons = {"reset": self.live.reset, "save policy": self._save}
         if isinstance(family.body, MujocoBody):
             buttons = {"push": self.live.push} | buttons
-        for label, order in buttons.items():
-            gui.add_button(label).on_click(lambda _, order=order: self._orders.put(order))
-        self._chart: Any = None
-        self._drawing = gui.add_html("")
+        controls.add_buttons(gui, buttons, self._orders.put)
+        if self.live.playable.refine is not None:
+            controls.add_buttons(gui, {f"refine for {REFINE_SECONDS:.0f} s": self._refine}, self._orders.put)
+            own_reward.add(gui, family, REWARD_SECONDS, self._optimise_reward, self._orders.put)
+        charts = gui.add_panel()
+        charts.float(x=15, y=-15, width=340)
+        with (tab := charts.add_tab("charts")):
+            self._drawing = gui.add_html("")
+        self._reached = play_charts.Reached(gui, tab, family)
         self._say()
 
     def _step(self, seconds: float) -> None:
@@ -158,18 +136,30 @@ class Playground:
             self.live.step()
         except NotFinite as error:
             self.live.reset()
-            self._status.content = f"{error}; the robot begins again"
-        if (achieved := self.live.achieved) is not None:
-            self._history.append((seconds, float(achieved[0]), float(self.live.task[0])))
-            self._history = [row for row in self._history if row[0] > seconds - SHOWN_SECONDS]
+            self._tell(f"{error}; the robot begins again")
+        if (achieved := self.live.achieved) is not None and not self._rewarded:
+            self._reached.add(seconds, float(achieved[0]), float(self.live.task[0]))
 
     def _ask(self) -> None:
         """Act on the task that the controls say: at once, or as soon as its policy is optimised."""
-        self._asked, self._number = self._chosen(), self._number + 1
+        self._asked, self._number, self._rewarded = self._chosen(), self._number + 1, False
         if self.live.playable.any_task:
             self.live.act_on(self._asked, self.live.playable.first)
         self._say()
         self._background.submit(self._study, self._asked, self._number)
+
+    def _refine(self) -> None:
+        """Optimise the policy for the task, and then act with it beside a ghost with the policy from before."""
+        self._optimise("the task", REFINE_SECONDS, None)
+
+    def _optimise_reward(self, text: str, reward: Reward) -> None:
+        """As `_refine`, for a reward of the user's own; `text`: its expression."""
+        self._optimise(f"the reward {text}", REWARD_SECONDS, reward)
+
+    def _optimise(self, aim: str, seconds: float, reward: Reward | None) -> None:
+        self._number += 1
+        self._tell(f"compiling, and then optimising the policy for {aim} inside the model for {seconds:g} s …")
+        self._background.submit(self._guarded, self._improve, aim, seconds, reward, self._asked, self._number)
 
     def _begin(self) -> None:
         """In the background: what is predicted over all tasks, and the first task."""
@@ -182,7 +172,7 @@ class Playground:
         if number == self._number:
             time.sleep(SETTLED)
         if number == self._number:
-            self._guarded(lambda: self._compute(task, number))
+            self._guarded(self._compute, task, number)
 
     def _compute(self, task: np.ndarray, number: int) -> None:
         adapted = self.live.playable.first
@@ -191,107 +181,98 @@ class Playground:
         if number != self._number:
             return
         if not self.live.playable.any_task:
-            self._orders.put(lambda: self.live.act_on(task, adapted))
-        real = evaluate.real_return(self.live.family, adapted.policies, jax.device_put(task[None]))
-        self._known[tuple(task.tolist())] = adapted, float(real.mean())
-        self._draw()
-        self._orders.put(self._say)
+            self._order(number, lambda: self.live.act_on(task, adapted))
+        self._known[tuple(task.tolist())] = adapted, _real_return(self.live.family, adapted, task)
+        if self.live.family.space.size == 1:
+            trained = self.live.playable.training_space
+            content = play_charts.returns(self._curve, self._known, self.live.family.task_names[0], trained)
+            self._orders.put(lambda: setattr(self._drawing, "content", content))
+        self._order(number, self._say)
 
-    def _guarded(self, work: Callable[[], None]) -> None:
+    def _improve(self, aim: str, seconds: float, reward: Reward | None, task: np.ndarray, number: int) -> None:
+        """In the background: optimise a policy for one task inside the model."""
+        if number != self._number or self.live.playable.refine is None:
+            return
+        refined = self.live.playable.refine(task, seconds, reward, lambda: number != self._number)
+        ghost = Live(self.live.playable)
+        ghost.act_on(task, refined.before)
+
+        def act() -> None:
+            self.live.act_on(task, refined.after)
+            self.live.beside(ghost)
+            self._rewarded = reward is not None
+            if self._rewarded:
+                self._reached.clear()
+
+        self._order(number, act)
+        real = [_real_return(refined.family, each, task) for each in (refined.before, refined.after)]
+        lines = list(self._comparison(aim, refined, real, task))
+        self._order(number, lambda: self._tell(*lines))
+
+    def _tell(self, *lines: str) -> None:
+        self._status.content = controls.text(*lines)
+
+    def _order(self, number: int, work: Callable[[], None]) -> None:
+        """Order what an older order has led to, unless it is no longer the newest."""
+        self._orders.put(lambda: work() if number == self._number else None)
+
+    def _guarded(self, work: Callable[..., None], *arguments: Any) -> None:
         """Say on the page why something in the background failed."""
         try:
-            work()
+            work(*arguments)
         except Exception as error:
             message = str(error) if isinstance(error, OnebodyError) else first_line(error)
             if not isinstance(error, OnebodyError):
                 traceback.print_exc()
-            self._orders.put(lambda: setattr(self._status, "content", message))
+            self._orders.put(lambda: self._tell(message))
 
     def _say(self) -> None:
         """Predicted and real return of the newest task, and why the policy or the prediction may be wrong."""
-        task, lines, novelty = self._asked, [], 0.0
+        task, lines, novelty = self._asked, [], None
         adapted, real = self._known.get(tuple(task.tolist()), (None, None))
         if self._curve is not None:
             at = self._curve.at(task[0])
             lines.append(f"predicted return {at.mean:.1f} ({at.low:.1f} to {at.high:.1f})")
             novelty = float(at.novelty)
         elif adapted is not None and adapted.predicted_return is not None:
-            interval = adapted.predicted_interval
-            between = "" if interval is None else " ({:.1f} to {:.1f})".format(*np.asarray(interval)[0])
-            lines.append(f"predicted return {float(adapted.predicted_return[0]):.1f}{between}")
-            novelty = 0.0 if adapted.novelty is None else float(adapted.novelty[0])
+            lines.append(_predicted(adapted))
+            novelty = _novelty(adapted)
         elif adapted is None and not self.live.playable.any_task:
             lines.append("optimising a policy for this task inside the model …")
         if real is not None:
             lines.append(f"real return {real:.1f}, mean of ten episodes")
-        if novelty > MAX_NOVELTY:
-            lines.append("the models disagree about what this policy does, so the prediction may be wrong")
-        if not self.live.playable.training_space.contains(task):
-            lines.append("outside the space that training sampled tasks from")
-        self._status.content = "  \n".join(lines)
+        lines += doubts(self.live.playable.training_space, task, novelty)
+        self._tell(*lines)
+
+    def _comparison(self, aim: str, refined: Refined, real: list[float], task: np.ndarray) -> Iterator[str]:
+        """Lines on a policy that was optimised, and on the one before; `real`: return of the one before, and of it."""
+        before, after = real
+        yield f"optimised for {aim}, {refined.updates:,} updates: {_predicted(refined.after)}, real return {after:.1f}"
+        yield f"before (translucent): {_predicted(refined.before)}, real return {before:.1f}"
+        yield from refinement.warnings(
+            refined.updates, evaluate.predicted(refined.before, 0), evaluate.predicted(refined.after, 0), False
+        )
+        yield from doubts(self.live.playable.training_space, task, _novelty(refined.after))
 
     def _save(self) -> None:
         name = "-".join(["policy", *(f"{x:.4g}" for x in self.live.task)])
         names = itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2)))
         path = next(path for each in names if not (path := Path(f"{each}.npz")).exists())
         try:
-            self._status.content = f"saved: {self.live.save(path).absolute()}"
+            self._tell(f"saved: {self.live.save(path).absolute()}")
         except OnebodyError as error:
-            self._status.content = str(error)
+            self._tell(str(error))
 
-    def _show_history(self) -> None:
-        if len(self._history) < 2:
-            return
-        import viser.uplot as uplot
 
-        data = tuple(np.ascontiguousarray(column) for column in np.array(self._history).T)
-        if self._chart is None:
-            name = self.live.family.task_names[0]
-            self._chart = self.server.gui.add_uplot(
-                data,
-                (
-                    uplot.Series(label="time (s)"),
-                    uplot.Series(label=f"reached: {name}", stroke=COLORS[0], width=2),
-                    uplot.Series(label="asked for", stroke=COLORS[1], width=2, dash=(6, 4)),
-                ),
-                scales={"x": uplot.Scale(time=False, auto=True), "y": uplot.Scale(auto=False, range=self._range())},
-                aspect=2.0,
-            )
-        else:
-            self._chart.data = data
+def _real_return(family: TaskFamily, adapted: Adapted, task: Float[np.ndarray, " feature"]) -> float:
+    return float(evaluate.real_return(family, adapted.policies, jax.device_put(task[None])).mean())
 
-    def _range(self) -> tuple[float, float]:
-        """Of the axis of what is reached: that of the slider, and as far beyond it again."""
-        box = controls.box_around(self.live.family.space) or Box((-1.0,), (1.0,))
-        wide = box.widened(1 + 4 * playable.MARGIN)
-        return wide.low[0], wide.high[0]
 
-    def _draw(self) -> None:
-        """For tasks of one number: the predicted return over the task with its interval, and a dot per real return."""
-        if self.live.family.space.size != 1:
-            return
-        figure = Figure(figsize=(4.4, 2.6), layout="constrained")
-        axes = figure.add_subplot(xlabel=self.live.family.task_names[0], ylabel="return")
-        if (curve := self._curve) is not None:
-            axes.plot(curve.task, curve.mean, color=COLORS[1], label="predicted")
-            axes.fill_between(curve.task, curve.low, curve.high, alpha=0.2, color=COLORS[1])
-        points = sorted((task[0], adapted, real) for task, (adapted, real) in self._known.items())
-        axes.plot(
-            [x for x, _, _ in points], [real for *_, real in points], "o", color=COLORS[0], label="real, of 10 episodes"
-        )
-        predicted = [(x, each.predicted_return[0]) for x, each, _ in points if each.predicted_return is not None]
-        if curve is None and predicted:
-            axes.plot(*zip(*predicted, strict=True), "_", ms=12, color=COLORS[1], label="predicted")
-        space = playable.whole(self.live.playable.training_space)
-        if isinstance(space, Box):
-            low, high = axes.get_xlim()
-            axes.axvspan(min(low, space.low[0]), space.low[0], color="#888888", alpha=0.15, lw=0)
-            axes.axvspan(space.high[0], max(high, space.high[0]), color="#888888", alpha=0.15, lw=0)
-            axes.set_xlim(low, high)
-        axes.legend(frameon=False)
-        text = io.StringIO()
-        with matplotlib.rc_context({"svg.hashsalt": "onebody", "svg.fonttype": "none"}):
-            figure.savefig(text, format="svg", metadata={"Date": None})
-        _, _, drawing = text.getvalue().partition("<svg ")
-        content = "<svg " + re.sub(r'(width|height)="[^"]*pt"', "", drawing, count=2)
-        self._orders.put(lambda: setattr(self._drawing, "content", content))
+def _predicted(adapted: Adapted) -> str:
+    interval = evaluate.interval(adapted, 0)
+    between = "" if interval is None else " ({:.1f} to {:.1f})".format(*interval)
+    return f"predicted return {evaluate.predicted(adapted, 0):.1f}{between}"
+
+
+def _novelty(adapted: Adapted) -> float | None:
+    return None if adapted.novelty is None else float(adapted.novelty[0])

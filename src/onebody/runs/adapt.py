@@ -1,10 +1,7 @@
 """Policies for single tasks from a run; each with its predicted, real and untrained return, and a warning if needed."""
 
-import contextlib
-import dataclasses
 import functools
 import math
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,19 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from onebody.algorithms import presets
 from onebody.algorithms.protocol import Adapted, Algorithm, Refining
 from onebody.core.errors import OnebodyError, real, whole
-from onebody.core.types import Key
 from onebody.learning.policies import Policy
-from onebody.runs import folder, policy_file
+from onebody.runs import folder, policy_file, refinement
 from onebody.runs.about import About
 from onebody.runs.evaluate import HELD_OUT, interval, key_of, predicted, real_return, real_test, stages_of
 from onebody.runs.loaded import Run
 from onebody.runs.numpy_policy import Memoryless, Recurrent
-from onebody.tasks.family import Reward, TaskFamily
+from onebody.tasks.family import Reward
 from onebody.tasks.space import TaskSpace
-from onebody.worlds.check import check
 
 MAX_NOVELTY = 2.0
 """ratio of the models' disagreement along a policy's trajectory to that on their data above which a warning is given"""
@@ -130,7 +124,7 @@ def adapt_many(
     loaded = Run(run)
     record, algorithm = loaded.record, loaded.algorithm
     if (refine or reward is not None) and not isinstance(algorithm, Refining):
-        able = " or ".join(_refining_algorithms())
+        able = " or ".join(refinement.able())
         raise OnebodyError(
             f"{record['algorithm']} cannot optimise a policy inside its model: use --stages, or train {able}"
         )
@@ -139,7 +133,7 @@ def adapt_many(
         tasks = [()]
     values = None if tasks is None else jnp.stack([loaded.parse(task, extrapolate) for task in tasks])
     if reward is not None:
-        family = _with_reward(family, reward)
+        family = refinement.with_reward(family, reward)
     last = loaded.checkpoint
     state = last.state
     no_training = ""
@@ -152,8 +146,9 @@ def adapt_many(
         values = _best_held_out(algorithm, state, record["seed"])
     if isinstance(algorithm, Refining) and refine:
         key = key_of(record["seed"])
-        first, each, updates = zip(*(_refine(algorithm, state, value, key, refine) for value in values), strict=True)
-        start, adapted, used = _concatenate(first), _concatenate(each), 0
+        each = [refinement.refine(algorithm, state, value, key, refine) for value in values]
+        start, adapted, used = _concatenate([x.before for x in each]), _concatenate([x.after for x in each]), 0
+        updates = [x.updates for x in each]
     else:
         *_, (adapted, used) = stages_of(algorithm, state, values, stages, record["seed"])
         start, updates = adapted, [0] * len(values)
@@ -177,7 +172,7 @@ def adapt_many(
             predicted_before=predicted(start, i),
             warning="; ".join(
                 [
-                    *_refinement_warnings(updates[i], predicted(start, i), predicted(adapted, i), unrefined),
+                    *refinement.warnings(updates[i], predicted(start, i), predicted(adapted, i), unrefined),
                     *_warnings(training_space, values[i], adapted, i, uninformed, no_training),
                 ]
             ),
@@ -203,25 +198,6 @@ def adapt(
     return adapt_many(run, tasks, stages=stages, refine=refine, reward=reward, **options)[0]
 
 
-def _refining_algorithms() -> Iterator[str]:
-    """Names of the listed algorithms that can optimise a policy inside their model."""
-    for name in presets.names():
-        with contextlib.suppress(OnebodyError):  # of another package, and it does not load
-            if hasattr(presets.algorithm(name), "refine"):
-                yield name
-
-
-def _with_reward(family: TaskFamily, reward: Reward) -> TaskFamily:
-    """The family with another reward.
-
-    Raises:
-        OnebodyError: the reward is invalid; says why.
-    """
-    changed = dataclasses.replace(family, id=f"{family.id}-rewarded", reward=reward, test=None)
-    check(changed)
-    return changed
-
-
 def _best_held_out(algorithm: Algorithm[Any], state: Any, seed: int) -> Float[Array, "1 feature"]:
     """The held-out task whose policy has the highest predicted return."""
     tasks = HELD_OUT.of(algorithm.family)
@@ -230,34 +206,9 @@ def _best_held_out(algorithm: Algorithm[Any], state: Any, seed: int) -> Float[Ar
     return tasks[best : best + 1]
 
 
-def _refine(algorithm: Refining, state: Any, task: Array, key: Key, seconds: float) -> tuple[Adapted, Adapted, int]:
-    """Optimise a policy for one task for some seconds: the policy before, the one after, and the number of updates.
-
-    The time starts after the first round of updates, which includes compilation.
-    """
-    policies = algorithm.refine(state, task, key)
-    first, adapted = next(policies), next(policies)
-    began, rounds = time.monotonic(), 1
-    while time.monotonic() - began < seconds:
-        adapted, rounds = next(policies), rounds + 1
-    return first, adapted, rounds * algorithm.refine_updates
-
-
 def _concatenate(each: Sequence[Adapted]) -> Adapted:
     """Adaptations to single tasks, concatenated along the task axis."""
     return jax.tree.map(lambda *x: jnp.concatenate(x), *each)
-
-
-def _refinement_warnings(updates: int, before: float, after: float, unrefined: bool) -> Iterator[str]:
-    """`before`, `after`: predicted returns; `unrefined`: a reward was given, but no time to optimise for it."""
-    if unrefined:
-        yield "this is the policy for the task, not optimised for the reward: optimise it with --refine SECONDS"
-    if updates and not after > before:
-        yield (
-            f"{updates:,} updates did not raise the predicted return, so this is the policy as it was before them: "
-            "give more seconds with --refine, or, if the reward has steps or is constant along the policy's "
-            "trajectory, make it smooth"
-        )
 
 
 def _warnings(
@@ -274,10 +225,15 @@ def _warnings(
         yield no_training
     if uninformed:
         yield "the task is hidden and the policy has no information about it: --stages N adapts with real samples"
+    yield from doubts(space, task, None if no_training or adapted.novelty is None else float(adapted.novelty[i]))
+
+
+def doubts(space: TaskSpace, task: Any, novelty: float | None) -> Iterator[str]:
+    """Why the predicted return for a task may be wrong; `space`: that of training."""
     if not space.contains(task):
         yield f"the task is outside {space.bounds}, the space that training sampled tasks from"
-    elif not no_training and adapted.novelty is not None and float(adapted.novelty[i]) > MAX_NOVELTY:
+    elif novelty is not None and novelty > MAX_NOVELTY:
         yield (
-            f"the models disagree {float(adapted.novelty[i]):.1f} times as much along the policy's trajectory as on "
-            "their data, so the predicted return may be wrong"
+            f"the models disagree {novelty:.1f} times as much along the policy's trajectory as on their data, so the "
+            "predicted return may be wrong"
         )

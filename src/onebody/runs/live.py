@@ -22,38 +22,61 @@ class Live:
         self._world = Simulator(self.family, threads=1)
         self._achieved = self.family.achieved and jax.jit(self.family.achieved)
         self._resets = 0
+        self.ghost: Live | None = None
+        """a second robot that begins wherever this one begins, and acts on its own"""
         self.task = middle(self.family.space)
         self.reset()
         self.act_on(self.task, playable.first)
 
     def act_on(self, task: Float[np.ndarray, " feature"], adapted: Adapted) -> None:
-        """Act on a task with its policy from the next step on. Where dynamics vary with the task, the robot begins at a
-        new initial state."""
-        self.policies, self.task = adapted.policies, task
+        """Act on a task with its policy from the next step on, without a ghost. Where dynamics vary with the task, the
+        robot begins at a new initial state."""
+        self.policies, self.task, self.ghost = adapted.policies, task, None
         self._act = policy_file.actor(policy_file.arrays(self.policies, task))
         self._world.change_tasks(task[None])
         if self.family.physics is not None:
             self.reset()
 
+    def beside(self, ghost: "Live") -> None:
+        """Begin together with a ghost."""
+        self.ghost = ghost
+        self.reset()
+
     def reset(self) -> None:
         """Begin at a new initial state."""
-        self._resets += 1
-        key = jax.random.fold_in(jax.random.key(self._seed), self._resets)
-        self._age, self._observation = self._world.reset(jax.device_put(self.task[None]), 1, key[None])
-        self._previous = self._observation
+        self._begin(self._resets + 1)
 
     def step(self) -> None:
         """One control step with the deterministic policy. It goes on after the family's horizon, and begins again only
-        where the episode has to end, as after a fall."""
-        self._age, row = self._world.advance(self._age, self._observation, self._act(self._observation))
-        self._previous, self._observation = self._observation, np.asarray(row.next_observation)
-        if row.terminated.item():
+        where the episode of the robot or its ghost has to end, as after a fall."""
+        over = self._advance()
+        if self.ghost is not None:
+            over |= self.ghost._advance()
+        if over:
             self.reset()
 
     def push(self, deviation: float = 1.0) -> None:
         """Add normal noise to all joint velocities; `deviation`: its standard deviation (m/s, rad/s)."""
         if isinstance(self.family.body, MujocoBody):
-            self._world.push(deviation * np.random.default_rng().standard_normal(self.family.body.model.nv))
+            change = deviation * np.random.default_rng().standard_normal(self.family.body.model.nv)
+            self._world.push(change)
+            if self.ghost is not None:
+                self.ghost._world.push(change)
+
+    def _begin(self, number: int) -> None:
+        """At one of the initial states of this seed."""
+        self._resets = number
+        key = jax.random.fold_in(jax.random.key(self._seed), number)
+        self._age, self._observation = self._world.reset(jax.device_put(self.task[None]), 1, key[None])
+        self._previous = self._observation
+        if self.ghost is not None:
+            self.ghost._begin(number)
+
+    def _advance(self) -> bool:
+        """One control step; returns whether the episode has to end."""
+        self._age, row = self._world.advance(self._age, self._observation, self._act(self._observation))
+        self._previous, self._observation = self._observation, np.asarray(row.next_observation)
+        return bool(row.terminated.item())
 
     def save(self, path: Path) -> Path:
         """Write the policy for the task that it acts on, as `AdaptedPolicy.save` does."""

@@ -3,6 +3,7 @@
 import json
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -11,13 +12,14 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from onebody.algorithms.protocol import Adapted
+from onebody.algorithms.protocol import Adapted, Refining
 from onebody.core.errors import OnebodyError
 from onebody.core.nets import Normalizer
 from onebody.learning.policies import ConditionedPolicy, for_each, sees_task
-from onebody.runs import evaluate, folder, leaves, log, outputs
+from onebody.runs import evaluate, folder, leaves, log, outputs, refinement
+from onebody.runs.refinement import Refined
 from onebody.tasks import registry
-from onebody.tasks.family import TaskFamily
+from onebody.tasks.family import Reward, TaskFamily
 from onebody.tasks.space import Box, Split, TaskSpace
 
 BUNDLED = Path(__file__).parent.parent / "bundled" / "cheetah-vel.npz"
@@ -44,6 +46,24 @@ class Curve(NamedTuple):
         return Curve(*(np.interp(task, self.task, values) for values in self))
 
 
+class Refine(Protocol):
+    """Policy optimisation inside the model."""
+
+    def __call__(
+        self,
+        task: Float[np.ndarray, " feature"],
+        seconds: float,
+        reward: Reward | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> Refined:
+        """Optimise for some seconds, without compilation, or until `stopped`; `reward`: instead of the family's.
+
+        Raises:
+            OnebodyError: the reward is invalid.
+        """
+        ...
+
+
 @runtime_checkable
 class Playable(Protocol):
     """Policies for the tasks of a family."""
@@ -56,6 +76,8 @@ class Playable(Protocol):
     """whether one policy acts on any task; otherwise `adapted` optimises a policy for each task inside the model"""
     title: str
     """where the policies come from"""
+    refine: Refine | None
+    """optimises the policy for one task inside the model; None without a model, or if the algorithm cannot"""
 
     def adapted(self, task: Float[np.ndarray, " feature"]) -> Adapted:
         """The policy for one task, and what is predicted of it without a real sample."""
@@ -94,6 +116,7 @@ class OfRun:
         with log.announce_if_slow(f"preparing the policy of {record['algorithm']} for a first task", quiet=False):
             self.first = self.adapted(middle(self.family.space))
         self.any_task = sees_task(self.first.policies)
+        self.refine: Refine | None = self._refined if isinstance(self._algorithm, Refining) else None
         self.title = f"{record['algorithm']}, trained on {last.facts['samples']:,} real samples"
 
     def adapted(self, task: Float[np.ndarray, " feature"]) -> Adapted:
@@ -110,6 +133,20 @@ class OfRun:
             return None
         mean, interval, novelty = map(np.asarray, parts)
         return Curve(tasks[:, 0], mean, interval[:, 0], interval[:, 1], novelty)
+
+    def _refined(
+        self,
+        task: Float[np.ndarray, " feature"],
+        seconds: float,
+        reward: Reward | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> Refined:
+        algorithm, state = self._algorithm, self._state
+        assert isinstance(algorithm, Refining)
+        if reward is not None:
+            algorithm, state = algorithm.rewarded(state, refinement.with_reward(self.family, reward))
+        key = evaluate.key_of(self._seed)
+        return refinement.refine(algorithm, state, jax.device_put(task), key, seconds, stopped)
 
     def save(self, path: Path) -> Path:
         """Write the policy for any task, with its predicted returns, as a file of about a hundred kilobytes.
@@ -142,6 +179,7 @@ class OfFile:
     """One policy for any task, with the returns that were predicted when it was saved."""
 
     any_task = True
+    refine: Refine | None = None
 
     def __init__(self, path: Path):
         try:

@@ -161,5 +161,5 @@ class GymnasiumEngine:
 
     def picture(self) -> np.ndarray:
         """Image [height, width, 3] of the first copy; its environment was made with render_mode="rgb_array"."""
-        with _running(self.body, "its environment"):
+        with running(self.body, "its environment"):
             return self.envs.call("render")[0]

@@ -82,7 +82,7 @@ class Planner(eqx.Module):
 
     def deployed(self, task: Array) -> Deployed:
         raise OnebodyError(
-            "a planner acts with its models, within an episode: it has no file, and no single actions; leave --save out"
+            "a planner acts with its models, within an episode, so its policy can be neither saved to a file nor played"
         )
 
     def _plan(self, task: Array, observation: Array, key: Any, last: Array, noise: Array) -> tuple[Any, Array]:
