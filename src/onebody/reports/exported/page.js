@@ -173,6 +173,7 @@ window.onebody = {
   step(n = 1) {
     playing = false;
     for (let i = 0; i < n; i++) step();
+    showReached();
   },
   play: () => {
     playing = true;
