@@ -151,6 +151,9 @@ class Resume:
 
     run: Run
     """Folder of the training run"""
+    trust: Flag = False
+    """Run the Python file that registers the run's family, even if you have not run it before: for a run folder of
+    somebody else, whose file you have read"""
     json: Flag = False
     """Print the result as JSON"""
     quiet: Flag = False
@@ -159,7 +162,7 @@ class Resume:
     def __call__(self) -> None:
         from onebody.runs import loop
 
-        _print_trained(loop.resume(self.run, quiet=self.quiet), self.json)
+        _print_trained(loop.resume(self.run, quiet=self.quiet, trust=self.trust), self.json)
 
 
 @dataclass(frozen=True)
@@ -189,6 +192,9 @@ class Adapt:
     """Allow tasks outside the family's task space"""
     untrained: Flag = False
     """Also measure the return of a policy before any training, for comparison; takes ten real episodes"""
+    trust: Flag = False
+    """Run the Python file that registers the run's family, even if you have not run it before: for a run folder of
+    somebody else, whose file you have read"""
     json: Flag = False
     """Print the result as JSON"""
 
@@ -202,6 +208,8 @@ class Adapt:
         from onebody.runs import adapt, folder
         from onebody.tasks import files
 
+        if self.trust:
+            folder.trust(self.run)
         reward = None if self.reward is None else files.function(self.reward)
         family = folder.family_of(folder.read_config(self.run)).tested
         if self.video:
@@ -270,6 +278,9 @@ class Evaluate:
     held-out tasks; 0: held-out tasks"""
     beyond: float = 1.0
     """Width of the grid relative to the box of tasks; above 1, the grid includes tasks that training never samples"""
+    trust: Flag = False
+    """Run the Python file that registers the run's family, even if you have not run it before: for a run folder of
+    somebody else, whose file you have read"""
     json: Flag = False
     """Print the result as JSON"""
     quiet: Flag = False
@@ -280,7 +291,7 @@ class Evaluate:
         from onebody.runs import evaluate, folder
 
         test = evaluate.MetaTest(self.tasks, self.stages, self.grid, self.beyond)
-        result = evaluate.evaluate(self.run, test, self.quiet)
+        result = evaluate.evaluate(self.run, test, self.quiet, trust=self.trust)
         family = folder.family_of(folder.read_config(self.run))
         if self.json:
             return print_json(result)

@@ -96,13 +96,19 @@ class Report:
     """Folders of the training runs"""
     out: Path = Path("report.html")
     """HTML file to write"""
+    trust: Flag = False
+    """Run the Python file that registers the runs' family, even if you have not run it before: for run folders of
+    somebody else, whose file you have read"""
     json: Flag = False
     """Print the result as JSON"""
 
     def __call__(self) -> None:
         from onebody.reports import comparison
-        from onebody.runs import log
+        from onebody.runs import folder, log
 
+        if self.trust:
+            for run in self.runs:
+                folder.trust(run)
         with log.announce_if_slow(f"writing the report of {len(self.runs)} runs", quiet=self.json):
             path = comparison.write(self.runs, self.out)
         written = {"report": path, "returns": path.with_suffix(".csv"), "figures": path.with_suffix("")}

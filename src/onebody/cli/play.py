@@ -6,6 +6,7 @@ from typing import Annotated
 
 import tyro
 
+from onebody.cli.options import Flag
 from onebody.core.errors import OnebodyError
 
 
@@ -23,8 +24,15 @@ class Play:
     """Address to serve the page on; the default can be opened on this machine alone"""
     port: int = 8080
     """Port to serve the page on; the next free one if it is taken"""
+    trust: Flag = False
+    """Run the Python file that registers the run's family, even if you have not run it before: for a run folder of
+    somebody else, whose file you have read"""
 
     def __call__(self) -> None:
+        if self.trust and self.run is not None and self.run.suffix != ".npz":
+            from onebody.runs import folder
+
+            folder.trust(self.run)
         if self.save:
             from onebody.cli.commands import check_writable
             from onebody.runs import playable

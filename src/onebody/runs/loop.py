@@ -104,12 +104,16 @@ def train(
     return run
 
 
-def resume(run: Path | str, *, quiet: bool = False) -> Path:
+def resume(run: Path | str, *, quiet: bool = False, trust: bool = False) -> Path:
     """Resume a run and train to its end; the final state is byte for byte the same as without the interruption.
+
+    `trust`: consent to running the file that registers the run's family, as `folder.trust`.
 
     Raises: as `train`.
     """
     run = Path(run)
+    if trust:
+        folder.trust(run)
     record = folder.read_config(run)
     with log.announce_if_slow(f"compiling {record['algorithm']} for {record['family']}", quiet):
         algorithm = folder.build(record)

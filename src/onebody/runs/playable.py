@@ -15,7 +15,7 @@ from onebody.algorithms.protocol import Adapted
 from onebody.core.errors import OnebodyError
 from onebody.core.nets import Normalizer
 from onebody.learning.policies import ConditionedPolicy, for_each, sees_task
-from onebody.runs import evaluate, folder, leaves, log, outputs
+from onebody.runs import documents, evaluate, folder, leaves, log, outputs
 from onebody.tasks import registry
 from onebody.tasks.family import TaskFamily
 from onebody.tasks.space import Box, Split, TaskSpace
@@ -147,8 +147,9 @@ class OfFile:
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = dict(file)
-            about = json.loads(str(arrays["about"]))
-            training, version, self.title = registry.make(about["family"]), about["version"], str(about["title"])
+            about = documents.parse(str(arrays["about"]))
+            training = registry.families()[about["family"]]  # never FILE.py:ID: a policy file is data
+            version, self.title = about["version"], str(about["title"])
             self.family, self.training_space = training.tested, training.space
             self._policy = _policy(arrays, self.family)
             known = {name.removeprefix("curve."): x for name, x in arrays.items() if name.startswith("curve.")}
