@@ -10,7 +10,6 @@ import tempfile
 from pathlib import Path
 
 import tests.conftest  # programs are compiled in a hurry, and kept
-
 from onebody.runs import folder
 
 PARTS = ("kills", "damage", "command-lines", "python-calls", "environment")

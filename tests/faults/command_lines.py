@@ -1,7 +1,7 @@
 """Every option of every command gets every kind of wrong value.
 
-The options are those of the command's dataclass, as in `onebody COMMAND --help`. A value is refused with exit code 2 and
-in one line, or accepted. `nonsense`: a number is accepted that is not one, or not finite. `lost`: a file of the run
+The options are those of the command's dataclass, as in `onebody COMMAND --help`. A value is refused with exit code 2
+and in one line, or accepted. `nonsense`: a number is accepted that is not one, or not finite. `lost`: a file of the run
 changed, or a refused command wrote something.
 """
 
@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from tests.faults.kills import TRAININGS
-from tests.faults.watching import Counts, End, command, contents
-
 from onebody.cli import commands, options
 from onebody.core.errors import OnebodyError
 from onebody.reports import demo, play
 from onebody.runs import executors, tuning
+from tests.faults.kills import TRAININGS
+from tests.faults.watching import Counts, End, command, contents
 
 VALUES = ["0", "-1", "nan", "inf", "1e30", "", "word", "x" * 5000, "ψ\n\x1b[31m", "a\0b", "--", "../..", "None", "1,2"]
 NUMBERS = (int, float)

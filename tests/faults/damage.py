@@ -11,7 +11,6 @@ A command may then refuse (exit code 2, one line). If it does not, one of these 
 Anything else is `nonsense`. `lost`: the command changed or removed a file that is neither damaged nor its own result.
 """
 
-import json
 import random
 import shutil
 import sys
@@ -171,18 +170,12 @@ def _count(
         return counts.add("lost", f"{case}: {sorted(changed)} {end.err}")
     if named:
         return counts.add("warned")
-    if end.out == expected[0] and after.get(damaged) == expected[1].get(damaged):
-        return counts.add("same" if before.get(damaged) == after.get(damaged) else "made again")
+    others = {path for path in after.keys() | expected[1].keys() if path != damaged}
+    if end.out == expected[0] and all(after.get(path) == expected[1].get(path) for path in others):
+        if after.get(damaged) == before.get(damaged):
+            return counts.add("same")
+        if after.get(damaged) == expected[1].get(damaged):
+            return counts.add("made again")
     if valid:
         return counts.add("an edit")
-    if _equal_json(end.out, expected[0]):
-        return counts.add("same")
     counts.add("nonsense", f"{case}: {end.out[:200]} {end.err[:200]}")
-
-
-def _equal_json(one: str, other: str) -> bool:
-    """Whether two outputs are the same, whatever time they took."""
-    try:
-        return json.loads(one) == json.loads(other)
-    except ValueError:
-        return one == other

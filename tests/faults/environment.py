@@ -24,7 +24,7 @@ from unittest.mock import patch
 
 from tests.faults import kills
 from tests.faults.kills import Disk, result, watched
-from tests.faults.watching import Counts, End, attempt, command
+from tests.faults.watching import Counts, End, command
 
 ALGORITHM, FAMILY = "trpo", "point/goal"
 TRAIN = ["train", ALGORITHM, FAMILY, "--preset", "smoke", "--seed", "3", "--quiet", "--out"]
@@ -148,6 +148,7 @@ def processes(place: Path, whole: dict[str, Any], counts: Counts) -> None:
     def limit(what: int, value: int) -> Callable[[], None]:
         return lambda: resource.setrlimit(what, (value, value))
 
+    evaluate = ["evaluate", str(place / "no-home"), "--tasks", "1"]
     cases: dict[str, dict[str, Any]] = {
         "no home": {"main": ["-c", NO_HOME], "env": plain | caches},
         "C locale": {"env": os.environ | ascii_only},
@@ -163,12 +164,12 @@ def processes(place: Path, whole: dict[str, Any], counts: Counts) -> None:
     for name, options in cases.items():
         run, ended = place / name.replace(" ", "-"), options.pop("ended", False)
         count(counts, name, process(*TRAIN, run, **options), run, whole, ended)
-    for name, env in {"C locale": ascii_only, "ASCII": {"PYTHONIOENCODING": "ascii"}, "narrow": {"COLUMNS": "1"}}.items():
-        for typed in (["list"], ["train", "--help"], ["resume", place / "ψ"], ["evaluate", place / "no-home", "--tasks=1"]):
+    for name, env in {"C": ascii_only, "ASCII": {"PYTHONIOENCODING": "ascii"}, "narrow": {"COLUMNS": "1"}}.items():
+        for typed in (["list"], ["train", "--help"], ["resume", place / "ψ"], evaluate):
             end = process(*typed, env=os.environ | env)
             bad = end.code not in (0, 2) or "Traceback" in end.err
             counts.add("traceback" if bad else "done", f"{name}, {typed}: {end.err[-300:]!r}")
-    for typed in (["list"], ["train", "--help"], ["evaluate", str(place / "no-home"), "--tasks=1", "--json"]):
+    for typed in (["list"], ["train", "--help"], [*evaluate, "--json"]):
         reading = subprocess.Popen(
             [sys.executable, "-m", "onebody", *typed], stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
@@ -176,7 +177,8 @@ def processes(place: Path, whole: dict[str, Any], counts: Counts) -> None:
         reading.stdout.close()
         said = reading.stderr.read().decode()
         code = reading.wait(timeout=300)
-        counts.add("traceback" if "Traceback" in said or code not in (0, 2) else "ended", f"{typed}: {code} {said[-300:]}")
+        bad = "Traceback" in said or code not in (0, 2)
+        counts.add("traceback" if bad else "ended", f"{typed}, without a reader: {code} {said[-300:]}")
         reading.stderr.close()
 
 
@@ -200,14 +202,8 @@ def clocks(place: Path, whole: dict[str, Any], counts: Counts) -> None:
                     continue
                 read = getattr(time, name)
                 stack.enter_context(patch.object(time, name, lambda read=read: read() - chance.uniform(0, 3600)))
-            end = attempt(lambda run=run: kills_train(run))
+            end = train(run)
         count(counts, f"clocks that go back {i}", end, run, whole)
-
-
-def kills_train(run: Path) -> int:
-    from onebody.cli import main
-
-    return main([*TRAIN, str(run)])
 
 
 def locks(place: Path, whole: dict[str, Any], counts: Counts) -> None:

@@ -1,4 +1,4 @@
-"""The fault campaign finds no defect. Each part is a process of its own, in which types are not checked at each call."""
+"""The fault campaign finds no defect. Each part is a process of its own, in which types are not checked."""
 
 import json
 import subprocess

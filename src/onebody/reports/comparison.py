@@ -2,6 +2,7 @@
 
 import csv
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,10 @@ def write(runs: Sequence[Path], path: Path) -> Path:
     lead = f"Mean returns of deterministic policies on {summary['tested']}, the same for all. {' '.join(kinds)}"
     family = folder.family_of(folder.read_config(runs[0]))
     labels = family.describe()["task"]
+    for run, test in zip(runs, tests, strict=True):
+        samples = max((row.get("real/samples", 0) for row in log.read(run)), default=0)
+        if log.damaged(run) or samples < test["training_samples"]:
+            print(f"onebody: {run}: lines of {log.METRICS} are damaged or missing; so is its curve", file=sys.stderr)
     curves = [_adaptation(summary), *_in_training(runs), _training(runs)]
     by_task = list(_by_task(labels, tests, runs, summary["best"], family.space))
     beliefs = list(hypotheses.drawings(labels, tests))

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from onebody.algorithms import presets
 from onebody.algorithms.protocol import Adapted, Algorithm, Refining
-from onebody.core.errors import OnebodyError, whole
+from onebody.core.errors import OnebodyError, real, whole
 from onebody.core.types import Key
 from onebody.learning.policies import Policy
 from onebody.runs import folder, policy_file
@@ -116,6 +116,7 @@ def adapt_many(
     stages = whole("--stages", stages)
     if stages < 0:
         raise OnebodyError(f"--stages must be 0 or more, not {stages}")
+    refine = real("--refine", refine)
     if not 0 <= refine < math.inf:
         raise OnebodyError(f"--refine must be 0 or more seconds, and finite, not {refine}")
     if stages and refine:

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from onebody.algorithms.protocol import Adapted, Algorithm, Told, told
-from onebody.core.errors import OnebodyError, whole
+from onebody.core.errors import OnebodyError, real, whole
 from onebody.core.gaussian import Gaussian
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key, Transitions
@@ -59,6 +59,7 @@ class MetaTest:
     def __post_init__(self) -> None:
         for name in ("tasks", "stages", "grid", "training_stages"):
             object.__setattr__(self, name, whole(f"--{name}", getattr(self, name)))
+        object.__setattr__(self, "beyond", real("--beyond", self.beyond))
         if self.tasks < 1:
             raise OnebodyError(f"--tasks must be at least 1, not {self.tasks}")
         if self.stages < 0:
@@ -101,6 +102,12 @@ class MetaTest:
 
 
 HELD_OUT = MetaTest()
+
+
+def check_test(test: Any) -> None:
+    """Raises OnebodyError if it is not a MetaTest."""
+    if not isinstance(test, MetaTest):
+        raise OnebodyError(f"test must be an onebody.MetaTest, as in onebody.MetaTest(tasks=10), not {test!r}")
 
 
 def real_return(
@@ -196,6 +203,7 @@ def evaluate(run: Path | str, test: MetaTest = HELD_OUT, quiet: bool = True, *, 
             many tasks.
     """
     run = Path(run)
+    check_test(test)
     if trust:
         folder.trust(run)
     record = folder.read_config(run)

@@ -64,6 +64,12 @@ def read(run: Path) -> list[dict[str, Any]]:
     return [{key: math.nan if value is None else value for key, value in record.items()} for record in records]
 
 
+def damaged(run: Path) -> int:
+    """Number of lines of the metrics file that `read` leaves out."""
+    path = run / METRICS
+    return len(path.read_bytes().splitlines()) - len(_lines(path)) if path.exists() else 0
+
+
 def truncate(run: Path, iteration: int) -> None:
     """Remove the lines after `iteration` and an incomplete last line, which a kill may leave."""
     path = run / METRICS

@@ -65,6 +65,8 @@ def make(name: str) -> TaskFamily:
     Raises:
         OnebodyError: there is no such family (the nearest names are suggested), or the file is missing or fails.
     """
+    if not isinstance(name, str):
+        raise OnebodyError(f"a family is named by a text, its id or FILE.py:ID, not by {name!r}")
     path, in_file, name = name.rpartition(".py:")
     if in_file:
         return of_file(Path(f"{path}.py"), name)
