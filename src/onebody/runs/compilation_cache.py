@@ -10,11 +10,14 @@ LEAST_SECONDS = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 
 def enable() -> None:
     """Keep what JAX compiles from now on in the user's cache (`$XDG_CACHE_HOME/onebody/jax`, by default under
-    `~/.cache`), unless a directory is set. `JAX_ENABLE_COMPILATION_CACHE=false` switches the cache off.
+    `~/.cache`), unless a directory is set or the user has no home. `JAX_ENABLE_COMPILATION_CACHE=false` switches the
+    cache off.
 
     Does not import JAX: before it is imported, the settings are environment variables that it reads.
     """
-    directory = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "onebody" / "jax"
+    directory = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "onebody" / "jax"
+    if directory.parts[0] == "~":
+        return
     if "jax" not in sys.modules:
         if DIRECTORY not in os.environ:
             os.environ |= {DIRECTORY: str(directory), LEAST_SECONDS: os.environ.get(LEAST_SECONDS, "0")}

@@ -226,9 +226,12 @@ class FiniteSet:
     tasks: tuple[tuple[float, ...], ...]
 
     def __post_init__(self) -> None:
+        given = " ".join(f"{self}".split())
         tuples = isinstance(self.tasks, tuple) and self.tasks and all(isinstance(task, tuple) for task in self.tasks)
         if not tuples or any(len(task) != self.size for task in self.tasks):
-            raise OnebodyError(f"a FiniteSet has tuples of equal length, as in FiniteSet(((0.0,), (1.0,))), not {self}")
+            raise OnebodyError(
+                f"a FiniteSet has tuples of equal length, as in FiniteSet(((0.0,), (1.0,))), not {given}"
+            )
 
     @property
     def size(self) -> int:
