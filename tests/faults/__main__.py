@@ -11,6 +11,7 @@ from pathlib import Path
 
 import tests.conftest  # programs are compiled in a hurry, and kept
 from onebody.runs import folder
+from tests.faults.watching import Counts
 
 PARTS = ("kills", "damage", "command-lines", "python-calls", "environment")
 assert tests.conftest
@@ -33,12 +34,13 @@ def main() -> None:
             if given.out:
                 existing = json.loads(given.out.read_text()) if given.out.exists() else {}
                 given.out.parent.mkdir(parents=True, exist_ok=True)
-                parts = existing.get("parts", {}) | {part: counts.to_json()}
+                typed = f"python -m tests.faults {part} --share {given.share:g} --real {given.real}"
+                parts = existing.get("parts", {}) | {part: {"command": typed, **counts.to_json()}}
                 text = json.dumps({"versions": folder.versions(), "parts": parts}, indent=1, ensure_ascii=False)
                 given.out.write_text(text + "\n")
 
 
-def run(part: str, share: float, real: int):
+def run(part: str, share: float, real: int) -> Counts:
     from tests.faults import command_lines, damage, environment, kills, python_calls
 
     match part:

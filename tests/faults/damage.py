@@ -89,7 +89,7 @@ def campaign(share: float, seed: int = 0) -> Counts:
     with tempfile.TemporaryDirectory() as place:
         whole, here = Path(place) / "whole", Path(place) / "here"
         run, out = here / "runs/omni-s0", here / "out"
-        assert command("compare", "point", "omni", *COMPARE, "--quiet", "--out", whole / "runs").code == 0
+        assert command("compare", "point", "omni", *COMPARE, "--quiet", "--out", whole / "runs", seconds=3600).code == 0
         (whole / "out").mkdir()
         older = {path: (whole / "runs/omni-s0" / path).read_bytes() for path in _old_files(whole / "runs/omni-s0")}
         expected: dict[str, tuple[str, dict[str, bytes | str]]] = {}

@@ -73,7 +73,7 @@ def _figures(drawings: Sequence[Captioned]) -> str:
 
 
 def _write_returns(tests: Sequence[dict[str, Any]], path: Path) -> None:
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(
             ["algorithm", "seed", "training_samples", "stage", "adaptation_samples", "task", "episode", "return"]

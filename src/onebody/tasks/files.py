@@ -79,7 +79,7 @@ def remember(file: Path) -> None:
         if digest not in _written():
             path = _list()
             path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("a") as known:
+            with path.open("a", encoding="utf-8") as known:
                 known.write(f"{digest}  {str(file)!r}\n")
 
 
@@ -90,7 +90,7 @@ def _digest(file: Path) -> str:
 def _written() -> set[str]:
     """What `remember` has written, in all processes."""
     try:
-        return {line.partition(" ")[0] for line in _list().read_text(errors="replace").splitlines()}
+        return {line.partition(" ")[0] for line in _list().read_text(encoding="utf-8", errors="replace").splitlines()}
     except (OSError, RuntimeError):
         return set()
 
