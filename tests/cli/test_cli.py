@@ -270,3 +270,24 @@ def test_a_reader_that_leaves_is_no_error():
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "typed", "said"),
+    [
+        ({"COLUMNS": "1"}, ["resume", "--help"], "RUN"),
+        ({"PYTHONIOENCODING": "ascii"}, ["list"], "tasks ?"),
+        ({"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}, ["list"], "tasks ?"),
+    ],
+)
+def test_an_unusual_terminal_is_written_to(settings, typed, said):
+    command = [sys.executable, "-m", "onebody", *typed]
+    ended = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0 and said in ended.stdout and ended.stderr == ""
+
+
+def test_closed_outputs_do_not_end_in_files(tmp_path):
+    """A file that is opened later must not get the number of the closed errors, to which libraries write."""
+    code = "import os; from onebody import cli; cli.main = lambda: os.open('opened', os.O_CREAT); cli.run()"
+    closed = subprocess.run([sys.executable, "-c", code], preexec_fn=lambda: os.closerange(0, 3))
+    assert closed.returncode > 2 and Path("opened").exists()

@@ -13,7 +13,7 @@ import tests.conftest  # programs are compiled in a hurry, and kept
 from onebody.runs import folder
 from tests.faults.watching import Counts
 
-PARTS = ("kills", "damage", "command-lines", "python-calls", "environment")
+PARTS = ("kills", "damage", "command-lines", "python-calls", "disks", "machines")
 assert tests.conftest
 
 
@@ -53,7 +53,7 @@ def run(part: str, share: float, real: int) -> Counts:
         case "python-calls":
             return python_calls.campaign()
         case _:
-            return environment.campaign()
+            return environment.campaign(part)
 
 
 if __name__ == "__main__":

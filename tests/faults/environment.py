@@ -222,7 +222,7 @@ def locks(place: Path, whole: dict[str, Any], counts: Counts) -> None:
         count(counts, f"{errno.errorcode[number]} for the lock", end, run, whole)
 
 
-def long_run(place: Path, counts: Counts) -> None:
+def long_run(place: Path, whole: dict[str, Any], counts: Counts) -> None:
     """Memory and disk after 500 iterations are those after 50."""
     done = process(place / "long", main=["-c", LONG])
     if done.code != 0:
@@ -238,14 +238,15 @@ def long_run(place: Path, counts: Counts) -> None:
     counts.add("nonsense" if grown > 20 else "done", f"memory grows by {grown:.0f} MiB from iteration 50 to 500")
 
 
-def campaign() -> Counts:
-    counts = Counts("environment")
+def campaign(name: str) -> Counts:
+    """`name`: of the part, `disks` or `machines`."""
+    counts = Counts(name)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         assert train(place / "whole").code == 0
         whole = result(place / "whole")
-        for part in (locks, clocks, failing_disks, small_disks, two_at_once, processes):
+        parts = {"disks": (locks, failing_disks, small_disks), "machines": (clocks, two_at_once, processes, long_run)}
+        for part in parts[name]:
             part(place, whole, counts)
             print(f"{part.__name__}: {dict(counts.ends)}", file=sys.stderr, flush=True)
-        long_run(place, counts)
     return counts

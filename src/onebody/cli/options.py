@@ -4,7 +4,9 @@ import contextlib
 import dataclasses
 import io
 import itertools
+import os
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -13,6 +15,8 @@ import tyro
 from onebody.core.errors import OnebodyError, did_you_mean
 
 T = TypeVar("T")
+NARROWEST = 20
+"""columns of the narrowest terminal that help is written for; in a few columns, tyro never ends"""
 Flag = tyro.conf.FlagCreatePairsOff[bool]
 """an option that is off unless it is given; unlike a boolean setting of --config, it has no --no-… form"""
 
@@ -52,6 +56,8 @@ def parse(kind: type[T], command: str, arguments: Sequence[str]) -> T:
     for argument, after in itertools.pairwise([*arguments, "--"]):
         if argument.replace("_", "-") in lists and after.startswith("--"):
             raise OnebodyError(f"{argument} needs at least one number")
+    if shutil.get_terminal_size().columns < NARROWEST:
+        os.environ["COLUMNS"] = str(NARROWEST)
     settings = (tyro.conf.PositionalRequiredArgs,)
     output = io.StringIO()
     try:
