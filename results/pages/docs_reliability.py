@@ -4,10 +4,6 @@ from collections.abc import Iterator
 
 from results import raw
 
-PARTS = {
-    "kills": "python -m tests.faults kills --real {real}",
-    "damage": "python -m tests.faults damage --share {share}",
-}
 GIVEN = ["since version 2.10 `load`"]
 
 
@@ -17,10 +13,9 @@ def figures() -> Iterator[str]:
         defects = " | ".join(str(part[kind]) for kind in ("traceback", "hang", "nonsense", "lost"))
         yield f"| `{part['command']}` | {part['cases']:,} | {defects} |"
     kills, ends = parts["kills"], parts["kills"]["ends"]
-    yield (
-        f"The {kills['kills']:,} kills are {ends['kill']:,} at a change to the folder, {ends['cut']:,} with the loss of "
-        f"what was not flushed, and {ends['SIGKILL']:,} by SIGKILL at random moments."
-    )
-    facts = parts["environment"]
-    early, late = facts["resident_mib"]["50"], facts["resident_mib"]["500"]
-    yield f"A training of 500 iterations takes {early:,} MiB of memory after 50 iterations and {late:,} MiB at its end"
+    yield f"{kills['kills']:,} kills: {ends['kill']:,} at a change to the folder, {ends['cut']:,} with the loss of what was"
+    yield f"not flushed, and {ends['SIGKILL']:,} by SIGKILL at random moments."
+    machines = parts["machines"]
+    memory = machines["resident_mib"]
+    yield f"takes {memory['50']:,} MiB of memory after 50 iterations and {memory['500']:,} MiB after 500"
+    yield f"its folder {machines['folder_kib']:,} KiB at the end"

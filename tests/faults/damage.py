@@ -5,12 +5,14 @@ A command may then refuse (exit code 2, one line). If it does not, one of these 
 * `same`: the damaged file is not read, or what is damaged means nothing: output and results are those of the whole run;
 * `warned`: stderr names the file, or the checkpoint, that is left out or damaged;
 * `made again`: the command replaces the damaged file by a whole one, as `evaluate` does with its result;
-* `an edit`: the damaged file is still a valid document of its kind, as if a person had changed a number in it. These
-  text files are for people to read and to edit, and have no checksums; checkpoints have them.
+* `an edit`: the damaged file is still a valid document of its kind, as if a person had changed a number in it, or it is
+  a test during training that was removed, as if it had not been made. These text files are for people to read and to
+  edit, and have no checksums; checkpoints have them.
 
 Anything else is `nonsense`. `lost`: the command changed or removed a file that is neither damaged nor its own result.
 """
 
+import os
 import random
 import shutil
 import sys
@@ -127,6 +129,8 @@ def _old_files(run: Path) -> dict[str, str]:
 
 def is_valid(path: Path) -> bool:
     """Whether a text file that has no checksum is a valid document of its kind."""
+    if path.parent.name == "evaluations" and not os.path.lexists(path):
+        return True
     try:
         if path.name == "config.json":
             return bool(folder.read_config(path.parent))
