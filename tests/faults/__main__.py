@@ -14,6 +14,8 @@ from onebody.runs import folder
 from tests.faults.watching import Counts
 
 PARTS = ("kills", "damage", "command-lines", "python-calls", "disks", "machines")
+SHARED = ("damage", "command-lines")
+"""parts of which a share can be run"""
 assert tests.conftest
 
 
@@ -34,7 +36,8 @@ def main() -> None:
             if given.out:
                 existing = json.loads(given.out.read_text()) if given.out.exists() else {}
                 given.out.parent.mkdir(parents=True, exist_ok=True)
-                typed = f"python -m tests.faults {part} --share {given.share:g} --real {given.real}"
+                chosen = {"kills": f" --real {given.real}", **dict.fromkeys(SHARED, f" --share {given.share:g}")}
+                typed = f"python -m tests.faults {part}{chosen.get(part, '')}"
                 parts = existing.get("parts", {}) | {part: {"command": typed, **counts.to_json()}}
                 text = json.dumps({"versions": folder.versions(), "parts": parts}, indent=1, ensure_ascii=False)
                 given.out.write_text(text + "\n")

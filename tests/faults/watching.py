@@ -50,11 +50,11 @@ class Counts:
     def to_json(self) -> dict[str, Any]:
         kinds = {kind: self.ends[kind] for kind in self.KINDS}
         others = {end: number for end, number in sorted(self.ends.items()) if end not in self.KINDS}
-        cases = {"part": self.part, "cases": self.ends.total()}
+        cases = {"cases": self.ends.total()}
         return cases | kinds | {"ends": others} | self.facts | {"defects": self.defects}
 
     def print(self) -> None:
-        print(json.dumps(self.to_json(), ensure_ascii=False), flush=True)
+        print(json.dumps({"part": self.part, **self.to_json()}, ensure_ascii=False), flush=True)
 
 
 @dataclass(frozen=True)
