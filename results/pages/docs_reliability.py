@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from results import raw
 
-GIVEN = ["since version 2.10 `load`"]
+GIVEN = ["since version 2.10 `load`", "and in exit code 2"]
 
 
 def figures() -> Iterator[str]:

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from faults.__main__ import PARTS
+
+from tests.faults.__main__ import PARTS
 
 pytestmark = pytest.mark.slow
 
@@ -16,5 +17,5 @@ def test_no_defect(part):
     command = [sys.executable, "-m", "tests.faults", part]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=True)
     counts = json.loads(done.stdout.splitlines()[-1])
-    assert counts["cases"] > 100 and counts["defects"] == []
+    assert counts["cases"] >= 30 and counts["defects"] == []
     assert part != "kills" or counts["kills"] >= 200
