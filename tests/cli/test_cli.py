@@ -290,5 +290,5 @@ def test_closed_outputs_do_not_end_in_files(tmp_path):
     """A file that is opened later must not get the number of the closed errors, to which libraries write."""
     main = "lambda: os.open(str(sys.stderr.isatty()), os.O_CREAT)"
     code = f"import os, sys; from onebody import cli; cli.main = {main}; cli.run()"
-    closed = subprocess.run([sys.executable, "-c", code], preexec_fn=lambda: os.closerange(0, 3))
+    closed = subprocess.run(["sh", "-c", 'exec "$0" -c "$1" <&- >&- 2>&-', sys.executable, code])
     assert closed.returncode > 2 and Path("False").exists()
