@@ -292,3 +292,7 @@ def test_closed_outputs_do_not_end_in_files(tmp_path):
     code = f"import os, sys; from onebody import cli; cli.main = {main}; cli.run()"
     closed = subprocess.run(["sh", "-c", 'exec "$0" -c "$1" <&- >&- 2>&-', sys.executable, code])
     assert closed.returncode > 2 and Path("False").exists()
+
+
+def test_control_characters_are_shown_and_not_sent_to_the_terminal(capsys):
+    assert "--on a\\n\\x1b[31m;" in refusal(capsys, "compare", "point", "trpo", "--on", "a\n\x1b[31m")

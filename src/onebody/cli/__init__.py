@@ -93,5 +93,7 @@ def _help() -> None:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"onebody: {message}", file=sys.stderr)
+    """Print an error as one line, whatever characters a name in it has."""
+    line = "".join(each if each.isprintable() else repr(each)[1:-1] for each in message)
+    print(f"onebody: {line}", file=sys.stderr)
     return code
