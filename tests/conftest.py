@@ -13,6 +13,12 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def state(tmp_path_factory):
+    """The files that tests run are not noted among those of the user."""
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+
+
 @pytest.fixture(scope="module", autouse=True)
 def programs():
     """Forgotten after each file: a process can map only so many of them, and the cache on disk has them."""

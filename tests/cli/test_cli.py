@@ -280,3 +280,29 @@ def test_a_reader_that_leaves_is_no_error():
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "typed", "said"),
+    [
+        ({"COLUMNS": "1"}, ["resume", "--help"], "RUN"),
+        ({"PYTHONIOENCODING": "ascii"}, ["list"], "tasks ?"),
+        ({"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}, ["list"], "tasks ?"),
+    ],
+)
+def test_an_unusual_terminal_is_written_to(settings, typed, said):
+    command = [sys.executable, "-m", "onebody", *typed]
+    ended = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0 and said in ended.stdout and ended.stderr == ""
+
+
+def test_closed_outputs_do_not_end_in_files(tmp_path):
+    """A file that is opened later must not get the number of the closed errors, to which libraries write."""
+    main = "lambda: os.open(str(sys.stderr.isatty()), os.O_CREAT)"
+    code = f"import os, sys; from onebody import cli; cli.main = {main}; cli.run()"
+    closed = subprocess.run(["sh", "-c", 'exec "$0" -c "$1" <&- >&- 2>&-', sys.executable, code])
+    assert closed.returncode > 2 and Path("False").exists()
+
+
+def test_control_characters_are_shown_and_not_sent_to_the_terminal(capsys):
+    assert "--on a\\n\\x1b[31m;" in refusal(capsys, "compare", "point", "trpo", "--on", "a\n\x1b[31m")

@@ -1,8 +1,11 @@
 import os
+import pwd
 import subprocess
 import sys
 
 import pytest
+
+from onebody.runs import compilation_cache
 
 SCRIPT = """if True:
     import os, sys
@@ -40,3 +43,16 @@ def test_programs_are_kept_where_the_user_wants_them(when, settings, where, tmp_
     environment = {name: value.replace("OTHER", str(tmp_path / "other")) for name, value in environment.items()}
     subprocess.run([sys.executable, "-c", SCRIPT, when], env=environment, check=True, stdout=subprocess.DEVNULL)
     assert {path.relative_to(tmp_path).parts[0] for path in tmp_path.glob("**/*-cache")} == where
+
+
+def test_a_user_without_a_home_has_no_cache(tmp_path, monkeypatch):
+    def nobody(user):
+        raise KeyError(user)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    for name in ("HOME", "XDG_CACHE_HOME", compilation_cache.DIRECTORY):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delitem(sys.modules, "jax", raising=False)
+    compilation_cache.enable()
+    assert compilation_cache.DIRECTORY not in os.environ and os.listdir() == []

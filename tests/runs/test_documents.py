@@ -16,6 +16,7 @@ CONTENTS = {
     "zeros": bytes(100),
     "no text": b"\xff\xfe\x00abc",
     "a list": b"[]",
+    "nested too deeply": b"[" * 3000,
     "an empty object": b"{}",
     "another object": b'{"a": 1}',
     "a number": b"3",
@@ -122,6 +123,17 @@ def test_a_damaged_line_of_the_metrics_is_left_out(line, place, run, capsys):
     if place == "only":
         path.write_bytes(LINES[line])
         said(capsys, *TRAIN, "--out", run, code=0)
+
+
+@pytest.mark.parametrize("content", [b"", None, b"[]\n"])
+def test_missing_lines_of_the_metrics_are_named(content, run, capsys):
+    path = run / log.METRICS
+    path.write_bytes(path.read_bytes()[:-5] if content is None else content)
+    left = "1" if content is None else "0"
+    page = run.parent / "page.html"
+    assert f"{run}: lines of metrics.jsonl are" in said(capsys, "report", run, "--json", "--out", page, code=0)
+    warning = f"onebody: {run}: metrics.jsonl has only {left} of the 2 lines before iteration 3\n"
+    assert said(capsys, "resume", run, "--quiet", code=0) == warning
 
 
 @pytest.mark.parametrize("name", ["config.json", "metrics.jsonl", "evaluation.json", "evaluations/000002.json"])

@@ -82,6 +82,14 @@ def test_full_disk_is_said(tmp_path):
         lines.write(1, {"a": 1})
 
 
+def test_a_line_is_on_the_disk_before_its_checkpoint_can_be(tmp_path, monkeypatch):
+    """A power cut must not leave a checkpoint whose iteration has no metrics."""
+    flushed = []
+    monkeypatch.setattr(os, "fsync", lambda handle: flushed.append(os.fstat(handle).st_size))
+    write(tmp_path, 1, 2)
+    assert flushed[-1] == (tmp_path / "metrics.jsonl").stat().st_size and len(flushed) == 2
+
+
 def test_half_written_line_is_said(tmp_path):
     class Short:
         def write(self, data):

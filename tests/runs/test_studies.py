@@ -104,6 +104,11 @@ def test_a_study_of_ones_own_from_nothing_to_a_figure(own, tmp_path, capsys):
     assert "A sentence of mine." in (out / "README.md").read_text() and (out / "two-widths.svg").read_bytes() == figure
 
 
+def test_a_wrong_place_to_train_writes_nothing(own, tmp_path):
+    assert main(["reproduce", str(own), "--scale", "smoke", "--on", "moon", "--out", str(tmp_path / "out")]) == 2
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_training_that_was_not_ended_is_not_done(own, tmp_path):
     job = studies.jobs_of(studies.get(str(own)), tmp_path / "out", "smoke", 1)[0]
     assert not jobs.is_done(job)

@@ -5,6 +5,7 @@ within two seconds; of a training run, all complete iterations are saved.
 """
 
 import importlib.metadata
+import io
 import os
 import signal
 import sys
@@ -19,9 +20,22 @@ from onebody.runs import compilation_cache, interrupt
 
 
 def run() -> NoReturn:
-    """The process `onebody`: `main`, whose exit code is that of the process."""
+    """The process `onebody`: `main`, whose exit code is that of the process.
+
+    Where the terminal or file of the output has no ψ, a question mark is written. Where input, output or errors are
+    closed, what is written there is lost, so that it does not end in a file that is opened later.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    for descriptor, name in ((1, "stdout"), (2, "stderr")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, os.fdopen(descriptor, "w", encoding="utf-8"))
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     code = main()
-    sys.stdout.flush()
+    print(end="", flush=True)
     if code > 128:  # a signal: do not wait for the computations that JAX has begun
         os._exit(code)
     sys.exit(code)
@@ -79,5 +93,7 @@ def _help() -> None:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"onebody: {message}", file=sys.stderr)
+    """Print an error as one line, whatever characters a name in it has."""
+    line = "".join(each if each.isprintable() else repr(each)[1:-1] for each in message)
+    print(f"onebody: {line}", file=sys.stderr)
     return code

@@ -18,7 +18,7 @@ from onebody.cli import listing as listings
 from onebody.cli import options
 from onebody.cli.compare import Compare, Report
 from onebody.cli.log import Log, names
-from onebody.cli.options import Flag
+from onebody.cli.options import Flag, Trust
 from onebody.cli.play import Play
 from onebody.cli.printing import cell, print_json, print_table
 from onebody.cli.reproduce import Reproduce
@@ -160,6 +160,7 @@ class Resume:
 
     run: Run
     """Folder of the training run"""
+    trust: Trust = False
     json: Flag = False
     """Print the result as JSON"""
     quiet: Flag = False
@@ -168,7 +169,7 @@ class Resume:
     def __call__(self) -> None:
         from onebody.runs import loop
 
-        _print_trained(loop.resume(self.run, quiet=self.quiet), self.json)
+        _print_trained(loop.resume(self.run, quiet=self.quiet, trust=self.trust), self.json)
 
 
 @dataclass(frozen=True)
@@ -200,6 +201,7 @@ class Adapt:
     """Allow tasks outside the family's task space"""
     untrained: Flag = False
     """Also measure the return of a policy before any training, for comparison; takes ten real episodes"""
+    trust: Trust = False
     json: Flag = False
     """Print the result as JSON"""
 
@@ -213,6 +215,8 @@ class Adapt:
         from onebody.reports import asked, video
         from onebody.runs import adapt, folder
 
+        if self.trust:
+            folder.trust(self.run)
         family = folder.family_of(folder.read_config(self.run)).tested
         reward = None if self.reward is None else _reward(self.reward, family)
         if self.video:
@@ -284,6 +288,7 @@ class Evaluate:
     held-out tasks; 0: held-out tasks"""
     beyond: float = 1.0
     """Width of the grid relative to the box of tasks; above 1, the grid includes tasks that training never samples"""
+    trust: Trust = False
     json: Flag = False
     """Print the result as JSON"""
     quiet: Flag = False
@@ -294,7 +299,7 @@ class Evaluate:
         from onebody.runs import evaluate, folder
 
         test = evaluate.MetaTest(self.tasks, self.stages, self.grid, self.beyond)
-        result = evaluate.evaluate(self.run, test, self.quiet)
+        result = evaluate.evaluate(self.run, test, self.quiet, trust=self.trust)
         family = folder.family_of(folder.read_config(self.run))
         if self.json:
             return print_json(result)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from onebody.cli.options import Flag, ManyRuns, check_order
+from onebody.cli.options import Flag, ManyRuns, Trust, check_order
 from onebody.cli.printing import print_json, print_table
 from onebody.core.errors import OnebodyError
 
@@ -97,13 +97,17 @@ class Report:
     """Folders of the training runs"""
     out: Path = Path("report.html")
     """HTML file to write"""
+    trust: Trust = False
     json: Flag = False
     """Print the result as JSON"""
 
     def __call__(self) -> None:
         from onebody.reports import comparison
-        from onebody.runs import log
+        from onebody.runs import folder, log
 
+        if self.trust:
+            for run in self.runs:
+                folder.trust(run)
         with log.announce_if_slow(f"writing the report of {len(self.runs)} runs", quiet=self.json):
             path = comparison.write(self.runs, self.out)
         written = {"report": path, "returns": path.with_suffix(".csv"), "figures": path.with_suffix("")}

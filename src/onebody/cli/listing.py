@@ -15,7 +15,7 @@ STORED = Path(__file__).with_name("listing.json")
 
 def algorithms() -> list[dict[str, Any]]:
     """Our algorithms, and those that other installed packages add."""
-    rows = json.loads(STORED.read_text())["algorithms"]
+    rows = json.loads(STORED.read_text(encoding="utf-8"))["algorithms"]
     if entry_points(group=ENTRY_POINTS):
         from onebody.algorithms import presets
 
@@ -28,7 +28,7 @@ def algorithms() -> list[dict[str, Any]]:
 
 def families() -> list[dict[str, Any]]:
     """Our families."""
-    return json.loads(STORED.read_text())["families"]
+    return json.loads(STORED.read_text(encoding="utf-8"))["families"]
 
 
 def from_definitions() -> dict[str, list[dict[str, Any]]]:
@@ -46,7 +46,7 @@ def from_definitions() -> dict[str, list[dict[str, Any]]]:
 
 def store() -> None:
     """Write the listing that is kept as data."""
-    STORED.write_text(json.dumps(from_definitions(), ensure_ascii=False, indent=1) + "\n")
+    STORED.write_text(json.dumps(from_definitions(), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
 def _algorithms(names: list[str]) -> list[dict[str, Any]]:

@@ -4,16 +4,27 @@ import contextlib
 import dataclasses
 import io
 import itertools
+import os
 import re
+import shutil
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import tyro
 
 from onebody.core.errors import OnebodyError, did_you_mean
 
 T = TypeVar("T")
+NARROWEST = 20
+"""columns of the narrowest terminal that help is written for; in a few columns, tyro never ends"""
 Flag = tyro.conf.FlagCreatePairsOff[bool]
+Trust = Annotated[
+    Flag,
+    tyro.conf.arg(
+        help="Run the Python file that registers the run's family, even if you have not run it before: for a run "
+        "folder of somebody else, whose file you have read"
+    ),
+]
 """an option that is off unless it is given; unlike a boolean setting of --config, it has no --no-… form"""
 
 
@@ -52,6 +63,8 @@ def parse(kind: type[T], command: str, arguments: Sequence[str]) -> T:
     for argument, after in itertools.pairwise([*arguments, "--"]):
         if argument.replace("_", "-") in lists and after.startswith("--"):
             raise OnebodyError(f"{argument} needs at least one number")
+    if shutil.get_terminal_size().columns < NARROWEST:
+        os.environ["COLUMNS"] = str(NARROWEST)
     settings = (tyro.conf.PositionalRequiredArgs,)
     output = io.StringIO()
     try:

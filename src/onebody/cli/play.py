@@ -6,6 +6,7 @@ from typing import Annotated
 
 import tyro
 
+from onebody.cli.options import Trust
 from onebody.core.errors import OnebodyError
 
 
@@ -27,8 +28,13 @@ class Play:
     """Address to serve the page on; the default can be opened on this machine alone"""
     port: int = 8080
     """Port to serve the page on; the next free one if it is taken"""
+    trust: Trust = False
 
     def __call__(self) -> None:
+        if self.trust and self.run is not None and self.run.suffix != ".npz":
+            from onebody.runs import folder
+
+            folder.trust(self.run)
         if self.save or self.export:
             return self._write()
         from onebody.reports import play

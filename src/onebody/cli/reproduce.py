@@ -75,8 +75,9 @@ class Reproduce(ManyRuns):
             }
             todo = [job for job in every.values() if not jobs.is_done(job)]
         if todo:
+            executor = executors.of(self.on, self.workers, self.quiet, len(todo))
             out.mkdir(parents=True, exist_ok=True)
-            executors.do_all(todo, executors.of(self.on, self.workers, self.quiet, len(todo)), self.quiet)
+            executors.do_all(todo, executor, self.quiet)
         result = self._drawn(name, each, folders, out)
         if not result:
             raise OnebodyError(f"{out} has no run of {name} to draw: leave --only-draw out to train them")

@@ -3,6 +3,7 @@
 import difflib
 import math
 import operator
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -46,21 +47,22 @@ def whole(name: str, value: Any) -> int:
         OnebodyError: it is not a whole number.
     """
     try:
-        return int(operator.index(value))
+        number = int(operator.index(value))
     except TypeError:
         raise OnebodyError(f"{name} must be a whole number, not {value!r}") from None
+    if not -sys.maxsize <= number <= sys.maxsize:
+        raise OnebodyError(f"{name} must have fewer digits than {number}")
+    return number
 
 
 def real(name: str, value: Any) -> float:
     """A number that a user gave, of Python, NumPy or JAX, as Python's float; `name` is what the message calls it.
 
     Raises:
-        OnebodyError: it is not a number.
+        OnebodyError: it is not one number.
     """
     try:
-        if isinstance(value, str | bytes):
-            raise TypeError
-        return float(value)
+        return float(value + 0)  # not a text, which float would take
     except (TypeError, ValueError):
         raise OnebodyError(f"{name} must be a number, not {value!r}") from None
 

@@ -40,7 +40,7 @@ def svg(drawing: Drawing) -> str:
 def save(drawing: Drawing, path: Path) -> None:
     """Write `path.csv`, and `path.png` if the chart has values."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_suffix(".csv").open("w", newline="") as file:
+    with path.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(drawing.rows())
     if not drawing.is_empty():
         _save(drawing, path.with_suffix(".png"), PRINT_COLORS, "png")

@@ -1,6 +1,7 @@
 """The page of `onebody report`: returns of several runs of one family against samples, with intervals."""
 
 import csv
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from onebody.reports.charts import Captioned
 from onebody.reports.comparison_charts import adaptation, by_task, differences, in_training, profile, returns, training
 from onebody.reports.comparison_tables import gaps, improvement, notes, numbers
 from onebody.reports.page import Section
-from onebody.runs import compare, folder, outputs
+from onebody.runs import compare, folder, log, outputs
 from onebody.runs.evaluate import TOLD
 
 
@@ -43,6 +44,10 @@ def write(runs: Sequence[Path], path: Path) -> Path:
     lead = f"Mean returns of deterministic policies on {summary['tested']}, the same for all. {' '.join(kinds)}"
     family = folder.family_of(folder.read_config(runs[0]))
     labels = family.describe()["task"]
+    for run, test in zip(runs, tests, strict=True):
+        samples = max((row.get("real/samples", 0) for row in log.read(run)), default=0)
+        if log.damaged(run) or samples < test["training_samples"]:
+            print(f"onebody: {run}: lines of {log.METRICS} are damaged or missing; so is its curve", file=sys.stderr)
     found = [
         returns(summary),
         *([adaptation(summary)] if len(tests[0]["stages"]) > 1 else []),
@@ -82,7 +87,7 @@ def _figures(drawings: Sequence[Captioned]) -> str:
 
 
 def _write_returns(tests: Sequence[dict[str, Any]], path: Path) -> None:
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(
             ["algorithm", "seed", "training_samples", "stage", "adaptation_samples", "task", "episode", "return"]

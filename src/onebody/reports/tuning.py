@@ -27,7 +27,7 @@ def write(title: str, rows: Sequence[dict[str, Any]], out: Path) -> dict[str, Pa
             axes.set_xscale("log")
     with matplotlib.rc_context({"svg.hashsalt": title}):
         figure.savefig(paths["figure"], metadata={"Date": None})
-    paths["page"].write_text(f"# {markdown.plain(title)}\n\n![figure](figure.svg)\n\n{table(rows)}\n")
+    paths["page"].write_text(f"# {markdown.plain(title)}\n\n![figure](figure.svg)\n\n{table(rows)}\n", encoding="utf-8")
     return paths
 
 

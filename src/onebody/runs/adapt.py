@@ -92,6 +92,7 @@ def adapt_many(
     reward: Reward | None = None,
     extrapolate: bool = False,
     untrained: bool = False,
+    trust: bool = False,
 ) -> list[AdaptedPolicy]:
     """Policies for new tasks, or for another reward, from a run's last checkpoint.
 
@@ -105,6 +106,7 @@ def adapt_many(
             optimisation for it starts from the policy for the task, which is also the function's argument `task`.
         extrapolate: allow tasks outside the family's task space.
         untrained: also measure the return of a policy before any training, for comparison; takes ten real episodes.
+        trust: consent to running the file that registers the run's family, as `folder.trust`.
 
     Raises:
         OnebodyError: there is no run or checkpoint; a task is outside the family's space without `extrapolate`, or
@@ -121,7 +123,7 @@ def adapt_many(
         raise OnebodyError(f"--refine must be 0 or more seconds, and finite, not {refine}")
     if stages and refine:
         raise OnebodyError("give either --stages, which take real samples, or --refine, which takes none, not both")
-    loaded = Run(run)
+    loaded = Run(run, trust=trust)
     record, algorithm = loaded.record, loaded.algorithm
     if (refine or reward is not None) and not isinstance(algorithm, Refining):
         able = " or ".join(refinement.able())
@@ -192,9 +194,11 @@ def adapt(
     reward: Reward | None = None,
     extrapolate: bool = False,
     untrained: bool = False,
+    trust: bool = False,
 ) -> AdaptedPolicy:
     """A policy for one new task, or for another reward; arguments and errors as in `adapt_many`."""
-    tasks, options = None if task is None else [task], {"extrapolate": extrapolate, "untrained": untrained}
+    tasks = None if task is None else [task]
+    options = {"extrapolate": extrapolate, "untrained": untrained, "trust": trust}
     return adapt_many(run, tasks, stages=stages, refine=refine, reward=reward, **options)[0]
 
 

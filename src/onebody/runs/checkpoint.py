@@ -22,7 +22,7 @@ import safetensors.numpy
 from jaxtyping import PyTree
 
 from onebody.core.errors import OnebodyError
-from onebody.runs import leaves
+from onebody.runs import documents, leaves
 
 FORMAT = 1
 STATE, RECORD = "state.safetensors", "checkpoint.json"
@@ -137,7 +137,7 @@ def remove_leftovers(run: Path, last: Checkpoint, keep: int = 2) -> None:
 def _verified_record(path: Path) -> dict[str, Any]:
     """Content of checkpoint.json after its checksum and that of the state are verified; raises _Damaged."""
     try:
-        record = json.loads((path / RECORD).read_bytes())
+        record = documents.parse((path / RECORD).read_bytes())
         if not isinstance(record, dict) or record.pop("sha256", None) != _checksum(record):
             raise _Damaged(f"checksum of {RECORD} differs")
         with (path / STATE).open("rb") as file:

@@ -16,7 +16,7 @@ from onebody.algorithms import presets
 from onebody.core.errors import OnebodyError, whole
 from onebody.runs import evaluate, executors, folder, jobs, statistics
 from onebody.runs.evaluate import MetaTest
-from onebody.runs.jobs import DIVERGED, Job
+from onebody.runs.jobs import Job
 from onebody.tasks import registry
 from onebody.worlds.simulator import Simulator
 
@@ -99,7 +99,7 @@ def summary(runs: Sequence[Path | str]) -> dict[str, Any]:
             _same("configuration", others[0]["run"], others[0]["config"], run, record["config"])
         if same_seed := [other["run"] for other in others if other["seed"] == record["seed"]]:
             raise OnebodyError(f"{same_seed[0]} and {run} have the same seed, {record['seed']}: leave one of them out")
-        diverged = (run / DIVERGED).read_text().strip() if (run / DIVERGED).exists() else None
+        diverged = jobs.divergence(run)
         others.append(
             {"run": run, "config": record["config"], "seed": record["seed"], "test": test, "diverged": diverged}
         )

@@ -11,16 +11,18 @@ LEAST_SECONDS = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 def user_cache() -> Path:
     """Folder of the user for what can be computed or downloaded again: `$XDG_CACHE_HOME/onebody`, by default under
     `~/.cache`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "onebody"
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "onebody"
 
 
 def enable() -> None:
-    """Keep what JAX compiles from now on in the user's cache, under `jax`, unless a directory is set.
-    `JAX_ENABLE_COMPILATION_CACHE=false` switches the cache off.
+    """Keep what JAX compiles from now on in the user's cache, under `jax`, unless a directory is set or the user has no
+    home. `JAX_ENABLE_COMPILATION_CACHE=false` switches the cache off.
 
     Does not import JAX: before it is imported, the settings are environment variables that it reads.
     """
     directory = user_cache() / "jax"
+    if directory.parts[0] == "~":
+        return
     if "jax" not in sys.modules:
         if DIRECTORY not in os.environ:
             os.environ |= {DIRECTORY: str(directory), LEAST_SECONDS: os.environ.get(LEAST_SECONDS, "0")}

@@ -7,7 +7,6 @@ their environment steps are not counted as real samples of the algorithm.
 
 import dataclasses
 import itertools
-import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from onebody.core.gaussian import Gaussian
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key, Transitions
 from onebody.learning.policies import Policy
-from onebody.runs import folder, log, outputs
+from onebody.runs import documents, folder, log, outputs
 from onebody.runs.statistics import summary
 from onebody.tasks.family import TaskFamily
 from onebody.tasks.space import Box, FiniteSet
@@ -103,6 +102,12 @@ class MetaTest:
 
 
 HELD_OUT = MetaTest()
+
+
+def check_test(test: Any) -> None:
+    """Raises OnebodyError if it is not a MetaTest."""
+    if not isinstance(test, MetaTest):
+        raise OnebodyError(f"test must be an onebody.MetaTest, as in onebody.MetaTest(tasks=10), not {test!r}")
 
 
 def real_return(
@@ -214,14 +219,19 @@ def during_training(
     folder.write_json(path, {"iteration": iteration, **result})
 
 
-def evaluate(run: Path | str, test: MetaTest = HELD_OUT, quiet: bool = True) -> dict[str, Any]:
+def evaluate(run: Path | str, test: MetaTest = HELD_OUT, quiet: bool = True, *, trust: bool = False) -> dict[str, Any]:
     """The meta-test of a run's last checkpoint; also written to `RUN/evaluation.json`. Shows progress unless `quiet`.
+
+    `trust`: consent to running the file that registers the run's family, as `folder.trust`.
 
     Raises:
         OnebodyError: there is no run or no undamaged checkpoint; a grid over a task space that is not a box, or of too
             many tasks.
     """
     run = Path(run)
+    check_test(test)
+    if trust:
+        folder.trust(run)
     record = folder.read_config(run)
     outputs.check_parts(run)
     algorithm = folder.build(record, tested=True)
@@ -245,7 +255,7 @@ def read(path: Path) -> dict[str, Any]:
         OnebodyError: the file is damaged.
     """
     try:
-        test = json.loads(path.read_bytes())
+        test = documents.parse(path.read_bytes())
         if not isinstance(test, dict):
             raise ValueError("it is not a JSON object")
         _complete(test)

@@ -18,9 +18,9 @@ import jax
 from onebody.algorithms import presets
 from onebody.algorithms.protocol import Algorithm
 from onebody.core.errors import OnebodyError
-from onebody.runs import checkpoint, compilation_cache, configs, leaves, lock, log, outputs
+from onebody.runs import checkpoint, compilation_cache, configs, documents, leaves, lock, log, outputs
 from onebody.runs.outputs import CONFIG
-from onebody.tasks import registry
+from onebody.tasks import files, registry
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.simulator import Simulator, Unsimulated
 
@@ -89,7 +89,7 @@ def read_config(run: Path) -> dict[str, Any]:
 def _read(path: Path) -> dict[str, Any]:
     """The record in a config.json; empty if the file is damaged."""
     try:
-        record = json.loads(path.read_bytes())
+        record = documents.parse(path.read_bytes())
     except ValueError:
         return {}
     if not isinstance(record, dict) or not record.keys() >= FIELDS.keys() - {"family_file"}:
@@ -139,24 +139,40 @@ def family_of(record: dict[str, Any]) -> TaskFamily:
     """The family of a run; if it is not registered, the user's file that registers it is run.
 
     Raises:
-        OnebodyError: there is no family of this id, its file is missing or fails, or its version has changed.
+        OnebodyError: there is no family of this id, its file is missing, is not known to be the user's own (`trust`) or
+            fails, or its version has changed.
     """
     name, file = record["family"], record.get("family_file")
-    if name not in registry.families():
+    if name in registry.families():
+        family = registry.families()[name]
+    else:
         if file is None or not Path(file).is_file():
             missing = "" if file is None else f", and there is no file {file}"
             raise OnebodyError(
                 f"the run's family {name} is not registered{missing}: call onebody.register first, or give the file "
                 f'that does so as "family_file" in the run\'s {CONFIG}'
             )
-        name = f"{file}:{name}"
-    family = registry.make(name)
+        file = Path(file).resolve()
+        if not files.is_known(file):
+            raise OnebodyError(
+                f"the run's family {name} needs the Python file {file}, which you have not run before as it is: "
+                "read it and, if you trust it, add --trust (in Python: trust=True)"
+            )
+        print(f"onebody: running {file}, which registers {name}", file=sys.stderr, flush=True)
+        family = registry.of_file(file, name)
     if family.version != record["family_version"]:
         raise OnebodyError(
             f"the run used version {record['family_version']} of {family.id}, but it is now version {family.version}: "
             f"use {file or 'onebody ' + record['versions']['onebody']} as it was when the run started, or train again"
         )
     return family
+
+
+def trust(run: Path) -> None:
+    """Consent to running the Python file that registers the run's family, from now on and for this content."""
+    file = read_config(run).get("family_file")
+    if file is not None and Path(file).is_file():
+        files.remember(Path(file).resolve())
 
 
 def build(record: dict[str, Any], *, tested: bool = False, simulator: type[Simulator] = Simulator) -> Algorithm[Any]:

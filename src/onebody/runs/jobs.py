@@ -66,7 +66,7 @@ def do(job: Job, *, quiet: bool = False, wait: float = 0.0) -> Outcome:
             try:
                 _train(job, quiet, wait)
             except NotFinite as error:
-                diverged.write_text(f"{error}\n")
+                diverged.write_text(f"{error}\n", encoding="utf-8")
         if job.test:
             with folder.locked(job.out, wait):
                 if not is_tested(job.out, job.test):
@@ -77,7 +77,14 @@ def do(job: Job, *, quiet: bool = False, wait: float = 0.0) -> Outcome:
         return Outcome("failed", str(error))
     except OSError as error:
         return Outcome("failed", f"{job.out}: {error.strerror or error}")
-    return Outcome("diverged", diverged.read_text().strip()) if diverged.exists() else Outcome("done")
+    reason = divergence(job.out)
+    return Outcome("done") if reason is None else Outcome("diverged", reason)
+
+
+def divergence(run: Path) -> str | None:
+    """Why a training run diverged; None if it did not."""
+    path = run / DIVERGED
+    return path.read_text(encoding="utf-8", errors="replace").strip() if path.exists() else None
 
 
 def check_same(job: Job) -> None:

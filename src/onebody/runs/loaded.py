@@ -18,8 +18,11 @@ from onebody.runs.numpy_policy import Memoryless, Recurrent
 class Run:
     """A training run in memory: its record, its algorithm on the family for adaptation, and its last checkpoint."""
 
-    def __init__(self, path: Path | str):
+    def __init__(self, path: Path | str, *, trust: bool = False):
+        """`trust`: consent to running the file that registers the run's family, as `folder.trust`."""
         self.path = Path(path)
+        if trust:
+            folder.trust(self.path)
         self.record = folder.read_config(self.path)
         self.algorithm = folder.build(self.record, tested=True)
 
@@ -84,15 +87,16 @@ class Run:
         )
 
 
-def load(run: Path | str) -> Run:
+def load(run: Path | str, *, trust: bool = False) -> Run:
     """Load a training run once: `load("runs/x").policy(1.3)` is a policy for a task, and so on for other tasks.
 
     The first policy takes seconds of compilation. Those of an algorithm with one policy for all tasks, such as omni,
-    take milliseconds from then on; another algorithm adapts to each task.
+    take milliseconds from then on; another algorithm adapts to each task. `trust`: consent to running the file that
+    registers the run's family, as `folder.trust`.
 
     Raises:
         OnebodyError: there is no run or checkpoint.
     """
-    loaded = Run(run)
+    loaded = Run(run, trust=trust)
     loaded.checkpoint  # noqa: B018
     return loaded

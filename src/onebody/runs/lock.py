@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from onebody.core.errors import OnebodyError
+from onebody.runs import documents
 
 NAME = ".lock"
 LIFETIME = 60.0
@@ -104,7 +105,7 @@ def _created(path: Path, own: dict[str, Any]) -> bool:
 def _read(path: Path) -> dict[str, Any]:
     """The holder; empty if there is no lock, or none that was written completely."""
     try:
-        return json.loads(path.read_text())
+        return documents.parse(path.read_bytes())
     except (FileNotFoundError, ValueError):
         return {}
 

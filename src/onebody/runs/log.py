@@ -21,6 +21,7 @@ from rich.progress import Progress as Bar
 from rich.text import Text
 
 from onebody.core.errors import OnebodyError
+from onebody.runs import documents
 
 METRICS = "metrics.jsonl"
 ANNOUNCE_AFTER = 1.0
@@ -28,7 +29,7 @@ ANNOUNCE_AFTER = 1.0
 
 
 class Log:
-    """Appends to the metrics file of a run; a context manager. `write` is unbuffered."""
+    """Appends to the metrics file of a run; a context manager. What `write` has written is on the disk."""
 
     def __init__(self, run: Path):
         self.path = run / METRICS
@@ -50,6 +51,7 @@ class Log:
         try:
             if self._file.write(line.encode()) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(self._file.fileno())  # the checkpoint that follows must not be the only one to survive a power cut
         except OSError as error:
             raise OnebodyError(
                 f"cannot write {self.path} ({error.strerror}); free some disk space, then: "
@@ -62,6 +64,12 @@ def read(run: Path) -> list[dict[str, Any]]:
     """Metrics of a run, one dictionary per line, null as NaN; omits an incomplete last line; [] if there is no file."""
     records = [record for _, record in _lines(run / METRICS)]
     return [{key: math.nan if value is None else value for key, value in record.items()} for record in records]
+
+
+def damaged(run: Path) -> int:
+    """Number of lines of the metrics file that `read` leaves out."""
+    path = run / METRICS
+    return len(path.read_bytes().splitlines()) - len(_lines(path)) if path.exists() else 0
 
 
 def truncate(run: Path, iteration: int) -> None:
@@ -86,7 +94,7 @@ def _lines(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
 def parse(line: bytes) -> dict[str, Any]:
     """The record in a line of the metrics file: its iteration and numbers or null by name; empty if it is damaged."""
     try:
-        record = json.loads(line)
+        record = documents.parse(line)
     except ValueError:
         return {}
     if not isinstance(record, dict) or type(record.get("iteration")) is not int:

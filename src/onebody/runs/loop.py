@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from onebody.algorithms import presets
 from onebody.algorithms.protocol import Algorithm, Metrics
-from onebody.core.errors import BodyFailed, NotFinite, OnebodyError, Stopped, whole
+from onebody.core.errors import BodyFailed, NotFinite, OnebodyError, Stopped, real, whole
 from onebody.core.types import Key
 from onebody.runs import checkpoint, configs, evaluate, folder, interrupt, log, log_feed, loggers, watch
 from onebody.runs.evaluate import MetaTest
@@ -71,11 +71,14 @@ def train(
             is not finite, an environment that fails, or a full disk.
         Stopped: SIGINT or SIGTERM; the run can be resumed.
     """
-    registered = registry.make(family if isinstance(family, str) else family.id)
-    if not isinstance(family, str) and family is not registered:
+    registered = registry.make(family.id if isinstance(family, TaskFamily) else family)
+    if isinstance(family, TaskFamily) and family is not registered:
         raise OnebodyError(f"this {family.id} is not the registered family: call onebody.register first")
     seed, evaluate_every = whole("--seed", seed), whole("--evaluate-every", evaluate_every)
     samples = None if samples is None else whole("--samples", samples)
+    evaluate.check_test(test)
+    if not (wait := real("wait", wait)) >= 0:
+        raise OnebodyError(f"wait must be at least 0 seconds, not {wait}")
     if samples is not None and samples < 0:
         raise OnebodyError(f"--samples must be at least 0, not {samples}")
     if evaluate_every < 0:
@@ -112,12 +115,16 @@ def train(
     return run
 
 
-def resume(run: Path | str, *, quiet: bool = False) -> Path:
+def resume(run: Path | str, *, quiet: bool = False, trust: bool = False) -> Path:
     """Resume a run and train to its end; the final state is byte for byte the same as without the interruption.
+
+    `trust`: consent to running the file that registers the run's family, as `folder.trust`.
 
     Raises: as `train`.
     """
     run = Path(run)
+    if trust:
+        folder.trust(run)
     record = folder.read_config(run)
     with log.announce_if_slow(f"compiling {record['algorithm']} for {record['family']}", quiet):
         algorithm = folder.build(record)
@@ -158,6 +165,8 @@ def _run(
         checkpoint.save(run, 0, state, _facts(record, algorithm))
     log.truncate(run, done)
     history, model_is_off, cut = log.read(run), "", watch.cut(algorithm.simulator)
+    if len(history) < done:
+        _warn(run, f"{log.METRICS} has only {len(history)} of the {done} lines before iteration {done + 1}")
 
     limit = math.inf if record["samples"] is None else record["samples"]
     if done >= algorithm.config.n_iterations or algorithm.simulator.samples >= limit:

@@ -16,7 +16,7 @@ from onebody.algorithms.protocol import Adapted, Refining
 from onebody.core.errors import OnebodyError
 from onebody.core.nets import Normalizer
 from onebody.learning.policies import ConditionedPolicy, for_each, sees_task
-from onebody.runs import evaluate, folder, leaves, log, outputs, refinement
+from onebody.runs import documents, evaluate, folder, leaves, log, outputs, refinement
 from onebody.runs.refinement import Refined
 from onebody.tasks import registry
 from onebody.tasks.family import Reward, TaskFamily
@@ -185,8 +185,9 @@ class OfFile:
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = dict(file)
-            about = json.loads(str(arrays["about"]))
-            training, version, self.title = registry.make(about["family"]), about["version"], str(about["title"])
+            about = documents.parse(str(arrays["about"]))
+            training = registry.families()[about["family"]]  # never FILE.py:ID: a policy file is data
+            version, self.title = about["version"], str(about["title"])
             self.family, self.training_space = training.tested, training.space
             self._policy = _policy(arrays, self.family)
             known = {name.removeprefix("curve."): x for name, x in arrays.items() if name.startswith("curve.")}

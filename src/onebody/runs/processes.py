@@ -155,7 +155,7 @@ def keep_errors(outcome: Outcome, job: Job, errors: str) -> Outcome:
         path.unlink(missing_ok=True)
         if failed:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(f"{errors}\n")
+            path.write_text(f"{errors}\n", encoding="utf-8")
     except OSError:
         failed = False
     return outcome._replace(message=f"{outcome.message} ({path})") if failed else outcome

@@ -163,7 +163,7 @@ def named(name: str) -> list[Study]:
 
 def figures() -> dict[str, list[str]]:
     """The figures of the package that have several panels, and the names of their studies."""
-    contents = [tomllib.loads(path.read_text()) for path in sorted(BUILT_IN.glob("*.toml"))]
+    contents = [tomllib.loads(path.read_text(encoding="utf-8")) for path in sorted(BUILT_IN.glob("*.toml"))]
     every = [study for content in contents for study in content["studies"]]
     return {
         figure: [study for study in every if re.match(rf"{re.escape(figure)}[a-z-]", study)]

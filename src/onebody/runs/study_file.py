@@ -124,10 +124,10 @@ def read(path: Path) -> dict[str, Study]:
         OnebodyError: the file is missing, no TOML, or has wrong or missing fields.
     """
     try:
-        content = tomllib.loads(path.read_text())
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise OnebodyError(f"there is no file {path}") from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise OnebodyError(f"{path} is not valid TOML: {error}") from error
     own = content.pop("studies", None)
     content.pop("figures", None)

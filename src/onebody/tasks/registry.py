@@ -65,20 +65,33 @@ def make(name: str) -> TaskFamily:
     Raises:
         OnebodyError: there is no such family (the nearest names are suggested), or the file is missing or fails.
     """
+    if not isinstance(name, str):
+        raise OnebodyError(f"a family is named by a text, its id or FILE.py:ID, not by {name!r}")
     path, in_file, name = name.rpartition(".py:")
     if in_file:
-        file = Path(f"{path}.py").resolve()
-        if name not in _of_users():
-            files.run(file, "name a family of your own as FILE.py:ID")
-        if name not in _of_users():
-            near = did_you_mean(name, _of_users()) if _of_users() else "; it must call onebody.register(family)"
-            raise OnebodyError(f"{file} registers no family {name!r}{near}")
-        _FILES[name] = str(file)
+        return of_file(Path(f"{path}.py"), name)
     name = _ALIASES.get(name, name)
     if name not in _FAMILIES:
         near = did_you_mean(name, [*_FAMILIES, *_ALIASES])
         general = "; onebody list --families shows all, and FILE.py:ID names one of your own"
         raise OnebodyError(f"no family {name!r}{near if 'did you mean' in near else general}")
+    return _FAMILIES[name]
+
+
+def of_file(file: Path, name: str) -> TaskFamily:
+    """The family with this id that a user's file registers; runs the file if the family is not registered yet.
+
+    Raises:
+        OnebodyError: the file is missing or fails, or it registers no such family.
+    """
+    file = file.resolve()
+    if name not in _of_users():
+        files.run(file, "name a family of your own as FILE.py:ID")
+        files.remember(file)
+    if name not in _of_users():
+        near = did_you_mean(name, _of_users()) if _of_users() else "; it must call onebody.register(family)"
+        raise OnebodyError(f"{file} registers no family {name!r}{near}")
+    _FILES[name] = str(file)
     return _FAMILIES[name]
 
 

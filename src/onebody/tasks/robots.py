@@ -64,7 +64,7 @@ def robot(
     """
 
     def build() -> mujoco.MjSpec:
-        xml = files("gymnasium").joinpath(f"envs/mujoco/assets/{asset}.xml").read_text()
+        xml = files("gymnasium").joinpath(f"envs/mujoco/assets/{asset}.xml").read_text(encoding="utf-8")
         spec = mujoco.MjSpec.from_string(xml.replace('settotalmass="14"', ""))  # deprecated; `mass` replaces it
         for name in sensors:
             kind, of = _SENSORS[name]

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from onebody.core import random
-from onebody.core.errors import OnebodyError
+from onebody.core.errors import OnebodyError, positive
 from onebody.core.types import Key
 
 
@@ -142,6 +142,9 @@ class Disk:
 
     radius: float
 
+    def __post_init__(self) -> None:
+        positive(self, "radius")
+
     @property
     def size(self) -> int:
         return 2
@@ -178,6 +181,9 @@ class Arc:
     """Uniform on the unit circle's arc of angles [0, angle], as unit vectors (cos, sin)."""
 
     angle: float = 2 * math.pi
+
+    def __post_init__(self) -> None:
+        positive(self, "angle")
 
     @property
     def size(self) -> int:
@@ -220,8 +226,12 @@ class FiniteSet:
     tasks: tuple[tuple[float, ...], ...]
 
     def __post_init__(self) -> None:
-        if not self.tasks or not all(isinstance(task, tuple) and len(task) == self.size for task in self.tasks):
-            raise OnebodyError(f"a FiniteSet has tuples of equal length, as in FiniteSet(((0.0,), (1.0,))), not {self}")
+        given = " ".join(f"{self}".split())
+        tuples = isinstance(self.tasks, tuple) and self.tasks and all(isinstance(task, tuple) for task in self.tasks)
+        if not tuples or any(len(task) != self.size for task in self.tasks):
+            raise OnebodyError(
+                f"a FiniteSet has tuples of equal length, as in FiniteSet(((0.0,), (1.0,))), not {given}"
+            )
 
     @property
     def size(self) -> int:

@@ -1,0 +1,21 @@
+"""The fault campaign finds no defect. Each part is a process of its own, in which types are not checked."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.faults.__main__ import PARTS
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_no_defect(part):
+    command = [sys.executable, "-m", "tests.faults", part]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=True)
+    counts = json.loads(done.stdout.splitlines()[-1])
+    assert counts["cases"] >= 30 and counts["defects"] == []
+    assert part != "kills" or counts["kills"] >= 200
