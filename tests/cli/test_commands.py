@@ -166,7 +166,7 @@ def test_adapt_says_what_refinement_changed(omni_run, capsys):
         ("--reward mine.py", "mine.py names no function of a file; write FILE.py:NAME"),
         ("--reward right", "right names no function of a file"),
         ("--reward x.real", "write FILE.py:NAME, or an expression, which this is not: 'x.real' is not allowed"),
-        ("--reward x-z", "there is no name 'z'"),
+        ("--reward x-z", "unknown name 'z'"),
         ("--reward other.py:right", "other.py; name a function of your own as FILE.py:NAME"),
         ("--reward broken.py:right", "broken.py cannot be run: SyntaxError"),
         ("--reward mine.py:rigth", "mine.py defines no function 'rigth'; did you mean 'right'?"),
@@ -178,7 +178,7 @@ def test_adapt_says_what_refinement_changed(omni_run, capsys):
         ("--reward mine.py:right --refine nan", "--refine must be 0 or more seconds, and finite, not nan"),
         ("--reward mine.py:right --refine 1 --stages 1", "give either --stages, which take real samples, or --refine"),
         ("--task 0,0 --refine -1", "--refine must be 0 or more seconds, and finite, not -1.0"),
-        ("--refine 1", "adapt needs a task, x (m), y (m), as in --task "),
+        ("--refine 1", "a task is needed, x (m), y (m), such as "),
     ],
 )
 def test_a_reward_that_is_refused(omni_run, typed, said, capsys):

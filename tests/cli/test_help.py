@@ -9,7 +9,10 @@ import textwrap
 import pytest
 
 from onebody.algorithms import presets
-from onebody.cli import commands
+from onebody.cli import commands, options
+
+SHARED = {"Trust": options.Trust.__metadata__[-1].help}
+"""help of options that several commands have, by their types"""
 
 
 def kinds(config):
@@ -26,7 +29,11 @@ def documented(kind):
     body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0].body
     for line, next_line in zip(body, [*body[1:], None], strict=True):
         if isinstance(line, ast.AnnAssign):
-            text = next_line.value.value if isinstance(next_line, ast.Expr) else ""
+            text = (
+                next_line.value.value
+                if isinstance(next_line, ast.Expr)
+                else SHARED.get(ast.unparse(line.annotation), "")
+            )
             yield line.target.id, " ".join(text.split())
 
 
@@ -39,6 +46,11 @@ def stands_alone(text):
 def test_each_option_of_a_command_is_a_phrase_of_its_own(command):
     texts = dict(documented(commands.COMMANDS[command]))
     assert texts and all(stands_alone(text) for text in texts.values()), texts
+
+
+@pytest.mark.parametrize("command", commands.COMMANDS)
+def test_the_line_of_a_command_in_the_list_is_a_sentence(command):
+    assert str(commands.COMMANDS[command].__doc__).splitlines()[0].endswith(".")
 
 
 @pytest.mark.parametrize("algorithm", presets.names())

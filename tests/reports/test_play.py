@@ -342,8 +342,8 @@ def test_a_reward_is_typed_on_a_phone(point, monkeypatch):
         field.fill("x + foo")
         button = tab.get_by_role("button", name="optimise for")
         button.click()
-        tab.get_by_text("there is no name 'foo'").wait_for()
+        tab.get_by_text("unknown name 'foo'").wait_for()
         field.fill("x < 0.5")
         until(lambda: button.click() or page._number == 1)
         tab.get_by_text("optimised for the reward x < 0.5, ").wait_for(timeout=240_000)
-        assert tab.get_by_text("there is no name 'foo'").count() == 0 and not errors
+        assert tab.get_by_text("unknown name 'foo'").count() == 0 and not errors

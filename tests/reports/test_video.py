@@ -1,5 +1,6 @@
 """Videos show one real episode, or an error says what is missing."""
 
+import importlib.util
 import io
 import sys
 
@@ -94,8 +95,8 @@ def test_other_files_are_refused_before_anything_is_done(name, policy, tmp_path)
 
 
 def test_mp4_without_its_extra_says_what_to_install(policy, tmp_path, monkeypatch):
-    monkeypatch.setattr(video.importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(OnebodyError, match=r"pip install onebody\[video\]"):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(OnebodyError, match=r"pip install 'onebody\[video\]'"):
         video.film(POINT, policy(POINT), [0.5, 0.5], tmp_path / "a.mp4")
 
 

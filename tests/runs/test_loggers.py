@@ -124,7 +124,7 @@ def test_a_logger_that_hangs_is_not_waited_for(fake, tmp_path, capsys, monkeypat
     for thread in set(threading.enumerate()) - others:
         thread.join(60)
     assert len(log.read(run)) == 3 and len(waits) >= 1
-    assert "fake does not answer; training does not depend on it" in capsys.readouterr().err
+    assert "fake is not responding; training does not depend on it" in capsys.readouterr().err
 
 
 def test_a_full_disk_of_the_logger_stops_nothing(fake, tmp_path, capsys, monkeypatch):

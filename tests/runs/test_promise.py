@@ -72,7 +72,7 @@ def test_a_policy_for_a_hidden_task_without_real_samples_has_a_warning(tmp_path)
         assert ("the policy has no information about it" in warning) is uninformed
     both = onebody.adapt(tmp_path / "trpo-point", (3.0, 0.0), extrapolate=True).warning
     assert "no information about it" in both and "outside [-1, 1]^2" in both
-    with pytest.raises(OnebodyError, match="adapt needs a task"):
+    with pytest.raises(OnebodyError, match="a task is needed"):
         onebody.adapt(tmp_path / "trpo-point")
 
 

@@ -52,4 +52,4 @@ def test_a_robot_in_its_pose(renders):
 
 def test_a_gymnasium_environment_is_not_drawn_here():
     with pytest.raises(OnebodyError, match="body pendulum is a Gymnasium environment: it cannot be drawn here"):
-        Camera(GymnasiumBody("pendulum", lambda: None, ("a", "b", "c"), 1, 0.05))
+        Camera(GymnasiumBody("pendulum", lambda: None, ("a", "b", "c"), (-1.0,), (1.0,), 0.05))

@@ -298,7 +298,8 @@ def test_reset_comes_first(view):
 
 
 def test_another_environments_body():
-    body = GymnasiumBody("pendulum", lambda: gymnasium.make("Pendulum-v1"), ("cos", "sin", "rate"), 1, 0.05)
+    labels, bounds = ("cos", "sin", "rate"), ((-2.0,), (2.0,))
+    body = GymnasiumBody("pendulum", lambda: gymnasium.make("Pendulum-v1"), labels, *bounds, 0.05)
     family = TaskFamily(
         id="test/pendulum",
         body=body,

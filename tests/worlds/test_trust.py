@@ -11,8 +11,7 @@ from customs import forgotten
 import onebody
 from onebody.cli import main
 from onebody.core.errors import OnebodyError
-from onebody.runs import folder
-from onebody.tasks import files
+from onebody.runs import consent, folder
 
 FILE = """
 import dataclasses, onebody
@@ -27,6 +26,7 @@ COMMANDS = {
     "evaluate": ["evaluate", "run", "--tasks", "1", "--stages", "0", "--quiet"],
     "report": ["report", "run"],
     "play": ["play", "run", "--save", "play.npz"],
+    "export": ["play", "run", "--export", "play.html"],
 }
 
 
@@ -57,7 +57,7 @@ def received(trained, tmp_path, monkeypatch):
 
 def another_user(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr(files, "_KNOWN", set())
+    monkeypatch.setattr(consent, "_GIVEN", set())
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -65,16 +65,16 @@ def test_a_file_that_only_the_run_names_is_not_run(command, received, capsys):
     assert main(COMMANDS[command]) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1
-    assert f"needs the Python file {Path('mine.py').resolve()}, which you have not run" in err and "--trust" in err
+    assert f"needs the Python file '{Path('mine.py').resolve()}', which you have not run" in err and "--trust" in err
     assert not Path("executed").exists()
 
 
 @pytest.mark.parametrize("command", ["resume", "adapt", "evaluate", "report"])
 def test_with_consent_it_is_named_and_run_from_then_on(command, received, capsys):
     assert main([*COMMANDS[command], "--trust"]) == 0
-    said = f"onebody: running {Path('mine.py').resolve()}, which registers mine/point"
+    said = f"onebody: running '{Path('mine.py').resolve()}', which registers 'mine/point'"
     assert said in capsys.readouterr().err and Path("executed").read_text() == "x"
-    files._KNOWN.clear()
+    consent._GIVEN.clear()
     with forgotten():
         assert main(COMMANDS["adapt"]) == 0
     assert said in capsys.readouterr().err
@@ -84,7 +84,7 @@ def test_with_consent_it_is_named_and_run_from_then_on(command, received, capsys
 
 
 def test_python_asks_for_consent_too(received):
-    for call in (onebody.resume, onebody.evaluate, lambda run: onebody.adapt(run, (0.5, 0.0))):
+    for call in (onebody.resume, onebody.evaluate, onebody.load, lambda run: onebody.adapt(run, (0.5, 0.0))):
         with pytest.raises(OnebodyError, match="trust=True"):
             call("run")
     assert np.isfinite(onebody.adapt("run", (0.5, 0.0), trust=True).real_return)
@@ -104,14 +104,14 @@ def test_a_home_that_cannot_be_written_asks_in_each_process(received, tmp_path, 
     assert main([*COMMANDS["adapt"], "--trust"]) == 0
     with forgotten():
         assert main(COMMANDS["adapt"]) == 0
-    files._KNOWN.clear()
+    consent._GIVEN.clear()
     with forgotten():
         assert main(COMMANDS["adapt"]) == 2
 
 
 def test_the_name_of_a_family_names_no_file(received):
     """Neither in a run folder, of a file that is known, nor in a policy file."""
-    files.remember(Path("mine.py"))
+    consent.give(Path("mine.py"))
     Path("mine.py:x").mkdir()
     Path("mine.py:x/evil.py").write_text(FILE)
     record = folder.read_config(Path("run"))

@@ -4,7 +4,6 @@ Slow imports are made when a command is called, so that --help is quick.
 """
 
 import dataclasses
-import importlib.util
 import itertools
 import sys
 from collections.abc import Sequence
@@ -24,7 +23,6 @@ from onebody.cli.printing import cell, print_json, print_table
 from onebody.cli.reproduce import Reproduce
 from onebody.cli.tune import Tune
 from onebody.core.errors import OnebodyError
-from onebody.runs import outputs
 
 if TYPE_CHECKING:
     from onebody.tasks.family import Reward, TaskFamily
@@ -90,7 +88,7 @@ class Train:
     """Number of training iterations between evaluations on the held-out tasks; 0: no evaluation during training"""
     log: str = ""
     """Loggers that get the metrics, too: tensorboard, wandb, mlflow, or several of them, separated by commas; empty:
-    none. A resumed run goes on with those that it has"""
+    none. A resumed run keeps using its loggers"""
     json: Flag = False
     """Print the result as JSON"""
     quiet: Flag = False
@@ -174,8 +172,9 @@ class Resume:
 
 @dataclass(frozen=True)
 class Adapt:
-    """Get a policy for each --task or for your own --reward from a training run, with its predicted and real return,
-    and what it achieves of the task: the mean over the second half of each real episode.
+    """Get a policy for each --task, or for your own --reward, with its predicted and its real return.
+
+    What it achieves of the task is the mean over the second half of each real episode.
     """
 
     run: Run
@@ -184,9 +183,10 @@ class Adapt:
     """Task ψ in the units of the family, as numbers separated by commas; repeat the option for several tasks"""
     reward: str | None = None
     """Reward to use instead of the family's: FILE.py:NAME, a jax.numpy function of (observation, action,
-    next_observation, task), or an expression such as 'velocity_x - 0.1 * abs(rooty)', whose names onebody play lists.
-    Needs an algorithm that can optimise a policy inside its model, such as omni. Without --task, the optimisation
-    starts from the policy for a held-out task that has the highest predicted return for this reward"""
+    next_observation, task), or an expression of the observation's labels such as 'velocity_x - 0.1 * abs(rooty)'; the
+    message about a wrong name lists the right ones. Needs an algorithm that can optimise a policy inside its model,
+    such as omni. Without --task, the optimisation starts from the policy for a held-out task that has the highest
+    predicted return for this reward"""
     stages: int = 0
     """Number of adaptation stages that take real samples of the task; 0: none are taken (zero-shot)"""
     refine: float | None = None
@@ -209,8 +209,8 @@ class Adapt:
         tasks = [_task(text) for text in self.task] or None
         if repeated := [text for text in self.task if self.task.count(text) > 1]:
             raise OnebodyError(f"task {repeated[0]} is given twice")
-        check_writable("save", self.save, ".npz", ".onnx")
-        check_writable("video", self.video, ".webp", ".mp4")
+        options.check_writable("save", self.save, ".npz", ".onnx")
+        options.check_writable("video", self.video, ".webp", ".mp4")
 
         from onebody.reports import asked, video
         from onebody.runs import adapt, folder
@@ -353,22 +353,6 @@ def _reward(text: str, family: "TaskFamily") -> "Reward":
         raise OnebodyError(
             f"{text} names no function of a file; write FILE.py:NAME, or an expression, which this is not: {error}"
         ) from None
-
-
-def check_writable(option: str, path: Path | None, *suffixes: str) -> None:
-    if path is None:
-        return
-    outputs.check(path, *suffixes, option=f"--{option}")
-    if not path.absolute().parent.is_dir():
-        raise OnebodyError(f"--{option} {path}: there is no folder {path.parent}")
-    for suffix, package, extra, alternative in (
-        (".mp4", "imageio_ffmpeg", "video", ".webp"),
-        (".onnx", "onnx", "onnx", ".npz"),
-    ):
-        if path.suffix == suffix and importlib.util.find_spec(package) is None:
-            raise OnebodyError(
-                f"--{option} {path} needs: pip install 'onebody[{extra}]'; {alternative} needs no extra package"
-            )
 
 
 def _print_trained(run: Path, json: bool) -> None:

@@ -8,23 +8,25 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import tyro
 
 from onebody.core.errors import OnebodyError, did_you_mean
+from onebody.runs import extras, outputs
 
 T = TypeVar("T")
 NARROWEST = 20
 """columns of the narrowest terminal that help is written for; in a few columns, tyro never ends"""
-Flag = tyro.conf.FlagCreatePairsOff[bool]
 Trust = Annotated[
-    Flag,
+    tyro.conf.FlagCreatePairsOff[bool],
     tyro.conf.arg(
         help="Run the Python file that registers the run's family, even if you have not run it before: for a run "
         "folder of somebody else, whose file you have read"
     ),
 ]
+Flag = tyro.conf.FlagCreatePairsOff[bool]
 """an option that is off unless it is given; unlike a boolean setting of --config, it has no --no-… form"""
 
 
@@ -97,6 +99,25 @@ def check_order(command: str, family: str, algorithms: Sequence[str], family_fir
             f"{command} takes the {'family' if family_first else 'algorithm'} first; did you mean: "
             f"onebody {command} {' '.join(words)}?"
         )
+
+
+def check_writable(option: str, path: Path | None, *suffixes: str) -> None:
+    """Check that a command can write a result to the file that an option names; None: the option is not given.
+
+    Raises:
+        OnebodyError: as `outputs.check`, there is no such folder, or an optional package is needed and not installed.
+    """
+    if path is None:
+        return
+    outputs.check(path, *suffixes, option=f"--{option}")
+    if not path.absolute().parent.is_dir():
+        raise OnebodyError(f"--{option} {path}: there is no folder {path.parent}")
+    for suffix, package, extra, alternative in (
+        (".mp4", "imageio_ffmpeg", "video", ".webp"),
+        (".onnx", "onnx", "onnx", ".npz"),
+    ):
+        if path.suffix == suffix:
+            extras.check(package, extra, f"--{option} {path} ({alternative} needs no extra package)")
 
 
 def _is_number(text: str) -> bool:

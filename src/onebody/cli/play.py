@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from onebody.cli.options import Trust
+from onebody.cli.options import Trust, check_writable
 from onebody.core.errors import OnebodyError
 
 
@@ -42,7 +42,6 @@ class Play:
         play.play(self.run, self.host, self.port, lambda address: print(f"{address}  (Ctrl-C ends it)", flush=True))
 
     def _write(self) -> None:
-        from onebody.cli.commands import check_writable
         from onebody.reports import export
         from onebody.runs import playable
 

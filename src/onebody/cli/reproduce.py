@@ -14,8 +14,9 @@ from onebody.cli.printing import print_json, print_table
 
 @dataclass(frozen=True)
 class Reproduce(ManyRuns):
-    """Reproduce a figure of a paper by its name: train and test what is missing, then draw it beside the published
-    numbers. Without a name: list all of them, with what is there already.
+    """Reproduce a figure of a paper by its name: train and test what is missing, draw it beside published numbers.
+
+    Without a name: list all of them, with what is there already.
     """
 
     study: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="STUDY")]] = ""

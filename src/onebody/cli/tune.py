@@ -12,8 +12,9 @@ from onebody.cli.printing import print_json
 
 @dataclass(frozen=True)
 class Tune(ManyRuns):
-    """Search for an algorithm's settings on a family, with seeds from 100 on and without its held-out tasks. The same
-    command again goes on where it stopped.
+    """Search for an algorithm's settings on a family, with seeds from 100 on and without its held-out tasks.
+
+    The same command again goes on where it stopped.
     """
 
     algorithm: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="ALGORITHM")]]

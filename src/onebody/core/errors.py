@@ -51,7 +51,7 @@ def whole(name: str, value: Any) -> int:
     except TypeError:
         raise OnebodyError(f"{name} must be a whole number, not {value!r}") from None
     if not -sys.maxsize <= number <= sys.maxsize:
-        raise OnebodyError(f"{name} must have fewer digits than {number}")
+        raise OnebodyError(f"{name} must be from {-sys.maxsize} to {sys.maxsize}")
     return number
 
 
@@ -63,6 +63,8 @@ def real(name: str, value: Any) -> float:
     """
     try:
         return float(value + 0)  # not a text, which float would take
+    except OverflowError:
+        raise OnebodyError(f"{name} is too large") from None
     except (TypeError, ValueError):
         raise OnebodyError(f"{name} must be a number, not {value!r}") from None
 

@@ -22,6 +22,7 @@ from onebody.core.errors import OnebodyError
 from onebody.core.nets import Normalizer
 from onebody.learning.policies import ConditionedPolicy
 from onebody.reports import controls
+from onebody.reports import page as pages
 from onebody.runs import npm, outputs, playable
 from onebody.runs.adapt import MAX_NOVELTY
 from onebody.runs.npm import Package
@@ -58,10 +59,9 @@ def export(path: Path | None, file: Path) -> Path:
     outputs.check(file, ".html")
     text = page(about(playable.load(path)))
     try:
-        file.write_text(text, encoding="utf-8")
+        return pages.replace(file, text)
     except OSError as error:
         raise OnebodyError(f"cannot write {file}: {error.strerror}") from error
-    return file
 
 
 def page(robot: dict[str, Any]) -> str:
@@ -145,7 +145,7 @@ def observation_map(body: MujocoBody) -> list[dict[str, Any]]:
         if not isinstance(values, np.ndarray) or values.dtype != np.float64 or field.startswith("efc_"):
             raise OnebodyError(f"body {body.name} cannot be exported: the page has no {field} of MjData to observe")
         indices = np.arange(values.size)[columns if isinstance(columns, slice) else list(columns)]
-        parts.append({"field": field, "indices": indices.tolist(), "limit": None if math.isinf(limit) else limit})
+        parts.append({"field": field, "indices": indices.tolist(), "limit": _finite(limit)})
     return parts
 
 
@@ -226,7 +226,7 @@ def _ends(terminal: Terminal, refused: str) -> dict[str, Any] | None:
         return None
     if not isinstance(terminal, HeightOutside):
         raise OnebodyError(f"{refused} its terminal function is not among those that the page can compute")
-    return {"column": terminal.column, "low": terminal.low, "high": terminal.high}
+    return {"column": terminal.column, "low": _finite(terminal.low), "high": _finite(terminal.high)}
 
 
 def _achieved(achieved: Achieved | None, size: int) -> dict[str, Any] | None:
@@ -270,6 +270,11 @@ def _controls(space: TaskSpace, names: tuple[str, ...], refused: str) -> dict[st
             {"name": name, "marks": [low, high], "low": least, "high": most} for name, low, high, least, most in sides
         ]
     }
+
+
+def _finite(value: float) -> float | None:
+    """None for infinity, which JSON does not have."""
+    return value if math.isfinite(value) else None
 
 
 def _numbers(values: Any) -> list[Any]:

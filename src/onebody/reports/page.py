@@ -22,8 +22,13 @@ class Section:
 def write(path: Path, title: str, lead: str, sections: Sequence[Section]) -> Path:
     """Write the page completely or not at all; `lead` is the paragraph under the heading."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    return replace(path, page(title, lead, sections))
+
+
+def replace(path: Path, text: str) -> Path:
+    """Write a text to a file completely or not at all."""
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(page(title, lead, sections), encoding="utf-8")
+    partial.write_text(text, encoding="utf-8")
     os.replace(partial, path)
     return path
 

@@ -10,22 +10,20 @@ from collections.abc import Iterator
 from typing import Any
 
 from onebody.core.errors import OnebodyError
+from onebody.runs import extras
 
 
 def check(host: str, port: int) -> None:
     """Raises OnebodyError if the extra `play` is not installed, or the host or port is wrong."""
-    try:
-        import mjviser  # noqa: F401
-        import viser  # noqa: F401
-    except ImportError as error:
-        raise OnebodyError("onebody play needs: pip install 'onebody[play]'") from error
+    for module in ("viser", "mjviser"):
+        extras.check(module, "play", "onebody play")
     if not 0 < port < 2**16:
         raise OnebodyError(f"--port must be from 1 to 65535, not {port}")
     try:
         with socket.socket() as probe:
             probe.bind((host, 0))
     except OSError as error:
-        raise OnebodyError(f"--host {host} is no address of this machine ({error.strerror})") from error
+        raise OnebodyError(f"--host {host} is not an address of this machine ({error.strerror})") from error
 
 
 def start(host: str, port: int, title: str) -> tuple[Any, str]:

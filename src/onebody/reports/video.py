@@ -1,7 +1,6 @@
 """Videos of policies: one real episode, rendered after it is over."""
 
 import dataclasses
-import importlib.util
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from onebody.core.errors import OnebodyError
 from onebody.core.types import Transitions
 from onebody.learning.policies import Policy
-from onebody.runs import outputs
+from onebody.runs import extras, outputs
 from onebody.tasks.body import Body, GymnasiumBody
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.camera import Camera, check_drawable, other_programs
@@ -142,8 +141,8 @@ def _captioned(frame: Image.Image, caption: str) -> Image.Image:
 def _check_kind(kind: str) -> None:
     if kind not in (".webp", ".mp4"):
         raise OnebodyError(f"cannot write a video with the ending {kind!r}: use .webp or .mp4")
-    if kind == ".mp4" and importlib.util.find_spec("imageio_ffmpeg") is None:
-        raise OnebodyError("mp4 needs imageio-ffmpeg: pip install onebody[video]; .webp needs no extra package")
+    if kind == ".mp4":
+        extras.check("imageio_ffmpeg", "video", ".mp4 (.webp needs no extra package)")
 
 
 def _write_mp4(frames: Sequence[Image.Image], seconds: float, path: Path) -> None:

@@ -18,9 +18,9 @@ import jax
 from onebody.algorithms import presets
 from onebody.algorithms.protocol import Algorithm
 from onebody.core.errors import OnebodyError
-from onebody.runs import checkpoint, compilation_cache, configs, documents, leaves, lock, log, outputs
+from onebody.runs import checkpoint, compilation_cache, configs, consent, documents, leaves, lock, log, outputs
 from onebody.runs.outputs import CONFIG
-from onebody.tasks import files, registry
+from onebody.tasks import registry
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.simulator import Simulator, Unsimulated
 
@@ -153,12 +153,12 @@ def family_of(record: dict[str, Any]) -> TaskFamily:
                 f'that does so as "family_file" in the run\'s {CONFIG}'
             )
         file = Path(file).resolve()
-        if not files.is_known(file):
+        if not consent.is_given(file):
             raise OnebodyError(
-                f"the run's family {name} needs the Python file {file}, which you have not run before as it is: "
-                "read it and, if you trust it, add --trust (in Python: trust=True)"
+                f"the run's family {name!r} needs the Python file {str(file)!r}, which you have not run before as it "
+                "is: read it and, if you trust it, add --trust (in Python: trust=True)"
             )
-        print(f"onebody: running {file}, which registers {name}", file=sys.stderr, flush=True)
+        print(f"onebody: running {str(file)!r}, which registers {name!r}", file=sys.stderr, flush=True)
         family = registry.of_file(file, name)
     if family.version != record["family_version"]:
         raise OnebodyError(
@@ -172,7 +172,7 @@ def trust(run: Path) -> None:
     """Consent to running the Python file that registers the run's family, from now on and for this content."""
     file = read_config(run).get("family_file")
     if file is not None and Path(file).is_file():
-        files.remember(Path(file).resolve())
+        consent.give(Path(file).resolve())
 
 
 def build(record: dict[str, Any], *, tested: bool = False, simulator: type[Simulator] = Simulator) -> Algorithm[Any]:

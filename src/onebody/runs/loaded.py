@@ -56,7 +56,10 @@ class Run:
         family = self.algorithm.family
         if family.space.size and isinstance(task, tuple | list) and not task:
             numbers = ",".join(f"{x:.2g}" for x in family.space.held_out(1)[0])
-            raise OnebodyError(f"adapt needs a task, {', '.join(family.task_names)}, as in --task {numbers}")
+            raise OnebodyError(
+                f"a task is needed, {', '.join(family.task_names)}, such as {numbers} (on the command line: --task "
+                f"{numbers})"
+            )
         return family.parse(task, extrapolate)
 
     def about(self, task: Float[Array, " feature"], adapted: Adapted, i: int, samples: int, reward: str = "") -> About:

@@ -2,7 +2,7 @@
 
 Each logger of a run has a file `RUN/loggers/NAME.json`: under which identifier it knows the run, and what was sent to
 it. Only iterations whose checkpoint is saved are sent, and the file is written before a point is sent, so that a run
-that is killed and resumed never sends one twice.
+that is killed and resumed never sends one twice. A point whose sending fails is sent again.
 """
 
 import contextlib
@@ -62,6 +62,8 @@ class Sender:
     def __init__(self, run: Path, record: Mapping[str, Any], name: str):
         self._run, self._record, self._name = run, record, name
         self._path = run / FOLDER / f"{name}.json"
+        self.is_stopped = threading.Event()
+        """set by another thread to send no further point"""
 
     def __enter__(self) -> "Sender":
         self._sent, self._logger = self._read(), None
@@ -113,6 +115,8 @@ class Sender:
         logger, before, axes = self.open(), self._sent, (loggers.ITERATION, loggers.SAMPLES)
         values = {name: x for name, x in numbers.items() if x is not None and math.isfinite(x) and name not in axes}
         point = loggers.Point(before.points, at[loggers.ITERATION], at[loggers.SAMPLES], values)
+        if self.is_stopped.is_set():
+            raise OnebodyError("stopped")
         self._keep(replace(before, points=before.points + 1, **sent))
         try:
             logger.write(point)
@@ -193,7 +197,8 @@ class _Follower:
         """Wait until all is sent, or this time of the monotonic clock."""
         self._thread.join(max(0.0, until - time.monotonic()))
         if self._thread.is_alive():
-            self._warn("does not answer")
+            self._sender.is_stopped.set()
+            self._warn("is not responding")
 
     def _work(self) -> None:
         try:
@@ -202,7 +207,8 @@ class _Follower:
                 while (lines := self._lines.get()) is not None:
                     sender.send(lines)
         except Exception as error:
-            self._warn(f"failed ({error if isinstance(error, OnebodyError) else first_line(error)})")
+            if not self._sender.is_stopped.is_set():
+                self._warn(f"failed ({error if isinstance(error, OnebodyError) else first_line(error)})")
 
     def _warn(self, what: str) -> None:
         advice = f"training does not depend on it; afterwards: onebody log {self._run} --to {self.name}"

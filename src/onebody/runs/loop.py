@@ -19,7 +19,7 @@ from onebody.algorithms import presets
 from onebody.algorithms.protocol import Algorithm, Metrics
 from onebody.core.errors import BodyFailed, NotFinite, OnebodyError, Stopped, real, whole
 from onebody.core.types import Key
-from onebody.runs import checkpoint, configs, evaluate, folder, interrupt, log, log_feed, loggers, watch
+from onebody.runs import checkpoint, configs, consent, evaluate, folder, interrupt, log, log_feed, loggers, watch
 from onebody.runs.evaluate import MetaTest
 from onebody.tasks import registry
 from onebody.tasks.family import TaskFamily
@@ -74,6 +74,8 @@ def train(
     registered = registry.make(family.id if isinstance(family, TaskFamily) else family)
     if isinstance(family, TaskFamily) and family is not registered:
         raise OnebodyError(f"this {family.id} is not the registered family: call onebody.register first")
+    if file := registry.file_of(registered):
+        consent.give(Path(file))
     seed, evaluate_every = whole("--seed", seed), whole("--evaluate-every", evaluate_every)
     samples = None if samples is None else whole("--samples", samples)
     evaluate.check_test(test)

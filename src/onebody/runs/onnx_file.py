@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from onebody.core.errors import OnebodyError
+from onebody.runs import extras
 from onebody.runs.about import About
 from onebody.runs.numpy_policy import NORM_EPSILON, RECURRENT, layers
 
@@ -19,10 +20,9 @@ def model(policy: Mapping[str, np.ndarray], about: About | None) -> bytes:
     """
     if policy.keys() == RECURRENT:
         raise OnebodyError("a policy with memory can only be saved as .npz, not as .onnx")
-    try:
-        from onnx import TensorProto, helper, numpy_helper
-    except ImportError as error:
-        raise OnebodyError("saving as .onnx needs: pip install 'onebody[onnx]'") from error
+    extras.check("onnx", "onnx", "saving as .onnx")
+    from onnx import TensorProto, helper, numpy_helper
+
     last = layers(policy) - 1
     nodes: list[Any] = []
 

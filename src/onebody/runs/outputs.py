@@ -6,7 +6,8 @@ from onebody.core.errors import OnebodyError
 
 CONFIG = "config.json"
 """file that makes a folder a run folder"""
-FILES, FOLDERS = {CONFIG, "metrics.jsonl", "evaluation.json", "diverged.txt"}, {"checkpoints", "evaluations"}
+FILES = {CONFIG, "metrics.jsonl", "evaluation.json", "diverged.txt"}
+FOLDERS = {"checkpoints", "evaluations", "loggers"}
 """the parts of a run"""
 
 

@@ -233,7 +233,7 @@ class ClosedFormBody:
     @property
     def action_ranges(self) -> tuple[ActionRange, ...]:
         """For each number of an action: [-1, 1], as a formula takes actions unscaled."""
-        return tuple(ActionRange(f"action {i}", -1.0, 1.0) for i in range(self.action_size))
+        return tuple(ActionRange(f"action {i + 1}", -1.0, 1.0) for i in range(self.action_size))
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,7 +245,9 @@ class GymnasiumBody:
     """makes one environment"""
     labels: tuple[str, ...]
     """name of each number of the observation"""
-    action_size: int
+    action_low: tuple[float, ...]
+    action_high: tuple[float, ...]
+    """bounds of the environment's action space, which -1 and 1 are scaled to"""
     dt: float
     """seconds per control step"""
     parallel: bool = False
@@ -255,13 +257,15 @@ class GymnasiumBody:
     def observation_size(self) -> int:
         return len(self.labels)
 
-    @cached_property
+    @property
+    def action_size(self) -> int:
+        return len(self.action_low)
+
+    @property
     def action_ranges(self) -> tuple[ActionRange, ...]:
         """For each number of an action: the bounds of the environment's action space."""
-        env = self.make()
-        bounds = np.transpose([env.action_space.low, env.action_space.high]).tolist()
-        env.close()
-        return tuple(ActionRange(f"action {i}", low, high) for i, (low, high) in enumerate(bounds))
+        bounds = zip(self.action_low, self.action_high, strict=True)
+        return tuple(ActionRange(f"action {i}", low, high) for i, (low, high) in enumerate(bounds, 1))
 
 
 Body = MujocoBody | ClosedFormBody | GymnasiumBody

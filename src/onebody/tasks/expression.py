@@ -6,6 +6,7 @@ The text is parsed and compiled node by node; it is never evaluated as Python.
 import ast
 import operator
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -51,9 +52,10 @@ def parse(text: str, family: TaskFamily) -> Reward:
     if len(text) > MAX_LENGTH:
         raise OnebodyError(f"a reward expression has at most {MAX_LENGTH} characters, not {len(text):,}")
     try:
-        term = _compiled(ast.parse(text.strip(), mode="eval").body, variables := _variables(family))
+        with warnings.catch_warnings(action="ignore"):  # of Python's syntax, such as `1if`
+            term = _compiled(ast.parse(text.strip(), mode="eval").body, variables := _variables(family))
     except SyntaxError as error:
-        raise OnebodyError(f"{text.strip()!r} is no expression: {error.msg}") from None
+        raise OnebodyError(f"{text.strip()!r} is not a valid expression: {error.msg}") from None
     except (RecursionError, MemoryError, ValueError):
         raise OnebodyError("the reward expression cannot be read: it is too deep, or has a wrong character") from None
 
@@ -61,6 +63,7 @@ def parse(text: str, family: TaskFamily) -> Reward:
         values = {name: value(next_observation, action, task) for name, (_, value) in variables.items()}
         return term(values)
 
+    reward.__name__ = text.strip()
     return reward
 
 
@@ -93,7 +96,7 @@ def _compiled(node: ast.expr, known: Mapping[str, Any]) -> _Term:
             return lambda values: jnp.float32(value)
         case ast.Name(id=name):
             if name not in known:
-                raise OnebodyError(f"there is no name {name!r}{did_you_mean(name, known)}")
+                raise OnebodyError(f"unknown name {name!r}{did_you_mean(name, known)}")
             return lambda values: values[name]
         case ast.UnaryOp(op=op, operand=operand) if type(op) in _SIGNS:
             return _applied(_SIGNS[type(op)], [operand], known)
@@ -108,7 +111,7 @@ def _compiled(node: ast.expr, known: Mapping[str, Any]) -> _Term:
             return _applied(lambda x, y: compare(x, y).astype(jnp.float32), [left, right], known)
         case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
             if name not in _FUNCTIONS:
-                raise OnebodyError(f"there is no function {name!r}{did_you_mean(name, _FUNCTIONS)}")
+                raise OnebodyError(f"unknown function {name!r}{did_you_mean(name, _FUNCTIONS)}")
             size, function = _FUNCTIONS[name]
             if len(arguments) != size:
                 raise OnebodyError(f"{name} takes {size} argument{'s' * (size > 1)}, not {len(arguments)}")

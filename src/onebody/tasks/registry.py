@@ -87,7 +87,6 @@ def of_file(file: Path, name: str) -> TaskFamily:
     file = file.resolve()
     if name not in _of_users():
         files.run(file, "name a family of your own as FILE.py:ID")
-        files.remember(file)
     if name not in _of_users():
         near = did_you_mean(name, _of_users()) if _of_users() else "; it must call onebody.register(family)"
         raise OnebodyError(f"{file} registers no family {name!r}{near}")

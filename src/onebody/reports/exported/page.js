@@ -26,7 +26,8 @@ let [seconds, playing, frames] = [0, true, 0];
 /** what the last control steps have achieved of each number of the task */
 let achieved = [];
 
-const history = about.achieved && about.task.sliders && new History(part("history"), about.task.names[0], about.task.sliders[0]);
+const range = about.task.sliders?.[0];
+const history = about.achieved && range && range.low < range.high && new History(part("history"), about.task.names[0], range);
 const prediction = about.curve && new Prediction(part("prediction"), about.task.names[0], about.curve, about.training);
 part("history-figure").hidden = !history;
 part("prediction-figure").hidden = !prediction;
@@ -51,7 +52,7 @@ function hasEnded(observation) {
   if (!observation.every(Number.isFinite)) return true;
   if (!about.ends) return false;
   const { column, low, high } = about.ends;
-  return observation[column] < low || observation[column] > high;
+  return (low !== null && observation[column] < low) || (high !== null && observation[column] > high);
 }
 
 /** What was reached of each number of the task, on average. */
@@ -61,13 +62,14 @@ function reached() {
     : [];
 }
 
+/** index of a number of the task, and the element that shows what is reached of it */
 const readouts = [];
 
 function showReached() {
   const values = reached();
-  readouts.forEach((readout, i) => {
+  for (const [i, readout] of readouts) {
     readout.textContent = i in values ? values[i].toFixed(2) : "";
-  });
+  }
   history?.show();
 }
 
@@ -96,7 +98,7 @@ function make(name, properties = {}, ...children) {
 }
 
 /** A slider with its value beside its name, and what is reached below it. */
-function addSlider({ name, low, high, marks }, value, change, digits = 2) {
+function addSlider({ name, low, high, marks }, value, change, digits = 2, index = 0) {
   const shown = make("output");
   const range = { type: "range", min: low, max: high, step: digits ? (high - low) / 150 : 1, value };
   const slider = make("input", { ...range, ariaLabel: name });
@@ -120,7 +122,7 @@ function addSlider({ name, low, high, marks }, value, change, digits = 2) {
   }
   if (about.achieved && digits) {
     const readout = make("output");
-    readouts.push(readout);
+    readouts.push([index, readout]);
     control.append(make("div", { className: "reach" }, "reached, mean of the last second", readout));
   }
   part("controls").append(control);
@@ -130,7 +132,7 @@ function addControls() {
   const { names, first, sliders, angle, choices } = about.task;
   if (sliders) {
     sliders.forEach((slider, i) => {
-      if (slider.low < slider.high) addSlider(slider, first[i], (value) => ask(task.with(i, value)));
+      if (slider.low < slider.high) addSlider(slider, first[i], (value) => ask(task.with(i, value)), 2, i);
     });
   } else if (angle) {
     const degrees = Math.round((180 / Math.PI) * Math.atan2(first[1], first[0]) + 360) % 360;
@@ -140,7 +142,7 @@ function addControls() {
     const name = names.join(", ");
     const options = choices.map((choice, i) => make("option", { value: i, textContent: choice.join(", ") }));
     const menu = make("select", { ariaLabel: name }, ...options);
-    menu.value = choices.findIndex((choice) => choice.every((value, i) => value === first[i]));
+    menu.value = choices.findIndex((choice) => choice.every((value, i) => Math.fround(value) === first[i]));
     menu.addEventListener("change", () => ask(choices[menu.value]));
     part("controls").append(make("div", { className: "control" }, make("label", {}, name, menu)));
   }
@@ -150,7 +152,7 @@ let due = 0;
 let last = performance.now();
 
 function frame(now) {
-  due = Math.min(due + (now - last) / 1000, LATE);
+  due = Math.min(due + (now - last) / 1000, Math.max(LATE, robot.dt));
   last = now;
   for (; playing && due >= robot.dt; due -= robot.dt) step();
   scene.show();
