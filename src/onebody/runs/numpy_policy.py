@@ -8,11 +8,9 @@ import numpy as np
 
 from onebody.core.errors import OnebodyError
 from onebody.runs import about as abouts
-from onebody.runs import outputs
+from onebody.runs import onnx_file, outputs
 from onebody.runs.about import About
-
-NORM_EPSILON = 1e-6
-"""added to the variance in layer normalisation, as in `core.nets`"""
+from onebody.runs.policy_arrays import MEMORY, NORM_EPSILON, RECURRENT, layers
 
 
 def _silu(x: np.ndarray) -> np.ndarray:
@@ -34,14 +32,6 @@ ACTIVATIONS = {
     "normed_tanh": _normed(np.tanh),
 }
 LIMITS = {"tanh": np.tanh, "clip": lambda x: np.clip(x, -1.0, 1.0)}
-MEMORY = ("hidden", "action", "reward", "ended")
-RECURRENT = {"inputs", "recurrent", "bias", "readout", "offset", *MEMORY}
-"""arrays of a policy with memory (`learning.policies.DeployedGRU`)"""
-
-
-def layers(arrays: Mapping[str, np.ndarray]) -> int:
-    """Number of layers of a memoryless policy."""
-    return sum(name.startswith("weight") for name in arrays)
 
 
 class NumpyPolicy:
@@ -77,8 +67,6 @@ class NumpyPolicy:
                 about = {"about": np.array(abouts.to_json(self.about))} if self.about else {}
                 np.savez(path, **self.arrays, **about)  # pyright: ignore[reportArgumentType]
             else:
-                from onebody.runs import onnx_file
-
                 path.write_bytes(onnx_file.model(self.arrays, self.about))
         except OSError as error:
             raise OnebodyError(f"cannot write {path}: {error.strerror}") from error

@@ -10,7 +10,7 @@ import numpy as np
 from onebody.core.errors import OnebodyError
 from onebody.runs import extras
 from onebody.runs.about import About
-from onebody.runs.numpy_policy import NORM_EPSILON, RECURRENT, layers
+from onebody.runs.policy_arrays import NORM_EPSILON, RECURRENT, layers
 
 
 def model(policy: Mapping[str, np.ndarray], about: About | None) -> bytes:

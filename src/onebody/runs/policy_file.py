@@ -10,7 +10,8 @@ import numpy as np
 from onebody.core.errors import OnebodyError
 from onebody.runs import about as abouts
 from onebody.runs.about import About
-from onebody.runs.numpy_policy import RECURRENT, Memoryless, Recurrent, actor, layers
+from onebody.runs.numpy_policy import Memoryless, Recurrent, actor
+from onebody.runs.policy_arrays import RECURRENT, layers
 
 __all__ = ["actor", "arrays", "load", "save"]
 
