@@ -17,9 +17,9 @@ WINDOW = {"width": 900, "height": 560}
 WIDTH = 640
 VELOCITIES = [(0.4, 14), (1.3, 22), (2.0, 22), (0.8, 14)]
 """velocity (m/s) that the slider is moved to, and for how many images"""
-STEPS = 2
+STEPS = 10
 """control steps per image"""
-DT = 0.05
+DT = 0.01
 """s per control step of the half-cheetah"""
 
 
@@ -32,7 +32,7 @@ def main() -> None:
         page = browser.new_page(viewport=WINDOW)
         page.goto(page_file.as_uri())
         page.wait_for_function("window.onebody")
-        page.evaluate("onebody.step(40)")
+        page.evaluate("onebody.step(300)")
         slider, images = page.locator("input[type=range]"), []
         for velocity, count in VELOCITIES:
             slider.evaluate("(it, value) => { it.value = value; it.dispatchEvent(new Event('input')); }", velocity)

@@ -76,7 +76,7 @@ class Train:
     """Random seed of the training run"""
     preset: str = "laptop"
     """Named set of hyperparameters: paper (as published; docs/presets.md lists the differences), laptop (learns within
-    minutes on two CPU cores) or smoke (runs in seconds, to check that everything works). Some algorithms have others:
+    minutes on two CPU cores) or smoke (seconds, after compilation, to check that everything works). Some algorithms have others:
     tuned (oracle: our hyperparameters instead of the published ones), released (PEARL: later code of its authors),
     demo (omni and smt)"""
     samples: int | None = None
@@ -213,7 +213,7 @@ class Adapt:
         options.check_writable("video", self.video, ".webp", ".mp4")
 
         from onebody.reports import asked, video
-        from onebody.runs import adapt, folder
+        from onebody.runs import adapt, folder, log
 
         if self.trust:
             folder.trust(self.run)
@@ -222,15 +222,16 @@ class Adapt:
         if self.video:
             video.check(family.body)
 
-        policies = adapt.adapt_many(
-            self.run,
-            tasks,
-            stages=self.stages,
-            refine=self.refine,
-            reward=reward,
-            extrapolate=self.extrapolate,
-            untrained=self.untrained,
-        )
+        with log.announce_if_slow("compiling, adapting and testing the policy", quiet=self.json):
+            policies = adapt.adapt_many(
+                self.run,
+                tasks,
+                stages=self.stages,
+                refine=self.refine,
+                reward=reward,
+                extrapolate=self.extrapolate,
+                untrained=self.untrained,
+            )
         before = ["untrained_return"] if self.untrained else []
         columns = ("predicted_return", "predicted_interval", "real_return", *before, "adaptation_samples")
         only_in_json = ("refine_updates", "predicted_before", "warning")

@@ -66,6 +66,9 @@ class AdaptedPolicy:
         """
         return self._actor(observation, *last)
 
+    def __str__(self) -> str:
+        return f"{self._actor}\nreal return {self.real_return:.1f}"
+
     @property
     def refinement(self) -> str:
         """One line on how much `refine` improved the predicted return; empty if it did not."""
@@ -84,7 +87,7 @@ class AdaptedPolicy:
 
 
 def adapt_many(
-    run: Path | str,
+    run: Path | str | Run,
     tasks: Sequence[Any] | None = None,
     *,
     stages: SupportsIndex = 0,
@@ -97,6 +100,7 @@ def adapt_many(
     """Policies for new tasks, or for another reward, from a run's last checkpoint.
 
     Args:
+        run: a run folder, or a run that is loaded.
         tasks: each a task ψ [feature]. None for a family of a single task. May be None with a reward: the optimisation
             then starts from the policy for a held-out task that has the highest predicted return for this reward.
         stages: number of adaptation stages that take real samples of each task.
@@ -123,7 +127,7 @@ def adapt_many(
         raise OnebodyError(f"--refine must be 0 or more seconds, and finite, not {refine}")
     if stages and refine:
         raise OnebodyError("give either --stages, which take real samples, or --refine, which takes none, not both")
-    loaded = Run(run, trust=trust)
+    loaded = run if isinstance(run, Run) else Run(run, trust=trust)
     record, algorithm = loaded.record, loaded.algorithm
     if (refine or reward is not None) and not isinstance(algorithm, Refining):
         able = " or ".join(refinement.able())
@@ -186,7 +190,7 @@ def adapt_many(
 
 
 def adapt(
-    run: Path | str,
+    run: Path | str | Run,
     task: Any = None,
     *,
     stages: SupportsIndex = 0,

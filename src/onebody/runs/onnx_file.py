@@ -50,9 +50,12 @@ def model(policy: Mapping[str, np.ndarray], about: About | None) -> bytes:
     nodes[-1].output[0] = "action"
     constants = {name: value for name, value in policy.items() if value.dtype == np.float32}
     constants |= {"one": np.ones(1, np.float32), "low": np.float32(-1), "high": np.float32(1)}
+    used = {name for each in nodes for name in each.input}
     ends = {"observation": len(policy["observation_mean"]), "action": len(policy[f"bias{last}"])}
     first, final = (helper.make_tensor_value_info(k, TensorProto.FLOAT, ["batch", n]) for k, n in ends.items())
-    initializers = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    initializers = [
+        numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items() if name in used
+    ]
     graph = helper.make_graph(nodes, "policy", [first], [final], initializers)
     opset = helper.make_opsetid("", 17)  # the first with LayerNormalization
     made = helper.make_model(graph, opset_imports=[opset], ir_version=8)

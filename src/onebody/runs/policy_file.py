@@ -50,6 +50,8 @@ def load(path: Path | str) -> Memoryless | Recurrent:
         OnebodyError: there is no such file, it is not a saved policy, or a later version of onebody wrote it.
     """
     try:
+        if Path(path).is_file() and not zipfile.is_zipfile(path):
+            raise ValueError("it is not an .npz file")
         with np.load(path, allow_pickle=False) as file:
             policy = dict(file)
         if any(name.startswith(".net") for name in policy):

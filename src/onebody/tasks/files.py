@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -48,8 +49,10 @@ def run(file: Path, hint: str) -> ModuleType:
     except (Exception, SystemExit) as error:
         if isinstance(error, OnebodyError):
             raise
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+        place = f" (line {lines[-1]})" if lines else ""
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise OnebodyError(f"{file} cannot be run: {reason}") from error
+        raise OnebodyError(f"{file} cannot be run: {reason}{place}") from error
     finally:
         del sys.modules[spec.name]  # other processes cannot import it by this name, so its objects are pickled by value
     return module

@@ -71,6 +71,8 @@ def make(name: str) -> TaskFamily:
     if in_file:
         return of_file(Path(f"{path}.py"), name)
     name = _ALIASES.get(name, name)
+    if name.endswith(".py"):
+        raise OnebodyError(f"{name} is a file: add the id of a family that it registers, as in {name}:ID")
     if name not in _FAMILIES:
         near = did_you_mean(name, [*_FAMILIES, *_ALIASES])
         general = "; onebody list --families shows all, and FILE.py:ID names one of your own"
