@@ -1,9 +1,7 @@
 """The playground: a trained robot in the browser, in real time, with a control for each number of its task."""
 
-import itertools
 import queue
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,24 +12,21 @@ import numpy as np
 from jaxtyping import Float
 
 from onebody.algorithms.protocol import Adapted
-from onebody.core.errors import NotFinite, OnebodyError
-from onebody.reports import controls, own_reward, play_charts, scene, server
-from onebody.runs import evaluate, playable, refinement
+from onebody.core.errors import NotFinite
+from onebody.reports import controls, own_reward, play_charts, play_hidden, scene, server
+from onebody.runs import evaluate, hidden, playable, refinement
 from onebody.runs.adapt import doubts
-from onebody.runs.live import Live
+from onebody.runs.live import Live, Pace
 from onebody.runs.playable import Curve
 from onebody.runs.refinement import Refined
 from onebody.tasks.body import MujocoBody
 from onebody.tasks.family import Reward, TaskFamily
 from onebody.worlds.camera import check_drawable
-from onebody.worlds.refusals import first_line
 
 FRAMES = 25
 """images of the robot per second"""
 SETTLED = 0.3
 """time (s) after which a task counts as chosen, and real episodes are simulated"""
-LATE = 0.1
-"""delay (s) behind real time that the robot catches up with; after a longer one it goes on at its own speed"""
 REFINE_SECONDS, REWARD_SECONDS = 10.0, 20.0
 """of policy optimisation inside the model, without compilation: for the task, and for a reward of the user's own"""
 
@@ -47,15 +42,16 @@ def play(path: Path | None, host: str = "127.0.0.1", port: int = 8080, on_ready:
 
     Raises:
         OnebodyError: the extra `play` is not installed; the host or port is wrong; the robot cannot be drawn, or its
-            tasks have no controls; or as `playable.load`.
+            tasks have no controls; or as `playable.load` or `hidden.Adapting`.
     """
     server.check(host, port)
-    loaded = playable.load(path)
+    loaded = hidden.Adapting(path) if path is not None and hidden.is_hidden(path) else playable.load(path)
     check_drawable(loaded.family.body)
-    live = Live(loaded)
+    live = loaded if isinstance(loaded, hidden.Adapting) else Live(loaded)
     page, address = server.start(host, port, f"onebody: {live.family.id}")
     try:
-        Playground(page, live).serve(lambda: on_ready(address))
+        of_page = play_hidden.Playground(page, live) if isinstance(live, hidden.Adapting) else Playground(page, live)
+        of_page.serve(lambda: on_ready(address))
     finally:
         page.stop()
 
@@ -80,31 +76,28 @@ class Playground:
         """by task: its policy with what is predicted of it, and its real return"""
         self._rewarded = False
         """whether a reward of the user's own has taken the place of the family's"""
-        self._scene = scene.Robot(page, live) if isinstance(live.family.body, MujocoBody) else scene.Point(page, live)
+        self._scene = scene.of(page, live)
         self._build()
         self._background.submit(self._begin)
 
     def serve(self, on_ready: Callable[[], None], until: Callable[[], bool] = lambda: False) -> None:
         """Move the robot in real time."""
         dt = self.live.family.body.dt
-        every = max(1, round(1 / (FRAMES * dt)))
+        every, steps = max(1, round(1 / (FRAMES * dt))), 0
         self._scene.show()
         on_ready()
-        began, steps = time.monotonic(), 0
+        pace = Pace(dt)
         try:
             while not until():
                 while not self._orders.empty():
                     self._orders.get()()
-                self._step(steps * dt)
+                self._step(pace.seconds)
                 steps += 1
                 if steps % every == 0:
                     self._scene.show()
                 if steps % (FRAMES * every // 2) == 0:
                     self._reached.show()
-                late = time.monotonic() - began - steps * dt
-                if late > LATE:
-                    began += late
-                time.sleep(max(0.0, -late))
+                pace.wait()
         finally:
             self._number = -1  # ends what the background optimises
             self._background.shutdown(wait=False, cancel_futures=True)
@@ -138,7 +131,7 @@ class Playground:
             self.live.reset()
             self._tell(f"{error}; the robot begins again")
         if (achieved := self.live.achieved) is not None and not self._rewarded:
-            self._reached.add(seconds, float(achieved[0]), float(self.live.task[0]))
+            self._reached.follow(seconds, achieved, self.live.task)
 
     def _ask(self) -> None:
         """Act on the task that the controls say: at once, or as soon as its policy is optimised."""
@@ -221,9 +214,7 @@ class Playground:
         try:
             work(*arguments)
         except Exception as error:
-            message = str(error) if isinstance(error, OnebodyError) else first_line(error)
-            if not isinstance(error, OnebodyError):
-                traceback.print_exc()
+            message = controls.explained(error)
             self._orders.put(lambda: self._tell(message))
 
     def _say(self) -> None:
@@ -255,13 +246,7 @@ class Playground:
         yield from doubts(self.live.playable.training_space, task, _novelty(refined.after))
 
     def _save(self) -> None:
-        name = "-".join(["policy", *(f"{x:.4g}" for x in self.live.task)])
-        names = itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2)))
-        path = next(path for each in names if not (path := Path(f"{each}.npz")).exists())
-        try:
-            self._tell(f"saved: {self.live.save(path).absolute()}")
-        except OnebodyError as error:
-            self._tell(str(error))
+        self._tell(controls.saved(self.live.save, self.live.task))
 
 
 def _real_return(family: TaskFamily, adapted: Adapted, task: Float[np.ndarray, " feature"]) -> float:

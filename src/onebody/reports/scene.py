@@ -1,21 +1,45 @@
 """Bodies in the three-dimensional scene of the playground."""
 
 from collections import defaultdict
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import mujoco
 import numpy as np
+from jaxtyping import Float
 
-from onebody.runs.live import Live
 from onebody.tasks.body import MujocoBody
+from onebody.tasks.family import TaskFamily
 
 GHOST = {"color": (90, 90, 90), "opacity": 0.35, "cast_shadow": False}
+
+
+@runtime_checkable
+class Shown(Protocol):
+    """A robot that acts, as `runs.live.Live` is."""
+
+    family: TaskFamily
+    task: Float[np.ndarray, " feature"]
+
+    @property
+    def pose(self) -> Float[np.ndarray, " pose"]:
+        """Joint positions of a robot, otherwise the observation."""
+        ...
+
+    @property
+    def ghost(self) -> "Shown | None":
+        """A second robot."""
+        ...
+
+
+def of(page: Any, live: Shown) -> "Robot | Point":
+    """The scene of a robot."""
+    return Robot(page, live) if isinstance(live.family.body, MujocoBody) else Point(page, live)
 
 
 class Robot:
     """A MuJoCo robot in the scene, in the middle of the page, and its translucent ghost."""
 
-    def __init__(self, page: Any, live: Live):
+    def __init__(self, page: Any, live: Shown):
         from mjviser import ViserMujocoScene
 
         assert isinstance(live.family.body, MujocoBody)
@@ -77,7 +101,7 @@ class Robot:
 class Point:
     """A point robot in the plane, its translucent ghost, and the task as a place if it is one."""
 
-    def __init__(self, page: Any, live: Live):
+    def __init__(self, page: Any, live: Shown):
         self._live = live
         self._robot = page.scene.add_icosphere("/robot", 0.05, color=(31, 111, 181))
         self._ghost = page.scene.add_icosphere("/ghost", 0.05, visible=False, **GHOST)

@@ -1,5 +1,6 @@
 """A trained robot that acts step by step, on a task that may change at any moment."""
 
+import time
 from pathlib import Path
 
 import jax
@@ -11,6 +12,27 @@ from onebody.runs import policy_file
 from onebody.runs.playable import Playable, middle
 from onebody.tasks.body import MujocoBody
 from onebody.worlds.simulator import Simulator
+
+LATE = 0.1
+"""delay (s) behind real time that the robot catches up with; after a longer one it goes on at its own speed"""
+
+
+class Pace:
+    """Keeps control steps in real time."""
+
+    def __init__(self, dt: float):
+        """`dt`: seconds per control step."""
+        self._dt, self._began = dt, time.monotonic()
+        self.seconds = 0.0
+        """time of all steps so far"""
+
+    def wait(self) -> None:
+        """After a step: until the next one."""
+        self.seconds += self._dt
+        late = time.monotonic() - self._began - self.seconds
+        if late > LATE:
+            self._began += late
+        time.sleep(max(0.0, -late))
 
 
 class Live:

@@ -13,15 +13,16 @@ from onebody.core.errors import OnebodyError
 from onebody.runs import checkpoint, evaluate, folder, policy_file
 from onebody.runs.about import About
 from onebody.runs.numpy_policy import Memoryless, Recurrent
+from onebody.worlds.simulator import Simulator
 
 
 class Run:
     """A training run in memory: its record, its algorithm on the family for adaptation, and its last checkpoint."""
 
-    def __init__(self, path: Path | str):
+    def __init__(self, path: Path | str, simulator: type[Simulator] = Simulator):
         self.path = Path(path)
         self.record = folder.read_config(self.path)
-        self.algorithm = folder.build(self.record, tested=True)
+        self.algorithm = folder.build(self.record, tested=True, simulator=simulator)
 
     @functools.cached_property
     def checkpoint(self) -> checkpoint.Checkpoint:
