@@ -39,7 +39,7 @@ def point(tmp_path_factory):
 def served(run, port):
     """A playground that is being served, and its address."""
     (viewer, address), ended, ready = server.start("127.0.0.1", port, "a title"), threading.Event(), []
-    page = play.Playground(viewer, Live(playable.load(run)))
+    page = play.playground(viewer, play.load(run))
     serving = threading.Thread(target=page.serve, args=(lambda: ready.append(True), ended.is_set))
     serving.start()
     try:
@@ -198,6 +198,8 @@ def test_a_saved_policy_replaces_no_other(playground, monkeypatch, tmp_path):
         page._orders.put(page._save)
     until(lambda: "policy-1-2.npz" in page._status.content)
     assert {path.name for path in tmp_path.iterdir()} == {"policy-1.npz", "policy-1-2.npz"}
+    about, curve = onebody.load_policy("policy-1.npz").about, page._curve.at(1.0)
+    assert about.task == (1.0,) and about.predicted_return == pytest.approx(float(curve.mean), rel=1e-4)
 
 
 def test_a_connection_without_the_token_gets_nothing():
@@ -297,6 +299,35 @@ def test_a_file_without_a_model_has_no_button_to_refine():
         gui.stop()
 
 
+@pytest.fixture(scope="module")
+def not_told(tmp_path_factory):
+    out = tmp_path_factory.mktemp("play") / "hidden"
+    return loop.train("omni-hidden", "point/goal", preset="smoke", out=out, quiet=True)
+
+
+def change(page, *task):
+    """As a control does, of a task that is hidden."""
+    page._chosen = lambda: np.array(task, np.float32)
+    page._orders.put(page._begin)
+
+
+def test_a_belief_narrows_around_a_hidden_task_and_begins_with_the_prior_for_another_one(not_told):
+    with served(not_told, 8320) as (page, _):
+        until(lambda: "episode 2" in page._status.content, seconds=120.0)
+        assert "0.5" not in page._status.content
+        change(page, 0.5, -0.25)
+        until(lambda: "real return" in page._status.content and "0.50 true" in page._status.content, seconds=120.0)
+        for chart, true in zip(page._beliefs._charts, (0.5, -0.25), strict=True):
+            _, mean, low, high, truth = np.array(chart._rows).T
+            assert (truth == np.float32(true)).all() and (low <= mean).all() and (mean <= high).all()
+            assert mean[-1] == pytest.approx(true, abs=0.1) and high[-1] - low[-1] < 0.2 < 0.6 < high[0] - low[0]
+        tries = page.live.tries
+        page._orders.put(page._begin)
+        until(lambda: page._tries == tries + 1)
+        page.live._simulator.on_step = lambda memory: page.live._simulator._engine.missing
+        until(lambda: "AttributeError" in page._message.content, seconds=120.0)
+
+
 @contextlib.contextmanager
 def tab_of(address, width, height):
     """A page in a browser, and the errors of its console."""
@@ -347,3 +378,20 @@ def test_a_reward_is_typed_on_a_phone(point, monkeypatch):
         until(lambda: button.click() or page._number == 1)
         tab.get_by_text("optimised for the reward x < 0.5, ").wait_for(timeout=240_000)
         assert tab.get_by_text("there is no name 'foo'").count() == 0 and not errors
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on this machine")
+def test_a_browser_shows_what_a_robot_believes(not_told):
+    with served(not_told, 8330) as (page, address), tab_of(address, 1280, 800) as (tab, errors):
+        tab.get_by_text("The robot is not told this task").wait_for(timeout=120_000)
+        slider = tab.locator("[role=slider]").first
+        slider.focus()
+        for _ in range(10):
+            tab.keyboard.press("ArrowRight")
+        tab.get_by_text("x (m): 0.20 ±").wait_for(timeout=120_000)
+        tab.get_by_text("believed: x (m)").wait_for(timeout=60_000)
+        tab.get_by_text("real return").wait_for(timeout=120_000)
+        tries = page.live.tries
+        tab.get_by_role("button", name="forget").click()
+        until(lambda: page.live.tries == tries + 1, seconds=120.0)
+        assert tab.get_by_role("button", name="save policy").count() == 0 and not errors

@@ -16,8 +16,9 @@ from onebody.core.errors import NotFinite
 from onebody.reports import controls, own_reward, play_charts, play_hidden, scene, server
 from onebody.runs import evaluate, hidden, playable, refinement
 from onebody.runs.adapt import doubts
+from onebody.runs.hidden import Adapting
 from onebody.runs.live import Live, Pace
-from onebody.runs.playable import Curve
+from onebody.runs.playable import Curve, Playable
 from onebody.runs.refinement import Refined
 from onebody.tasks.body import MujocoBody
 from onebody.tasks.family import Reward, TaskFamily
@@ -45,15 +46,23 @@ def play(path: Path | None, host: str = "127.0.0.1", port: int = 8080, on_ready:
             tasks have no controls; or as `playable.load` or `hidden.Adapting`.
     """
     server.check(host, port)
-    loaded = hidden.Adapting(path) if path is not None and hidden.is_hidden(path) else playable.load(path)
+    loaded = load(path)
     check_drawable(loaded.family.body)
-    live = loaded if isinstance(loaded, hidden.Adapting) else Live(loaded)
-    page, address = server.start(host, port, f"onebody: {live.family.id}")
+    page, address = server.start(host, port, f"onebody: {loaded.family.id}")
     try:
-        of_page = play_hidden.Playground(page, live) if isinstance(live, hidden.Adapting) else Playground(page, live)
-        of_page.serve(lambda: on_ready(address))
+        playground(page, loaded).serve(lambda: on_ready(address))
     finally:
         page.stop()
+
+
+def load(path: Path | None) -> Playable | Adapting:
+    """What the playground is of: as `playable.load`, or a robot that is not told its task."""
+    return Adapting(path) if path is not None and hidden.is_hidden(path) else playable.load(path)
+
+
+def playground(page: Any, loaded: Playable | Adapting) -> "Playground | play_hidden.Playground":
+    """`page`: a `viser.ViserServer`."""
+    return play_hidden.Playground(page, loaded) if isinstance(loaded, Adapting) else Playground(page, Live(loaded))
 
 
 class Playground:
@@ -74,8 +83,6 @@ class Playground:
         """predicted returns over tasks of one number"""
         self._known: dict[tuple[float, ...], tuple[Adapted, float]] = {}
         """by task: its policy with what is predicted of it, and its real return"""
-        self._rewarded = False
-        """whether a reward of the user's own has taken the place of the family's"""
         self._scene = scene.of(page, live)
         self._build()
         self._background.submit(self._begin)
@@ -130,12 +137,12 @@ class Playground:
         except NotFinite as error:
             self.live.reset()
             self._tell(f"{error}; the robot begins again")
-        if (achieved := self.live.achieved) is not None and not self._rewarded:
+        if (achieved := self.live.achieved) is not None and not self.live.reward:
             self._reached.follow(seconds, achieved, self.live.task)
 
     def _ask(self) -> None:
         """Act on the task that the controls say: at once, or as soon as its policy is optimised."""
-        self._asked, self._number, self._rewarded = self._chosen(), self._number + 1, False
+        self._asked, self._number = self._chosen(), self._number + 1
         if self.live.playable.any_task:
             self.live.act_on(self._asked, self.live.playable.first)
         self._say()
@@ -143,16 +150,16 @@ class Playground:
 
     def _refine(self) -> None:
         """Optimise the policy for the task, and then act with it beside a ghost with the policy from before."""
-        self._optimise("the task", REFINE_SECONDS, None)
+        self._optimise("", REFINE_SECONDS, None)
 
     def _optimise_reward(self, text: str, reward: Reward) -> None:
         """As `_refine`, for a reward of the user's own; `text`: its expression."""
-        self._optimise(f"the reward {text}", REWARD_SECONDS, reward)
+        self._optimise(text, REWARD_SECONDS, reward)
 
-    def _optimise(self, aim: str, seconds: float, reward: Reward | None) -> None:
+    def _optimise(self, text: str, seconds: float, reward: Reward | None) -> None:
         self._number += 1
-        self._tell(f"compiling, and then optimising the policy for {aim} inside the model for {seconds:g} s …")
-        self._background.submit(self._guarded, self._improve, aim, seconds, reward, self._asked, self._number)
+        self._tell(f"compiling, and then optimising the policy for {_aim(text)} inside the model for {seconds:g} s …")
+        self._background.submit(self._guarded, self._improve, text, seconds, reward, self._asked, self._number)
 
     def _begin(self) -> None:
         """In the background: what is predicted over all tasks, and the first task."""
@@ -182,8 +189,8 @@ class Playground:
             self._orders.put(lambda: setattr(self._drawing, "content", content))
         self._order(number, self._say)
 
-    def _improve(self, aim: str, seconds: float, reward: Reward | None, task: np.ndarray, number: int) -> None:
-        """In the background: optimise a policy for one task inside the model."""
+    def _improve(self, text: str, seconds: float, reward: Reward | None, task: np.ndarray, number: int) -> None:
+        """In the background: optimise a policy for one task inside the model; `text`: the user's own reward."""
         if number != self._number or self.live.playable.refine is None:
             return
         refined = self.live.playable.refine(task, seconds, reward, lambda: number != self._number)
@@ -191,15 +198,14 @@ class Playground:
         ghost.act_on(task, refined.before)
 
         def act() -> None:
-            self.live.act_on(task, refined.after)
+            self.live.act_on(task, refined.after, text)
             self.live.beside(ghost)
-            self._rewarded = reward is not None
-            if self._rewarded:
+            if text:
                 self._reached.clear()
 
         self._order(number, act)
         real = [_real_return(refined.family, each, task) for each in (refined.before, refined.after)]
-        lines = list(self._comparison(aim, refined, real, task))
+        lines = list(self._comparison(_aim(text), refined, real, task))
         self._order(number, lambda: self._tell(*lines))
 
     def _tell(self, *lines: str) -> None:
@@ -251,6 +257,11 @@ class Playground:
 
 def _real_return(family: TaskFamily, adapted: Adapted, task: Float[np.ndarray, " feature"]) -> float:
     return float(evaluate.real_return(family, adapted.policies, jax.device_put(task[None])).mean())
+
+
+def _aim(reward: str) -> str:
+    """What a policy is optimised for."""
+    return f"the reward {reward}" if reward else "the task"
 
 
 def _predicted(adapted: Adapted) -> str:

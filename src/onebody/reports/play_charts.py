@@ -20,7 +20,7 @@ from onebody.tasks.space import Arc, Box, TaskSpace
 
 SHOWN_SECONDS = 8.0
 """time that the chart of what the robot reaches goes back"""
-BELIEF_SECONDS = 60.0
+BELIEF_SECONDS = 30.0
 """time that the charts of a belief go back"""
 COLORS = ("#1f6fb5", "#c2571a")
 """of what the robot reached or believes, and of what was asked for, predicted or is true"""

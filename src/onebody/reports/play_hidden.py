@@ -24,7 +24,7 @@ EVERY = 5
 """images between two updates of charts and text"""
 RETURNS = 5
 """number of episodes whose returns are shown"""
-LATENT_RANGE = -3.0, 3.0
+LATENT_RANGE = -2.0, 2.0
 """of the charts of a latent whose prior is N(0, 1)"""
 
 
@@ -58,6 +58,7 @@ class Playground:
                 while not self._orders.empty():
                     self._orders.get()()
                 self._scene.show()
+                self._add()
                 images += 1
                 if images % EVERY == 0:
                     self._show()
@@ -105,19 +106,22 @@ class Playground:
             message = controls.explained(error) + again
             self._orders.put(lambda: self._tell(message))
 
-    def _show(self) -> None:
+    def _add(self) -> None:
+        """Extend the charts."""
         if self._tries != self.live.tries:
             self._tries, self._began = self.live.tries, time.monotonic()
             self._beliefs.clear()
             self._reached.clear()
-        seconds, belief, task = time.monotonic() - self._began, self.live.belief, self.live.task
-        if belief is not None:
+        seconds, task = time.monotonic() - self._began, self.live.task
+        if (belief := self.live.belief) is not None:
             self._beliefs.add(seconds, belief, task if self.live.infers else None)
-            self._beliefs.show()
         if self.live.acting and (achieved := self.live.achieved) is not None:
             self._reached.follow(seconds, achieved, task)
-            self._reached.show()
-        self._status.content = controls.text(*self._lines(belief))
+
+    def _show(self) -> None:
+        self._beliefs.show()
+        self._reached.show()
+        self._status.content = controls.text(*self._lines(self.live.belief))
 
     def _lines(self, belief: Gaussian | None) -> Iterator[str]:
         live, returns = self.live, self.live.returns
@@ -131,7 +135,7 @@ class Playground:
         if belief is not None and live.infers:
             numbers = zip(live.family.task_names, belief.mean, np.exp(belief.log_std), live.task, strict=True)
             yield from (
-                f"{name}: {mean:.2f} ± {std:.2f} believed, {true:.2f} true" for name, mean, std, true in numbers
+                f"{name}: {mean:.2f} ± {std:.2g} believed, {true:.2f} true" for name, mean, std, true in numbers
             )
         yield from doubts(live.training_space, live.task, None)
 

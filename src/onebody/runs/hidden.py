@@ -55,7 +55,8 @@ class Adapting:
         self.tries = 0
         """number of times that it has begun with the prior"""
         with log.announce_if_slow(f"preparing the adaptation of {name}", quiet=False):
-            first: Adapted = next(algorithm.adapt(self._state, jax.device_put(self.task[None]), self._key()))
+            tasks = jax.device_put(self.task[None])
+            first: Adapted = next(algorithm.adapt(self._state, tasks, self._key()))
         if first.belief is None and not isinstance(first.policies, Remembering):
             raise OnebodyError(
                 f"{run}: {name} is not told the task, and has neither a belief about it nor a memory, so it cannot be "
@@ -68,10 +69,11 @@ class Adapting:
         """the stage, and the memory of its policies after the last step of its episode"""
         self._samples = 0
         self._achieved = self.family.achieved and jax.jit(self.family.achieved)
-        self._simulator = algorithm.simulator
-        assert isinstance(self._simulator, _RealTime)
-        self._simulator.reset(self.task[None], 1, jax.random.key(0)[None])
-        self._simulator.on_step = self._remember
+        simulator = algorithm.simulator
+        assert isinstance(simulator, _RealTime)
+        simulator.reset(tasks, 1, jax.random.key(0)[None])
+        simulator.on_step = self._remember
+        self._simulator = simulator
 
     def adapt(self, task: Float[np.ndarray, " feature"], stopped: Callable[[], bool]) -> None:
         """Begin with the prior, and adapt to a task in real time until `stopped`.
@@ -83,13 +85,14 @@ class Adapting:
             return
         simulator, key, tasks = self._simulator, self._key(), jax.device_put(task[None])
         simulator.begin(stopped)
-        self.task, self.tries, before = task, self.tries + 1, simulator.samples
+        self.task, before = task, simulator.samples
         with contextlib.suppress(_Stopped):
             stages = itertools.islice(self._run.algorithm.adapt(self._state, tasks, key), LEARNING_STAGES + 1)
             for adapted in stages:
                 if stopped():
                     return
                 self._known, self._samples = (adapted, None), simulator.samples - before
+                self.tries += not self._samples
             for i in itertools.count():
                 again = jax.random.fold_in(key, i)
                 rollout(simulator, self._known[0].policies, tasks, again, episodes=1, deterministic=True)

@@ -50,11 +50,14 @@ class Live:
         self.reset()
         self.act_on(self.task, playable.first)
 
-    def act_on(self, task: Float[np.ndarray, " feature"], adapted: Adapted) -> None:
+    def act_on(self, task: Float[np.ndarray, " feature"], adapted: Adapted, reward: str = "") -> None:
         """Act on a task with its policy from the next step on, without a ghost. Where dynamics vary with the task, the
-        robot begins at a new initial state."""
-        self.policies, self.task, self.ghost = adapted.policies, task, None
-        self._act = policy_file.actor(policy_file.arrays(self.policies, task))
+        robot begins at a new initial state.
+
+        `reward`: what the policy was optimised for in place of the family's reward.
+        """
+        self._adapted, self.task, self.reward, self.ghost = adapted, task, reward, None
+        self._act = policy_file.actor(policy_file.arrays(adapted.policies, task))
         self._world.change_tasks(task[None])
         if self.family.physics is not None:
             self.reset()
@@ -102,7 +105,11 @@ class Live:
 
     def save(self, path: Path) -> Path:
         """Write the policy for the task that it acts on, as `AdaptedPolicy.save` does."""
-        return policy_file.save(self.policies, self.task, path)
+        adapted = self._adapted
+        if adapted is self.playable.first and self.playable.any_task:
+            adapted = self.playable.adapted(self.task)  # with what is predicted for this task
+        about = self.playable.about(self.task, adapted, self.reward)
+        return policy_file.save(adapted.policies, self.task, path, about)
 
     @property
     def pose(self) -> Float[np.ndarray, " pose"]:
