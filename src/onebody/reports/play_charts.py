@@ -119,9 +119,9 @@ class Beliefs:
     def add(self, seconds: float, belief: Gaussian, task: np.ndarray | None) -> None:
         """`task`: the true one, if it is shown."""
         std = np.exp(belief.log_std)
-        for i, chart in enumerate(self._charts):
-            mean, low, high = belief.mean[i], belief.mean[i] - std[i], belief.mean[i] + std[i]
-            chart.add(seconds, mean, low, high, *(() if task is None else (task[i],)))
+        lines = [belief.mean, belief.mean - std, belief.mean + std] + ([] if task is None else [task])
+        for chart, values in zip(self._charts, np.stack(lines, axis=1).tolist(), strict=True):
+            chart.add(seconds, *values)
 
     def clear(self) -> None:
         for chart in self._charts:
