@@ -12,10 +12,10 @@ import pytest
 
 import onebody
 from onebody.core.errors import OnebodyError
-from onebody.reports import controls, play, server
+from onebody.reports import controls, play, play_charts, server
 from onebody.runs import loop, playable
 from onebody.runs.live import Live
-from onebody.tasks import expression
+from onebody.tasks import expression, registry
 from onebody.tasks.space import Arc, Box, Disk, FiniteSet, Split
 
 viser = pytest.importorskip("viser")
@@ -284,8 +284,25 @@ def test_the_ghost_of_a_robot_is_drawn_with_all_its_parts(playground):
     until(lambda: page._scene._ghost.visible and page._scene._parts)
     until(lambda: all(np.any(part.position) for part in page._scene._parts.values()))
     assert len(page._scene._parts) == 7
+    assert np.allclose(page._scene._ghost.position, 0.0)
+    ghost._world._engine.qpos[:, 0] += 100.0
+    farthest = page._scene._farthest
+    until(lambda: np.linalg.norm(page._scene._ghost.position) > 90)
+    apart = ghost.pose[0] - page.live.pose[0] + page._scene._ghost.position[0]
+    assert apart == pytest.approx(farthest, abs=0.5) and 0.5 < farthest < 2.0
     ask(page, 0.3)
     until(lambda: not page._scene._ghost.visible)
+
+
+def test_a_direction_is_followed_as_an_angle():
+    chart = play_charts.Reached(None, None, registry.make("pearl/ant-dir-2d"))
+    of = lambda degrees: np.array([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))])  # noqa: E731
+    for i, (reached, asked) in enumerate([(90, 120), (350, 10), (200, 300)]):
+        chart.follow(float(i), of(reached), of(asked))
+    np.testing.assert_allclose(chart._rows, [(0, 90, 120), (1, -10, 10), (2, 200, 300)], atol=1e-4)
+    speed = play_charts.Reached(None, None, registry.make("smt/cheetah-vel"))
+    speed.follow(0.0, np.array([0.5]), np.array([1.0]))
+    assert speed._rows == [(0.0, 0.5, 1.0)]
 
 
 def test_a_file_without_a_model_has_no_button_to_refine():

@@ -49,7 +49,9 @@ class Robot:
         self._ghost = page.scene.add_frame("/fixed_bodies/ghost", show_axes=False, visible=False)
         self._parts: dict[int, Any] = {}
         """of the ghost, by the number of the body in MuJoCo"""
-        distance = 3.0 * self._size()
+        distance = 3.0 * (size := self._size())
+        self._farthest = 1.5 * size
+        """distance (m) from the robot at which its ghost is shown at most"""
 
         @page.on_client_connect
         def _(client: Any) -> None:
@@ -60,7 +62,7 @@ class Robot:
     def show(self) -> None:
         self._move_to(self._live.pose)
         self._scene.update_from_mjdata(self._data)
-        self._show_ghost()
+        self._show_ghost(self._data.xpos[1].copy())
 
     def _size(self) -> float:
         """Greatest distance (m) of a part of the robot from its first body."""
@@ -73,14 +75,18 @@ class Robot:
         self._data.qpos[:] = pose
         mujoco.mj_forward(self._model, self._data)
 
-    def _show_ghost(self) -> None:
+    def _show_ghost(self, place: np.ndarray) -> None:
+        """`place`: of the robot (m)."""
         ghost = self._live.ghost
         self._ghost.visible = ghost is not None
         if ghost is None:
             return
         self._parts = self._parts or self._add_parts()
         self._move_to(ghost.pose)
+        away = self._data.xpos[1] - place
+        excess = 1.0 - min(1.0, self._farthest / max(1e-9, float(np.linalg.norm(away))))
         with self._page.atomic():
+            self._ghost.position = -excess * away
             for body, part in self._parts.items():
                 part.position, part.wxyz = self._data.xpos[body], self._data.xquat[body]
 
