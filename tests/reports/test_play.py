@@ -1,6 +1,7 @@
 """The playground in a real browser; without one, what it sends."""
 
 import contextlib
+import json
 import shutil
 import threading
 import time
@@ -12,10 +13,10 @@ import pytest
 
 import onebody
 from onebody.core.errors import OnebodyError
-from onebody.reports import controls, play, server
+from onebody.reports import controls, play, play_charts, server
 from onebody.runs import loop, playable
 from onebody.runs.live import Live
-from onebody.tasks import expression
+from onebody.tasks import expression, registry
 from onebody.tasks.space import Arc, Box, Disk, FiniteSet, Split
 
 viser = pytest.importorskip("viser")
@@ -39,7 +40,7 @@ def point(tmp_path_factory):
 def served(run, port):
     """A playground that is being served, and its address."""
     (viewer, address), ended, ready = server.start("127.0.0.1", port, "a title"), threading.Event(), []
-    page = play.Playground(viewer, Live(playable.load(run)))
+    page = play.playground(viewer, play.load(run))
     serving = threading.Thread(target=page.serve, args=(lambda: ready.append(True), ended.is_set))
     serving.start()
     try:
@@ -191,13 +192,15 @@ def test_an_error_in_the_background_is_said_on_the_page(playground, monkeypatch)
     until(lambda: (np.float32(0.4),) in page._known)
 
 
-def test_a_saved_policy_replaces_no_other(playground, monkeypatch, tmp_path):
+def test_a_saved_policy_replaces_no_other(playground, run, monkeypatch, tmp_path):
     page, _ = playground
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
         page._orders.put(page._save)
     until(lambda: "policy-1-2.npz" in page._status.content)
     assert {path.name for path in tmp_path.iterdir()} == {"policy-1.npz", "policy-1-2.npz"}
+    about = onebody.load_policy("policy-1.npz").about
+    assert about == onebody.adapt(run, 1.0).about
 
 
 def test_a_connection_without_the_token_gets_nothing():
@@ -282,8 +285,25 @@ def test_the_ghost_of_a_robot_is_drawn_with_all_its_parts(playground):
     until(lambda: page._scene._ghost.visible and page._scene._parts)
     until(lambda: all(np.any(part.position) for part in page._scene._parts.values()))
     assert len(page._scene._parts) == 7
+    assert np.allclose(page._scene._ghost.position, 0.0)
+    ghost._world._engine.qpos[:, 0] += 100.0
+    farthest = page._scene._farthest
+    until(lambda: np.linalg.norm(page._scene._ghost.position) > 90)
+    apart = ghost.pose[0] - page.live.pose[0] + page._scene._ghost.position[0]
+    assert apart == pytest.approx(farthest, abs=0.5) and 0.5 < farthest < 2.0
     ask(page, 0.3)
     until(lambda: not page._scene._ghost.visible)
+
+
+def test_a_direction_is_followed_as_an_angle():
+    chart = play_charts.Reached(None, None, registry.make("pearl/ant-dir-2d"))
+    of = lambda degrees: np.array([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))])  # noqa: E731
+    for i, (reached, asked) in enumerate([(90, 120), (350, 10), (200, 300)]):
+        chart.follow(float(i), of(reached), of(asked))
+    np.testing.assert_allclose(chart._rows, [(0, 90, 120), (1, -10, 10), (2, 200, 300)], atol=1e-4)
+    speed = play_charts.Reached(None, None, registry.make("smt/cheetah-vel"))
+    speed.follow(0.0, np.array([0.5]), np.array([1.0]))
+    assert speed._rows == [(0.0, 0.5, 1.0)]
 
 
 def test_a_file_without_a_model_has_no_button_to_refine():
@@ -295,6 +315,35 @@ def test_a_file_without_a_model_has_no_button_to_refine():
         assert not any("reward" in label for label in labels)
     finally:
         gui.stop()
+
+
+@pytest.fixture(scope="module")
+def not_told(tmp_path_factory):
+    out = tmp_path_factory.mktemp("play") / "hidden"
+    return loop.train("omni-hidden", "point/goal", preset="smoke", out=out, quiet=True)
+
+
+def change(page, *task):
+    """As a control does, of a task that is hidden."""
+    page._chosen = lambda: np.array(task, np.float32)
+    page._orders.put(page._begin)
+
+
+def test_a_belief_narrows_around_a_hidden_task_and_begins_with_the_prior_for_another_one(not_told):
+    with served(not_told, 8320) as (page, _):
+        until(lambda: "episode 2" in page._status.content, seconds=120.0)
+        assert "0.00 true" in page._status.content
+        change(page, 0.5, -0.25)
+        until(lambda: "real return" in page._status.content and "0.50 true" in page._status.content, seconds=120.0)
+        for chart, true in zip(page._beliefs._charts, (0.5, -0.25), strict=True):
+            _, mean, low, high, truth = np.array(chart._rows).T
+            assert (truth == np.float32(true)).all() and (low <= mean).all() and (mean <= high).all()
+            assert mean[-1] == pytest.approx(true, abs=0.1) and high[-1] - low[-1] < 0.2 < 0.6 < high[0] - low[0]
+        tries = page.live.tries
+        page._orders.put(page._begin)
+        until(lambda: page._tries == tries + 1)
+        page.live._simulator.on_step = lambda memory: page.live._simulator._engine.missing
+        until(lambda: "AttributeError" in page._message.content, seconds=120.0)
 
 
 @contextlib.contextmanager
@@ -347,3 +396,32 @@ def test_a_reward_is_typed_on_a_phone(point, monkeypatch):
         until(lambda: button.click() or page._number == 1)
         tab.get_by_text("optimised for the reward x < 0.5, ").wait_for(timeout=240_000)
         assert tab.get_by_text("unknown name 'foo'").count() == 0 and not errors
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on this machine")
+def test_a_browser_shows_what_a_robot_believes(not_told):
+    with served(not_told, 8330) as (page, address), tab_of(address, 1280, 800) as (tab, errors):
+        tab.get_by_text("The robot is not told this task").wait_for(timeout=120_000)
+        slider = tab.locator("[role=slider]").first
+        slider.focus()
+        for _ in range(10):
+            tab.keyboard.press("ArrowRight")
+        tab.get_by_text("x (m): 0.20 ±").wait_for(timeout=120_000)
+        tab.get_by_text("believed: x (m)").wait_for(timeout=60_000)
+        tab.get_by_text("real return").wait_for(timeout=120_000)
+        tries = page.live.tries
+        tab.get_by_role("button", name="forget").click()
+        until(lambda: page.live.tries == tries + 1, seconds=120.0)
+        assert tab.get_by_role("button", name="save policy").count() == 0 and not errors
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on this machine")
+def test_what_a_policy_file_says_of_itself_is_text(tmp_path):
+    with np.load(playable.BUNDLED) as file:
+        arrays = dict(file)
+    title = '<iframe srcdoc="<script>parent.ran = 1</script>"></iframe> <b>bold</b>'
+    arrays["about"] = np.array(json.dumps(json.loads(str(arrays["about"])) | {"title": title}))
+    np.savez(tmp_path / "sent.npz", **arrays)
+    with served(tmp_path / "sent.npz", 8340) as (_, address), tab_of(address, 1280, 800) as (tab, _):
+        tab.get_by_text("<b>bold</b>").wait_for(timeout=120_000)
+        assert tab.evaluate("window.ran") is None and tab.locator("iframe").count() == 0

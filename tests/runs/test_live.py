@@ -78,7 +78,7 @@ def test_a_fall_of_the_ghost_ends_the_episode_of_both_and_a_push_moves_both(tmp_
     np.testing.assert_array_equal(live.pose, live.ghost.pose)
 
 
-def test_a_policy_is_optimised_inside_the_model_for_the_task_or_another_reward(omni):
+def test_a_policy_is_optimised_inside_the_model_for_the_task_or_another_reward(omni, tmp_path):
     load, task = playable.load(omni), np.array([0.5, -0.25], np.float32)
     refined = load.refine(task, 0.01)
     again = onebody.adapt(omni, task, refine=0.01)
@@ -90,6 +90,11 @@ def test_a_policy_is_optimised_inside_the_model_for_the_task_or_another_reward(o
 
     rewarded = load.refine(task, 10_000.0, right, lambda: True)
     assert rewarded.updates == 50 and rewarded.family.reward is right
+    live = Live(load)
+    live.act_on(task, rewarded.after, "right")
+    about = onebody.load_policy(live.save(tmp_path / "policy.npz")).about
+    assert (about.task, about.reward) == ((0.5, -0.25), "right")
+    assert about.predicted_return == pytest.approx(float(rewarded.after.predicted_return[0]))
     assert playable.load(None).refine is None
 
 

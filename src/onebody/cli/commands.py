@@ -76,9 +76,9 @@ class Train:
     """Random seed of the training run"""
     preset: str = "laptop"
     """Named set of hyperparameters: paper (as published; docs/presets.md lists the differences), laptop (learns within
-    minutes on two CPU cores) or smoke (seconds, after compilation, to check that everything works). Some algorithms have others:
-    tuned (oracle: our hyperparameters instead of the published ones), released (PEARL: later code of its authors),
-    demo (omni and smt)"""
+    minutes on two CPU cores) or smoke (seconds, after compilation, to check that everything works). Some algorithms
+    have others: tuned (oracle: our hyperparameters instead of the published ones), released (PEARL: later code of its
+    authors), demo (omni and smt)"""
     samples: int | None = None
     """Number of real samples (environment steps) to train for, after which training ends; None: all iterations of the
     preset"""

@@ -15,8 +15,9 @@ class Play:
     """Open a trained robot in the browser: it acts in real time, on the task that the sliders say."""
 
     run: tyro.conf.Positional[Annotated[Path | None, tyro.conf.arg(metavar="[RUN]")]] = None
-    """Folder of a training run of an algorithm that is told the task, or a file that --save wrote; by default, a
-    half-cheetah that comes with onebody"""
+    """Folder of a training run, or a file that --save wrote; by default, a half-cheetah that comes with onebody. An
+    algorithm that is not told the task, such as omni-hidden or pearl, adapts to it from rewards, and the page shows
+    what it believes"""
     save: Path | None = None
     """File .npz to save a run's policy for any task to, with its predicted returns, instead of opening the page; for
     an algorithm with one policy for any task, such as omni"""

@@ -71,6 +71,15 @@ class Remembering(Policy, Protocol):
         ...
 
 
+@runtime_checkable
+class Inferring(Remembering, Protocol):
+    """A policy that infers its task while it acts: its memory contains a belief."""
+
+    def believed(self, memory: Any) -> Gaussian:
+        """mean and standard deviation of the belief over the numbers of the task, [*axes, feature]"""
+        ...
+
+
 P = TypeVar("P", bound=eqx.Module)
 
 

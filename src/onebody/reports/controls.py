@@ -1,8 +1,11 @@
-"""Controls of the playground: sliders or a choice for a task, and buttons."""
+"""Controls of the playground: sliders or a choice for a task, buttons, and lines of text."""
 
 import html
+import itertools
 import math
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +13,7 @@ import numpy as np
 from onebody.core.errors import OnebodyError
 from onebody.runs import playable
 from onebody.tasks.space import Arc, Box, Disk, FiniteSet, TaskSpace
+from onebody.worlds.refusals import first_line
 
 
 def add(
@@ -62,6 +66,25 @@ def add_buttons(gui: Any, buttons: dict[str, Callable[[], None]], send: Callable
 def text(*lines: str) -> str:
     """Lines of text as HTML."""
     return f'<div style="font-size: 0.875em; margin: 0 0.5em">{"<br>".join(html.escape(line) for line in lines)}</div>'
+
+
+def explained(error: Exception) -> str:
+    """One line on an error, for the page; the traceback is printed unless it is an OnebodyError."""
+    if isinstance(error, OnebodyError):
+        return str(error)
+    traceback.print_exception(error)
+    return first_line(error)
+
+
+def saved(save: Callable[[Path], Path], task: np.ndarray) -> str:
+    """Have the policy for a task written to a new file, and say its name, or why there is none."""
+    name = "-".join(["policy", *(f"{x:.4g}" for x in task)])
+    names = itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2)))
+    path = next(path for each in names if not (path := Path(f"{each}.npz")).exists())
+    try:
+        return f"saved: {save(path).absolute()}"
+    except OnebodyError as error:
+        return str(error)
 
 
 def box_around(space: TaskSpace) -> Box | None:

@@ -1,9 +1,7 @@
 """The playground: a trained robot in the browser, in real time, with a control for each number of its task."""
 
-import itertools
 import queue
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,24 +12,22 @@ import numpy as np
 from jaxtyping import Float
 
 from onebody.algorithms.protocol import Adapted
-from onebody.core.errors import NotFinite, OnebodyError
-from onebody.reports import controls, own_reward, play_charts, scene, server
-from onebody.runs import evaluate, playable, refinement
+from onebody.core.errors import OnebodyError
+from onebody.reports import controls, own_reward, play_charts, play_hidden, scene, server
+from onebody.runs import evaluate, hidden, playable, refinement
 from onebody.runs.adapt import doubts
-from onebody.runs.live import Live
-from onebody.runs.playable import Curve
+from onebody.runs.hidden import Adapting
+from onebody.runs.live import Live, Pace
+from onebody.runs.playable import Curve, Playable
 from onebody.runs.refinement import Refined
 from onebody.tasks.body import MujocoBody
 from onebody.tasks.family import Reward, TaskFamily
 from onebody.worlds.camera import check_drawable
-from onebody.worlds.refusals import first_line
 
 FRAMES = 25
 """images of the robot per second"""
 SETTLED = 0.3
 """time (s) after which a task counts as chosen, and real episodes are simulated"""
-LATE = 0.1
-"""delay (s) behind real time that the robot catches up with; after a longer one it goes on at its own speed"""
 REFINE_SECONDS, REWARD_SECONDS = 10.0, 20.0
 """of policy optimisation inside the model, without compilation: for the task, and for a reward of the user's own"""
 
@@ -47,17 +43,26 @@ def play(path: Path | None, host: str = "127.0.0.1", port: int = 8080, on_ready:
 
     Raises:
         OnebodyError: the extra `play` is not installed; the host or port is wrong; the robot cannot be drawn, or its
-            tasks have no controls; or as `playable.load`.
+            tasks have no controls; or as `playable.load` or `hidden.Adapting`.
     """
     server.check(host, port)
-    loaded = playable.load(path)
+    loaded = load(path)
     check_drawable(loaded.family.body)
-    live = Live(loaded)
-    page, address = server.start(host, port, f"onebody: {live.family.id}")
+    page, address = server.start(host, port, f"onebody: {loaded.family.id}")
     try:
-        Playground(page, live).serve(lambda: on_ready(address))
+        playground(page, loaded).serve(lambda: on_ready(address))
     finally:
         page.stop()
+
+
+def load(path: Path | None) -> Playable | Adapting:
+    """What the playground is of: as `playable.load`, or a robot that is not told its task."""
+    return Adapting(path) if path is not None and hidden.is_hidden(path) else playable.load(path)
+
+
+def playground(page: Any, loaded: Playable | Adapting) -> "Playground | play_hidden.Playground":
+    """`page`: a `viser.ViserServer`."""
+    return play_hidden.Playground(page, loaded) if isinstance(loaded, Adapting) else Playground(page, Live(loaded))
 
 
 class Playground:
@@ -78,33 +83,28 @@ class Playground:
         """predicted returns over tasks of one number"""
         self._known: dict[tuple[float, ...], tuple[Adapted, float]] = {}
         """by task: its policy with what is predicted of it, and its real return"""
-        self._rewarded = False
-        """whether a reward of the user's own has taken the place of the family's"""
-        self._scene = scene.Robot(page, live) if isinstance(live.family.body, MujocoBody) else scene.Point(page, live)
+        self._scene = scene.of(page, live)
         self._build()
         self._background.submit(self._begin)
 
     def serve(self, on_ready: Callable[[], None], until: Callable[[], bool] = lambda: False) -> None:
         """Move the robot in real time."""
         dt = self.live.family.body.dt
-        every = max(1, round(1 / (FRAMES * dt)))
+        every, steps = max(1, round(1 / (FRAMES * dt))), 0
         self._scene.show()
         on_ready()
-        began, steps = time.monotonic(), 0
+        pace = Pace(dt)
         try:
             while not until():
                 while not self._orders.empty():
                     self._orders.get()()
-                self._step(steps * dt)
+                self._step(pace.seconds)
                 steps += 1
                 if steps % every == 0:
                     self._scene.show()
                 if steps % (FRAMES * every // 2) == 0:
                     self._reached.show()
-                late = time.monotonic() - began - steps * dt
-                if late > LATE:
-                    began += late
-                time.sleep(max(0.0, -late))
+                pace.wait()
         finally:
             self._number = -1  # ends what the background optimises
             self._background.shutdown(wait=False, cancel_futures=True)
@@ -112,7 +112,7 @@ class Playground:
     def _build(self) -> None:
         gui, family = self.page.gui, self.live.family
         gui.configure_theme(control_width="large", show_logo=False, show_share_button=False)
-        gui.add_markdown(f"**{family.id}**: {self.live.playable.title}")
+        gui.add_html(controls.text(f"{family.id}: {self.live.playable.title}"))
         self._chosen = controls.add(
             gui, family.space, family.task_names, self.live.task, lambda: self._orders.put(self._ask)
         )
@@ -134,15 +134,15 @@ class Playground:
     def _step(self, seconds: float) -> None:
         try:
             self.live.step()
-        except NotFinite as error:
+        except OnebodyError as error:
             self.live.reset()
             self._tell(f"{error}; the robot begins again")
-        if (achieved := self.live.achieved) is not None and not self._rewarded:
-            self._reached.add(seconds, float(achieved[0]), float(self.live.task[0]))
+        if (achieved := self.live.achieved) is not None and not self.live.reward:
+            self._reached.follow(seconds, achieved, self.live.task)
 
     def _ask(self) -> None:
         """Act on the task that the controls say: at once, or as soon as its policy is optimised."""
-        self._asked, self._number, self._rewarded = self._chosen(), self._number + 1, False
+        self._asked, self._number = self._chosen(), self._number + 1
         if self.live.playable.any_task:
             self.live.act_on(self._asked, self.live.playable.first)
         self._say()
@@ -150,16 +150,16 @@ class Playground:
 
     def _refine(self) -> None:
         """Optimise the policy for the task, and then act with it beside a ghost with the policy from before."""
-        self._optimise("the task", REFINE_SECONDS, None)
+        self._optimise("", REFINE_SECONDS, None)
 
     def _optimise_reward(self, text: str, reward: Reward) -> None:
         """As `_refine`, for a reward of the user's own; `text`: its expression."""
-        self._optimise(f"the reward {text}", REWARD_SECONDS, reward)
+        self._optimise(text, REWARD_SECONDS, reward)
 
-    def _optimise(self, aim: str, seconds: float, reward: Reward | None) -> None:
+    def _optimise(self, text: str, seconds: float, reward: Reward | None) -> None:
         self._number += 1
-        self._tell(f"compiling, and then optimising the policy for {aim} inside the model for {seconds:g} s …")
-        self._background.submit(self._guarded, self._improve, aim, seconds, reward, self._asked, self._number)
+        self._tell(f"compiling, and then optimising the policy for {_aim(text)} inside the model for {seconds:g} s …")
+        self._background.submit(self._guarded, self._improve, text, seconds, reward, self._asked, self._number)
 
     def _begin(self) -> None:
         """In the background: what is predicted over all tasks, and the first task."""
@@ -189,8 +189,8 @@ class Playground:
             self._orders.put(lambda: setattr(self._drawing, "content", content))
         self._order(number, self._say)
 
-    def _improve(self, aim: str, seconds: float, reward: Reward | None, task: np.ndarray, number: int) -> None:
-        """In the background: optimise a policy for one task inside the model."""
+    def _improve(self, text: str, seconds: float, reward: Reward | None, task: np.ndarray, number: int) -> None:
+        """In the background: optimise a policy for one task inside the model; `text`: the user's own reward."""
         if number != self._number or self.live.playable.refine is None:
             return
         refined = self.live.playable.refine(task, seconds, reward, lambda: number != self._number)
@@ -198,15 +198,14 @@ class Playground:
         ghost.act_on(task, refined.before)
 
         def act() -> None:
-            self.live.act_on(task, refined.after)
+            self.live.act_on(task, refined.after, text)
             self.live.beside(ghost)
-            self._rewarded = reward is not None
-            if self._rewarded:
+            if text:
                 self._reached.clear()
 
         self._order(number, act)
         real = [_real_return(refined.family, each, task) for each in (refined.before, refined.after)]
-        lines = list(self._comparison(aim, refined, real, task))
+        lines = list(self._comparison(_aim(text), refined, real, task))
         self._order(number, lambda: self._tell(*lines))
 
     def _tell(self, *lines: str) -> None:
@@ -221,9 +220,7 @@ class Playground:
         try:
             work(*arguments)
         except Exception as error:
-            message = str(error) if isinstance(error, OnebodyError) else first_line(error)
-            if not isinstance(error, OnebodyError):
-                traceback.print_exc()
+            message = controls.explained(error)
             self._orders.put(lambda: self._tell(message))
 
     def _say(self) -> None:
@@ -255,17 +252,16 @@ class Playground:
         yield from doubts(self.live.playable.training_space, task, _novelty(refined.after))
 
     def _save(self) -> None:
-        name = "-".join(["policy", *(f"{x:.4g}" for x in self.live.task)])
-        names = itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2)))
-        path = next(path for each in names if not (path := Path(f"{each}.npz")).exists())
-        try:
-            self._tell(f"saved: {self.live.save(path).absolute()}")
-        except OnebodyError as error:
-            self._tell(str(error))
+        self._tell(controls.saved(self.live.save, self.live.task))
 
 
 def _real_return(family: TaskFamily, adapted: Adapted, task: Float[np.ndarray, " feature"]) -> float:
     return float(evaluate.real_return(family, adapted.policies, jax.device_put(task[None])).mean())
+
+
+def _aim(reward: str) -> str:
+    """What a policy is optimised for."""
+    return f"the reward {reward}" if reward else "the task"
 
 
 def _predicted(adapted: Adapted) -> str:

@@ -1,21 +1,45 @@
 """Bodies in the three-dimensional scene of the playground."""
 
 from collections import defaultdict
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import mujoco
 import numpy as np
+from jaxtyping import Float
 
-from onebody.runs.live import Live
 from onebody.tasks.body import MujocoBody
+from onebody.tasks.family import TaskFamily
 
 GHOST = {"color": (90, 90, 90), "opacity": 0.35, "cast_shadow": False}
+
+
+@runtime_checkable
+class Shown(Protocol):
+    """A robot that acts, as `runs.live.Live` is."""
+
+    family: TaskFamily
+    task: Float[np.ndarray, " feature"]
+
+    @property
+    def pose(self) -> Float[np.ndarray, " pose"]:
+        """Joint positions of a robot, otherwise the observation."""
+        ...
+
+    @property
+    def ghost(self) -> "Shown | None":
+        """A second robot."""
+        ...
+
+
+def of(page: Any, live: Shown) -> "Robot | Point":
+    """The scene of a robot."""
+    return Robot(page, live) if isinstance(live.family.body, MujocoBody) else Point(page, live)
 
 
 class Robot:
     """A MuJoCo robot in the scene, in the middle of the page, and its translucent ghost."""
 
-    def __init__(self, page: Any, live: Live):
+    def __init__(self, page: Any, live: Shown):
         from mjviser import ViserMujocoScene
 
         assert isinstance(live.family.body, MujocoBody)
@@ -25,7 +49,9 @@ class Robot:
         self._ghost = page.scene.add_frame("/fixed_bodies/ghost", show_axes=False, visible=False)
         self._parts: dict[int, Any] = {}
         """of the ghost, by the number of the body in MuJoCo"""
-        distance = 3.0 * self._size()
+        distance = 3.0 * (size := self._size())
+        self._farthest = 1.5 * size
+        """distance (m) from the robot at which its ghost is shown at most"""
 
         @page.on_client_connect
         def _(client: Any) -> None:
@@ -36,7 +62,7 @@ class Robot:
     def show(self) -> None:
         self._move_to(self._live.pose)
         self._scene.update_from_mjdata(self._data)
-        self._show_ghost()
+        self._show_ghost(self._data.xpos[1].copy())
 
     def _size(self) -> float:
         """Greatest distance (m) of a part of the robot from its first body."""
@@ -49,14 +75,18 @@ class Robot:
         self._data.qpos[:] = pose
         mujoco.mj_forward(self._model, self._data)
 
-    def _show_ghost(self) -> None:
+    def _show_ghost(self, place: np.ndarray) -> None:
+        """`place`: of the robot (m)."""
         ghost = self._live.ghost
         self._ghost.visible = ghost is not None
         if ghost is None:
             return
         self._parts = self._parts or self._add_parts()
         self._move_to(ghost.pose)
+        away = self._data.xpos[1] - place
+        excess = 1.0 - min(1.0, self._farthest / max(1e-9, float(np.linalg.norm(away))))
         with self._page.atomic():
+            self._ghost.position = -excess * away
             for body, part in self._parts.items():
                 part.position, part.wxyz = self._data.xpos[body], self._data.xquat[body]
 
@@ -77,7 +107,7 @@ class Robot:
 class Point:
     """A point robot in the plane, its translucent ghost, and the task as a place if it is one."""
 
-    def __init__(self, page: Any, live: Live):
+    def __init__(self, page: Any, live: Shown):
         self._live = live
         self._robot = page.scene.add_icosphere("/robot", 0.05, color=(31, 111, 181))
         self._ghost = page.scene.add_icosphere("/ghost", 0.05, visible=False, **GHOST)

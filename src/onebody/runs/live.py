@@ -1,5 +1,6 @@
 """A trained robot that acts step by step, on a task that may change at any moment."""
 
+import time
 from pathlib import Path
 
 import jax
@@ -11,6 +12,27 @@ from onebody.runs import policy_file
 from onebody.runs.playable import Playable, middle
 from onebody.tasks.body import MujocoBody
 from onebody.worlds.simulator import Simulator
+
+LATE = 0.1
+"""delay (s) behind real time that the robot catches up with; after a longer one it goes on at its own speed"""
+
+
+class Pace:
+    """Keeps control steps in real time."""
+
+    def __init__(self, dt: float):
+        """`dt`: seconds per control step."""
+        self._dt, self._began = dt, time.monotonic()
+        self.seconds = 0.0
+        """time of all steps so far"""
+
+    def wait(self) -> None:
+        """After a step: until the next one."""
+        self.seconds += self._dt
+        late = time.monotonic() - self._began - self.seconds
+        if late > LATE:
+            self._began += late
+        time.sleep(max(0.0, -late))
 
 
 class Live:
@@ -28,11 +50,14 @@ class Live:
         self.reset()
         self.act_on(self.task, playable.first)
 
-    def act_on(self, task: Float[np.ndarray, " feature"], adapted: Adapted) -> None:
+    def act_on(self, task: Float[np.ndarray, " feature"], adapted: Adapted, reward: str = "") -> None:
         """Act on a task with its policy from the next step on, without a ghost. Where dynamics vary with the task, the
-        robot begins at a new initial state."""
-        self.policies, self.task, self.ghost = adapted.policies, task, None
-        self._act = policy_file.actor(policy_file.arrays(self.policies, task))
+        robot begins at a new initial state.
+
+        `reward`: what the policy was optimised for in place of the family's reward.
+        """
+        self._adapted, self.task, self.reward, self.ghost = adapted, task, reward, None
+        self._act = policy_file.actor(policy_file.arrays(adapted.policies, task))
         self._world.change_tasks(task[None])
         if self.family.physics is not None:
             self.reset()
@@ -80,7 +105,11 @@ class Live:
 
     def save(self, path: Path) -> Path:
         """Write the policy for the task that it acts on, as `AdaptedPolicy.save` does."""
-        return policy_file.save(self.policies, self.task, path)
+        adapted = self._adapted
+        if adapted is self.playable.first and self.playable.any_task:
+            adapted = self.playable.adapted(self.task)  # with what is predicted for this task
+        about = self.playable.about(self.task, adapted, self.reward)
+        return policy_file.save(adapted.policies, self.task, path, about)
 
     @property
     def pose(self) -> Float[np.ndarray, " pose"]:

@@ -13,18 +13,19 @@ from onebody.core.errors import OnebodyError
 from onebody.runs import checkpoint, evaluate, folder, policy_file
 from onebody.runs.about import About
 from onebody.runs.numpy_policy import Memoryless, Recurrent
+from onebody.worlds.simulator import Simulator
 
 
 class Run:
     """A training run in memory: its record, its algorithm on the family for adaptation, and its last checkpoint."""
 
-    def __init__(self, path: Path | str, *, trust: bool = False):
+    def __init__(self, path: Path | str, simulator: type[Simulator] = Simulator, *, trust: bool = False):
         """`trust`: consent to running the file that registers the run's family, as `folder.trust`."""
         self.path = Path(path)
         if trust:
             folder.trust(self.path)
         self.record = folder.read_config(self.path)
-        self.algorithm = folder.build(self.record, tested=True)
+        self.algorithm = folder.build(self.record, tested=True, simulator=simulator)
 
     @functools.cached_property
     def checkpoint(self) -> checkpoint.Checkpoint:

@@ -16,7 +16,8 @@ from onebody.algorithms.protocol import Adapted, Refining
 from onebody.core.errors import OnebodyError
 from onebody.core.nets import Normalizer
 from onebody.learning.policies import ConditionedPolicy, for_each, sees_task
-from onebody.runs import documents, evaluate, folder, leaves, log, outputs, refinement
+from onebody.runs import documents, evaluate, folder, leaves, loaded, log, outputs, refinement
+from onebody.runs.about import About
 from onebody.runs.refinement import Refined
 from onebody.tasks import registry
 from onebody.tasks.family import Reward, TaskFamily
@@ -88,6 +89,11 @@ class Playable(Protocol):
         returns are predicted with an interval."""
         ...
 
+    def about(self, task: Float[np.ndarray, " feature"], adapted: Adapted, reward: str) -> About | None:
+        """The description of a policy for one task; `reward`: what it was optimised for in place of the family's; None
+        where there is no run to describe."""
+        ...
+
 
 def load(path: Path | None) -> Playable:
     """The policies of a run folder, or of a file that `save` wrote; None: those that come with the package.
@@ -100,24 +106,24 @@ def load(path: Path | None) -> Playable:
 
 
 class OfRun:
-    """Policies from the last checkpoint of a run whose algorithm is told the task."""
+    """Policies from the last checkpoint of a run whose algorithm is told the task; `hidden.Adapting` plays others."""
 
     def __init__(self, run: Path):
-        record = folder.read_config(run)
-        self._algorithm = folder.build(record, tested=True)
+        self._run = loaded.Run(run)
+        self._algorithm, name = self._run.algorithm, self._run.record["algorithm"]
         if not self._algorithm.task_is_known:
             raise OnebodyError(
-                f"{run}: {record['algorithm']} is not told the task, so it cannot be told another one while it acts: "
-                "play a run of an algorithm that is told the task (onebody list says which are)"
+                f"{run}: {name} is not told the task, so it has no policy for any task to save or export: use a run of "
+                "an algorithm that is told the task (onebody list says which are)"
             )
-        last = folder.last(run, record)
-        self._state, self._seed, self._training = last.state, record["seed"], folder.family_of(record)
+        last, self._training = self._run.checkpoint, folder.family_of(self._run.record)
+        self._state, self._seed = last.state, self._run.record["seed"]
         self.family, self.training_space = self._algorithm.family, self._training.space
-        with log.announce_if_slow(f"preparing the policy of {record['algorithm']} for a first task", quiet=False):
+        with log.announce_if_slow(f"preparing the policy of {name} for a first task", quiet=False):
             self.first = self.adapted(middle(self.family.space))
         self.any_task = sees_task(self.first.policies)
         self.refine: Refine | None = self._refined if isinstance(self._algorithm, Refining) else None
-        self.title = f"{record['algorithm']}, trained on {last.facts['samples']:,} real samples"
+        self.title = f"{name}, trained on {last.facts['samples']:,} real samples"
 
     def adapted(self, task: Float[np.ndarray, " feature"]) -> Adapted:
         return self._stage_zero(task[None])
@@ -133,6 +139,9 @@ class OfRun:
             return None
         mean, interval, novelty = map(np.asarray, parts)
         return Curve(tasks[:, 0], mean, interval[:, 0], interval[:, 1], novelty)
+
+    def about(self, task: Float[np.ndarray, " feature"], adapted: Adapted, reward: str) -> About:
+        return self._run.about(jax.device_put(task), adapted, 0, 0, reward)
 
     def _refined(
         self,
@@ -186,6 +195,8 @@ class OfFile:
             with np.load(path, allow_pickle=False) as file:
                 arrays = dict(file)
             about = documents.parse(str(arrays["about"]))
+            if "family_version" in about:
+                raise ValueError("it has the policy for one task")
             training = registry.families()[about["family"]]  # never FILE.py:ID: a policy file is data
             version, self.title = about["version"], str(about["title"])
             self.family, self.training_space = training.tested, training.space
@@ -208,6 +219,9 @@ class OfFile:
 
     def curve(self) -> Curve | None:
         return self._curve
+
+    def about(self, task: Float[np.ndarray, " feature"], adapted: Adapted, reward: str) -> None:
+        return None
 
 
 def middle(space: TaskSpace) -> Float[np.ndarray, " feature"]:

@@ -2,7 +2,7 @@
 
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +33,18 @@ class World(Protocol):
     def scan(self, step: Any, carry: Any, noise: Array, needs_reward: bool = False) -> tuple[Any, Transitions]:
         """As `lax.scan`. `needs_reward`: a step needs the reward of the previous one."""
         ...
+
+
+class Carry(NamedTuple):
+    """What a step of a rollout begins with."""
+
+    state: Any
+    """of the world"""
+    observation: Any
+    memory: Any
+    """of the policies, `[task, episode, ...]`"""
+    remaining: Any
+    """number of steps until the end of the rollout"""
 
 
 def rollout(
@@ -86,15 +98,15 @@ def continued(
     remembers = isinstance(policies, Remembering)
     remember = policies.remember if remembers else partial(_reset_memory, memory)
 
-    def step(carry: Any, noise: Any) -> tuple[Any, Transitions]:
+    def step(carry: Carry, noise: Any) -> tuple[Carry, Transitions]:
         state, observation, memory, remaining = carry
         action, memory = _act(policies, observation, tasks, memory, noise, shared)
         state, observation, transitions = world.step(state, observation, action)
         ended = transitions.terminated | transitions.truncated | (remaining == 1)
-        return (state, observation, remember(memory, transitions.reward, ended), remaining - 1), transitions
+        return Carry(state, observation, remember(memory, transitions.reward, ended), remaining - 1), transitions
 
     with world.in_use:
-        carry = *world.reset(tasks, episodes, start_key), memory, np.int32(steps)
+        carry = Carry(*world.reset(tasks, episodes, start_key), memory, np.int32(steps))
         (_, _, memory, _), transitions = world.scan(step, carry, noise, remembers)
     return _by_task(transitions), jax.tree.map(lambda x: jax.device_put(x) if isinstance(x, np.ndarray) else x, memory)
 

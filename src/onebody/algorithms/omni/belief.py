@@ -196,3 +196,11 @@ def _reflected(unit: Float[Array, "*axes"]) -> Float[Array, "*axes"]:
 def summary(tasks: Float[Array, "task particle feature"]) -> Gaussian:
     """Mean and standard deviation of the beliefs."""
     return Gaussian(tasks.mean(1), jnp.log(jnp.maximum(tasks.std(1), 1e-9)))
+
+
+def weighted(tasks: Float[Array, "particle feature"], log_weight: Float[Array, "*axes particle"]) -> Gaussian:
+    """Mean and standard deviation of beliefs that weight the same particles."""
+    weight = jax.nn.softmax(log_weight)
+    mean = weight @ tasks
+    variance = jnp.einsum("...p,...pf->...f", weight, (tasks - mean[..., None, :]) ** 2)
+    return Gaussian(mean, jnp.log(jnp.maximum(jnp.sqrt(variance), 1e-9)))

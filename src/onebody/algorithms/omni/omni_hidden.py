@@ -32,6 +32,7 @@ from onebody.algorithms.omni.omni import Config as OMNIConfig
 from onebody.algorithms.protocol import Adapted, AlgorithmSpec, Metrics
 from onebody.core import random
 from onebody.core.errors import OnebodyError, at_least, positive
+from onebody.core.gaussian import Gaussian
 from onebody.core.types import Key, Keys
 from onebody.learning.policies import ConditionedPolicy, for_each
 from onebody.learning.replay import Replay
@@ -124,6 +125,10 @@ class PosteriorSamplingPolicy(eqx.Module):
         action, _ = self.policy(observation, self.tasks[chosen], (), noise)
         last = seen._replace(observation=observation, action=action)
         return action, Memory(log_weight, chosen, key, last)
+
+    def believed(self, memory: Memory) -> Gaussian:
+        """From all transitions but the last one."""
+        return belief.weighted(self.tasks, memory.log_weight)
 
     def deployed(self, task: Array) -> NoReturn:
         """Raises OnebodyError: it infers its task while it acts."""
