@@ -47,7 +47,7 @@ MESH = """
 class Untrained:
     """A policy with random weights for any task of a family."""
 
-    any_task, title = True, "untrained"
+    any_task, title, refine = True, "untrained", None
 
     def __init__(self, family, policy=None):
         self.family, self.training_space = family, family.space
@@ -59,6 +59,9 @@ class Untrained:
         return self.first
 
     def curve(self):
+        return None
+
+    def about(self, task, adapted, reward):
         return None
 
 
