@@ -120,7 +120,7 @@ def test_sliders_reach_beyond_the_training_space_and_say_where_it_ends():
 
 @pytest.mark.parametrize(
     ("host", "port", "message"),
-    [("127.0.0.1", 70_000, "--port must be from 1 to 65535"), ("192.0.2.1", 8080, "no address of this machine")],
+    [("127.0.0.1", 70_000, "--port must be from 1 to 65535"), ("192.0.2.1", 8080, "not an address of this machine")],
 )
 def test_a_wrong_address_is_refused(host, port, message):
     with pytest.raises(OnebodyError, match=message):
