@@ -17,6 +17,7 @@ import tyro
 from onebody.cli import listing as listings
 from onebody.cli import options
 from onebody.cli.compare import Compare, Report
+from onebody.cli.export import Export
 from onebody.cli.log import Log, names
 from onebody.cli.options import Flag
 from onebody.cli.play import Play
@@ -334,7 +335,7 @@ class Demo:
         demo.demo(self.out, self.quiet, self.algorithm)
 
 
-_KINDS = (List, Train, Resume, Adapt, Evaluate, Compare, Reproduce, Tune, Log, Report, Play, Demo)
+_KINDS = (List, Train, Resume, Adapt, Evaluate, Compare, Reproduce, Tune, Log, Report, Play, Export, Demo)
 COMMANDS: dict[str, type[Any]] = {kind.__name__.lower(): kind for kind in _KINDS}
 
 

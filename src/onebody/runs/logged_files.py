@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -46,7 +46,7 @@ def blocks(source: str) -> Iterator[Block]:
         OnebodyError: there is no such log, its format is unknown, it is damaged, or it lacks an array.
     """
     path = Path(source)
-    if source.startswith(MINARI) or path.is_dir():
+    if _is_dataset(source):
         read = _minari
     elif path.suffix not in (".npz", ".parquet"):
         raise OnebodyError(f"{source} must be a file .npz or .parquet, or a Minari dataset: minari:ID or its folder")
@@ -61,14 +61,18 @@ def blocks(source: str) -> Iterator[Block]:
 
 
 def sha256(source: str) -> str:
-    """SHA-256 of a log; of a folder, that of the names and checksums of its files."""
-    path = Path(_dataset(source).storage.data_path) if source.startswith(MINARI) else Path(source)
-    if not path.is_dir():
-        with path.open("rb") as file:
+    """SHA-256 of a file; of a dataset, that of the names and checksums of its files."""
+    if not _is_dataset(source):
+        with open(source, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
+    path = Path(_dataset(source).storage.data_path)
     files = sorted(each for each in path.rglob("*") if each.is_file())
     lines = [f"{sha256(str(each))}  {each.relative_to(path).as_posix()}\n" for each in files]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _is_dataset(source: str) -> bool:
+    return source.startswith(MINARI) or Path(source).is_dir()
 
 
 def _check_names(source: str, names: Collection[str]) -> list[str]:
@@ -131,7 +135,7 @@ def _npz(source: str) -> Iterator[Block]:
 class _Column:
     """An array in a .npz file, read from its first row on."""
 
-    def __init__(self, file: IO[bytes]):
+    def __init__(self, file: Any):
         header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
         shape, self.by_columns, self._dtype = header[np.lib.format.read_magic(file)](file)
         if self._dtype.hasobject:

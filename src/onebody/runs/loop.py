@@ -102,6 +102,8 @@ def train(
         with log.announce_if_slow("reading logs", quiet):
             logs = logged.read(sources, registered, limit, seed)
         config = dataclasses.replace(config, logged_transitions=min(limit, logs.total))
+        if samples is not None and not config.real_episodes:
+            raise OnebodyError("a run that learns from logs alone takes no real samples: leave --samples out")
     elif getattr(config, "logged_transitions", 0):
         raise OnebodyError("logged_transitions needs logs to learn from: give them as data (--data)")
     record = {
