@@ -235,8 +235,8 @@ def broken(name, row, column, value):
         (broken("action", 4, 1, np.inf), "action column 1 is inf in row 4, which is not finite"),
         (broken("action", 4, 1, 3.5), r"action column 1 is 3.5 in row 4.*2 \* \(action - low\) / \(high - low\) - 1"),
         (episodes() | {"observation": np.zeros((30, 3))}, "observation has 3 numbers, and that of point/goal has 2"),
-        (episodes() | {"action": np.zeros((30, 6))}, "action has 6 numbers, and that of point/goal has 2: it is of ano"),
-        (episodes() | {"action": np.zeros(30)}, r"action must hold numbers \[row, feature\], and it is float64 of 1 di"),
+        (episodes() | {"action": np.zeros((30, 6))}, "action has 6 numbers, and that of point/goal has 2: it is of an"),
+        (episodes() | {"action": np.zeros(30)}, r"action must hold numbers \[row, feature\], and it is float64 of 1 d"),
         (episodes() | {"ends": np.array(["no"] * 30)}, r"ends must hold numbers \[row\]"),
         ({"observation": np.zeros((3, 2)), "actions": np.zeros((3, 2))}, "no action; did you mean 'actions'"),
         ({"observation": np.zeros((3, 2)), "action": np.zeros((3, 2))}, "has no next_observation; add it or, if its r"),
@@ -258,7 +258,7 @@ def test_a_damaged_log_is_named(tmp_path, suffix):
     changed[len(whole) // 2] ^= 0xFF
     for content in (whole[: len(whole) // 2], b"", b"nonsense", *([bytes(changed)] if suffix == ".npz" else [])):
         path.write_bytes(content)
-        with pytest.raises(OnebodyError, match="log.* cannot be read .*; restore a good copy"):
+        with pytest.raises(OnebodyError, match=r"log.* cannot be read .*; restore a good copy"):
             read(path)
 
 

@@ -12,6 +12,7 @@ import pytest
 
 import onebody
 from onebody.algorithms.omni import omni
+from onebody.algorithms.protocol import LearnsFromLogs
 from onebody.core.errors import OnebodyError
 from onebody.learning.replay import Replay
 from onebody.reports import charts
@@ -76,13 +77,18 @@ def test_training_takes_no_real_sample(run, logs):
     assert lines[-1]["model/loss"] < lines[0]["model/loss"]
 
 
+def test_omni_follows_the_protocol():
+    assert isinstance(omni.OMNI(POINT, SMOKE, Simulator(POINT)), LearnsFromLogs)
+
+
 def test_the_record_says_what_was_learned_from_and_the_command_repeats_it(run, logs, tmp_path):
     record = folder.read_config(run)
     assert record["config"]["real_episodes"] == 0 and record["config"]["logged_transitions"] == 600
     (source,) = record["data"]
     assert (source["source"], source["transitions"]) == (str(logs), 600) and len(source["sha256"]) == 64
     assert folder.command(record).endswith(f"--seed 0 --data {logs} --config.logged-transitions 600")
-    again = train(tmp_path / "again", [logs], config=dataclasses.replace(SMOKE, real_episodes=0, logged_transitions=600))
+    config = dataclasses.replace(SMOKE, real_episodes=0, logged_transitions=600)
+    again = train(tmp_path / "again", [logs], config=config)
     assert (newest(again) / checkpoint.STATE).read_bytes() == (newest(run) / checkpoint.STATE).read_bytes()
 
 
@@ -117,7 +123,7 @@ def test_a_run_that_has_not_read_its_logs_is_started_again(run, tmp_path):
     stopped = shutil.copytree(run, tmp_path / "stopped")
     shutil.rmtree(stopped / "checkpoints")
     (stopped / "metrics.jsonl").unlink()
-    with pytest.raises(OnebodyError, match="no checkpoint with its logs yet; start it with: onebody train omni .*--data"):
+    with pytest.raises(OnebodyError, match=r"no checkpoint with its logs yet; start it with: onebody train .*--data"):
         onebody.resume(stopped, quiet=True)
 
 
@@ -133,8 +139,7 @@ def test_real_episodes_may_follow(logs, tmp_path):
 def test_the_first_checkpoint_holds_the_logs(logs, tmp_path):
     run = train(tmp_path / "run", logs, config=BOTH, samples=0)
     assert int(state(run, 0).data.size) == 600
-    (warning,) = [onebody.adapt(run, (0.5, 0.5)).warning]
-    assert "the run is untrained" in warning
+    assert "the run is untrained" in onebody.adapt(run, (0.5, 0.5)).warning
 
 
 def test_its_policies_are_adapted_tested_and_shown(run, tmp_path):
@@ -154,7 +159,7 @@ def test_its_policies_are_adapted_tested_and_shown(run, tmp_path):
 
 def test_its_learning_curve_is_over_iterations(run, collected):
     chart, other = (charts.learning_curve(log.read(each)) for each in (run, collected))
-    assert (chart.x_label, other.x_label) == ("iteration", "real samples")
+    assert (chart.x, other.x) == ("iteration", "real samples")
     assert list(chart.lines[1].x) == [1, 2, 3]
 
 
@@ -240,11 +245,10 @@ def test_what_cannot_be_exported_says_so(collected, tmp_path):
     ):
         with pytest.raises(OnebodyError, match=said):
             logged_export.export(collected, to)
-    if not pytest.importorskip("minari"):
-        return
-    with pytest.raises(OnebodyError, match="ends with its version"):
-        logged_export.export(collected, "minari:name")
     searched = onebody.train("random-search", "point", preset="smoke", out=tmp_path / "search", quiet=True)
     with pytest.raises(OnebodyError, match="keeps no transitions"):
         logged_export.export(searched, str(tmp_path / "log.npz"))
     assert not (tmp_path / "log.npz").exists()
+    pytest.importorskip("minari")
+    with pytest.raises(OnebodyError, match="ends with its version, as in minari:robot/mine-v0"):
+        logged_export.export(collected, "minari:name")

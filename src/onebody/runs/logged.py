@@ -1,6 +1,5 @@
 """Logs of what a robot did, as the first data of a training run: read, checked against the family, and sampled."""
 
-import contextlib
 import dataclasses
 import heapq
 import itertools
@@ -14,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from onebody.algorithms import presets
-from onebody.algorithms.protocol import LearnsFromLogs
+from onebody.algorithms.protocol import Algorithm, LearnsFromLogs
 from onebody.core.errors import OnebodyError
 from onebody.core.types import Transitions
 from onebody.runs import logged_files
@@ -58,7 +57,7 @@ def settings(algorithm: str, config: Any) -> Any:
         OnebodyError: the algorithm cannot learn from logs.
     """
     if not hasattr(presets.algorithm(algorithm), "with_logs"):
-        raise OnebodyError(f"{algorithm} cannot learn from logs; {' or '.join(_able())} can")
+        raise OnebodyError(f"{algorithm} cannot learn from logs; {' or '.join(presets.able('with_logs'))} can")
     return dataclasses.replace(config, real_episodes=0, logged_transitions=LIMIT)
 
 
@@ -75,14 +74,6 @@ def limit(algorithm: str, config: Any) -> int:
         "the configuration keeps no logged transitions: set logged_transitions, such as "
         f"dataclasses.replace(config, logged_transitions={LIMIT:_}), and real_episodes=0 for no real samples"
     )
-
-
-def _able() -> Iterator[str]:
-    """Names of the listed algorithms that can learn from logs."""
-    for name in presets.names():
-        with contextlib.suppress(OnebodyError):  # of another package, and it does not load
-            if hasattr(presets.algorithm(name), "with_logs"):
-                yield name
 
 
 def read(sources: Sequence[str], family: TaskFamily, limit: int, seed: int) -> Logs:
@@ -115,8 +106,9 @@ def read(sources: Sequence[str], family: TaskFamily, limit: int, seed: int) -> L
     return Logs(kept, np.resize(starts.items(), (N_STARTS, kept.observation.shape[1])), parts.offered, records)
 
 
-def begin(algorithm: LearnsFromLogs, state: Any, logs: Logs) -> Any:
+def begin(algorithm: Algorithm[Any], state: Any, logs: Logs) -> Any:
     """The state before the first iteration of a run that learns from logs."""
+    assert isinstance(algorithm, LearnsFromLogs), "`settings` refuses the others"
     starts = jax.device_put(logs.starts)
     for i in range(0, len(logs.kept.ends), PIECE):
         observation, action, next_observation, ends = (

@@ -1,8 +1,8 @@
 """Files of logged transitions, read in blocks of rows, so that a file may be larger than the memory.
 
-    FILE.npz, FILE.parquet   arrays or columns with a row per step: observation, action, next_observation, terminated,
-                             truncated, ends
-    minari:ID, FOLDER        a Minari dataset by its name, or by its folder
+FILE.npz, FILE.parquet   arrays or columns with a row per step: observation, action, next_observation, terminated,
+                         truncated, ends
+minari:ID, FOLDER        a Minari dataset by its name, or by its folder
 """
 
 import contextlib
@@ -106,7 +106,8 @@ def _joined(source: str, rows: Iterator[Mapping[str, np.ndarray]]) -> Iterator[B
         for name in ENDS:
             ends |= arrays.get(name, ends).astype(bool)
         if len(features) == 3:
-            yield Block(*features, ends)
+            observation, action, next_observation = features
+            yield Block(observation, action, next_observation, ends)
             continue
         new = {"observation": features[0], "action": features[1], "ends": ends}
         both = {name: np.concatenate([held[name], array]) for name, array in new.items()} if held else new

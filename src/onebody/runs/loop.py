@@ -58,9 +58,9 @@ def train(
         seed: random seed of the training run.
         preset: name of the settings that `config` has by default.
         config: the algorithm's `Config`, by default that of `onebody.preset`.
-        data: logs to learn from: files (.npz, .parquet), "minari:ID", or folders of Minari datasets; see docs/logs.md. By
-            default, no real samples are then taken; a `config` states how many real episodes are, and its
-            `logged_transitions` how many transitions of the logs are kept at most.
+        data: logs to learn from: files (.npz, .parquet), "minari:ID", or folders of Minari datasets, as in
+            docs/logs.md. Training then takes no real samples, unless a given `config` has `real_episodes`; its
+            `logged_transitions` is the largest number of transitions that are kept.
         samples: number of real samples to train for, reached at the end of an iteration; None: all iterations.
         evaluate_every: number of iterations between evaluations; 0: none.
         test: whose tasks these evaluations are on.
