@@ -175,6 +175,18 @@ def test_every_episode_is_kept_equally_often():
     assert np.abs(counts - 80).max() < 4 * 8
 
 
+def test_short_episodes_are_not_preferred_where_a_long_one_does_not_fit():
+    """Those are kept that come first in a random order, up to the first one that does not fit."""
+    for seed in range(50):
+        sizes = np.random.default_rng(100 + seed).integers(1, 6, 20)
+        sample = logged._Sample(15, np.random.default_rng(seed))
+        for i, size in enumerate(sizes):
+            sample.offer(np.array(i), int(size))
+        order = np.argsort(np.random.default_rng(seed).random(20))
+        first = order[np.cumsum(sizes[order]) <= 15]
+        assert [int(each) for each in sample.items()] == sorted(first.tolist())
+
+
 def test_long_episodes_are_sampled_in_parts(tmp_path, monkeypatch):
     monkeypatch.setattr(logged, "LONGEST", 4)
     arrays = episodes(2, 10)
