@@ -4,8 +4,10 @@ Presets: `paper` (as published, or as in the code released with the paper; docs/
 `released` (later code of the paper's authors, where it differs), `laptop` (two cores, minutes), `smoke` (seconds).
 """
 
+import contextlib
 import dataclasses
 import importlib
+from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -87,6 +89,14 @@ def spec(name: str) -> AlgorithmSpec:
 def algorithm(name: str) -> type[Any]:
     """The class of an algorithm; errors as of `spec`."""
     return spec(name).algorithm
+
+
+def able(method: str) -> Iterator[str]:
+    """Names of the listed algorithms that have a method: `refine` of `Refining`, `with_logs` of `LearnsFromLogs`."""
+    for name in names():
+        with contextlib.suppress(OnebodyError):  # of another package, and it does not load
+            if hasattr(algorithm(name), method):
+                yield name
 
 
 def check(name: str, config: Any) -> None:

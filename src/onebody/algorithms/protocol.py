@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar, runtim
 from jaxtyping import Array, Float
 
 from onebody.core.gaussian import Gaussian
-from onebody.core.types import Key
+from onebody.core.types import Key, Transitions
 from onebody.learning.policies import Policy
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.simulator import Simulator
@@ -85,6 +85,24 @@ class Refining(Algorithm[Any], Protocol):
 
     def refine(self, state: Any, task: Float[Array, " feature"], key: Key) -> Iterator[Adapted]:
         """Better and better policies for the task, without real samples, for as long as the caller asks."""
+        ...
+
+
+@runtime_checkable
+class LearnsFromLogs(Algorithm[Any], Protocol):
+    """An algorithm whose training can begin with logged transitions, and go on without real samples.
+
+    Its configuration has `logged_transitions`, the number of them that the state has room for, and `real_episodes`, the
+    real episodes per iteration, which may then be 0.
+    """
+
+    def with_logs(self, state: Any, transitions: Transitions, starts: Float[Array, "start observation"]) -> Any:
+        """The state with logged transitions [1, time, 1] added.
+
+        Args:
+            transitions: consecutive steps; their reward is not used.
+            starts: the initial states of imagined episodes, which replace those of the state.
+        """
         ...
 
 

@@ -16,6 +16,7 @@ import tyro
 from onebody.cli import listing as listings
 from onebody.cli import options
 from onebody.cli.compare import Compare, Report
+from onebody.cli.export import Export
 from onebody.cli.log import Log, names
 from onebody.cli.options import Flag, Trust
 from onebody.cli.play import Play
@@ -82,6 +83,10 @@ class Train:
     samples: int | None = None
     """Number of real samples (environment steps) to train for, after which training ends; None: all iterations of the
     preset"""
+    data: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Logs to learn from, instead of real samples: a file (.npz or .parquet), minari:ID or the folder of a Minari
+    dataset; repeat the option for several. docs/logs.md has the formats. Add --config.real-episodes N for N real
+    episodes per iteration as well. Needs an algorithm that can learn from logs, such as omni"""
     out: Path | None = None
     """Folder of the run; None: runs/ALGORITHM-FAMILY-sSEED"""
     evaluate_every: int = 0
@@ -106,6 +111,7 @@ class Train:
             self.algorithm,
             family,
             config=self.config,
+            data=self.data,
             seed=self.seed,
             out=self.out or Path("runs") / f"{self.algorithm}-{family.replace('/', '-')}-s{self.seed}",
             preset=self.preset,
@@ -126,6 +132,7 @@ def with_config(arguments: Sequence[str]) -> type[Train]:
         return Train  # --help, or too few arguments
 
     from onebody.algorithms import presets
+    from onebody.runs import logged
     from onebody.tasks import registry
 
     flags = ("--json", "--quiet", "--help")
@@ -146,6 +153,8 @@ def with_config(arguments: Sequence[str]) -> type[Train]:
     ids = {**{family: family for family in registry.families()}, **registry.aliases()}
     family = next((ids[argument] for argument in positional if argument in ids), "")
     config = presets.preset(name, given[-1] if given else Train.preset, family)
+    if any(argument.split("=")[0] == "--data" for argument in arguments):
+        config = logged.settings(name, config)
     field = ("config", type(config), dataclasses.field(default=config))
     return dataclasses.make_dataclass(
         "Train", [field], bases=(Train,), namespace={"__doc__": Train.__doc__}, frozen=True
@@ -332,7 +341,7 @@ class Demo:
         demo.demo(self.out, self.quiet, self.algorithm)
 
 
-_KINDS = (List, Train, Resume, Adapt, Evaluate, Compare, Reproduce, Tune, Log, Report, Play, Demo)
+_KINDS = (List, Train, Resume, Adapt, Evaluate, Compare, Reproduce, Tune, Log, Report, Play, Export, Demo)
 COMMANDS: dict[str, type[Any]] = {kind.__name__.lower(): kind for kind in _KINDS}
 
 

@@ -47,13 +47,16 @@ def save(drawing: Drawing, path: Path) -> None:
 
 
 def learning_curve(rows: Sequence[Mapping[str, Any]]) -> Chart:
-    """Real and imagined return per training iteration against real samples; `rows` of `metrics.jsonl`."""
-    samples = _column(rows, "real/samples")
+    """Real and imagined return per training iteration against real samples, or against iterations if training takes no
+    real samples; `rows` of `metrics.jsonl`."""
+    samples, label = _column(rows, "real/samples"), "real samples"
+    if rows and not any(samples):
+        samples, label = _column(rows, "iteration"), "iteration"
     lines = [
         Line("real", samples, _column(rows, "real/return")),
         Line("imagined", samples, _column(rows, "imagined/return")),
     ]
-    return Chart("Return of training", lines, "real samples", "return per episode")
+    return Chart("Return of training", lines, label, "return per episode")
 
 
 def model_error(rows: Sequence[Mapping[str, Any]]) -> Chart:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from onebody.algorithms import presets
 from onebody.algorithms.protocol import Adapted, Algorithm, Refining
 from onebody.core.errors import OnebodyError, real, whole
 from onebody.learning.policies import Policy
@@ -130,7 +131,7 @@ def adapt_many(
     loaded = run if isinstance(run, Run) else Run(run, trust=trust)
     record, algorithm = loaded.record, loaded.algorithm
     if (refine or reward is not None) and not isinstance(algorithm, Refining):
-        able = " or ".join(refinement.able())
+        able = " or ".join(presets.able("refine"))
         raise OnebodyError(
             f"{record['algorithm']} cannot optimise a policy inside its model: use --stages, or train {able}"
         )

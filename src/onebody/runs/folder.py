@@ -18,13 +18,13 @@ import jax
 from onebody.algorithms import presets
 from onebody.algorithms.protocol import Algorithm
 from onebody.core.errors import OnebodyError
-from onebody.runs import checkpoint, compilation_cache, configs, consent, documents, leaves, lock, log, outputs
+from onebody.runs import checkpoint, compilation_cache, configs, consent, documents, leaves, lock, log, logged, outputs
 from onebody.runs.outputs import CONFIG
 from onebody.tasks import registry
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.simulator import Simulator, Unsimulated
 
-IDENTITY = ("algorithm", "family", "family_version", "seed", "config")
+IDENTITY = ("algorithm", "family", "family_version", "seed", "data", "config")
 NOTHING = type(None)
 FIELDS = {
     "algorithm": {str},
@@ -36,9 +36,12 @@ FIELDS = {
     "preset": {str},
     "samples": {int, NOTHING},
     "evaluate_every": {int},
+    "data": {list, NOTHING},
     "versions": {dict},
 }
 """fields of config.json and their types"""
+OPTIONAL = {"family_file", "data"}
+"""those that may be missing"""
 
 
 def claim(run: Path, record: dict[str, Any], state: Any) -> tuple[dict[str, Any], checkpoint.Checkpoint | None]:
@@ -60,16 +63,22 @@ def claim(run: Path, record: dict[str, Any], state: Any) -> tuple[dict[str, Any]
 
 def identity(record: dict[str, Any]) -> dict[str, Any]:
     """The part of the record that may not change when a run is resumed; each checkpoint holds it, too."""
-    return {name: record[name] for name in IDENTITY}
+    return {name: record.get(name) for name in IDENTITY}
 
 
 def check_same(run: Path, there: dict[str, Any], here: dict[str, Any]) -> None:
     """Raises OnebodyError, saying what differs, if the folder holds another run (`there`) than the requested one."""
-    if different := [name for name in IDENTITY if there.get(name) != here[name]]:
-        if "algorithm" in different:
+    there, here = ({name: each.get(name) for name in IDENTITY} | {"data": _logs(each)} for each in (there, here))
+    if different := [name for name in IDENTITY if there[name] != here[name]]:
+        if {"algorithm", "data"}.intersection(different):
             different = [name for name in different if name != "config"]
-        listed = ", ".join(_difference(name, there.get(name), here[name]) for name in different)
+        listed = ", ".join(_difference(name, there[name], here[name]) for name in different)
         raise OnebodyError(f"{run} holds another run ({listed}); choose another --out")
+
+
+def _logs(record: dict[str, Any]) -> str:
+    """The logs that a run learns from, by the beginnings of their checksums."""
+    return " and ".join(each["sha256"][:12] for each in record.get("data") or ()) or "none"
 
 
 def read_config(run: Path) -> dict[str, Any]:
@@ -92,9 +101,11 @@ def _read(path: Path) -> dict[str, Any]:
         record = documents.parse(path.read_bytes())
     except ValueError:
         return {}
-    if not isinstance(record, dict) or not record.keys() >= FIELDS.keys() - {"family_file"}:
+    if not isinstance(record, dict) or not record.keys() >= FIELDS.keys() - OPTIONAL:
         return {}
     if any(type(record.get(name)) not in kinds for name, kinds in FIELDS.items()):
+        return {}
+    if not all(isinstance(each, dict) and isinstance(each.get("sha256"), str) for each in record.get("data") or ()):
         return {}
     record["versions"].setdefault("onebody", "of an unknown version")
     return record if all(isinstance(version, str) for version in record["versions"].values()) else {}
@@ -213,8 +224,10 @@ def check_fields(record: dict[str, Any], algorithm: Algorithm[Any]) -> None:
 def initial_state(record: dict[str, Any], algorithm: Algorithm[Any]) -> Any:
     """The state before training, which depends only on the seed; `algorithm` must be on the family of training.
 
+    That of a run that learns from logs is without them, and made without a step or reset of the simulator.
     Raises OnebodyError if the state holds what a checkpoint could not.
     """
+    algorithm = build(record, simulator=Unsimulated) if record.get("data") else algorithm
     state = algorithm.init(jax.random.fold_in(jax.random.key(record["seed"]), 0))
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
         if not leaves.is_data(leaf) and not callable(leaf):
@@ -276,8 +289,10 @@ def command(record: dict[str, Any]) -> str:
     words = ["onebody", "train", record["algorithm"], family, "--preset", record["preset"], "--seed", record["seed"]]
     words += ["--samples", record["samples"]] if record["samples"] is not None else []
     words += ["--evaluate-every", record["evaluate_every"]] if record["evaluate_every"] else []
+    words += [word for each in record.get("data") or () for word in ("--data", each["source"])]
     try:
-        preset = configs.to_json(presets.preset(record["algorithm"], record["preset"], family_of(record)))
+        config = presets.preset(record["algorithm"], record["preset"], family_of(record))
+        preset = configs.to_json(logged.settings(record["algorithm"], config) if record.get("data") else config)
     except OnebodyError:
         preset = {}
     if same_fields := _names(preset) == _names(record["config"]):

@@ -1,5 +1,6 @@
 """The one outer loop: step, evaluate, log, checkpoint. A stopped training run is resumed where it stopped."""
 
+import dataclasses
 import math
 import signal
 import sys
@@ -19,7 +20,19 @@ from onebody.algorithms import presets
 from onebody.algorithms.protocol import Algorithm, Metrics
 from onebody.core.errors import BodyFailed, NotFinite, OnebodyError, Stopped, real, whole
 from onebody.core.types import Key
-from onebody.runs import checkpoint, configs, consent, evaluate, folder, interrupt, log, log_feed, loggers, watch
+from onebody.runs import (
+    checkpoint,
+    configs,
+    consent,
+    evaluate,
+    folder,
+    interrupt,
+    log,
+    log_feed,
+    logged,
+    loggers,
+    watch,
+)
 from onebody.runs.evaluate import MetaTest
 from onebody.tasks import registry
 from onebody.tasks.family import TaskFamily
@@ -40,6 +53,7 @@ def train(
     seed: SupportsIndex = 0,
     preset: str = "laptop",
     config: Any = None,
+    data: Sequence[Path | str] | Path | str = (),
     samples: SupportsIndex | None = None,
     evaluate_every: SupportsIndex = 0,
     test: MetaTest = evaluate.HELD_OUT,
@@ -56,6 +70,9 @@ def train(
         seed: random seed of the training run.
         preset: name of the settings that `config` has by default.
         config: the algorithm's `Config`, by default that of `onebody.preset`.
+        data: logs to learn from: files (.npz, .parquet), "minari:ID", or folders of Minari datasets, as in
+            docs/logs.md. Training then takes no real samples, unless a given `config` has `real_episodes`; its
+            `logged_transitions` is the largest number of transitions that are kept.
         samples: number of real samples to train for, reached at the end of an iteration; None: all iterations.
         evaluate_every: number of iterations between evaluations; 0: none.
         test: whose tasks these evaluations are on.
@@ -87,13 +104,25 @@ def train(
         raise OnebodyError(f"--evaluate-every must be at least 0, not {evaluate_every}")
     if not 0 <= seed < 2**32:
         raise OnebodyError(f"--seed must be at least 0 and below 2**32, not {seed}")
-    config = presets.preset(algorithm, preset, registered) if config is None else config
+    if config is None:
+        config = presets.preset(algorithm, preset, registered)
+        config = logged.settings(algorithm, config) if data else config
     if type(config) is not (expected := typing.get_type_hints(presets.algorithm(algorithm))["config"]):
         raise OnebodyError(
             f"config must be {expected.__module__}.{expected.__name__}, not {type(config).__module__}."
             f"{type(config).__name__}; to change single settings: "
             f"dataclasses.replace(onebody.preset({algorithm!r}, {preset!r}, {registered.id!r}), ...)"
         )
+    logs = None
+    if sources := [str(each) for each in ([data] if isinstance(data, Path | str) else data)]:
+        limit = logged.limit(algorithm, config)
+        with log.announce_if_slow("reading logs", quiet):
+            logs = logged.read(sources, registered, limit, seed)
+        config = dataclasses.replace(config, logged_transitions=min(limit, logs.total))
+        if samples is not None and not config.real_episodes:
+            raise OnebodyError("a run that learns from logs alone takes no real samples: leave --samples out")
+    elif getattr(config, "logged_transitions", 0):
+        raise OnebodyError("logged_transitions needs logs to learn from: give them as data (--data)")
     record = {
         "algorithm": algorithm,
         "family": registered.id,
@@ -104,6 +133,7 @@ def train(
         "config": configs.to_json(config),
         "samples": samples,
         "evaluate_every": evaluate_every,
+        "data": logs and logs.sources,
         "versions": folder.versions(),
     }
     loggers.check(log_to, "--log")
@@ -113,6 +143,9 @@ def train(
     run = Path(out)
     with folder.locked(run, wait) as confirm:
         record, last_checkpoint = folder.claim(run, record, state)
+        if logs and last_checkpoint is None:
+            logged.report(logs, registered, quiet)
+            state = logged.begin(built, state, logs)
         _run(run, record, built, state, last_checkpoint, confirm, test, log_to, quiet)
     return run
 
@@ -132,7 +165,10 @@ def resume(run: Path | str, *, quiet: bool = False, trust: bool = False) -> Path
         algorithm = folder.build(record)
         state = folder.initial_state(record, algorithm)
     with folder.locked(run) as confirm:
-        _run(run, record, algorithm, state, folder.latest(run, record, state), confirm, evaluate.HELD_OUT, (), quiet)
+        last_checkpoint = folder.latest(run, record, state)
+        if last_checkpoint is None and record.get("data"):
+            raise OnebodyError(f"{run} has no checkpoint with its logs yet; start it with: {folder.command(record)}")
+        _run(run, record, algorithm, state, last_checkpoint, confirm, evaluate.HELD_OUT, (), quiet)
     return run
 
 
@@ -203,7 +239,9 @@ def _run(
             if not model_is_off:
                 _warn(run, model_is_off := watch.model_is_off(history))
             of_limit = f"/{limit:,}" if limit < math.inf else ""
-            text = f"{samples:,}{of_limit} samples · return {metrics['real/return']:.1f}"
+            kind = "real/return" if "real/return" in metrics else "imagined/return"
+            named = "return" if kind == "real/return" else "imagined return"
+            text = f"{samples:,}{of_limit} samples · {named} {metrics[kind]:.1f}"
             progress.update(done, text, last=_last(done, algorithm.config.n_iterations, samples, limit))
     if (samples := algorithm.simulator.samples) < limit < math.inf:
         print(
@@ -238,8 +276,9 @@ def _named(part: str, run: Path, saved: int) -> Iterator[None]:
 
 def _step(algorithm: Algorithm[Any], state: Any, key: Key) -> tuple[Any, Metrics]:
     """One iteration. Raises NotFinite for a value that is not finite, so that no checkpoint ever holds one."""
+    before = algorithm.simulator.samples
     state, metrics = algorithm.step(state, key)
-    if "real/return" not in metrics:
+    if "real/return" not in metrics and algorithm.simulator.samples > before:
         raise OnebodyError(
             f"{type(algorithm).__name__}.step gives no metric real/return, the mean return of its real episodes"
         )

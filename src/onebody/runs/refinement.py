@@ -1,6 +1,5 @@
 """Policy optimisation for one task inside a trained model, for the family's reward or another one."""
 
-import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
@@ -8,9 +7,7 @@ from typing import Any, NamedTuple
 
 from jaxtyping import Array
 
-from onebody.algorithms import presets
 from onebody.algorithms.protocol import Adapted, Refining
-from onebody.core.errors import OnebodyError
 from onebody.core.types import Key
 from onebody.tasks.family import Reward, TaskFamily
 from onebody.worlds.check import check
@@ -25,14 +22,6 @@ class Refined(NamedTuple):
     """number of policy updates between the two"""
     family: TaskFamily
     """with the reward that the policy was optimised for"""
-
-
-def able() -> Iterator[str]:
-    """Names of the listed algorithms that can optimise a policy inside their model."""
-    for name in presets.names():
-        with contextlib.suppress(OnebodyError):  # of another package, and it does not load
-            if hasattr(presets.algorithm(name), "refine"):
-                yield name
 
 
 def with_reward(family: TaskFamily, reward: Reward) -> TaskFamily:

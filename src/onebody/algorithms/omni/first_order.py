@@ -56,6 +56,10 @@ class FirstOrderConfig:
     """Trace decay λ of the value networks' targets"""
     entropy: float = 1e-3
     """Coefficient of the policy's entropy, in reward per step and nat"""
+    disagreement_penalty: float = 0.0
+    """Coefficient of the models' disagreement, which is subtracted from each imagined reward, in reward per standard
+    deviation of differences. It keeps the policy near the data, which matters most where training takes no real samples
+    (train --data)"""
     clip_norm: float = 1.0
     """Largest global norm of the policy's gradient and of that of the values; a larger one is scaled down to it"""
     target_rate: float = 0.05
@@ -68,7 +72,8 @@ class FirstOrderConfig:
 
     def __post_init__(self) -> None:
         at_least(1, self, "hidden", "batch", "window", "value_steps")
-        at_least(0, self, "discount", "trace", "entropy", "from_start", "from_data", "end_draws")
+        at_least(0, self, "discount", "trace", "entropy", "disagreement_penalty")
+        at_least(0, self, "from_start", "from_data", "end_draws")
         positive(self, "learning_rate", "value_rate", "clip_norm", "target_rate", "end_noise")
         at_most(1, self, "discount", "trace", "target_rate")
         if self.from_start + self.from_data > 1:

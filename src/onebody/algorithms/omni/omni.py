@@ -10,6 +10,8 @@
     6: a new ψ: the policy as it is, a forward pass                                          `adapt`, stage 0
     7: stages 1, 2, …: real episodes of ψ; line 4; n_refine updates for ψ alone, from visited states and p0
 
+With logged transitions, these are in D from the beginning, and line 3 may be left out.                   `with_logs`
+
 Ours. The parts: ensembles of probabilistic networks (Chua et al. 2018), policy gradients through them with a short
 horizon and a terminal value (Heess et al. 2015, Xu et al. 2022), values of all tasks at once (Schaul et al. 2015).
 """
@@ -50,6 +52,8 @@ CANDIDATES = 5
 """Tasks drawn for each one that is chosen"""
 ASCENT_STEPS = 5
 """Steps up the gap, from each chosen task"""
+IMAGINED_TASKS = 20
+"""Tasks whose mean imagined return and novelty are metrics of an iteration without real episodes"""
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,9 @@ class Config:
     n_iterations: int = 25
     """Iterations of training"""
     real_episodes: int = 20
-    """Real episodes per iteration, each of its own task"""
+    """Real episodes per iteration, each of its own task; 0 needs logged transitions"""
+    logged_transitions: int = 0
+    """Largest number of transitions of logs (train --data) that are kept; a larger log is sampled by whole episodes"""
     deterministic_share: float = 0.5
     """Share of the real episodes, in training and adaptation, collected with the deterministic policy. These calibrate
     the predicted returns; the others have exploration noise"""
@@ -86,12 +92,12 @@ class Config:
     """Settings of the policy's updates by pathwise gradients"""
 
     def __post_init__(self) -> None:
-        at_least(
-            1, self, "n_iterations", "real_episodes", "n_model", "n_updates", "refine_episodes", "predicted_episodes"
-        )
-        at_least(0, self, "n_refine", "n_refine_model")
+        at_least(1, self, "n_iterations", "n_model", "n_updates", "refine_episodes", "predicted_episodes")
+        at_least(0, self, "real_episodes", "logged_transitions", "n_refine", "n_refine_model")
         positive(self, "deterministic_share")
         at_most(1, self, "deterministic_share")
+        if not (self.real_episodes or self.logged_transitions):
+            raise OnebodyError("real-episodes must be at least 1 where there are no logs to learn from (train --data)")
 
     def deterministic(self, episodes: int) -> np.ndarray:
         """Which of a number of real episodes are collected with the deterministic policy: an even mask [episode] that
@@ -105,7 +111,7 @@ class State(eqx.Module):
     model: TrainState[Ensemble]
     data: Replay
     starts: Float[Array, "start observation"]
-    """Initial states, draws from p0"""
+    """Initial states: draws from p0, or those of logged episodes"""
     agent: Agent
     errors: Float[Array, " episode"]
     """Real minus predicted return of the newest real episodes with the deterministic policy; zeros before the first"""
@@ -134,10 +140,20 @@ class OMNI:
     def step(self, state: State, key: Key) -> tuple[State, Metrics]:
         """Lines 3-5."""
         task_key, collect_key, model_key, policy_key = jax.random.split(key, 4)
-        state, metrics = self._collect(state, self._choose_tasks(state, task_key), collect_key)
+        metrics: dict[str, Array] = {}
+        if self.config.real_episodes:
+            state, metrics = self._collect(state, self._choose_tasks(state, task_key), collect_key)
         state, metrics["model/loss"] = fit_model(state, model_key, self.config.n_model, self.config.model)
         state, optimized = self._optimize(state, None, ensemble.falling(self.config.n_updates), policy_key)
-        return state, {name: float(value) for name, value in (metrics | optimized).items()}
+        metrics |= optimized
+        if not self.config.real_episodes:
+            returns, novelty = self._expected(state, self.family.space.sample(task_key, IMAGINED_TASKS), collect_key)
+            metrics |= {"imagined/return": returns.mean(), "imagined/novelty": novelty.mean()}
+        return state, {name: float(value) for name, value in metrics.items()}
+
+    def with_logs(self, state: State, transitions: Transitions, starts: Float[Array, "start observation"]) -> State:
+        """The state with logged transitions added, and with initial states from the logs; see `LearnsFromLogs`."""
+        return eqx.tree_at(lambda s: s.starts, extended(state, transitions), starts)
 
     def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
         """Lines 6-7. Each task goes on in its own copy of everything, with its own samples."""
@@ -258,11 +274,11 @@ def new_state(
     sizes = family.body.observation_size, family.model_action_size
     model = Ensemble(model_key, *sizes, config.model)
     episodes = iterations_held(config.n_iterations) * config.real_episodes + ADAPTATION_STAGES * config.refine_episodes
-    data = Replay.empty(episodes * family.horizon, *sizes)
+    data = Replay.empty(config.logged_transitions + episodes * family.horizon, *sizes)
     task = Normalizer(family.space.size).update(family.space.sample(jax.random.key(0), 1024))
     agent = first_order.new_agent(agent_key, model.observation, task, family.body.action_size, config.policy)
     trained = TrainState.create(model, ensemble.optimizer(config.model))
-    return State(trained, data, starts, agent, jnp.zeros(2 * config.real_episodes))
+    return State(trained, data, starts, agent, jnp.zeros(2 * (config.real_episodes or config.refine_episodes)))
 
 
 @jax.jit
@@ -274,10 +290,16 @@ def add_data(state: State, transitions: Transitions, new_errors: Array) -> tuple
     model = state.model.module
     predicted = model.predict(transitions.observation, transitions.action).mean(0)
     error = jnp.sqrt(jnp.mean(((predicted - transitions.next_observation) / model.difference.scale) ** 2))
-    model = merge_statistics(model, transitions)
-    agent = first_order.renormalize(state.agent, model.observation)
     errors = jnp.concatenate([state.errors, new_errors])[-len(state.errors) :]
-    return State(state.model.with_module(model), state.data.add(transitions), state.starts, agent, errors), error
+    return eqx.tree_at(lambda s: s.errors, extended(state, transitions), errors), error
+
+
+@jax.jit
+def extended(state: State, transitions: Transitions) -> State:
+    """Transitions added to data and normalisers."""
+    model = merge_statistics(state.model.module, transitions)
+    agent = first_order.renormalize(state.agent, model.observation)
+    return State(state.model.with_module(model), state.data.add(transitions), state.starts, agent, state.errors)
 
 
 @functools.partial(jax.jit, static_argnames=("steps", "config"))

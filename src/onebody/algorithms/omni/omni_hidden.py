@@ -68,6 +68,8 @@ class Config:
         at_least(2, self, "particles")
         at_least(1, self, "moves", "candidates")
         positive(self, "reward_noise")
+        if self.omni.logged_transitions:
+            raise OnebodyError("omni-hidden cannot learn from logs; omni can")
 
     @property
     def n_iterations(self) -> int:

@@ -80,6 +80,13 @@ def optimize(
     def start(key: Key, n: int) -> Array:
         return starts[random.randint(key, (n,), 0, len(starts))]
 
+    def outcome(observation: Array, action: Array, next_observation: Array, task: Array) -> tuple[Array, Array]:
+        reward, terminated = family.outcome(observation, action, next_observation, task)
+        if config.disagreement_penalty:
+            disagreement = model.disagreement(observation, family.model_action(action, task))
+            reward -= config.disagreement_penalty * disagreement
+        return reward, terminated
+
     def visit(agent: Agent, key: Key) -> Visited:
         member_key, start_key, task_key, noise_key = jax.random.split(key, 4)
         task = draw(task_key, EPISODES)
@@ -100,7 +107,7 @@ def optimize(
         begin = jnp.concatenate([observation, start(start_key, n_start), of_data])
         task = jnp.concatenate([visited_task, draw(task_key, n_start + n_data)])
         member = InBodies(model.random_member(member_key), family, task)
-        return first_order.update(agent, member, family.outcome, begin, task, update_key, config, rate)
+        return first_order.update(agent, member, outcome, begin, task, update_key, config, rate)
 
     def roll_out_and_update(agent: Agent, inputs: tuple[Array, Array]) -> tuple[Agent, dict[str, Array]]:
         visited = visit(agent, jax.random.fold_in(inputs[0][0], REFRESH))  # a key that no update derives
