@@ -306,3 +306,8 @@ def test_closed_outputs_do_not_end_in_files(tmp_path):
 
 def test_control_characters_are_shown_and_not_sent_to_the_terminal(capsys):
     assert "--on a\\n\\x1b[31m;" in refusal(capsys, "compare", "point", "trpo", "--on", "a\n\x1b[31m")
+
+
+@pytest.mark.parametrize("text", ["-abs(x + 1) - 0.05 * effort", "-x**2", "-(x)"])
+def test_the_text_of_an_option_may_begin_with_a_minus(text):
+    assert options.parse(commands.COMMANDS["adapt"], "adapt", ["run", "--reward", text]).reward == text

@@ -142,7 +142,7 @@ def test_a_hidden_task_cannot_be_told(tmp_path):
 
 def test_a_planner_cannot_be_played(tmp_path):
     run = loop.train("mb-mpc", "point/goal", preset="smoke", samples=0, out=tmp_path / "mpc", quiet=True)
-    with pytest.raises(OnebodyError, match="its policy can be neither saved to a file nor played"):
+    with pytest.raises(OnebodyError, match="it has no file, and cannot be played"):
         Live(playable.load(run))
 
 

@@ -56,7 +56,7 @@ def parse(kind: type[T], command: str, arguments: Sequence[str]) -> T:
         raise OnebodyError("an argument contains a NUL character")
     if {"--help", "-h"}.intersection(arguments):
         arguments = ["--help"]  # tyro omits from its help the options that are given before --help
-    known = [*_names(kind), "--help"]
+    known, arguments = [*_names(kind), "--help"], _joined(arguments)
     for argument in arguments:
         option = argument.split("=")[0].replace("_", "-")
         if re.match("--?[A-Za-z]", option) and option not in known:
@@ -83,6 +83,18 @@ def parse(kind: type[T], command: str, arguments: Sequence[str]) -> T:
                 "option for several tasks"
             )
     raise OnebodyError(f"{_message(output.getvalue())}; see: onebody {command} --help")
+
+
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """The arguments; an option and its text, if that begins with a minus, become one, such as --reward=-abs(x)."""
+    joined: list[str] = []
+    for argument in arguments:
+        is_value = re.match("-[A-Za-z]", argument) and not re.fullmatch(r"-[\w.-]+(=.*)?", argument, re.DOTALL)
+        if is_value and joined and re.fullmatch(r"--[\w.-]+", joined[-1]):
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 def check_order(command: str, family: str, algorithms: Sequence[str], family_first: bool) -> None:

@@ -81,9 +81,7 @@ class Planner(eqx.Module):
         return best[..., 0, :], (keys, rest)
 
     def deployed(self, task: Array) -> Deployed:
-        raise OnebodyError(
-            "a planner acts with its models, within an episode, so its policy can be neither saved to a file nor played"
-        )
+        raise OnebodyError("a planner acts with its models, within an episode: it has no file, and cannot be played")
 
     def _plan(self, task: Array, observation: Array, key: Any, last: Array, noise: Array) -> tuple[Any, Array]:
         key, plan_key, member_key = jax.random.split(key, 3)
