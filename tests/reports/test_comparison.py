@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from onebody.reports import charts, comparison, comparison_charts, comparison_tables
-from onebody.runs import compare, log, statistics
+from onebody.runs import compare, jobs, log, statistics
 from onebody.runs.evaluate import MetaTest
 from onebody.tasks import registry
 from onebody.tasks.space import Box
@@ -105,11 +105,11 @@ def test_tasks_of_two_dimensions_are_maps_of_one_scale(tmp_path):
 
 
 def test_few_seeds_and_diverged_ones_are_stated(runs, tmp_path):
-    (runs[0] / compare.DIVERGED).write_text("state.policy is not finite")
+    (runs[0] / jobs.DIVERGED).write_text("state.policy is not finite")
     try:
         text = comparison.write(runs[:2], tmp_path / "report.html").read_text()
     finally:
-        (runs[0] / compare.DIVERGED).unlink()
+        (runs[0] / jobs.DIVERGED).unlink()
     assert "state.policy is not finite" in text and "oracle: 2 of the 5 seeds that a 95% interval needs" in text
     assert "Which is better" not in text
 

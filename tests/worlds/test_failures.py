@@ -64,7 +64,7 @@ def test_an_environment_that_fails_names_the_iteration_and_the_run_goes_on(fails
 
     def write(self, iteration, metrics):
         Moving.failing = iteration == 1
-        written(self, iteration, metrics)
+        return written(self, iteration, metrics)
 
     monkeypatch.setattr(log.Log, "write", write)
     with pytest.raises(BodyFailed) as caught:
@@ -93,7 +93,7 @@ def test_a_start_that_fails_is_one_line(tmp_path, monkeypatch):
     def write(self, iteration, metrics):
         nonlocal calls
         calls += 2
-        written(self, iteration, metrics)
+        return written(self, iteration, metrics)
 
     monkeypatch.setattr(log.Log, "write", write)
     family = dataclasses.replace(point, id="fails/start", body=dataclasses.replace(point.body, start=start))
@@ -123,7 +123,7 @@ def test_physics_and_evaluations_that_fail_are_one_line(fails, said, tmp_path, m
     def write(self, iteration, metrics):
         nonlocal failing
         failing = True
-        written(self, iteration, metrics)
+        return written(self, iteration, metrics)
 
     monkeypatch.setattr(log.Log, "write", write)
     family = dataclasses.replace(hopper, id=f"fails/{fails}", horizon=5)
