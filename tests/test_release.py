@@ -1,7 +1,10 @@
 """What a release states in several places is the same in all of them."""
 
+import importlib.util
 import re
+import sys
 import tomllib
+import types
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -43,3 +46,18 @@ def test_the_pythons_of_the_classifiers_are_those_that_are_tested():
     workflow = (ROOT / ".github/workflows/ci.yml").read_text()
     (tested,) = re.findall(r"^ +python: \[(.+)\]$", workflow, flags=re.MULTILINE)
     assert classified == set(re.findall(r"3\.\d+", tested)) and min(classified) in PROJECT["requires-python"]
+
+
+def test_links_of_the_readme_hold_on_a_package_index(monkeypatch):
+    hatchling = types.SimpleNamespace(MetadataHookInterface=object)  # it is only where packages are built
+    monkeypatch.setitem(sys.modules, "hatchling.metadata.plugin.interface", hatchling)
+    spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
+    built = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(built)
+    text = built.absolute((ROOT / "README.md").read_text(), "https://example.org/one/body")
+    targets = re.findall(r"\]\(([^)]+)\)", text)
+    ours = [each for each in targets if each.startswith("https://example.org/one/body/")]
+    assert len(ours) > 10 and all(each.startswith("https://") for each in targets)
+    assert "https://example.org/one/body/raw/main/docs/play.webp" in ours
+    for each in ours:
+        assert (ROOT / each.split("/main/")[1]).exists(), each
