@@ -108,7 +108,7 @@ class Report:
         if self.trust:
             for run in self.runs:
                 folder.trust(run)
-        with log.announce_if_slow(f"writing the report of {len(self.runs)} runs", quiet=self.json):
+        with log.announce_if_slow("writing the report", quiet=self.json):
             path = comparison.write(self.runs, self.out)
         written = {"report": path, "returns": path.with_suffix(".csv"), "figures": path.with_suffix("")}
         if self.json:
