@@ -231,7 +231,7 @@ class Adapt:
         if self.video:
             video.check(family.body)
 
-        with log.announce_if_slow("compiling, adapting and testing the policy", quiet=self.json):
+        with log.announce_if_slow("compiling, adapting and testing the policy", quiet=not sys.stderr.isatty()):
             policies = adapt.adapt_many(
                 self.run,
                 tasks,

@@ -278,7 +278,7 @@ def _step(algorithm: Algorithm[Any], state: Any, key: Key) -> tuple[Any, Metrics
     """One iteration. Raises NotFinite for a value that is not finite, so that no checkpoint ever holds one."""
     before = algorithm.simulator.samples
     state, metrics = algorithm.step(state, key)
-    if "real/return" not in metrics and algorithm.simulator.samples > before:
+    if "real/return" not in metrics and (algorithm.simulator.samples > before or "imagined/return" not in metrics):
         raise OnebodyError(
             f"{type(algorithm).__name__}.step gives no metric real/return, the mean return of its real episodes"
         )
