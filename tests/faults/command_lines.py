@@ -32,6 +32,8 @@ LINES = {
     "compare": ["point", "trpo", "--seeds", "1", "--preset", "smoke", "--tasks", "1", "--stages", "0", "--quiet"],
     "reproduce": ["smt-1a", "--seeds", "1", "--scale", "smoke", "--quiet", "--out", "study"],
     "tune": ["trpo", "point", "--preset", "smoke", "--quiet"],
+    "log": ["run"],
+    "export": ["run", "--to", "log.npz"],
     "report": ["run"],
     "play": ["run"],
     "demo": ["--quiet", "--out", "demo"],
