@@ -16,7 +16,7 @@ from onebody.algorithms.protocol import LearnsFromLogs
 from onebody.core.errors import OnebodyError
 from onebody.learning.replay import Replay
 from onebody.reports import charts
-from onebody.runs import checkpoint, evaluate, folder, log, logged, logged_export, playable
+from onebody.runs import checkpoint, evaluate, folder, jobs, log, logged, logged_export, playable, studies
 from onebody.runs.loaded import Run
 from onebody.tasks import registry
 from onebody.worlds.simulator import Simulator
@@ -108,6 +108,26 @@ def test_a_resumed_run_needs_no_logs(run, logs, tmp_path):
         (stopped / "config.json").write_text(json.dumps(record))
         go_on(stopped)
         assert (newest(stopped) / checkpoint.STATE).read_bytes() == whole
+
+
+def test_a_study_trains_on_logs(logs, tmp_path):
+    text = """
+    [systems.omni]
+    smoke = { preset = "smoke", data = ["LOGS"], settings = { real_episodes = 0, logged_transitions = 600 } }
+    [studies.logs]
+    title = "point robot"
+    family = "point/goal"
+    paper = "ours"
+    seeds = 1
+    """
+    (tmp_path / "own.toml").write_text(text.replace("LOGS", str(logs)))
+    (job,) = studies.jobs_of(studies.get(str(tmp_path / "own.toml")), tmp_path / "out", "smoke", 1)
+    job = jobs.Job.from_json(json.loads(json.dumps(job.to_json())))
+    assert jobs.do(job, quiet=True).status == "done"
+    assert jobs.is_done(job)
+    (source,) = folder.read_config(job.out)["data"]
+    assert source["transitions"] == 600
+    assert log.read(job.out)[-1]["real/samples"] == 0
 
 
 def test_other_logs_are_another_run(run, logs, tmp_path):

@@ -34,6 +34,8 @@ class Job:
     """iterations between evaluations during training; 0: none"""
     test: MetaTest | None = evaluate.HELD_OUT
     """the meta-test after training; None: no test"""
+    data: tuple[str, ...] = ()
+    """logs to learn from, as in `onebody train --data`"""
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self) | {"out": str(self.out.absolute())}
@@ -41,7 +43,7 @@ class Job:
     @staticmethod
     def from_json(values: dict[str, Any]) -> "Job":
         test = MetaTest(**values["test"]) if values["test"] else None
-        return Job(**{**values, "out": Path(values["out"]), "test": test})
+        return Job(**{**values, "out": Path(values["out"]), "test": test, "data": tuple(values["data"])})
 
 
 class Outcome(NamedTuple):
@@ -96,7 +98,8 @@ def check_same(job: Job) -> None:
     if config is None:
         config = configs.to_json(presets.preset(job.algorithm, job.preset, family.id))
     here = {"algorithm": job.algorithm, "family": family.id, "family_version": family.version, "seed": job.seed}
-    folder.check_same(job.out, there, here | {"config": config})
+    data = there.get("data")  # `loop.train` compares the content of the logs, which may no longer be here
+    folder.check_same(job.out, there, here | {"config": config, "data": data})
 
 
 def _train(job: Job, quiet: bool, wait: float) -> None:
@@ -114,6 +117,7 @@ def _train(job: Job, quiet: bool, wait: float) -> None:
         samples=job.samples,
         evaluate_every=job.evaluate_every,
         test=job.test or evaluate.HELD_OUT,
+        data=job.data,
         quiet=quiet,
         wait=wait,
     )

@@ -120,6 +120,7 @@ def job_of(study: Study, system: System, out: Path, scale: str, seed: int) -> Jo
         samples=training.samples,
         evaluate_every=training.evaluate_every,
         test=study.test,
+        data=training.data,
     )
 
 

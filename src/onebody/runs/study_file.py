@@ -14,7 +14,7 @@ stages = 3                              # training_stages, the last stage of the
 [systems.smt]                           # by name: what is compared
 algorithm = "smt"                       # by default the system's name
 label = "SMT"                           # in the figure; by default the system's name
-laptop = { preset = "laptop" }          # for each scale: preset, samples, evaluate_every, settings
+laptop = { preset = "laptop" }          # for each scale: preset, samples, evaluate_every, settings, data
 paper = { preset = "paper", settings = { "slbo.n_model" = 100 } }
 
 [systems.slbo]                          # a system whose runs belong to another study of the package, and are not
@@ -67,6 +67,8 @@ class Training:
     evaluate_every: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
     """changes to the preset, by the names of options: "trpo.shrink" = 0.5"""
+    data: tuple[str, ...] = ()
+    """logs to learn from, as in `onebody train --data`; relative to the folder where the command is typed"""
 
 
 @dataclass(frozen=True)
