@@ -39,6 +39,7 @@ format: $(READY) ## mend style and layout in place
 
 docs: $(READY)   ## the documentation site in site/, after the pages that are made from the definitions
 	@$(BIN)/python -m onebody.reports.families > docs/families.md
+	@$(BIN)/python -m results.standings
 	@$(BIN)/python -c 'from onebody.cli import listing; listing.store()'
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict  # with --quiet, warnings would pass
 

@@ -5,6 +5,7 @@ import re
 import pytest
 
 figures = pytest.importorskip("results.figures", reason="the raw results are in the repository alone")
+standings = pytest.importorskip("results.standings", reason="the raw results are in the repository alone")
 
 
 @pytest.mark.parametrize("page", figures.pages())
@@ -26,3 +27,8 @@ def test_any_changed_number_is_seen(page):
 
 def test_a_phrase_that_is_gone_is_seen():
     assert list(figures.problems("It has none.", ["It has 12 of them"], []))
+
+
+def test_the_standings_are_those_of_the_raw_results():
+    written = (figures.ROOT / standings.PAGE).read_text(encoding="utf-8")
+    assert written == standings.standings(), "write it anew: python -m results.standings"
