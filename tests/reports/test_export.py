@@ -19,7 +19,7 @@ from onebody.runs import npm, playable, policy_file
 from onebody.tasks import registry
 from onebody.tasks.body import Feature, MujocoBody
 from onebody.tasks.family import TaskFamily
-from onebody.tasks.space import Box
+from onebody.tasks.space import Box, middle
 from onebody.worlds.engines import MujocoEngine
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
@@ -89,7 +89,7 @@ def simulated(robot, start, steps):
         return np.array([start["qpos"]]), np.array([start["qvel"]])
 
     engine = MujocoEngine(dataclasses.replace(robot.family.body, start=fixed), 1, 1)
-    act = policy_file.actor(policy_file.arrays(robot.first.policies, playable.middle(robot.family.space)))
+    act = policy_file.actor(policy_file.arrays(robot.first.policies, middle(robot.family.space)))
     rows = [engine.reset(np.arange(1), [(np.random.default_rng(0), 1)])]
     for _ in range(steps):
         rows.append(engine.step(act(rows[-1])))

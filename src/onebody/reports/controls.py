@@ -12,7 +12,7 @@ import numpy as np
 
 from onebody.core.errors import OnebodyError
 from onebody.runs import playable
-from onebody.tasks.space import Arc, Box, Disk, FiniteSet, TaskSpace
+from onebody.tasks.space import Arc, FiniteSet, TaskSpace, box_around, whole
 from onebody.worlds.refusals import first_line
 
 
@@ -31,7 +31,7 @@ def add(
     Raises:
         OnebodyError: the space is of another kind.
     """
-    space = playable.whole(space)
+    space = whole(space)
     if isinstance(space, FiniteSet) and not space.size:
         return lambda: first
     if isinstance(space, FiniteSet):
@@ -85,11 +85,3 @@ def saved(save: Callable[[Path], Path], task: np.ndarray) -> str:
         return f"saved: {save(path).absolute()}"
     except OnebodyError as error:
         return str(error)
-
-
-def box_around(space: TaskSpace) -> Box | None:
-    """A box, or the box around a disk; None for other spaces."""
-    space = playable.whole(space)
-    if isinstance(space, Disk):
-        return Box((-space.radius,) * 2, (space.radius,) * 2)
-    return space if isinstance(space, Box) else None

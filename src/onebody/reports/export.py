@@ -21,7 +21,6 @@ import onebody
 from onebody.core.errors import OnebodyError
 from onebody.core.nets import Normalizer
 from onebody.learning.policies import ConditionedPolicy
-from onebody.reports import controls
 from onebody.reports import page as pages
 from onebody.runs import npm, outputs, playable
 from onebody.runs.adapt import MAX_NOVELTY
@@ -30,7 +29,7 @@ from onebody.runs.playable import Playable
 from onebody.tasks.body import MujocoBody
 from onebody.tasks.family import Achieved, Terminal, never
 from onebody.tasks.robots import HeightOutside, Robot
-from onebody.tasks.space import Arc, Box, FiniteSet, TaskSpace
+from onebody.tasks.space import Arc, Box, FiniteSet, TaskSpace, box_around, middle, whole
 
 MUJOCO = Package(
     "@mujoco/mujoco",
@@ -112,7 +111,7 @@ def about(robot: Playable) -> dict[str, Any]:
         raise OnebodyError(f"{refused} its dynamics vary with the task")
     if not isinstance(policy, ConditionedPolicy):
         raise OnebodyError(f"{refused} {robot.title} has no policy of the kind that acts on any task, as omni has")
-    curve, training = robot.curve(), playable.whole(robot.training_space)
+    curve, training = robot.curve(), whole(robot.training_space)
     return {
         "family": family.id,
         "body": family.body.name,
@@ -125,7 +124,7 @@ def about(robot: Playable) -> dict[str, Any]:
         "ends": _ends(family.terminal, refused),
         "achieved": _achieved(family.achieved, family.body.observation_size),
         "policy": _policy(policy),
-        "task": {"names": family.task_names, "first": _numbers(playable.middle(family.space))}
+        "task": {"names": family.task_names, "first": _numbers(middle(family.space))}
         | _controls(family.space, family.task_names, refused),
         "training": {"low": training.low, "high": training.high} if isinstance(training, Box) else None,
         "curve": curve and {name: _numbers(values) for name, values in curve._asdict().items()},
@@ -255,12 +254,12 @@ def _policy(policy: ConditionedPolicy) -> dict[str, Any]:
 
 def _controls(space: TaskSpace, names: tuple[str, ...], refused: str) -> dict[str, Any]:
     """Sliders with the range that they mark, a choice among tasks, or the largest angle (°) of a direction."""
-    space = playable.whole(space)
+    space = whole(space)
     if isinstance(space, FiniteSet):
         return {"choices": space.tasks if space.size else []}
     if isinstance(space, Arc):
         return {"angle": round(math.degrees(space.angle))}
-    box = controls.box_around(space)
+    box = box_around(space)
     if box is None:
         raise OnebodyError(f"{refused} its tasks in {space.bounds} have no controls")
     wide = box.widened(1 + 2 * playable.MARGIN)

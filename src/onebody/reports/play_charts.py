@@ -12,11 +12,10 @@ from matplotlib.figure import Figure
 
 from onebody.algorithms.protocol import Adapted
 from onebody.core.gaussian import Gaussian
-from onebody.reports import controls
 from onebody.runs import playable
 from onebody.runs.playable import Curve
 from onebody.tasks.family import TaskFamily
-from onebody.tasks.space import Arc, Box, TaskSpace
+from onebody.tasks.space import Arc, Box, TaskSpace, box_around, whole
 
 SHOWN_SECONDS = 8.0
 """time that the chart of what the robot reaches goes back"""
@@ -86,10 +85,10 @@ class Reached(History):
     for."""
 
     def __init__(self, gui: Any, place: Any, family: TaskFamily):
-        self._is_angle = isinstance(playable.whole(family.space), Arc)
+        self._is_angle = isinstance(whole(family.space), Arc)
         name = "direction (°)" if self._is_angle else next(iter(family.task_names), "")
         lines = {"label": f"reached: {name}", "stroke": COLORS[0], "width": 2}, {"label": "asked for", **ASKED}
-        box = controls.box_around(family.space) or Box((-1.0,), (1.0,))
+        box = box_around(family.space) or Box((-1.0,), (1.0,))
         wide = box.widened(1 + 4 * playable.MARGIN)  # the range of the slider, and as far beyond it again
         y = (-180.0, 540.0) if self._is_angle else (wide.low[0], wide.high[0])
         super().__init__(gui, place, lines, y, SHOWN_SECONDS)
@@ -152,7 +151,7 @@ def returns(
     predicted = [(x, each.predicted_return[0]) for x, each, _ in points if each.predicted_return is not None]
     if curve is None and predicted:
         axes.plot(*zip(*predicted, strict=True), "_", ms=12, color=COLORS[1], label="predicted")
-    space = playable.whole(trained)
+    space = whole(trained)
     if isinstance(space, Box):
         low, high = axes.get_xlim()
         axes.axvspan(min(low, space.low[0]), space.low[0], color="#888888", alpha=0.15, lw=0)

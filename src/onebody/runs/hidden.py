@@ -19,9 +19,9 @@ from onebody.core.types import Key, Keys, Transitions
 from onebody.learning.policies import Inferring, Remembering
 from onebody.runs import evaluate, folder, loaded, log, policy_file
 from onebody.runs.live import Pace
-from onebody.runs.playable import middle
 from onebody.tasks.body import MujocoBody
 from onebody.tasks.family import TaskFamily
+from onebody.tasks.space import middle
 from onebody.worlds.rollout import Carry, rollout
 from onebody.worlds.simulator import Simulator
 

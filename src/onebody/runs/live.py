@@ -9,8 +9,9 @@ from jaxtyping import Float
 
 from onebody.algorithms.protocol import Adapted
 from onebody.runs import policy_file
-from onebody.runs.playable import Playable, middle
+from onebody.runs.playable import Playable
 from onebody.tasks.body import MujocoBody
+from onebody.tasks.space import middle
 from onebody.worlds.simulator import Simulator
 
 LATE = 0.1

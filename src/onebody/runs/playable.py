@@ -21,7 +21,7 @@ from onebody.runs.about import About
 from onebody.runs.refinement import Refined
 from onebody.tasks import registry
 from onebody.tasks.family import Reward, TaskFamily
-from onebody.tasks.space import Box, Split, TaskSpace
+from onebody.tasks.space import Box, TaskSpace, middle, whole
 
 BUNDLED = Path(__file__).parent.parent / "bundled" / "cheetah-vel.npz"
 """a half-cheetah that runs at any velocity, which comes with the package"""
@@ -222,19 +222,6 @@ class OfFile:
 
     def about(self, task: Float[np.ndarray, " feature"], adapted: Adapted, reward: str) -> None:
         return None
-
-
-def middle(space: TaskSpace) -> Float[np.ndarray, " feature"]:
-    """The middle of a box, otherwise a held-out task."""
-    box = whole(space)
-    if isinstance(box, Box):
-        return np.asarray(np.add(box.low, box.high) / 2, np.float32)
-    return np.asarray(space.held_out(1)[0])
-
-
-def whole(space: TaskSpace) -> TaskSpace:
-    """The space that a split is of."""
-    return space.space if isinstance(space, Split) else space
 
 
 def _policy(arrays: dict[str, Any], family: TaskFamily) -> ConditionedPolicy:

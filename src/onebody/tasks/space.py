@@ -309,6 +309,27 @@ class Split:
         return f"uniform on {len(self.train)} training tasks, tested on {len(self.test)} others; {self.drawn}"
 
 
+def whole(space: TaskSpace) -> TaskSpace:
+    """The space that a split is of; other spaces as they are."""
+    return space.space if isinstance(space, Split) else space
+
+
+def box_around(space: TaskSpace) -> Box | None:
+    """A box, or the box around a disk; None for other spaces."""
+    space = whole(space)
+    if isinstance(space, Disk):
+        return Box((-space.radius,) * 2, (space.radius,) * 2)
+    return space if isinstance(space, Box) else None
+
+
+def middle(space: TaskSpace) -> Float[np.ndarray, " feature"]:
+    """The middle of a box, otherwise a held-out task."""
+    box = whole(space)
+    if isinstance(box, Box):
+        return np.asarray(np.add(box.low, box.high) / 2, np.float32)
+    return np.asarray(space.held_out(1)[0])
+
+
 def training_tasks(space: TaskSpace, key: Key, n: int) -> Float[Array, "task feature"]:
     """A fixed set of training tasks: the first n of a finite space, otherwise n samples."""
     if isinstance(space, Split | FiniteSet):
