@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from onebody.runs.policy_file import load as load_policy
     from onebody.tasks.body import ClosedFormBody, Feature, MujocoBody, Normal, Start, Uniform
     from onebody.tasks.family import TaskFamily
+    from onebody.tasks.limited import limited
+    from onebody.tasks.limits import Limits
     from onebody.tasks.registry import make
     from onebody.tasks.space import Arc, Box, Disk, FiniteSet, Split
     from onebody.worlds import gym
@@ -30,6 +32,7 @@ _PUBLIC = {
     "Disk": ("onebody.tasks.space", "Disk"),
     "Feature": ("onebody.tasks.body", "Feature"),
     "FiniteSet": ("onebody.tasks.space", "FiniteSet"),
+    "Limits": ("onebody.tasks.limits", "Limits"),
     "MetaTest": ("onebody.runs.evaluate", "MetaTest"),
     "MujocoBody": ("onebody.tasks.body", "MujocoBody"),
     "Normal": ("onebody.tasks.body", "Normal"),
@@ -43,6 +46,7 @@ _PUBLIC = {
     "evaluate": ("onebody.runs.evaluate", "evaluate"),
     "from_gymnasium": ("onebody.worlds.custom", "from_gymnasium"),
     "gym": ("onebody.worlds.gym", ""),
+    "limited": ("onebody.tasks.limited", "limited"),
     "load": ("onebody.runs.loaded", "load"),
     "load_policy": ("onebody.runs.policy_file", "load"),
     "make": ("onebody.tasks.registry", "make"),
@@ -58,6 +62,7 @@ __all__ = [
     "Disk",
     "Feature",
     "FiniteSet",
+    "Limits",
     "MetaTest",
     "MujocoBody",
     "Normal",
@@ -71,6 +76,7 @@ __all__ = [
     "evaluate",
     "from_gymnasium",
     "gym",
+    "limited",
     "load",
     "load_policy",
     "make",
