@@ -252,7 +252,7 @@ class Limited(NumpyPolicy):
 
 def actor(arrays: Mapping[str, np.ndarray], about: About | None = None) -> Memoryless | Recurrent | Limited:
     """The policy that these arrays are of."""
-    return Limited(arrays, about) if LIMITED <= arrays.keys() else _plain(arrays, about)
+    return Limited(arrays, about) if arrays.keys() >= LIMITED else _plain(arrays, about)
 
 
 def _plain(arrays: Mapping[str, np.ndarray], about: About | None) -> Memoryless | Recurrent:
