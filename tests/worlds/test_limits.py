@@ -1,6 +1,8 @@
 """No action outside the limits reaches a body, and both worlds obey the same limits."""
 
 import dataclasses
+import re
+from pathlib import Path
 
 import equinox as eqx
 import jax
@@ -26,6 +28,7 @@ from onebody.worlds.check import check
 from onebody.worlds.imagination import Imagination
 from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
+from tests.worlds.customs import forgotten
 
 POINT = registry.make("point/goal")
 TASK = jnp.zeros((1, 2))
@@ -278,3 +281,13 @@ def test_a_family_with_limits_is_checked_without_and_with_them():
     assert onebody.limited is limited and onebody.Limits is Limits
     shifted = limited(dataclasses.replace(POINT, test=registry.make("maml/point")), NOISY, id="mine/point")
     assert shifted.test is not None and shifted.test.limited is not None and shifted.test.id == "mine/point-test"
+
+
+def test_the_example_of_the_page_registers_a_family():
+    page = (Path(__file__).parents[2] / "docs" / "custom_family.md").read_text()
+    (text,) = re.findall(r"^```python\n(# limited_cheetah.*?)^```$", page, re.M | re.S)
+    with forgotten():
+        exec(text, {})
+        family = registry.make("mine/limited-cheetah")
+    assert family.body.observation_size == family.body.n_sensed + 6 and len(family.body.describe()) == 7
+    assert "rooty (rad) is outside [-1.5, 1.5]" in family.differs and family.body.noise.sum() == np.float32(0.01)
