@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from onebody.tasks.family import TaskFamily
     from onebody.tasks.limited import limited
     from onebody.tasks.limits import Limits
+    from onebody.tasks.randomized import randomized
     from onebody.tasks.registry import make
     from onebody.tasks.space import Arc, Box, Disk, FiniteSet, Split
     from onebody.worlds import gym
@@ -51,6 +52,7 @@ _PUBLIC = {
     "load_policy": ("onebody.runs.policy_file", "load"),
     "make": ("onebody.tasks.registry", "make"),
     "preset": ("onebody.algorithms.presets", "preset"),
+    "randomized": ("onebody.tasks.randomized", "randomized"),
     "register": ("onebody.worlds.custom", "register"),
     "resume": ("onebody.runs.loop", "resume"),
     "train": ("onebody.runs.loop", "train"),
@@ -81,6 +83,7 @@ __all__ = [
     "load_policy",
     "make",
     "preset",
+    "randomized",
     "register",
     "resume",
     "train",

@@ -11,7 +11,7 @@ import numpy as np
 from mujoco.batch import Batch
 
 from onebody.core.errors import BodyFailed, OnebodyError
-from onebody.tasks.body import Body, ClosedFormBody, GymnasiumBody, MujocoBody
+from onebody.tasks.body import QUANTITIES, Body, ClosedFormBody, GymnasiumBody, MujocoBody
 from onebody.tasks.limits import LimitedBody
 from onebody.worlds.refusals import environment_error
 
@@ -73,19 +73,33 @@ class MujocoEngine:
             )
         low, high = body.model.actuator_ctrlrange.T
         self.center, self.scale = (high + low) / 2, (high - low) / 2
+        randomized = [field for quantity, *_ in body.factors for field in QUANTITIES[quantity]]
+        values = {field: getattr(body.model, field) for field in randomized}
+        self.nominal = {field: np.repeat(value[None], n, axis=0) for field, value in values.items() if value.size}
 
     def set_physics(self, fields: Mapping[str, np.ndarray]) -> None:
         for name, values in fields.items():
             self.batch.expand(name)[:] = values
+        self.nominal |= {name: np.array(values) for name, values in fields.items() if name in self.nominal}
         self.batch.set_const()  # recompute the constants that MuJoCo derives from masses
 
     def reset(self, rows: np.ndarray, draws: list[tuple[np.random.Generator, int]]) -> np.ndarray:
+        if self.body.factors:
+            self._randomize(rows, draws)
         self.batch.reset(rows, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
         with running(self.body, "its start"):
             qpos, qvel = zip(*(self.body.start(rng, self.batch.model, n) for rng, n in draws), strict=True)
             self.qpos[rows], self.qvel[rows] = np.concatenate(qpos), np.concatenate(qvel)
         self.batch.forward(rows)
         return self.observe()
+
+    def _randomize(self, rows: np.ndarray, draws: list[tuple[np.random.Generator, int]]) -> None:
+        for quantity, low, high in self.body.factors:
+            factor = np.concatenate([rng.uniform(low, high, n) for rng, n in draws])
+            for field in self.nominal.keys() & QUANTITIES[quantity]:
+                nominal = self.nominal[field][rows]
+                self.batch.expand(field)[rows] = nominal * factor.reshape(-1, *[1] * (nominal.ndim - 1))
+        self.batch.set_const(rows)
 
     def step(self, action: np.ndarray) -> np.ndarray:
         np.multiply(action, self.scale, out=self.ctrl)
