@@ -103,8 +103,8 @@ def test_ranges_are_read_from_a_text():
 
 
 def test_a_run_keeps_its_ranges(tmp_path):
-    options = {"preset": "smoke", "samples": 0, "quiet": True}
-    run = onebody.train("random-search", "mbmpo/swimmer", out=tmp_path / "run", randomize={"mass": (0.5, 2.0)}, **options)
+    options, ranges = {"preset": "smoke", "samples": 0, "quiet": True}, {"mass": (0.5, 2.0)}
+    run = onebody.train("random-search", "mbmpo/swimmer", out=tmp_path / "run", randomize=ranges, **options)
     record = folder.read_config(run)
     assert record["randomize"] == {"mass": [0.5, 2.0]} and "--randomize mass=0.5:2 " in folder.command(record) + " "
     nominal, trained = registry.make("mbmpo/swimmer"), folder.family_of(record)
