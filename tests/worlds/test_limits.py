@@ -22,7 +22,7 @@ from onebody.learning.ensemble import Ensemble, EnsembleConfig
 from onebody.learning.policies import ConditionedPolicy, UniformPolicy, for_each
 from onebody.tasks import registry
 from onebody.tasks.limited import limited
-from onebody.tasks.limits import LimitedBody, Limits
+from onebody.tasks.limits import CLIPPED_SLOPE, LimitedBody, Limits
 from onebody.worlds import engines
 from onebody.worlds.check import check
 from onebody.worlds.imagination import Imagination
@@ -178,16 +178,18 @@ def test_both_worlds_give_the_same_commands_rewards_and_ends(real):
     np.testing.assert_allclose(lived.reward, of_same, rtol=1e-6)
 
 
-def test_gradients_flow_through_the_limits(real):
-    family = limited(POINT, Limits(action_rate=0.5, latency=1))
-    body = family.limited
+def test_gradients_flow_through_the_limits():
+    body = limited(POINT, Limits(action_high=0.9, action_rate=0.5, latency=1)).limited
 
-    def reached(action):
-        """What the body receives in the second step of two with the same action."""
+    def received(action):
+        """What the body receives in the second step of two."""
         _, commands = body.command(jnp.zeros(4), action)
         return body.command(jnp.concatenate([jnp.zeros(2), commands]), action)[0].sum()
 
-    np.testing.assert_array_equal(jax.grad(reached)(jnp.array([0.25, 0.75])), [1.0, 0.0])
+    np.testing.assert_array_equal(jax.grad(received)(jnp.array([0.25, 0.75])), [1.0, np.float32(CLIPPED_SLOPE)])
+    np.testing.assert_array_equal(jax.grad(received)(jnp.array([0.25, 5.0])), [1.0, 0.0])
+    second = lambda first: body.command(jnp.concatenate([jnp.zeros(2), first]), jnp.ones(2))[1].sum()  # noqa: E731
+    np.testing.assert_array_equal(jax.grad(second)(jnp.array([0.0, 0.25])), [1.0, 1.0])
 
 
 NOISY = Limits(observation_noise={"x (m)": 0.5}, dropped=0.4, latency=1)

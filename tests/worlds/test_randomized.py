@@ -106,7 +106,7 @@ def test_a_run_keeps_its_ranges(tmp_path):
     options, ranges = {"preset": "smoke", "samples": 0, "quiet": True}, {"mass": (0.5, 2.0)}
     run = onebody.train("random-search", "mbmpo/swimmer", out=tmp_path / "run", randomize=ranges, **options)
     record = folder.read_config(run)
-    assert record["randomize"] == {"mass": [0.5, 2.0]} and "--randomize mass=0.5:2 " in folder.command(record) + " "
+    assert record["randomize"] == {"mass": [0.5, 2.0]} and "--randomize mass=0.5:2.0 " in folder.command(record) + " "
     nominal, trained = registry.make("mbmpo/swimmer"), folder.family_of(record)
     assert trained.body.factors == (("mass", 0.5, 2.0),) and trained.id == nominal.id
     assert trained is folder.family_of(record) and trained is in_training(nominal, trained.body.factors)

@@ -294,7 +294,7 @@ def command(record: dict[str, Any]) -> str:
     words = ["onebody", "train", record["algorithm"], family, "--preset", record["preset"], "--seed", record["seed"]]
     words += ["--samples", record["samples"]] if record["samples"] is not None else []
     words += ["--evaluate-every", record["evaluate_every"]] if record["evaluate_every"] else []
-    ranges = (f"{name}={low:g}:{high:g}" for name, (low, high) in (record.get("randomize") or {}).items())
+    ranges = (f"{name}={low}:{high}" for name, (low, high) in (record.get("randomize") or {}).items())
     words += ["--randomize", ",".join(ranges)] if record.get("randomize") else []
     words += [word for each in record.get("data") or () for word in ("--data", each["source"])]
     try:

@@ -20,6 +20,10 @@ PerAction = float | tuple[float, ...]
 ByNumber = Mapping[str | int, float] | tuple[tuple[str | int, float], ...]
 """values by label or index of numbers of an observation; the others have none"""
 
+CLIPPED_SLOPE = 0.3
+"""derivative of a command by an action that the rate has clipped, in place of 0, which would teach nothing to a policy
+whose actions jump"""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -176,6 +180,9 @@ class LimitedBody:
     def command(self, observation: Any, action: Any) -> tuple[Any, Any]:
         """What the body receives in this step, and the commands that the next observation ends with.
 
+        Gradients flow from both to action and commands; where the rate clips an action, that to the action is
+        CLIPPED_SLOPE.
+
         Args:
             observation: [..., observation], NumPy or JAX as the action.
             action: of the policy, [..., action].
@@ -187,6 +194,8 @@ class LimitedBody:
         commands = observation[..., self.n_sensed :]
         last = commands[..., -size:] if n else array.zeros_like(action)
         new = limited_command(action, last, self.low, self.high, self.rate)
+        if self.limits.action_rate is not None and array is not np:
+            new = _with_slope(new, array.clip(action, self.low, self.high))
         every = array.concat([commands, new], axis=-1)
         begin = (n - self.limits.latency) * size
         return every[..., begin : begin + size], every[..., size:]
@@ -247,6 +256,13 @@ def limited_command(action: Any, last: Any, low: Any, high: Any, rate: Any) -> A
     """The command [..., action]: the action clipped to [low, high], and then to within `rate` of the last command."""
     array = action.__array_namespace__()
     return array.clip(array.clip(action, low, high), last - rate, last + rate)
+
+
+def _with_slope(command: Any, wanted: Any) -> Any:
+    """The command, with a gradient where it is not the wanted one. Arrays of JAX."""
+    from jax.lax import stop_gradient
+
+    return command + CLIPPED_SLOPE * (command != wanted) * (wanted - stop_gradient(wanted))
 
 
 def bare(body: "Body | LimitedBody") -> "Body":
