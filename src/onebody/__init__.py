@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from onebody.runs.policy_file import load as load_policy
     from onebody.tasks.body import ClosedFormBody, Feature, MujocoBody, Normal, Start, Uniform
     from onebody.tasks.family import TaskFamily
+    from onebody.tasks.limited import limited
+    from onebody.tasks.limits import Limits
+    from onebody.tasks.randomized import randomized
     from onebody.tasks.registry import make
     from onebody.tasks.space import Arc, Box, Disk, FiniteSet, Split
     from onebody.worlds import gym
@@ -30,6 +33,7 @@ _PUBLIC = {
     "Disk": ("onebody.tasks.space", "Disk"),
     "Feature": ("onebody.tasks.body", "Feature"),
     "FiniteSet": ("onebody.tasks.space", "FiniteSet"),
+    "Limits": ("onebody.tasks.limits", "Limits"),
     "MetaTest": ("onebody.runs.evaluate", "MetaTest"),
     "MujocoBody": ("onebody.tasks.body", "MujocoBody"),
     "Normal": ("onebody.tasks.body", "Normal"),
@@ -43,10 +47,12 @@ _PUBLIC = {
     "evaluate": ("onebody.runs.evaluate", "evaluate"),
     "from_gymnasium": ("onebody.worlds.custom", "from_gymnasium"),
     "gym": ("onebody.worlds.gym", ""),
+    "limited": ("onebody.tasks.limited", "limited"),
     "load": ("onebody.runs.loaded", "load"),
     "load_policy": ("onebody.runs.policy_file", "load"),
     "make": ("onebody.tasks.registry", "make"),
     "preset": ("onebody.algorithms.presets", "preset"),
+    "randomized": ("onebody.tasks.randomized", "randomized"),
     "register": ("onebody.worlds.custom", "register"),
     "resume": ("onebody.runs.loop", "resume"),
     "train": ("onebody.runs.loop", "train"),
@@ -58,6 +64,7 @@ __all__ = [
     "Disk",
     "Feature",
     "FiniteSet",
+    "Limits",
     "MetaTest",
     "MujocoBody",
     "Normal",
@@ -71,10 +78,12 @@ __all__ = [
     "evaluate",
     "from_gymnasium",
     "gym",
+    "limited",
     "load",
     "load_policy",
     "make",
     "preset",
+    "randomized",
     "register",
     "resume",
     "train",

@@ -186,9 +186,9 @@ def test_a_later_format_is_refused_and_a_file_without_a_description_is_read(adap
     old = policy_file.load(tmp_path / "old.npz")
     assert old.about is None and "2 numbers" in str(old)
     np.testing.assert_array_equal(old(np.ones(2)), adapted(np.ones(2)))
-    np.savez(tmp_path / "new.npz", about=json.dumps(about | {"format": 2, "onebody": "9.9"}), more=np.ones(1))
+    np.savez(tmp_path / "new.npz", about=json.dumps(about | {"format": 3, "onebody": "9.9"}), more=np.ones(1))
     with pytest.raises(
-        OnebodyError, match=r"new\.npz has format 2, of onebody 9\.9, and this onebody reads .* up to 1"
+        OnebodyError, match=r"new\.npz has format 3, of onebody 9\.9, and this onebody reads .* up to 2"
     ):
         policy_file.load(tmp_path / "new.npz")
     del about["task"]

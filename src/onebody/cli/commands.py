@@ -87,6 +87,10 @@ class Train:
     """Logs to learn from, instead of real samples: a file (.npz or .parquet), minari:ID or the folder of a Minari
     dataset; repeat the option for several. docs/logs.md has the formats. Add --config.real-episodes N for N real
     episodes per iteration as well. Needs an algorithm that can learn from logs, such as omni"""
+    randomize: str = ""
+    """Domain randomisation: factors, drawn anew for each episode of training, of mass, friction, damping or motor of a
+    MuJoCo robot, as QUANTITY=LOW:HIGH, several separated by commas (mass=0.8:1.2,friction=0.5:1.5). Policies and models
+    are not told them; adaptation and evaluation are on the robot as it is"""
     out: Path | None = None
     """Folder of the run; None: runs/ALGORITHM-FAMILY-sSEED"""
     evaluate_every: int = 0
@@ -103,7 +107,7 @@ class Train:
 
     def __call__(self) -> None:
         from onebody.runs import loop
-        from onebody.tasks import registry
+        from onebody.tasks import randomized, registry
 
         options.check_order("train", self.family, [self.algorithm], family_first=False)
         family = registry.make(self.family).id
@@ -112,6 +116,7 @@ class Train:
             family,
             config=self.config,
             data=self.data,
+            randomize=randomized.parse(self.randomize) if self.randomize else None,
             seed=self.seed,
             out=self.out or Path("runs") / f"{self.algorithm}-{family.replace('/', '-')}-s{self.seed}",
             preset=self.preset,

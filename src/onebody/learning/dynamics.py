@@ -19,6 +19,7 @@ from onebody.core.types import Key, Transitions
 from onebody.learning.replay import Replay
 from onebody.learning.train_state import TrainState
 from onebody.tasks.family import TaskFamily
+from onebody.tasks.limits import LimitedBody
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,9 @@ class Dynamics(eqx.Module):
     net: MLP
     observation: Normalizer
     difference: Normalizer
+    limited: LimitedBody | None = eqx.field(static=True, default=None, kw_only=True)
+    """the body, if it has limits: the network is given the action that it receives, and predicts its own part of the
+    observation; the commands are computed"""
 
     def __call__(
         self, key: Key, observation: Float[Array, "*axes observation"], action: Float[Array, "*axes action"]
@@ -84,22 +88,54 @@ class Dynamics(eqx.Module):
         self, observation: Float[Array, "*axes observation"], action: Float[Array, "*axes action"]
     ) -> Float[Array, "*axes observation"]:
         """The next observation, clipped to 100 standard deviations; the action is clipped to [-1, 1]."""
-        difference = self.net(network_inputs(self.observation, observation, action))
-        return within(observation + self.difference.inverse(difference), self.observation)
+        difference = self.net(network_inputs(self.observation, observation, action, self.limited))
+        difference = padded(difference, observation.shape[-1])
+        predicted = within(observation + self.difference.inverse(difference), self.observation)
+        return self.with_commands(observation, action, predicted)
+
+    def with_commands(
+        self,
+        observation: Float[Array, "*axes observation"],
+        action: Float[Array, "*axes action"],
+        predicted: Float[Array, "*axes observation"],
+    ) -> Float[Array, "*axes observation"]:
+        """The predicted observation, with the commands of a body with limits computed."""
+        if self.limited is None:
+            return predicted
+        _, commands = self.limited.command(observation, action[..., : self.limited.action_size])
+        return jnp.concatenate([self.limited.sensed(predicted), commands], axis=-1)
 
 
-def new_dynamics(key: Key, observation_size: int, action_size: int, config: DynamicsConfig) -> Dynamics:
+def new_dynamics(
+    key: Key, observation_size: int, action_size: int, config: DynamicsConfig, limited: LimitedBody | None = None
+) -> Dynamics:
     """SLBO's untrained model: all weights are near zero (std 1e-5), so that it predicts the mean difference."""
-    sizes = (observation_size + action_size, *config.hidden, observation_size)
+    sensed = observation_size if limited is None else limited.n_sensed
+    sizes = (sensed + action_size, *config.hidden, sensed)
     net = MLP(key, sizes, jax.nn.relu, [truncated_normal(1e-5)] * (len(sizes) - 1))
-    return Dynamics(net, Normalizer(observation_size), Normalizer(observation_size))
+    return Dynamics(net, Normalizer(observation_size), Normalizer(observation_size), limited=limited)
 
 
 def network_inputs(
-    statistics: Normalizer, observation: Float[Array, "*axes observation"], action: Float[Array, "*axes action"]
+    statistics: Normalizer,
+    observation: Float[Array, "*axes observation"],
+    action: Float[Array, "*axes action"],
+    limited: LimitedBody | None = None,
 ) -> Float[Array, "*axes input"]:
-    """Inputs of every model's network: the normalised observation, and the action clipped to [-1, 1]."""
-    return jnp.concatenate([statistics(observation), jnp.clip(action, -1.0, 1.0)], axis=-1)
+    """Inputs of every model's network: the normalised observation, and the action clipped to [-1, 1]. Of a body with
+    limits: its own part of the observation, and the action that it receives."""
+    normalized, clipped = statistics(observation), jnp.clip(action, -1.0, 1.0)
+    if limited is not None:
+        size = limited.action_size  # a task may follow the action
+        applied, _ = limited.command(observation, clipped[..., :size])
+        normalized, clipped = limited.sensed(normalized), jnp.concatenate([applied, clipped[..., size:]], axis=-1)
+    return jnp.concatenate([normalized, clipped], axis=-1)
+
+
+def padded(predicted: Float[Array, "*axes sensed"], size: int) -> Float[Array, "*axes observation"]:
+    """Predictions of a body's own part of the observation, followed by zeros for the rest of `size` numbers."""
+    rest = size - predicted.shape[-1]
+    return jnp.pad(predicted, [(0, 0)] * (predicted.ndim - 1) + [(0, rest)]) if rest else predicted
 
 
 FURTHEST = 100.0

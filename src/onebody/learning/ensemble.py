@@ -18,9 +18,10 @@ from onebody.core.errors import at_least, positive
 from onebody.core.gaussian import Gaussian
 from onebody.core.nets import MLP, Normalizer, fan_in
 from onebody.core.types import Key
-from onebody.learning.dynamics import Dynamics, network_inputs
+from onebody.learning.dynamics import Dynamics, network_inputs, padded
 from onebody.learning.replay import Replay
 from onebody.learning.train_state import TrainState
+from onebody.tasks.limits import LimitedBody
 
 LOG_STD = (-5.0, 0.5)
 """bounds of the logarithm of a predicted standard deviation, in standard deviations of differences"""
@@ -93,11 +94,22 @@ class Ensemble(eqx.Module):
     """stacked along a leading axis of members"""
     observation: Normalizer
     difference: Normalizer
+    limited: LimitedBody | None = eqx.field(static=True)
+    """as of `Dynamics`"""
 
-    def __init__(self, key: Key, observation_size: int, action_size: int, config: EnsembleConfig):
-        sizes = (observation_size + action_size, *config.hidden, observation_size)
+    def __init__(
+        self,
+        key: Key,
+        observation_size: int,
+        action_size: int,
+        config: EnsembleConfig,
+        limited: LimitedBody | None = None,
+    ):
+        sensed = observation_size if limited is None else limited.n_sensed
+        sizes = (sensed + action_size, *config.hidden, sensed)
         self.nets = jax.vmap(lambda key: ProbabilisticNet(key, sizes))(jax.random.split(key, config.members))
         self.observation, self.difference = Normalizer(observation_size), Normalizer(observation_size)
+        self.limited = limited
 
     @property
     def size(self) -> int:
@@ -106,7 +118,7 @@ class Ensemble(eqx.Module):
 
     def member(self, index: int | Int[Array, ""]) -> Dynamics:
         """One member's mean prediction, as a deterministic model."""
-        return Dynamics(jax.tree.map(lambda x: x[index], self.nets.mean), self.observation, self.difference)
+        return self._model(jax.tree.map(lambda x: x[index], self.nets.mean))
 
     def random_member(self, key: Key) -> Dynamics:
         """The mean prediction of a member drawn at random, as a deterministic model."""
@@ -116,17 +128,20 @@ class Ensemble(eqx.Module):
         self, observation: Float[Array, "*axes observation"], action: Float[Array, "*axes action"]
     ) -> Float[Array, "member *axes observation"]:
         """The mean next observation of each member."""
-        statistics = self.observation, self.difference
-        return jax.vmap(lambda net: Dynamics(net, *statistics).predict(observation, action))(self.nets.mean)
+        return jax.vmap(lambda net: self._model(net).predict(observation, action))(self.nets.mean)
+
+    def _model(self, net: MLP) -> Dynamics:
+        return Dynamics(net, self.observation, self.difference, limited=self.limited)
 
     def differences(
         self, observation: Float[Array, "*axes observation"], action: Float[Array, "*axes action"]
     ) -> Gaussian:
         """Distribution of the normalised difference to the next observation: the members' mean, and the sum of their
-        mean variance and the variance of their means."""
-        inputs = network_inputs(self.observation, observation, action)
+        mean variance and the variance of their means. Of commands, which are computed: a standard normal one."""
+        inputs = network_inputs(self.observation, observation, action, self.limited)
         mean, log_std = jax.vmap(lambda net: net(inputs))(self.nets)
-        return Gaussian(mean.mean(0), 0.5 * jnp.log(jnp.exp(2 * log_std).mean(0) + mean.var(0)))
+        log_std = 0.5 * jnp.log(jnp.exp(2 * log_std).mean(0) + mean.var(0))
+        return Gaussian(*(padded(each, observation.shape[-1]) for each in (mean.mean(0), log_std)))
 
     def disagreement(
         self, observation: Float[Array, "*axes observation"], action: Float[Array, "*axes action"]
@@ -170,14 +185,17 @@ def fit(
     def step(model: TrainState[Ensemble], inputs: tuple[Key, Array]) -> tuple[TrainState[Ensemble], Array]:
         (row_key, noise_key), rate = jax.random.split(inputs[0]), inputs[1]
         size, observation_scale, difference = model.module.size, model.module.observation, model.module.difference
+        limited = model.module.limited
         rows = random.randint(row_key, (size, config.batch), 0, data.size)
         observation = data.observation[rows]
         noise = random.normal(noise_key, (observation.size,)).reshape(observation.shape)
+        noise = noise if limited is None else padded(limited.sensed(noise), noise.shape[-1])  # commands are exact
         observation += jnp.minimum(config.input_noise * observation_scale.spread, difference.spread) * noise
         target = difference(data.next_observation[rows] - observation)
+        target = target if limited is None else limited.sensed(target)
 
         def total_loss(model: Ensemble) -> tuple[Array, Array]:
-            inputs = network_inputs(model.observation, observation, data.action[rows])
+            inputs = network_inputs(model.observation, observation, data.action[rows], limited)
             total = jax.vmap(loss)(model.nets, inputs, target).sum()
             return total, total / size
 

@@ -28,6 +28,7 @@ from onebody.runs.npm import Package
 from onebody.runs.playable import Playable
 from onebody.tasks.body import MujocoBody
 from onebody.tasks.family import Achieved, Terminal, never
+from onebody.tasks.limits import LimitedBody
 from onebody.tasks.robots import HeightOutside, Robot
 from onebody.tasks.space import Arc, Box, FiniteSet, TaskSpace, box_around, middle, whole
 
@@ -105,6 +106,8 @@ def about(robot: Playable) -> dict[str, Any]:
     """
     family, policy = robot.family, jax.tree.map(lambda x: x[0], robot.first.policies)
     refused = f"{family.id} cannot be exported:"
+    if isinstance(family.body, LimitedBody):
+        raise OnebodyError(f"{refused} its body {family.body.name} has limits")
     if not isinstance(family.body, MujocoBody):
         raise OnebodyError(f"{refused} its body {family.body.name} is not a MuJoCo robot")
     if family.physics is not None:

@@ -22,6 +22,7 @@ from onebody.runs.playable import Curve, Playable
 from onebody.runs.refinement import Refined
 from onebody.tasks.body import MujocoBody
 from onebody.tasks.family import Reward, TaskFamily
+from onebody.tasks.limits import bare
 from onebody.worlds.camera import check_drawable
 
 FRAMES = 25
@@ -118,7 +119,7 @@ class Playground:
         )
         self._status = gui.add_html("")
         buttons = {"reset": self.live.reset, "save policy": self._save}
-        if isinstance(family.body, MujocoBody):
+        if isinstance(bare(family.body), MujocoBody):
             buttons = {"push": self.live.push} | buttons
         controls.add_buttons(gui, buttons, self._orders.put)
         if self.live.playable.refine is not None:

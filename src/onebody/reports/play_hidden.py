@@ -17,6 +17,7 @@ from onebody.runs.hidden import LEARNING_STAGES, Adapting
 from onebody.runs.playable import MARGIN
 from onebody.tasks.body import MujocoBody
 from onebody.tasks.family import TaskFamily
+from onebody.tasks.limits import bare
 
 FRAMES = 25
 """images of the robot per second"""
@@ -81,7 +82,7 @@ class Playground:
             )
         )
         buttons = {} if self.live.infers else {"save policy": self._save}
-        if isinstance(family.body, MujocoBody):
+        if isinstance(bare(family.body), MujocoBody):
             buttons = {"push": self.live.push} | buttons
         controls.add_buttons(gui, {"forget": self._begin} | buttons, self._orders.put)
         self._status, self._message = gui.add_html(""), gui.add_html("")

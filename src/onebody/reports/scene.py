@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from onebody.tasks.body import MujocoBody
 from onebody.tasks.family import TaskFamily
+from onebody.tasks.limits import bare
 
 GHOST = {"color": (90, 90, 90), "opacity": 0.35, "cast_shadow": False}
 
@@ -33,7 +34,7 @@ class Shown(Protocol):
 
 def of(page: Any, live: Shown) -> "Robot | Point":
     """The scene of a robot."""
-    return Robot(page, live) if isinstance(live.family.body, MujocoBody) else Point(page, live)
+    return Robot(page, live) if isinstance(bare(live.family.body), MujocoBody) else Point(page, live)
 
 
 class Robot:
@@ -42,8 +43,9 @@ class Robot:
     def __init__(self, page: Any, live: Shown):
         from mjviser import ViserMujocoScene
 
-        assert isinstance(live.family.body, MujocoBody)
-        self._page, self._live, self._model = page, live, live.family.body.model
+        body = bare(live.family.body)
+        assert isinstance(body, MujocoBody)
+        self._page, self._live, self._model = page, live, body.model
         self._data = mujoco.MjData(self._model)
         self._scene = ViserMujocoScene(page, self._model, 1)
         self._ghost = page.scene.add_frame("/fixed_bodies/ghost", show_axes=False, visible=False)

@@ -1,6 +1,5 @@
 """Videos of policies: one real episode, rendered after it is over."""
 
-import dataclasses
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,8 +17,10 @@ from onebody.learning.policies import Policy
 from onebody.runs import extras, outputs
 from onebody.tasks.body import Body, GymnasiumBody
 from onebody.tasks.family import TaskFamily
+from onebody.tasks.limited import in_one_process
+from onebody.tasks.limits import LimitedBody, bare
 from onebody.worlds.camera import Camera, check_drawable, other_programs
-from onebody.worlds.engines import GymnasiumEngine
+from onebody.worlds.engines import GymnasiumEngine, innermost
 from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
 
@@ -33,9 +34,7 @@ class Recorder(Simulator):
     image [height, width, 3] that a Gymnasium environment renders."""
 
     def __init__(self, family: TaskFamily, every: int):
-        if isinstance(family.body, GymnasiumBody):
-            family = dataclasses.replace(family, body=dataclasses.replace(family.body, parallel=False))
-        super().__init__(family, threads=1)
+        super().__init__(in_one_process(family), threads=1)
         self.recorded: list[np.ndarray] = []
         self._every = every
 
@@ -43,7 +42,7 @@ class Recorder(Simulator):
         self, age: np.ndarray, observation: np.ndarray, action: Array
     ) -> tuple[np.ndarray, np.ndarray, Transitions]:
         if age[0, 0] % self._every == 0:
-            robot = self._engine
+            robot = innermost(self._engine)
             renders = isinstance(robot, GymnasiumEngine)
             self.recorded.append(robot.picture() if renders else self.poses(observation)[0, 0])
         return super().step(age, observation, action)
@@ -78,7 +77,7 @@ def film(
         outputs.check(path, path.suffix)
     every = max(1, round(1 / (FRAMES_PER_SECOND * family.body.dt)))
     seconds = every * family.body.dt
-    if isinstance(family.body, GymnasiumBody):
+    if isinstance(bare(family.body), GymnasiumBody):
         check(family.body)
         images = map(Image.fromarray, episode(family, policy, task, every))
         frames = [ImageOps.pad(image.convert("RGB"), size, color=PAPER) for image in images]
@@ -97,8 +96,9 @@ def film(
     return data
 
 
-def check(body: Body) -> None:
+def check(body: Body | LimitedBody) -> None:
     """Raises OnebodyError for a body that cannot be filmed."""
+    body = bare(body)
     if not isinstance(body, GymnasiumBody):
         return check_drawable(body)
     env = body.make()

@@ -8,8 +8,8 @@ from typing import Any
 
 from onebody.core.errors import OnebodyError
 
-FORMAT = 1
-"""version of the file format"""
+FORMAT = 2
+"""newest version of the file format"""
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,10 @@ class About:
     """disagreement of the models along the policy's trajectory, relative to that on their data; None without one"""
     onebody: str
     """version of onebody that made the policy"""
-    format: int = FORMAT
-    """version of the file format"""
+    format: int = 1
+    """version of the file format: 2 with limits, otherwise 1"""
+    limits: tuple[str, ...] = ()
+    """limits of the body, each as a phrase"""
 
     def __str__(self) -> str:
         """Readable lines."""
@@ -60,6 +62,7 @@ class About:
             "reward": self.reward,
             "observation": f"{len(self.observation_labels)} numbers: {'; '.join(self.observation_labels)}",
             "action": f"{len(actions)} numbers in [-1, 1], scaled to {'; '.join(actions)}",
+            "limits": "; ".join(self.limits),
             "control step": f"{self.dt:g} s",
             "real samples": f"{self.training_samples:,} of training, {self.adaptation_samples:,} of this task",
         }
@@ -80,8 +83,8 @@ class About:
 
 
 def to_json(about: About) -> str:
-    """A description as JSON."""
-    return json.dumps(dataclasses.asdict(about))
+    """A description as JSON, which versions of onebody without limits read if there are none."""
+    return json.dumps({name: value for name, value in dataclasses.asdict(about).items() if name != "limits" or value})
 
 
 def from_json(text: str, path: Any) -> About:

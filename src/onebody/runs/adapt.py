@@ -20,8 +20,9 @@ from onebody.runs import folder, policy_file, refinement
 from onebody.runs.about import About
 from onebody.runs.evaluate import HELD_OUT, interval, key_of, predicted, real_return, real_test, stages_of
 from onebody.runs.loaded import Run
-from onebody.runs.numpy_policy import Memoryless, Recurrent
+from onebody.runs.numpy_policy import Limited, Memoryless, Recurrent
 from onebody.tasks.family import Reward
+from onebody.tasks.limits import LimitedBody
 from onebody.tasks.space import TaskSpace
 
 MAX_NOVELTY = 2.0
@@ -58,6 +59,8 @@ class AdaptedPolicy:
     """the policy, with a leading axis of length 1"""
     about: About | None = None
     """what its file says of it"""
+    limited: LimitedBody | None = None
+    """the body, if it has limits, which the policy keeps"""
 
     def __call__(self, observation: np.ndarray, *last: Any) -> np.ndarray:
         """The deterministic action [..., action] in [-1, 1] for observations [..., observation].
@@ -79,8 +82,8 @@ class AdaptedPolicy:
         return f"optimised for {self.refine_updates:,} updates: predicted return from {before} to {after}"
 
     @functools.cached_property
-    def _actor(self) -> Memoryless | Recurrent:
-        return policy_file.actor(policy_file.arrays(self.policies, self.task), self.about)
+    def _actor(self) -> Memoryless | Recurrent | Limited:
+        return policy_file.actor(policy_file.arrays(self.policies, self.task, self.limited), self.about)
 
     def save(self, path: Path | str) -> Path:
         """Write the policy to a file, .npz for `onebody.load_policy` (which needs only NumPy) or .onnx."""
@@ -185,6 +188,7 @@ def adapt_many(
             ),
             policies=jax.tree.map(lambda x, i=i: x[i : i + 1], adapted.policies),
             about=loaded.about(values[i], adapted, i, used, own_reward),
+            limited=family.limited,
         )
         for i in range(len(values))
     ]

@@ -41,6 +41,11 @@ def from_json(config: type[Any], values: Mapping[str, Any]) -> Any:
     return config(**{name: value(name, given) for name, given in values.items()})
 
 
+def is_range(value: Any) -> bool:
+    """Whether a value of a JSON file is two numbers."""
+    return isinstance(value, list) and len(value) == 2 and all(_fits(float, each) for each in value)
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, np.generic | np.ndarray | jax.Array):
         return value.tolist()

@@ -20,11 +20,11 @@ from onebody.algorithms.protocol import Algorithm
 from onebody.core.errors import OnebodyError
 from onebody.runs import checkpoint, compilation_cache, configs, consent, documents, leaves, lock, log, logged, outputs
 from onebody.runs.outputs import CONFIG
-from onebody.tasks import registry
+from onebody.tasks import randomized, registry
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.simulator import Simulator, Unsimulated
 
-IDENTITY = ("algorithm", "family", "family_version", "seed", "data", "config")
+IDENTITY = ("algorithm", "family", "family_version", "randomize", "seed", "data", "config")
 NOTHING = type(None)
 FIELDS = {
     "algorithm": {str},
@@ -37,10 +37,11 @@ FIELDS = {
     "samples": {int, NOTHING},
     "evaluate_every": {int},
     "data": {list, NOTHING},
+    "randomize": {dict, NOTHING},
     "versions": {dict},
 }
 """fields of config.json and their types"""
-OPTIONAL = {"family_file", "data"}
+OPTIONAL = {"family_file", "data", "randomize"}
 """those that may be missing"""
 
 
@@ -63,7 +64,7 @@ def claim(run: Path, record: dict[str, Any], state: Any) -> tuple[dict[str, Any]
 
 def identity(record: dict[str, Any]) -> dict[str, Any]:
     """The part of the record that may not change when a run is resumed; each checkpoint holds it, too."""
-    return {name: record.get(name) for name in IDENTITY}
+    return {name: record.get(name) for name in IDENTITY if name != "randomize" or record.get(name)}
 
 
 def check_same(run: Path, there: dict[str, Any], here: dict[str, Any]) -> None:
@@ -106,6 +107,8 @@ def _read(path: Path) -> dict[str, Any]:
     if any(type(record.get(name)) not in kinds for name, kinds in FIELDS.items()):
         return {}
     if not all(isinstance(each, dict) and isinstance(each.get("sha256"), str) for each in record.get("data") or ()):
+        return {}
+    if not all(configs.is_range(each) for each in (record.get("randomize") or {}).values()):
         return {}
     record["versions"].setdefault("onebody", "of an unknown version")
     return record if all(isinstance(version, str) for version in record["versions"].values()) else {}
@@ -176,6 +179,8 @@ def family_of(record: dict[str, Any]) -> TaskFamily:
             f"the run used version {record['family_version']} of {family.id}, but it is now version {family.version}: "
             f"use {file or 'onebody ' + record['versions']['onebody']} as it was when the run started, or train again"
         )
+    if ranges := record.get("randomize"):
+        return randomized.in_training(family, tuple((name, *values) for name, values in ranges.items()))
     return family
 
 
@@ -289,6 +294,8 @@ def command(record: dict[str, Any]) -> str:
     words = ["onebody", "train", record["algorithm"], family, "--preset", record["preset"], "--seed", record["seed"]]
     words += ["--samples", record["samples"]] if record["samples"] is not None else []
     words += ["--evaluate-every", record["evaluate_every"]] if record["evaluate_every"] else []
+    ranges = (f"{name}={low}:{high}" for name, (low, high) in (record.get("randomize") or {}).items())
+    words += ["--randomize", ",".join(ranges)] if record.get("randomize") else []
     words += [word for each in record.get("data") or () for word in ("--data", each["source"])]
     try:
         config = presets.preset(record["algorithm"], record["preset"], family_of(record))

@@ -21,6 +21,7 @@ from onebody.runs import evaluate, folder, loaded, log, policy_file
 from onebody.runs.live import Pace
 from onebody.tasks.body import MujocoBody
 from onebody.tasks.family import TaskFamily
+from onebody.tasks.limits import bare
 from onebody.tasks.space import middle
 from onebody.worlds.rollout import Carry, rollout
 from onebody.worlds.simulator import Simulator
@@ -99,15 +100,15 @@ class Adapting:
 
     def push(self, deviation: float = 1.0) -> None:
         """As `Live.push`, before the next step."""
-        if isinstance(self.family.body, MujocoBody):
-            velocities = self.family.body.model.nv
+        if isinstance(body := bare(self.family.body), MujocoBody):
+            velocities = body.model.nv
             self._simulator.pushes.append(deviation * np.random.default_rng().standard_normal(velocities))
 
     def save(self, path: Path) -> Path:
         """Write the policy of the last stage, as `AdaptedPolicy.save` does; not if it `infers`."""
         adapted, _ = self._known
         about = self._run.about(jax.device_put(self.task), adapted, 0, self._samples)
-        return policy_file.save(adapted.policies, self.task, path, about)
+        return policy_file.save(adapted.policies, self.task, path, about, self.family.limited)
 
     @property
     def belief(self) -> Gaussian | None:

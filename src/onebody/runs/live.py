@@ -11,6 +11,7 @@ from onebody.algorithms.protocol import Adapted
 from onebody.runs import policy_file
 from onebody.runs.playable import Playable
 from onebody.tasks.body import MujocoBody
+from onebody.tasks.limits import bare
 from onebody.tasks.space import middle
 from onebody.worlds.simulator import Simulator
 
@@ -83,8 +84,8 @@ class Live:
 
     def push(self, deviation: float = 1.0) -> None:
         """Add normal noise to all joint velocities; `deviation`: its standard deviation (m/s, rad/s)."""
-        if isinstance(self.family.body, MujocoBody):
-            change = deviation * np.random.default_rng().standard_normal(self.family.body.model.nv)
+        if isinstance(body := bare(self.family.body), MujocoBody):
+            change = deviation * np.random.default_rng().standard_normal(body.model.nv)
             self._world.push(change)
             if self.ghost is not None:
                 self.ghost._world.push(change)
@@ -110,7 +111,7 @@ class Live:
         if adapted is self.playable.first and self.playable.any_task:
             adapted = self.playable.adapted(self.task)  # with what is predicted for this task
         about = self.playable.about(self.task, adapted, self.reward)
-        return policy_file.save(adapted.policies, self.task, path, about)
+        return policy_file.save(adapted.policies, self.task, path, about, self.family.limited)
 
     @property
     def pose(self) -> Float[np.ndarray, " pose"]:

@@ -10,9 +10,11 @@ from jaxtyping import Array, Float
 
 from onebody.algorithms.protocol import Adapted
 from onebody.core.errors import OnebodyError
+from onebody.runs import about as abouts
 from onebody.runs import checkpoint, evaluate, folder, policy_file
 from onebody.runs.about import About
-from onebody.runs.numpy_policy import Memoryless, Recurrent
+from onebody.runs.numpy_policy import Limited, Memoryless, Recurrent
+from onebody.tasks.limits import bare
 from onebody.worlds.simulator import Simulator
 
 
@@ -32,7 +34,7 @@ class Run:
         """The last undamaged checkpoint; errors as of `folder.last`."""
         return folder.last(self.path, self.record)
 
-    def policy(self, task: Any = None, *, extrapolate: bool = False) -> Memoryless | Recurrent:
+    def policy(self, task: Any = None, *, extrapolate: bool = False) -> Memoryless | Recurrent | Limited:
         """A policy for one task, from stage 0 of adaptation: no real samples are taken, not even to measure its return.
 
         Args:
@@ -50,7 +52,10 @@ class Run:
             )
         stages = evaluate.stages_of(self.algorithm, self.checkpoint.state, value[None], 0, self.record["seed"])
         adapted, used = next(stages)
-        return policy_file.actor(policy_file.arrays(adapted.policies, value), self.about(value, adapted, 0, used))
+        return policy_file.actor(
+            policy_file.arrays(adapted.policies, value, self.algorithm.family.limited),
+            self.about(value, adapted, 0, used),
+        )
 
     def parse(self, task: Any, extrapolate: bool) -> Float[Array, " feature"]:
         """A task as an array; errors as of `TaskFamily.parse`, or that it is missing."""
@@ -69,7 +74,7 @@ class Run:
         `reward`: name of the function that replaced the family's reward.
         """
         family, predicted = self.algorithm.family, evaluate.predicted(adapted, i)
-        ranges = family.body.action_ranges
+        ranges, limits = family.body.action_ranges, () if family.limited is None else family.limited.describe()
         return About(
             algorithm=self.record["algorithm"],
             family=family.id,
@@ -77,7 +82,7 @@ class Run:
             task=tuple(task.tolist()),
             task_labels=family.task_names,
             reward=reward,
-            observation_labels=family.body.labels,
+            observation_labels=bare(family.body).labels,
             action_labels=tuple(each.label for each in ranges),
             action_low=tuple(each.low for each in ranges),
             action_high=tuple(each.high for each in ranges),
@@ -88,6 +93,8 @@ class Run:
             predicted_interval=evaluate.interval(adapted, i),
             novelty=None if adapted.novelty is None else float(adapted.novelty[i]),
             onebody=metadata.version("onebody"),
+            limits=limits,
+            format=abouts.FORMAT if limits else 1,
         )
 
 

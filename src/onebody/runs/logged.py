@@ -20,6 +20,7 @@ from onebody.runs import logged_files
 from onebody.runs.logged_files import FEATURES, Block
 from onebody.tasks.body import GymnasiumBody
 from onebody.tasks.family import TaskFamily
+from onebody.tasks.limits import bare
 from onebody.worlds.simulator import START_BATCH, STARTS, Simulator
 
 LIMIT = 1_000_000
@@ -135,7 +136,7 @@ def unusual(family: TaskFamily, observations: Float[np.ndarray, "row observation
 
     A Gymnasium environment, which may be a robot, is not moved for this.
     """
-    if isinstance(family.body, GymnasiumBody):
+    if isinstance(bare(family.body), GymnasiumBody):
         return
     simulator, rng = Simulator(family), np.random.default_rng(0)
     tasks, keys = family.space.held_out(RANDOM_TASKS), jax.random.split(jax.random.key(0), RANDOM_TASKS)

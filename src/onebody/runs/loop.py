@@ -34,7 +34,7 @@ from onebody.runs import (
     watch,
 )
 from onebody.runs.evaluate import MetaTest
-from onebody.tasks import registry
+from onebody.tasks import randomized, registry
 from onebody.tasks.family import TaskFamily
 
 COUNTS = ("samples", "episodes", "cut")
@@ -58,6 +58,7 @@ def train(
     evaluate_every: SupportsIndex = 0,
     test: MetaTest = evaluate.HELD_OUT,
     log_to: Sequence[str] = (),
+    randomize: randomized.Ranges | None = None,
     quiet: bool = False,
     wait: float = 0.0,
 ) -> Path:
@@ -78,6 +79,9 @@ def train(
         test: whose tasks these evaluations are on.
         log_to: loggers that get the metrics, too: "tensorboard", "wandb", "mlflow". A logger that fails does not stop
             training, and a resumed run goes on with those that it has.
+        randomize: smallest and largest factor of `mass`, `friction`, `damping` or `motor` of the robot, drawn for each
+            episode of training and unknown to policies and models, as in {"mass": (0.8, 1.2)}; adaptation and
+            evaluation are on the robot as it is. Only for MuJoCo robots.
         wait: time (s) to wait for another process that is training in the folder.
 
     Returns:
@@ -93,6 +97,8 @@ def train(
         raise OnebodyError(f"this {family.id} is not the registered family: call onebody.register first")
     if file := registry.file_of(registered):
         consent.give(Path(file))
+    if randomize is not None:
+        randomized.randomized(registered, randomize)
     seed, evaluate_every = whole("--seed", seed), whole("--evaluate-every", evaluate_every)
     samples = None if samples is None else whole("--samples", samples)
     evaluate.check_test(test)
@@ -136,6 +142,8 @@ def train(
         "data": logs and logs.sources,
         "versions": folder.versions(),
     }
+    if randomize:
+        record["randomize"] = {name: [float(low), float(high)] for name, (low, high) in randomize.items()}
     loggers.check(log_to, "--log")
     with log.announce_if_slow(f"compiling {algorithm} for {registered.id}", quiet):
         built = folder.build(record)

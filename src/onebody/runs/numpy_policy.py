@@ -10,7 +10,8 @@ from onebody.core.errors import OnebodyError
 from onebody.runs import about as abouts
 from onebody.runs import onnx_file, outputs
 from onebody.runs.about import About
-from onebody.runs.policy_arrays import MEMORY, NORM_EPSILON, RECURRENT, layers
+from onebody.runs.policy_arrays import LIMITED, MEMORY, NORM_EPSILON, RECURRENT, layers
+from onebody.tasks.limits import limited_command
 
 
 def _silu(x: np.ndarray) -> np.ndarray:
@@ -196,6 +197,63 @@ class Recurrent(NumpyPolicy):
         return limited
 
 
-def actor(arrays: Mapping[str, np.ndarray], about: About | None = None) -> Memoryless | Recurrent:
+class Limited(NumpyPolicy):
+    """A policy that keeps the limits of its body's actions, and remembers the commands that it has to observe."""
+
+    def __init__(self, arrays: Mapping[str, np.ndarray], about: About | None = None):
+        super().__init__(arrays, about)
+        self._policy = _plain({name: x for name, x in arrays.items() if name not in LIMITED}, about)
+        self.reset()
+
+    @property
+    def observation_size(self) -> int:
+        return self._policy.observation_size - len(self.arrays["commands"])
+
+    def reset(self) -> None:
+        """Begin an episode: forget the commands. A policy with a memory of its own keeps that."""
+        self._commands = self.arrays["commands"]
+
+    def __call__(self, observation: Any, *last: Any) -> np.ndarray:
+        """The next command [..., action] for the body's own observations [..., observation], within the limits.
+
+        Observations that have the commands, as those of `onebody.gym` have, are taken as they are.
+
+        Args:
+            last: of a policy with a memory of its own, reward and end of the previous step (see `Recurrent`); an end
+                also begins an episode for the limits.
+
+        Raises:
+            OnebodyError: as of the policy without limits, or a batch has another shape than the one before it.
+        """
+        x, size, kept = _numbers("an observation", observation), self.observation_size, len(self.arrays["commands"])
+        complete = x.ndim > 0 and x.shape[-1] == size + kept
+        if complete:
+            commands = x[..., size:]
+        else:
+            x = self._checked(x)
+            rows = x.shape[:-1]
+            if self._commands is not self.arrays["commands"] and rows != self._commands.shape[:-1]:
+                before = self._commands.shape[:-1] + x.shape[-1:]
+                raise OnebodyError(
+                    f"an observation of this policy has the shape of the one before, {before}, as it remembers the "
+                    f"actions of each of the batch; this one has shape {x.shape}: call reset() of the policy first"
+                )
+            commands = np.broadcast_to(self._commands, (*rows, kept))
+            if len(last) > 1:
+                commands = np.where(np.asarray(last[1], bool)[..., None], self.arrays["commands"], commands)
+            x = np.concatenate([x, commands], axis=-1)
+        action = self._policy(x, *last)
+        n, limits = action.shape[-1], (self.arrays[f"command_{name}"] for name in ("low", "high", "rate"))
+        command = limited_command(action, commands[..., -n:] if kept else np.zeros_like(action), *limits)
+        if not complete:
+            self._commands = np.concatenate([commands, command], axis=-1)[..., n:]
+        return command
+
+
+def actor(arrays: Mapping[str, np.ndarray], about: About | None = None) -> Memoryless | Recurrent | Limited:
     """The policy that these arrays are of."""
+    return Limited(arrays, about) if arrays.keys() >= LIMITED else _plain(arrays, about)
+
+
+def _plain(arrays: Mapping[str, np.ndarray], about: About | None) -> Memoryless | Recurrent:
     return (Recurrent if arrays.keys() == RECURRENT else Memoryless)(arrays, about)

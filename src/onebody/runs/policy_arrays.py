@@ -11,6 +11,10 @@ MEMORY = ("hidden", "action", "reward", "ended")
 RECURRENT = {"inputs", "recurrent", "bias", "readout", "offset", *MEMORY}
 """arrays of a policy with memory (`learning.policies.DeployedGRU`)"""
 
+LIMITED = {"command_low", "command_high", "command_rate", "commands"}
+"""arrays of a policy of a body with limits (`tasks.limits.LimitedBody`), beside those above: bounds of a command, its
+largest change, and the commands before the start of an episode"""
+
 
 def layers(arrays: Mapping[str, np.ndarray]) -> int:
     """Number of layers of a memoryless policy."""

@@ -10,41 +10,54 @@ import numpy as np
 from onebody.core.errors import OnebodyError
 from onebody.runs import about as abouts
 from onebody.runs.about import About
-from onebody.runs.numpy_policy import Memoryless, Recurrent, actor
-from onebody.runs.policy_arrays import RECURRENT, layers
+from onebody.runs.numpy_policy import Limited, Memoryless, Recurrent, actor
+from onebody.runs.policy_arrays import LIMITED, RECURRENT, layers
+from onebody.tasks.limits import LimitedBody
 
 __all__ = ["actor", "arrays", "load", "save"]
 
 
-def arrays(policies: Any, task: Any) -> dict[str, np.ndarray]:
-    """All arrays that the first of stacked policies needs to act on a task [feature], by name."""
+def arrays(policies: Any, task: Any, limited: LimitedBody | None = None) -> dict[str, np.ndarray]:
+    """All arrays that the first of stacked policies needs to act on a task [feature], by name.
+
+    `limited`: a body whose limits it shall keep by itself, given the body's own observations.
+    """
     import jax
 
     from onebody.learning.policies import DeployedGRU
 
     deployed = jax.tree.map(lambda x: x[0], policies).deployed(jax.device_put(task))
+    limits = {} if limited is None else limited.arrays()
     if isinstance(deployed, DeployedGRU):
-        return {name: np.asarray(x) for name, x in deployed._asdict().items()}
+        return {name: np.asarray(x) for name, x in deployed._asdict().items()} | limits
     weights, biases, normalizer, activation, limit = deployed
     of_layers = {f"weight{i}": w for i, w in enumerate(weights)} | {f"bias{i}": b for i, b in enumerate(biases)}
-    return {name: np.asarray(x) for name, x in of_layers.items()} | {
-        "observation_mean": np.asarray(normalizer.mean),
-        "observation_std": np.asarray(normalizer.scale),
-        "activation": np.array(activation),
-        "limit": np.array(limit),
-    }
+    return (
+        {name: np.asarray(x) for name, x in of_layers.items()}
+        | limits
+        | {
+            "observation_mean": np.asarray(normalizer.mean),
+            "observation_std": np.asarray(normalizer.scale),
+            "activation": np.array(activation),
+            "limit": np.array(limit),
+        }
+    )
 
 
-def save(policies: Any, task: Any, path: Path, about: About | None = None) -> Path:
-    """Write the first of stacked policies for a task [feature], with its description; as `NumpyPolicy.save`."""
-    return actor(arrays(policies, task), about).save(path)
+def save(policies: Any, task: Any, path: Path, about: About | None = None, limited: LimitedBody | None = None) -> Path:
+    """Write the first of stacked policies for a task [feature], with its description; as `NumpyPolicy.save`.
+
+    `limited`: as in `arrays`.
+    """
+    return actor(arrays(policies, task, limited), about).save(path)
 
 
-def load(path: Path | str) -> Memoryless | Recurrent:
+def load(path: Path | str) -> Memoryless | Recurrent | Limited:
     """Load a saved policy as a function: observations [..., observation] -> actions [..., action] in [-1, 1].
 
     A policy with memory also takes, after its first action, the reward of the previous step and whether that step
-    ended an episode. `print(policy)` shows what it is for and where it comes from; `policy.about` has that by name.
+    ended an episode. One of a body with limits keeps them: it remembers its actions, and `policy.reset()` begins an
+    episode. `print(policy)` shows what it is for and where it comes from; `policy.about` has that by name.
 
     Raises:
         OnebodyError: there is no such file, it is not a saved policy, or a later version of onebody wrote it.
@@ -60,7 +73,8 @@ def load(path: Path | str) -> Memoryless | Recurrent:
         about = None if text is None else abouts.from_json(str(text), path)
         names = {f"{kind}{i}" for kind in ("weight", "bias") for i in range(layers(policy))}
         names |= {"observation_mean", "observation_std", "activation", "limit"}
-        if policy.keys() != RECURRENT and policy.keys() != names:
+        limits = policy.keys() & LIMITED
+        if policy.keys() - LIMITED not in (RECURRENT, names) or limits not in (set(), LIMITED):
             raise ValueError("it has other arrays; to write one: onebody adapt RUN --task … --save policy.npz")
         if any(np.isnan(x).any() for x in policy.values() if x.dtype.kind == "f"):
             raise ValueError("it has numbers that are NaN")

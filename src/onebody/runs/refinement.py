@@ -1,6 +1,5 @@
 """Policy optimisation for one task inside a trained model, for the family's reward or another one."""
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -9,6 +8,7 @@ from jaxtyping import Array
 
 from onebody.algorithms.protocol import Adapted, Refining
 from onebody.core.types import Key
+from onebody.tasks import limited
 from onebody.tasks.family import Reward, TaskFamily
 from onebody.worlds.check import check
 
@@ -30,7 +30,7 @@ def with_reward(family: TaskFamily, reward: Reward) -> TaskFamily:
     Raises:
         OnebodyError: the reward is invalid; says why.
     """
-    changed = dataclasses.replace(family, id=f"{family.id}-rewarded", reward=reward, test=None)
+    changed = limited.with_reward(family, reward, id=f"{family.id}-rewarded", test=None)
     check(changed)
     return changed
 

@@ -76,6 +76,17 @@ class ActionRange(NamedTuple):
     high: float
 
 
+QUANTITIES = {
+    "mass": ("body_mass", "body_inertia"),
+    "friction": ("geom_friction", "pair_friction"),
+    "damping": ("dof_damping",),
+    "motor": ("actuator_gear",),
+}
+"""what can be randomised, with its fields of MjModel"""
+Factors = tuple[tuple[str, float, float], ...]
+"""quantities, each with the range of the factors that it is multiplied by"""
+
+
 @dataclass(frozen=True, eq=False)
 class MujocoBody:
     """A robot in MuJoCo. Actions in [-1, 1] are scaled to the control ranges and held for `frame_skip` steps."""
@@ -89,6 +100,8 @@ class MujocoBody:
     """parts of the observation, concatenated; sensors add what a reward needs besides positions and velocities"""
     start: Callable[[np.random.Generator, mujoco.MjModel, int], tuple[np.ndarray, np.ndarray]] = Start()
     """samples n initial (qpos [n, nq], qvel [n, nv]) from p0; described by its docstring, or by str of a `Start`"""
+    factors: Factors = ()
+    """quantities of the robot that are multiplied by factors drawn for each episode (`onebody.randomized`)"""
 
     @cached_property
     def model(self) -> mujoco.MjModel:

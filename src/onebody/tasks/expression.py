@@ -15,6 +15,7 @@ from jaxtyping import Array
 
 from onebody.core.errors import OnebodyError, did_you_mean
 from onebody.tasks.family import Reward, TaskFamily
+from onebody.tasks.limits import bare
 
 MAX_LENGTH = 300
 """number of characters of the longest expression"""
@@ -77,7 +78,7 @@ def _variables(family: TaskFamily) -> dict[str, tuple[str, Callable[[Array, Arra
         same = sum(each == name or each.startswith(f"{name}__") for each in variables)
         variables[f"{name}__{same + 1}" if same else name] = meaning, value
 
-    for i, label in enumerate(family.body.labels):
+    for i, label in enumerate(bare(family.body).labels):
         add(label, label, lambda o, a, t, i=i: o[i])
     for i in range(family.body.action_size):
         add(f"action_{i + 1}", f"action {i + 1}", lambda o, a, t, i=i: a[i])

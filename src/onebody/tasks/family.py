@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float
 from onebody.core.errors import OnebodyError
 from onebody.core.types import Key
 from onebody.tasks.body import Body, start_of
+from onebody.tasks.limits import LimitedBody, bare
 from onebody.tasks.space import TaskSpace
 
 Reward = Callable[[Array, Array, Array, Array], Array]
@@ -36,7 +37,7 @@ class TaskFamily:
 
     id: str
     """`NAME` or `GROUP/NAME`"""
-    body: Body
+    body: Body | LimitedBody
     """the robot and its observation; all tasks share it"""
     space: TaskSpace
     """the tasks ψ, and their distribution p(ψ)"""
@@ -79,6 +80,11 @@ class TaskFamily:
                 f"the dynamics of {self.id} vary with the task, so one model cannot fit them; "
                 "omni tells its models the task, and slbo trains on one of its tasks"
             )
+
+    @property
+    def limited(self) -> LimitedBody | None:
+        """The body, if it has limits (`onebody.limited`)."""
+        return self.body if isinstance(self.body, LimitedBody) else None
 
     @property
     def tested(self) -> "TaskFamily":
@@ -166,7 +172,7 @@ class TaskFamily:
             "source": self.source,
             "differs": self.differs,
             "body": self.body.name,
-            "initial_state": start_of(self.body),
+            "initial_state": start_of(bare(self.body)),
             "tasks": self.space.bounds,
             "task": list(self.task_names),
             "split": self.space.split,

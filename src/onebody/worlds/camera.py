@@ -15,14 +15,16 @@ from PIL import Image, ImageDraw
 
 from onebody.core.errors import OnebodyError
 from onebody.tasks.body import Body, GymnasiumBody, MujocoBody
+from onebody.tasks.limits import LimitedBody, bare
 
 CAMERA = "track"
 """name of the camera that follows the robot, if its model has one"""
 INSTALL = "on Debian or Ubuntu: apt-get install libegl1 libgl1 libgl1-mesa-dri"
 
 
-def check_drawable(body: Body) -> None:
+def check_drawable(body: Body | LimitedBody) -> None:
     """Raises OnebodyError for a body that cannot be drawn."""
+    body = bare(body)
     if isinstance(body, GymnasiumBody):
         raise OnebodyError(f"body {body.name} is a Gymnasium environment: it cannot be drawn here")
     if not isinstance(body, MujocoBody) and body.observation_size < 2:
@@ -36,9 +38,9 @@ class Camera:
         OnebodyError: the body cannot be drawn, or this machine cannot render a robot.
     """
 
-    def __init__(self, body: Body, size: tuple[int, int] = (320, 240)):
+    def __init__(self, body: Body | LimitedBody, size: tuple[int, int] = (320, 240)):
         """`size`: width and height in pixels."""
-        check_drawable(body)
+        check_drawable(body := bare(body))
         self.size = size
         self._renderer: Any = None
         if isinstance(body, MujocoBody):

@@ -7,7 +7,6 @@ anything but its arguments.
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -21,6 +20,8 @@ from mujoco.batch import DATA_FIELDS, MODEL_FIELDS
 from onebody.core.errors import OnebodyError
 from onebody.tasks.body import ClosedFormBody, Feature, GymnasiumBody, MujocoBody
 from onebody.tasks.family import TaskFamily
+from onebody.tasks.limited import in_one_process, unlimited
+from onebody.tasks.limits import LimitedBody
 from onebody.tasks.space import TaskSpace
 from onebody.worlds.notes import notes
 from onebody.worlds.refusals import needs, refusal, refusing, reproducible, sizes
@@ -46,6 +47,11 @@ def check(family: TaskFamily) -> list[str]:
             f"family {family.id!r}: an id is NAME or GROUP/NAME, of letters, digits, '-', '_' and '.', and neither "
             "begins with '-' or '.'"
         )
+    if isinstance(family.body, LimitedBody):
+        messages = check(unlimited(family))
+        tasks = np.asarray(family.space.sample(jax.random.key(0), TASKS))
+        _check_steps(family, _functions(family), tasks)
+        return messages + _check_test(family)
     _check_body(family)
     tasks = _check_space(family)
     if family.physics is not None:
@@ -61,6 +67,12 @@ def check(family: TaskFamily) -> list[str]:
         )
     with refusing(family, "its description"):
         family.describe()
+    return messages + _check_test(family)
+
+
+def _check_test(family: TaskFamily) -> list[str]:
+    """Notes on the test family; raises OnebodyError if it is invalid, or its sizes differ."""
+    messages: list[str] = []
     if family.test is not None:
         messages += check(family.test)
         if (own := sizes(family)) != (other := sizes(family.test)):
@@ -292,10 +304,7 @@ class _StrictArray(np.ndarray):
 
 def _check_steps(family: TaskFamily, functions: list[_Function], tasks: np.ndarray) -> np.ndarray:
     """Take random steps in the simulator and evaluate the functions on them twice; returns their observations."""
-    trial = family
-    if isinstance(family.body, GymnasiumBody):
-        trial = replace(family, body=replace(family.body, parallel=False))
-    simulator, rng = Simulator(trial), np.random.default_rng(0)
+    simulator, rng = Simulator(in_one_process(family)), np.random.default_rng(0)
     keys = jax.random.split(jax.random.key(0), TASKS)
     rows, size = [], family.body.observation_size
     try:

@@ -11,7 +11,8 @@ import numpy as np
 from mujoco.batch import Batch
 
 from onebody.core.errors import BodyFailed, OnebodyError
-from onebody.tasks.body import Body, ClosedFormBody, GymnasiumBody, MujocoBody
+from onebody.tasks.body import QUANTITIES, Body, ClosedFormBody, GymnasiumBody, MujocoBody
+from onebody.tasks.limits import LimitedBody
 from onebody.worlds.refusals import environment_error
 
 
@@ -39,7 +40,7 @@ class Engine(Protocol):
 
 
 @contextmanager
-def running(body: Body, name: str) -> Iterator[None]:
+def running(body: Body | LimitedBody, name: str) -> Iterator[None]:
     """Converts an exception of a user's environment or function, and a call of sys.exit, into BodyFailed."""
     try:
         yield
@@ -49,8 +50,10 @@ def running(body: Body, name: str) -> Iterator[None]:
         raise BodyFailed(f"body {body.name}: {name} raises {environment_error(error)}") from error
 
 
-def engine(body: Body, n: int, threads: int) -> Engine:
+def engine(body: Body | LimitedBody, n: int, threads: int) -> Engine:
     """The engine for n copies of a body. `threads`: number of C++ threads for MuJoCo; 0: one per core."""
+    if isinstance(body, LimitedBody):
+        return LimitedEngine(body, engine(body.body, n, threads), n)
     if isinstance(body, MujocoBody):
         return MujocoEngine(body, n, threads)
     return ClosedFormEngine(body, n) if isinstance(body, ClosedFormBody) else GymnasiumEngine(body, n)
@@ -70,19 +73,33 @@ class MujocoEngine:
             )
         low, high = body.model.actuator_ctrlrange.T
         self.center, self.scale = (high + low) / 2, (high - low) / 2
+        randomized = [field for quantity, *_ in body.factors for field in QUANTITIES[quantity]]
+        values = {field: getattr(body.model, field) for field in randomized}
+        self.nominal = {field: np.repeat(value[None], n, axis=0) for field, value in values.items() if value.size}
 
     def set_physics(self, fields: Mapping[str, np.ndarray]) -> None:
         for name, values in fields.items():
             self.batch.expand(name)[:] = values
+        self.nominal |= {name: np.array(values) for name, values in fields.items() if name in self.nominal}
         self.batch.set_const()  # recompute the constants that MuJoCo derives from masses
 
     def reset(self, rows: np.ndarray, draws: list[tuple[np.random.Generator, int]]) -> np.ndarray:
+        if self.body.factors:
+            self._randomize(rows, draws)
         self.batch.reset(rows, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
         with running(self.body, "its start"):
             qpos, qvel = zip(*(self.body.start(rng, self.batch.model, n) for rng, n in draws), strict=True)
             self.qpos[rows], self.qvel[rows] = np.concatenate(qpos), np.concatenate(qvel)
         self.batch.forward(rows)
         return self.observe()
+
+    def _randomize(self, rows: np.ndarray, draws: list[tuple[np.random.Generator, int]]) -> None:
+        for quantity, low, high in self.body.factors:
+            factor = np.concatenate([rng.uniform(low, high, n) for rng, n in draws])
+            for field in self.nominal.keys() & QUANTITIES[quantity]:
+                nominal = self.nominal[field][rows]
+                self.batch.expand(field)[rows] = nominal * factor.reshape(-1, *[1] * (nominal.ndim - 1))
+        self.batch.set_const(rows)
 
     def step(self, action: np.ndarray) -> np.ndarray:
         np.multiply(action, self.scale, out=self.ctrl)
@@ -163,3 +180,47 @@ class GymnasiumEngine:
         """Image [height, width, 3] of the first copy; its environment was made with render_mode="rgb_array"."""
         with running(self.body, "its environment"):
             return self.envs.call("render")[0]
+
+
+class LimitedEngine:
+    """Holds a body to its limits: no action outside them reaches the engine of the body.
+
+    The actions that it is given must not be NaN.
+    """
+
+    def __init__(self, body: LimitedBody, inner: Engine, n: int):
+        self.body, self.inner, self.ended = body, inner, inner.ended
+        self.observation = np.zeros((n, body.observation_size), np.float32)
+        self._noise: list[tuple[np.random.Generator, int]] = []
+        """generators of the noise, and the number of copies that each is for"""
+
+    def set_physics(self, fields: Mapping[str, np.ndarray]) -> None:
+        self.inner.set_physics(fields)
+
+    def reset(self, rows: np.ndarray, draws: list[tuple[np.random.Generator, int]]) -> np.ndarray:
+        sensed, self.ended = self.inner.reset(rows, draws), self.inner.ended
+        if self.body.disturbed:
+            if len(rows) == len(self.observation):
+                self._noise = [(rng.spawn(1)[0], n) for rng, n in draws]
+            sensed = self._noisy(sensed)
+        self.observation[rows] = np.append(sensed[rows], np.tile(self.body.rest, (len(rows), 1)), axis=1)
+        return self.observation.copy()
+
+    def step(self, action: np.ndarray) -> np.ndarray:
+        applied, commands = self.body.command(self.observation, np.asarray(action, np.float32))
+        sensed, self.ended = self.inner.step(applied), self.inner.ended
+        if self.body.disturbed:
+            drawn = np.concatenate([rng.random((n, 1)) for rng, n in self._noise])
+            last = self.body.sensed(self.observation)
+            sensed = np.where(drawn < self.body.limits.dropped, last, self._noisy(sensed))
+        self.observation = np.append(sensed, commands, axis=1)
+        return self.observation.copy()
+
+    def _noisy(self, sensed: np.ndarray) -> np.ndarray:
+        noise = np.concatenate([rng.standard_normal((n, sensed.shape[1]), np.float32) for rng, n in self._noise])
+        return sensed + self.body.noise * noise
+
+
+def innermost(engine: Engine | None) -> Engine | None:
+    """The engine of the body itself, without its limits."""
+    return engine.inner if isinstance(engine, LimitedEngine) else engine

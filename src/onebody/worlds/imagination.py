@@ -12,6 +12,8 @@ from onebody.core import random
 from onebody.core.types import Key, Keys, Transitions
 from onebody.learning.dynamics import Model
 from onebody.tasks.family import TaskFamily
+from onebody.tasks.limited import perceived
+from onebody.tasks.limits import LimitedBody
 
 
 class State(NamedTuple):
@@ -24,6 +26,8 @@ class State(NamedTuple):
     """Index of each episode's initial state"""
     key: Key
     """Random key of the model"""
+    predicted: Float[Array, "task episode observation"] | None = None
+    """What the model goes on from; None: from the observations, which are neither noisy nor dropped"""
 
 
 class Imagination(eqx.Module):
@@ -42,7 +46,8 @@ class Imagination(eqx.Module):
     def reset(self, tasks: Float[Array, "task feature"], episodes: int, keys: Keys) -> tuple[State, Array]:
         """Start `episodes` episodes of each task, with one key per task; returns the state and observations."""
         start = jax.vmap(lambda key: random.randint(key, (episodes,), 0, len(self.starts)))(keys)
-        state = State(tasks, jnp.zeros_like(start), start, jax.random.fold_in(keys[0], episodes))
+        predicted = None if self._disturbed is None else self.starts[start]
+        state = State(tasks, jnp.zeros_like(start), start, jax.random.fold_in(keys[0], episodes), predicted)
         return state, self.starts[start]
 
     def step(
@@ -56,16 +61,26 @@ class Imagination(eqx.Module):
         Returns:
             The new state, the observations to act on next, and the transitions.
         """
-        tasks, age, start, key = state
+        tasks, age, start, key, hidden = state
         key, model_key = jax.random.split(key)
-        next_observation = self.model(model_key, observation, action)
+        predicted = next_observation = self.model(model_key, observation if hidden is None else hidden, action)
+        if self._disturbed is not None:
+            next_observation = perceived(self._disturbed, jax.random.fold_in(model_key, 1), observation, predicted)
         reward, terminated = self.family.outcome(observation, action, next_observation, tasks[:, None])
         truncated = (age + 1 >= self.family.horizon) & ~terminated
         done = terminated | truncated
         age, start = jnp.where(done, 0, age + 1), jnp.where(done, (start + 1) % len(self.starts), start)
-        start_or_next = jnp.where(done[..., None], self.starts[start], next_observation)
+        start_or = lambda following: jnp.where(done[..., None], self.starts[start], following)  # noqa: E731
+        start_or_next = start_or(next_observation)
         transitions = Transitions(observation, action, reward, next_observation, terminated, truncated)
-        return State(tasks, age, start, key), start_or_next, transitions
+        hidden = None if hidden is None else start_or(predicted)
+        return State(tasks, age, start, key, hidden), start_or_next, transitions
+
+    @property
+    def _disturbed(self) -> LimitedBody | None:
+        """The body, if its observations are noisy or may be dropped."""
+        body = self.family.limited
+        return body if body is not None and body.disturbed else None
 
     @staticmethod
     def scan(step: Any, carry: Any, noise: Array, needs_reward: bool = False) -> tuple[Any, Transitions]:

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from onebody.core.errors import NotFinite, OnebodyError
 from onebody.core.types import Key, Keys, Transitions
 from onebody.tasks.family import TaskFamily, never
-from onebody.worlds.engines import Engine, MujocoEngine, engine, running
+from onebody.worlds.engines import Engine, MujocoEngine, engine, innermost, running
 
 STARTS = 1024
 """number of samples of p0 from which imagined episodes start"""
@@ -28,7 +28,8 @@ class Simulator:
     counts the episodes that have started, `cut` those that an environment ended early.
 
     Raises:
-        NotFinite: from `step`, if an observation or reward is not finite.
+        NotFinite: from `step`, if an action, which the body does not receive then, an observation or a reward is not
+            finite.
         OnebodyError: from `step`, if an environment ended more than `MAX_CUT` episodes, and more than a share of
             `MAX_CUT_SHARE`, early.
     """
@@ -99,7 +100,9 @@ class Simulator:
         """
         assert self._engine is not None, "reset before step"
         action = np.asarray(action)
-        raw = self._engine.step(np.clip(action, -1.0, 1.0).reshape(age.size, -1))
+        clipped = np.clip(action, -1.0, 1.0)
+        self._check(age, action=clipped)
+        raw = self._engine.step(clipped.reshape(age.size, -1))
         next_observation = raw.reshape(observation.shape)
         reward, terminated = np.zeros(age.shape, np.float32), np.zeros(age.shape, bool)
         if not self._defer_reward:
@@ -124,13 +127,13 @@ class Simulator:
 
     def push(self, change: Float[np.ndarray, " velocity"]) -> None:
         """Add to the joint velocities (m/s, rad/s) of all robots; bodies that are no MuJoCo robots stay as they are."""
-        if isinstance(self._engine, MujocoEngine):
-            self._engine.qvel += change
+        if isinstance(robot := innermost(self._engine), MujocoEngine):
+            robot.qvel += change
 
     def poses(self, observation: np.ndarray) -> np.ndarray:
         """Current pose of each body [task, episode, pose]: a robot's joint positions, otherwise the observation."""
-        if isinstance(self._engine, MujocoEngine):
-            return np.array(self._engine.qpos).reshape(*observation.shape[:2], -1)
+        if isinstance(robot := innermost(self._engine), MujocoEngine):
+            return np.array(robot.qpos).reshape(*observation.shape[:2], -1)
         return observation.copy()
 
     def scan(self, step: Any, carry: Any, noise: Any, needs_reward: bool = False) -> tuple[Any, Transitions]:

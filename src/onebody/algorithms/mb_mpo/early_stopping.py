@@ -21,6 +21,7 @@ from onebody.core.types import Key
 from onebody.learning.dynamics import Dynamics, network_inputs, within
 from onebody.learning.replay import Replay
 from onebody.learning.train_state import TrainState
+from onebody.tasks.limits import LimitedBody
 
 INITIAL_LOSSES = (1.5, 2.0)
 """The rolling validation loss before the first epoch, and the one before that, relative to the first epoch's loss"""
@@ -94,7 +95,8 @@ class ErroneousDynamics(Dynamics):
     ) -> Float[Array, "*axes observation"]:
         noise = random.normal(key, observation.shape)
         error = self.difference.spread * (self.bias + self.noise * noise)
-        return within(self.predict(observation, action) + error, self.observation)
+        wrong = within(self.predict(observation, action) + error, self.observation)
+        return self.with_commands(observation, action, wrong)
 
 
 class EarlyStoppedEnsemble(eqx.Module):
@@ -107,9 +109,19 @@ class EarlyStoppedEnsemble(eqx.Module):
     bias: Float[Array, " member"] | None
     """None: predictions have no added errors"""
     noise: float = eqx.field(static=True)
+    limited: LimitedBody | None = eqx.field(static=True)
+    """as of `Dynamics`"""
 
-    def __init__(self, key: Key, observation_size: int, action_size: int, config: EarlyStoppingConfig):
-        sizes = (observation_size + action_size, *config.hidden, observation_size)
+    def __init__(
+        self,
+        key: Key,
+        observation_size: int,
+        action_size: int,
+        config: EarlyStoppingConfig,
+        limited: LimitedBody | None = None,
+    ):
+        sensed = observation_size if limited is None else limited.n_sensed
+        sizes = (sensed + action_size, *config.hidden, sensed)
         half = config.precision == "bfloat16"
 
         def new(key: Key) -> TrainState[WeightNormed]:
@@ -118,6 +130,7 @@ class EarlyStoppedEnsemble(eqx.Module):
         self.nets = jax.vmap(new)(jax.random.split(key, config.members))
         self.observation, self.difference = Normalizer(observation_size), Normalizer(observation_size)
         self.bias, self.noise = jnp.zeros(config.members) if config.bias or config.noise else None, config.noise
+        self.limited = limited
 
     @property
     def size(self) -> int:
@@ -130,8 +143,8 @@ class EarlyStoppedEnsemble(eqx.Module):
         nets = jax.vmap(WeightNormed.plain)(self.nets.module)
         statistics = repeated(self.observation), repeated(self.difference)
         if self.bias is None:
-            return Dynamics(nets, *statistics)
-        return ErroneousDynamics(nets, *statistics, self.bias, self.noise)
+            return Dynamics(nets, *statistics, limited=self.limited)
+        return ErroneousDynamics(nets, *statistics, self.bias, self.noise, limited=self.limited)
 
 
 def _adam(config: EarlyStoppingConfig) -> optax.GradientTransformation:
@@ -156,8 +169,9 @@ def fit(
 
     The metrics are the last validation loss of each member, and its epochs.
     """
-    inputs = network_inputs(model.observation, data.observation, data.action)
+    inputs = network_inputs(model.observation, data.observation, data.action, model.limited)
     target = model.difference(data.next_observation - data.observation)
+    target = target if model.limited is None else model.limited.sensed(target)
     n_held_out = jnp.maximum((config.held_out * data.size).astype(jnp.int32), 1)
 
     def fit_member(member: tuple[TrainState[WeightNormed], Key]) -> tuple[TrainState[WeightNormed], Array, Array]:

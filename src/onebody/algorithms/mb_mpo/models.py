@@ -18,6 +18,7 @@ from onebody.learning.dynamics import Dynamics, Model, merge_statistics
 from onebody.learning.policies import Policy, UniformPolicy, for_each
 from onebody.learning.replay import Replay
 from onebody.tasks.family import TaskFamily
+from onebody.tasks.limits import LimitedBody
 from onebody.worlds.imagination import Imagination
 from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
@@ -74,13 +75,15 @@ def new_models(simulator: Simulator, key: Key, config: EarlyStoppingConfig, task
     task_key, model_key, start_key = jax.random.split(key, 3)
     chosen = family.given_or_drawn(task, task_key)
     sizes = family.body.observation_size, family.body.action_size
-    ensemble = _untrained(model_key, *sizes, config)
+    ensemble = _untrained(model_key, *sizes, config, family.limited)
     return Models(ensemble, Replay.empty(config.capacity, *sizes), simulator.starts(start_key), chosen)
 
 
-@partial(jax.jit, static_argnums=(1, 2, 3))
-def _untrained(key: Key, observations: int, actions: int, config: EarlyStoppingConfig) -> EarlyStoppedEnsemble:
-    return EarlyStoppedEnsemble(key, observations, actions, config)
+@partial(jax.jit, static_argnums=(1, 2, 3, 4))
+def _untrained(
+    key: Key, observations: int, actions: int, config: EarlyStoppingConfig, limited: LimitedBody | None
+) -> EarlyStoppedEnsemble:
+    return EarlyStoppedEnsemble(key, observations, actions, config, limited)
 
 
 def imagination(models: Models, model: Model, family: TaskFamily) -> Imagination:

@@ -24,6 +24,8 @@ from onebody.learning.dynamics import Model
 from onebody.learning.off_policy import averaged
 from onebody.learning.policies import ConditionedPolicy
 from onebody.learning.train_state import TrainState, gradient_and_value
+from onebody.tasks.limited import perceived
+from onebody.tasks.limits import LimitedBody
 
 Outcome = Callable[[Array, Array, Array, Array], tuple[Array, Array]]
 """(observation, action, next observation, task), each with a leading axis of rows -> reward and termination [row]"""
@@ -175,14 +177,23 @@ def imagine(
     end_noise: Float[Array, "draw row observation"],
     key: Key,
     config: FirstOrderConfig,
+    limited: LimitedBody | None = None,
 ) -> Windows:
-    """Windows of imagined steps from each start, for its own task; `key` is for models that are random."""
+    """Windows of imagined steps from each start, for its own task.
+
+    Args:
+        key: for models that are random, and for the noise on observations.
+        limited: the body, if it has limits: the policy is given observations that may be noisy or dropped.
+    """
+    disturbed = limited if limited is not None and limited.disturbed else None
     scale = config.end_noise * policy.observation.std
 
-    def step(carry: tuple[Array, Array], inputs: tuple[Array, Key]) -> tuple[tuple[Array, Array], Windows]:
-        (observation, alive), (noise, key) = carry, inputs
+    def step(carry: tuple[Array, ...], inputs: tuple[Array, Key]) -> tuple[tuple[Array, ...], Windows]:
+        (observation, alive, *goes_on_from), (noise, key) = carry, inputs
         action, entropy = policy.sample(observation, tasks, noise)
-        next_observation = model(key, observation, action)
+        predicted = next_observation = model(key, goes_on_from[0] if goes_on_from else observation, action)
+        if disturbed is not None:
+            next_observation = perceived(disturbed, jax.random.fold_in(key, 1), observation, predicted)
         reward, terminated = outcome(observation, action, next_observation, tasks)
         ended = terminated.astype(jnp.float32)
         terminal = lambda state: outcome(observation, action, state, tasks)[1]  # noqa: E731
@@ -190,10 +201,11 @@ def imagine(
         frozen = jax.lax.stop_gradient(next_observation)
         next_observation = jnp.where(ended[:, None] > 0, frozen, next_observation)
         step = Windows(observation, next_observation, reward, entropy, alive, ended, end)
-        return (next_observation, alive * (1 - ended)), step
+        return (next_observation, alive * (1 - ended), *([predicted] if goes_on_from else [])), step
 
     inputs = noise, jax.random.split(key, len(noise))
-    return jax.lax.scan(step, (start, jnp.ones(len(start))), inputs)[1]
+    hidden = [] if disturbed is None else [start]
+    return jax.lax.scan(step, (start, jnp.ones(len(start)), *hidden), inputs)[1]
 
 
 def objective(
@@ -258,11 +270,13 @@ def update(
     key: Key,
     config: FirstOrderConfig,
     rate: Float[Array, ""] | float = 1.0,
+    limited: LimitedBody | None = None,
 ) -> tuple[Agent, dict[str, Array]]:
     """One step of the policy along the gradient of J, and one of the values towards TD(λ) of the same windows.
 
     Args:
         rate: share of both learning rates.
+        limited: as in `imagine`.
     """
     policy_optimizer, value_optimizer = _optimizers(config)
     noise_key, step_key = jax.random.split(key)
@@ -271,7 +285,7 @@ def update(
     model_key = jax.random.fold_in(key, 3)
 
     def policy_loss(policy: ConditionedPolicy) -> tuple[Array, Windows]:
-        windows = imagine(policy, model, outcome, start, tasks, noise, end_noise, model_key, config)
+        windows = imagine(policy, model, outcome, start, tasks, noise, end_noise, model_key, config, limited)
         return -objective(windows, agent.targets, tasks, config), windows
 
     gradient, (cost, windows) = gradient_and_value(policy_loss, agent.policy.module)

@@ -272,7 +272,7 @@ def new_state(
 ) -> State:
     """An untrained ensemble, policy and values, and an empty buffer."""
     sizes = family.body.observation_size, family.model_action_size
-    model = Ensemble(model_key, *sizes, config.model)
+    model = Ensemble(model_key, *sizes, config.model, family.limited)
     episodes = iterations_held(config.n_iterations) * config.real_episodes + ADAPTATION_STAGES * config.refine_episodes
     data = Replay.empty(config.logged_transitions + episodes * family.horizon, *sizes)
     task = Normalizer(family.space.size).update(family.space.sample(jax.random.key(0), 1024))

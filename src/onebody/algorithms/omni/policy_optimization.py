@@ -96,7 +96,7 @@ def optimize(
         no_end_noise = jnp.zeros((0, *begin.shape))
         model_key = jax.random.fold_in(key, 4)
         windows = first_order.imagine(
-            policy, member, family.outcome, begin, task, noise, no_end_noise, model_key, config
+            policy, member, family.outcome, begin, task, noise, no_end_noise, model_key, config, family.limited
         )
         return Visited.along(windows, task)
 
@@ -107,7 +107,7 @@ def optimize(
         begin = jnp.concatenate([observation, start(start_key, n_start), of_data])
         task = jnp.concatenate([visited_task, draw(task_key, n_start + n_data)])
         member = InBodies(model.random_member(member_key), family, task)
-        return first_order.update(agent, member, outcome, begin, task, update_key, config, rate)
+        return first_order.update(agent, member, outcome, begin, task, update_key, config, rate, family.limited)
 
     def roll_out_and_update(agent: Agent, inputs: tuple[Array, Array]) -> tuple[Agent, dict[str, Array]]:
         visited = visit(agent, jax.random.fold_in(inputs[0][0], REFRESH))  # a key that no update derives

@@ -124,7 +124,8 @@ def new_shared(simulator: Simulator, config: StageConfig, stages: int, key: Key)
 @functools.partial(jax.jit, static_argnames=("family", "config"))
 def new_model(key: Key, family: TaskFamily, config: StageConfig) -> TrainState[Dynamics]:
     """An untrained model."""
-    model = new_dynamics(key, family.body.observation_size, family.body.action_size, config.model)
+    body = family.body
+    model = new_dynamics(key, body.observation_size, body.action_size, config.model, family.limited)
     return TrainState.create(model, dynamics.optimizer(config.model))
 
 
