@@ -45,5 +45,4 @@ def test_a_penalty_keeps_the_policy_near_the_logs(name):
             state, _ = algorithm.step(state, jax.random.key(i + 1))
         assert algorithm.simulator.samples == 0
         novel.append(float(novelty(state.policy, state.models, jax.random.key(0), FAMILY)))
-    print(novel)
     assert novel[0] > 2.0 and novel[1] < novel[0] / 2
