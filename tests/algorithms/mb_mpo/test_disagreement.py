@@ -3,33 +3,21 @@
 import dataclasses
 
 import jax
-import numpy as np
 import pytest
 
 from onebody.algorithms import presets
 from onebody.algorithms.mb_mpo.models import novelty
-from onebody.core.types import Transitions
 from onebody.tasks import registry
 from onebody.worlds.simulator import Simulator
+from tests.algorithms.half_plane import STARTS, half_of_the_plane
 
 FAMILY = registry.make("point/goal")
-STARTS = jax.device_put(np.zeros((1040, 2), np.float32))
 MODEL = dataclasses.replace(presets.preset("me-trpo", "smoke").model, members=3, hidden=(32, 32), capacity=1)
-SETTINGS = {"real_episodes": 0, "logged_transitions": 1000, "task": (0.8, 0.0), "model": MODEL, "n_iterations": 2}
+SETTINGS = {"real_episodes": 0, "logged_transitions": 2000, "task": (0.8, 0.0), "model": MODEL, "n_iterations": 2}
 OWN = {
     "me-trpo": {"n_policy": 20, "episodes": 20, "policy_validation": True},
     "mb-mpo": {"n_meta": 10, "episodes": 10, "meta_batch": 3, "inner_rate": 0.01},
 }
-
-
-def half_of_the_plane():
-    """Transitions [1, time, 1] of random steps at x < 0."""
-    rng = np.random.default_rng(0)
-    observation = rng.uniform([-1.2, -1.2], [0.0, 1.2], (1000, 2)).astype(np.float32)
-    action = rng.uniform(-1, 1, (1000, 2)).astype(np.float32)
-    flags = np.zeros((1, 1000, 1), bool)
-    rows = [each[None, :, None] for each in (observation, action, observation[:, 0], observation + 0.1 * action)]
-    return Transitions(*map(jax.device_put, (*rows, flags, ~flags)))
 
 
 @pytest.mark.parametrize("name", OWN)
