@@ -108,9 +108,6 @@ def test_other_algorithms_learn_from_logs_alone_and_resume_without_them(name, lo
     copied.unlink()
     onebody.resume(run, quiet=True)
     assert (newest(run) / checkpoint.STATE).read_bytes() == whole
-    monkeypatch.undo()
-    adapted = onebody.adapt(run, (0.3, 0.1), stages=1)
-    assert adapted.adaptation_samples == 4 * POINT.horizon and adapted.about.training_samples == 0
 
 
 def test_the_record_says_what_was_learned_from_and_the_command_repeats_it(run, logs, tmp_path):
