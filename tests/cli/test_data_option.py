@@ -54,14 +54,15 @@ def test_real_episodes_after_logs_are_asked_for(logs, capsys):
 
 
 def test_the_defaults_with_logs():
-    kind = commands.with_config(["omni", "point/goal", "--data", "x.npz"])
-    assert (kind.config.real_episodes, kind.config.logged_transitions) == (0, logged.LIMIT)
-    assert commands.with_config(["omni", "point/goal"]).config.real_episodes == 20
+    for name, setting, usual in (("omni", "real_episodes", 20), ("me-trpo", "real_episodes", 20), ("smt", "n_slbo", 1)):
+        config = commands.with_config([name, "point/goal", "--data", "x.npz"]).config
+        assert (getattr(config, setting), config.logged_transitions) == (0, logged.LIMIT)
+        assert getattr(commands.with_config([name, "point/goal"]).config, setting) == usual
 
 
 def test_what_is_refused(logs, capsys):
-    assert "smt cannot learn from logs; omni can" in refusal(
-        capsys, "train", "smt", "point/goal", "--preset", "smoke", "--data", logs
+    assert "trpo cannot learn from logs; omni, smt" in refusal(
+        capsys, "train", "trpo", "point/goal", "--preset", "smoke", "--data", logs
     )
     assert "there is no file none.npz" in refusal(capsys, *TRAIN, "--data", "none.npz")
     assert "another body" in refusal(capsys, "train", "omni", "cheetah-vel", "--preset", "smoke", "--data", logs)

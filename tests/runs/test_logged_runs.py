@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import onebody
+from onebody.algorithms import presets
 from onebody.algorithms.omni import omni
 from onebody.algorithms.protocol import LearnsFromLogs
 from onebody.core.errors import OnebodyError
@@ -77,8 +78,36 @@ def test_training_takes_no_real_sample(run, logs):
     assert lines[-1]["model/loss"] < lines[0]["model/loss"]
 
 
-def test_omni_follows_the_protocol():
-    assert isinstance(omni.OMNI(POINT, SMOKE, Simulator(POINT)), LearnsFromLogs)
+@pytest.mark.parametrize("name", ["omni", "smt", "me-trpo", "mb-mpo"])
+def test_the_protocol_is_followed_and_real_samples_or_logs_are_needed(name):
+    kind, config = presets.algorithm(name), onebody.preset(name, "smoke")
+    assert isinstance(kind(POINT, config, Simulator(POINT)), LearnsFromLogs)
+    (setting,) = kind.logs_alone
+    with pytest.raises(OnebodyError, match=f"{setting.replace('_', '-')} must be at least 1 where there are no logs"):
+        dataclasses.replace(config, **kind.logs_alone)
+
+
+@pytest.mark.parametrize("name", ["smt", "me-trpo", "mb-mpo"])
+def test_other_algorithms_learn_from_logs_alone_and_resume_without_them(name, logs, tmp_path, monkeypatch):
+    monkeypatch.setattr(logged, "unusual", lambda *_: [])
+    monkeypatch.setattr(Simulator, "reset", lambda *_: pytest.fail("the simulator was reset"))
+    copied = shutil.copy(logs, tmp_path / "logs.npz")
+    run = onebody.train(name, "point", preset="smoke", out=tmp_path / "run", data=copied, quiet=True)
+    lines = log.read(run)
+    assert {line["real/samples"] for line in lines} == {0} and "real/return" not in lines[-1]
+    assert np.isfinite([line["imagined/return"] for line in lines]).all()
+    assert np.isfinite(lines[-1]["imagined/novelty"] if name != "smt" else 0.0)
+    last, given = state(run), np.load(logs)
+    learned, model = (last, last.model.module) if name == "smt" else (last.models, last.models.ensemble)
+    assert int(learned.data.size) == 600
+    np.testing.assert_allclose(learned.data.observation[:600], given["observation"], rtol=1e-6)
+    np.testing.assert_allclose(model.observation.mean, given["observation"].mean(0), atol=1e-5)
+    np.testing.assert_allclose(learned.starts[:60], given["observation"][::10], rtol=1e-6)
+    whole = (newest(run) / checkpoint.STATE).read_bytes()
+    shutil.rmtree(newest(run))
+    copied.unlink()
+    onebody.resume(run, quiet=True)
+    assert (newest(run) / checkpoint.STATE).read_bytes() == whole
 
 
 def test_the_record_says_what_was_learned_from_and_the_command_repeats_it(run, logs, tmp_path):
@@ -185,7 +214,7 @@ def test_its_learning_curve_is_over_iterations(run, collected):
 
 def test_what_cannot_learn_from_logs_says_so(logs, tmp_path):
     for name, options, said in (
-        ("smt", {}, "smt cannot learn from logs; omni can"),
+        ("trpo", {}, "trpo cannot learn from logs; omni, smt, mb-mpo, me-trpo can"),
         ("omni", {"config": SMOKE}, "keeps no logged transitions: set logged_transitions"),
         ("omni", {"samples": 100}, "takes no real samples: leave --samples out"),
         ("omni", {"config": BOTH, "data": ()}, "logged_transitions needs logs to learn from"),

@@ -92,9 +92,11 @@ class Refining(Algorithm[Any], Protocol):
 class LearnsFromLogs(Algorithm[Any], Protocol):
     """An algorithm whose training can begin with logged transitions, and go on without real samples.
 
-    Its configuration has `logged_transitions`, the number of them that the state has room for, and `real_episodes`, the
-    real episodes per iteration, which may then be 0.
+    Its configuration has `logged_transitions`, the number of them that the state has room for.
     """
+
+    logs_alone: ClassVar[Mapping[str, Any]]
+    """Fields of the configuration with which training takes no real samples; they need logged transitions"""
 
     def with_logs(self, state: Any, transitions: Transitions, starts: Float[Array, "start observation"]) -> Any:
         """The state with logged transitions [1, time, 1] added.

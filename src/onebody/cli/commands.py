@@ -85,8 +85,9 @@ class Train:
     preset"""
     data: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Logs to learn from, instead of real samples: a file (.npz or .parquet), minari:ID or the folder of a Minari
-    dataset; repeat the option for several. docs/logs.md has the formats. Add --config.real-episodes N for N real
-    episodes per iteration as well. Needs an algorithm that can learn from logs, such as omni"""
+    dataset; repeat the option for several. docs/logs.md has the formats. Add --config.real-episodes N (smt:
+    --config.n-slbo N) for real episodes as well. Needs an algorithm that can learn from logs: omni, smt, me-trpo or
+    mb-mpo"""
     randomize: str = ""
     """Domain randomisation: factors, drawn anew for each episode of training, of mass, friction, damping or motor of a
     MuJoCo robot, as QUANTITY=LOW:HIGH, several separated by commas (mass=0.8:1.2,friction=0.5:1.5). Policies and models

@@ -167,6 +167,13 @@ def merge_statistics(model: M, transitions: Transitions) -> M:
     return eqx.tree_at(where, model, (eqx.tree_at(lambda s: s.std, observation, spread), difference))
 
 
+def disagreement(predicted: Float[Array, "member *axes observation"], difference: Normalizer) -> Float[Array, "*axes"]:
+    """Epistemic uncertainty of an ensemble: root mean square over features of the standard deviation of its members'
+    predictions, in standard deviations of differences."""
+    spread = predicted.std(axis=0) / difference.scale
+    return jnp.sqrt(jnp.mean(spread**2, axis=-1))
+
+
 def error(
     model: Dynamics, difference: Float[Array, "*axes observation"], true: Float[Array, "*axes observation"]
 ) -> Float[Array, "*axes"]:

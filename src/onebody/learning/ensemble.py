@@ -18,6 +18,7 @@ from onebody.core.errors import at_least, positive
 from onebody.core.gaussian import Gaussian
 from onebody.core.nets import MLP, Normalizer, fan_in
 from onebody.core.types import Key
+from onebody.learning import dynamics
 from onebody.learning.dynamics import Dynamics, network_inputs, padded
 from onebody.learning.replay import Replay
 from onebody.learning.train_state import TrainState
@@ -146,10 +147,8 @@ class Ensemble(eqx.Module):
     def disagreement(
         self, observation: Float[Array, "*axes observation"], action: Float[Array, "*axes action"]
     ) -> Float[Array, "*axes"]:
-        """Epistemic uncertainty: root mean square over features of the members' standard deviation of mean
-        differences, in standard deviations of differences."""
-        spread = self.predict(observation, action).std(axis=0) / self.difference.scale
-        return jnp.sqrt(jnp.mean(spread**2, axis=-1))
+        """Epistemic uncertainty, of the mean predictions; see `dynamics.disagreement`."""
+        return dynamics.disagreement(self.predict(observation, action), self.difference)
 
 
 def loss(

@@ -5,7 +5,7 @@ import heapq
 import itertools
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -57,9 +57,23 @@ def settings(algorithm: str, config: Any) -> Any:
     Raises:
         OnebodyError: the algorithm cannot learn from logs.
     """
-    if not hasattr(presets.algorithm(algorithm), "with_logs"):
-        raise OnebodyError(f"{algorithm} cannot learn from logs; {' or '.join(presets.able('with_logs'))} can")
-    return dataclasses.replace(config, real_episodes=0, logged_transitions=LIMIT)
+    return dataclasses.replace(config, **_alone(algorithm), logged_transitions=LIMIT)
+
+
+def takes_no_real_samples(algorithm: str, config: Any) -> bool:
+    """Whether an algorithm that can learn from logs does so from them alone.
+
+    Raises:
+        OnebodyError: the algorithm cannot learn from logs.
+    """
+    return all(getattr(config, name) == value for name, value in _alone(algorithm).items())
+
+
+def _alone(algorithm: str) -> Mapping[str, Any]:
+    kind = presets.algorithm(algorithm)
+    if not hasattr(kind, "with_logs"):
+        raise OnebodyError(f"{algorithm} cannot learn from logs; {', '.join(presets.able('with_logs'))} can")
+    return kind.logs_alone
 
 
 def limit(algorithm: str, config: Any) -> int:
@@ -68,12 +82,12 @@ def limit(algorithm: str, config: Any) -> int:
     Raises:
         OnebodyError: the algorithm cannot learn from logs, or keeps none.
     """
-    settings(algorithm, config)
+    alone = ", ".join(f"{name}={value}" for name, value in _alone(algorithm).items())
     if config.logged_transitions:
         return config.logged_transitions
     raise OnebodyError(
         "the configuration keeps no logged transitions: set logged_transitions, such as "
-        f"dataclasses.replace(config, logged_transitions={LIMIT:_}), and real_episodes=0 for no real samples"
+        f"dataclasses.replace(config, logged_transitions={LIMIT:_}), and {alone} for no real samples"
     )
 
 

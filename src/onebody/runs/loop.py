@@ -72,7 +72,7 @@ def train(
         preset: name of the settings that `config` has by default.
         config: the algorithm's `Config`, by default that of `onebody.preset`.
         data: logs to learn from: files (.npz, .parquet), "minari:ID", or folders of Minari datasets, as in
-            docs/logs.md. Training then takes no real samples, unless a given `config` has `real_episodes`; its
+            docs/logs.md. Training then takes no real samples, unless a given `config` asks for them; its
             `logged_transitions` is the largest number of transitions that are kept.
         samples: number of real samples to train for, reached at the end of an iteration; None: all iterations.
         evaluate_every: number of iterations between evaluations; 0: none.
@@ -125,7 +125,7 @@ def train(
         with log.announce_if_slow("reading logs", quiet):
             logs = logged.read(sources, registered, limit, seed)
         config = dataclasses.replace(config, logged_transitions=min(limit, logs.total))
-        if samples is not None and not config.real_episodes:
+        if samples is not None and logged.takes_no_real_samples(algorithm, config):
             raise OnebodyError("a run that learns from logs alone takes no real samples: leave --samples out")
     elif getattr(config, "logged_transitions", 0):
         raise OnebodyError("logged_transitions needs logs to learn from: give them as data (--data)")

@@ -93,7 +93,9 @@ def from_gymnasium(
     observation_space, action_space = env.observation_space, env.action_space
     if not isinstance(observation_space, gymnasium.spaces.Box) or len(observation_space.shape) != 1:
         wrap = "wrap it in gymnasium.wrappers.FlattenObservation"
-        if isinstance(observation_space, gymnasium.spaces.Dict) and "desired_goal" in observation_space.spaces:
+        if observation_space.dtype == np.uint8 and len(observation_space.shape or ()) > 1:
+            wrap = "onebody does not learn from images: choose an environment that observes its state"
+        elif isinstance(observation_space, gymnasium.spaces.Dict) and "desired_goal" in observation_space.spaces:
             wrap = (
                 "leave its own goal out, as in gymnasium.wrappers.FlattenObservation("
                 "gymnasium.wrappers.FilterObservation(env, ['achieved_goal', 'observation']))"
@@ -104,7 +106,9 @@ def from_gymnasium(
         or len(action_space.shape) != 1
         or action_space.dtype.kind != "f"
     ):
-        raise OnebodyError(f"environment {name}: actions must be a flat Box of floats, not {action_space}")
+        discrete = action_space.dtype is not None and action_space.dtype.kind != "f"
+        reason = ": onebody does not learn discrete actions" if discrete else ""
+        raise OnebodyError(f"environment {name}: actions must be a flat Box of floats, not {action_space}{reason}")
     if not (np.isfinite(action_space.low).all() and np.isfinite(action_space.high).all()):
         raise OnebodyError(f"environment {name}: actions must have finite bounds; add a wrapper that sets them")
     limit = env.spec.max_episode_steps if env.spec else None

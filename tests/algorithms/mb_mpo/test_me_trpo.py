@@ -16,12 +16,14 @@ from onebody.core import random
 from onebody.runs import evaluate
 from onebody.tasks import registry
 from onebody.worlds.simulator import Simulator
+from tests.algorithms.half_plane import STARTS, half_of_the_plane
 
 POINT, GOALS = registry.make("mbmpo/point"), registry.make("point/goal")
 SMOKE = presets.preset("me-trpo", "smoke")
 LEARNS = dataclasses.replace(
     SMOKE,
     real_episodes=20,
+    refine_episodes=20,
     n_policy=15,
     episodes=40,
     hidden=(32, 32),
@@ -105,14 +107,14 @@ def test_another_task_is_practised_without_a_real_sample(trained):
     assert reached[1] > unadapted + 3.0
     np.testing.assert_allclose(zero.predicted_return, reached, atol=4.0)
     next(stages)
-    assert algorithm.simulator.samples == before + 2 * LEARNS.real_episodes * GOALS.horizon
+    assert algorithm.simulator.samples == before + 2 * LEARNS.refine_episodes * GOALS.horizon
 
 
 def test_an_untrained_one_adapts_from_nothing():
     algorithm, state = new()
     stages, used = zip(*evaluate.stages_of(algorithm, state, jnp.zeros((1, 0)), 1, seed=6), strict=True)
     assert stages[0].predicted_return is None and np.isfinite(stages[1].predicted_return).all()
-    assert used == (0, SMOKE.real_episodes * POINT.horizon)
+    assert used == (0, SMOKE.refine_episodes * POINT.horizon)
 
 
 def test_what_models_say_is_their_mean_return_of_the_same_episodes(trained):
@@ -127,3 +129,14 @@ def test_it_learns_the_way_to_its_goal(trained):
     """The guard that a later version still learns. Standing still has -14 there."""
     _, _, metrics = trained
     assert metrics["real/return"] > -11.0
+
+
+def test_after_logs_alone_zero_shot_policies_are_new_where_the_logs_are_not_and_a_stage_has_real_episodes():
+    algorithm, state = new(GOALS, dataclasses.replace(LEARNS, real_episodes=0, logged_transitions=2000))
+    state, _ = algorithm.step(algorithm.with_logs(state, half_of_the_plane(), STARTS), jax.random.key(0))
+    stages = algorithm.adapt(state, jnp.array([[-0.8, 0.0], [0.8, 0.0]]), jax.random.key(1))
+    inside, outside = np.asarray(next(stages).novelty)
+    assert algorithm.simulator.samples == 0
+    assert inside < 1.5 < 2.0 < outside
+    next(stages)
+    assert algorithm.simulator.samples == 2 * LEARNS.refine_episodes * GOALS.horizon

@@ -8,14 +8,13 @@ import numpy as np
 from onebody.algorithms import presets
 from onebody.algorithms.omni import omni
 from onebody.algorithms.omni.first_order import FirstOrderConfig
-from onebody.core.types import Transitions
 from onebody.learning.ensemble import EnsembleConfig
 from onebody.runs import evaluate
 from onebody.tasks import registry
 from onebody.worlds.simulator import Simulator
+from tests.algorithms.half_plane import STARTS, half_of_the_plane
 
 FAMILY = registry.make("point/goal")
-STARTS = jax.device_put(np.zeros((1040, 2), np.float32))
 LEARNER = omni.Config(
     n_iterations=3,
     real_episodes=0,
@@ -25,16 +24,6 @@ LEARNER = omni.Config(
     model=EnsembleConfig(members=3, hidden=(64, 64), batch=64),
     policy=FirstOrderConfig(hidden=(64, 64), batch=64, window=8, learning_rate=1e-3),
 )
-
-
-def half_of_the_plane():
-    """Transitions [1, time, 1] of random steps at x < 0."""
-    rng = np.random.default_rng(0)
-    observation = rng.uniform([-1.2, -1.2], [0.0, 1.2], (2000, 2)).astype(np.float32)
-    action = rng.uniform(-1, 1, (2000, 2)).astype(np.float32)
-    flags = np.zeros((1, 2000, 1), bool)
-    rows = [each[None, :, None] for each in (observation, action, observation[:, 0], observation + 0.1 * action)]
-    return Transitions(*map(jax.device_put, (*rows, flags, ~flags)))
 
 
 def learned(penalty):

@@ -87,7 +87,7 @@ def test_a_rating_by_two_models_is_how_far_apart_their_imagined_returns_are():
     algorithm = active()
     state = algorithm.step(algorithm.init(jax.random.key(0)), jax.random.key(1))[0]
     goal, key = jnp.array([[0.5, -0.5]]), jax.random.key(3)
-    shared, agents = algorithm.smt.warm_up(state.shared, goal, jax.random.key(2))
+    shared, agents, _ = algorithm.smt.warm_up(state.shared, goal, jax.random.key(2))
     world = Imagination(FAMILY, shared.model.module, shared.starts)
     imagined = float(imagined_return(world, agents.policy, goal, key, ACTIVE.smt.slbo.imagined_episodes)[0])
     for model, expected in ((at_goal(), -imagined), (shared.model.module, 0.0)):

@@ -94,7 +94,7 @@ def test_the_task_flees_from_where_the_trained_policy_is_no_better_to_where_it_i
     With the two exchanged it is the other way round."""
     algorithm, (_, second, _), _ = two_steps
     goal, key = jnp.array([[0.4, 0.4]]), jax.random.key(1)
-    shared, agents = algorithm.smt.warm_up(second.shared, goal, jax.random.key(0))
+    shared, agents, _ = algorithm.smt.warm_up(second.shared, goal, jax.random.key(0))
     world, policies = (
         Imagination(FAMILY, shared.model.module, shared.starts),
         (steady(agents, 0.0), steady(agents, 0.5)),

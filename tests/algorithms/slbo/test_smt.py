@@ -68,7 +68,7 @@ def test_samples_from_elsewhere_change_neither_actions_nor_values():
     """A policy that knows what to do has a small deviation, and could not mend what other statistics do to it."""
     algorithm = make()
     state, _ = algorithm.step(algorithm.init(jax.random.key(0)), jax.random.key(1))
-    shared, agents = algorithm.warm_up(state, jnp.array([[0.5, 0.5]]), jax.random.key(2))
+    shared, agents, _ = algorithm.warm_up(state, jnp.array([[0.5, 0.5]]), jax.random.key(2))
     transitions = rollout(algorithm.simulator, agents.policy, jnp.zeros((1, 2)), jax.random.key(3), episodes=4)
     far = transitions._replace(
         observation=transitions.observation - 2.0, next_observation=transitions.next_observation - 2.0

@@ -11,6 +11,8 @@
     7:         imagined episodes with π_θ'_k; θ ← one step of TRPO on Σ_k L_k(θ'_k), through line 6
     8: a new ψ: policy gradient steps from θ on real episodes                                `maml.adaptation`
 
+With logged transitions, these are in D from the beginning, and line 3 may be left out.           `models.with_logs`
+
 MAML's meta-step with models in the place of tasks. The models know dynamics and the family's own reward of one task;
 adaptation sees rewards alone. As in the released code, line 3 has the policies adapted before the last outer step,
 and imagined observations stay in bounds; the share of steps that this cuts is a metric. Unlike there, the bounds are
@@ -21,6 +23,7 @@ clipped to [-1, 1] where the reward sees them, too.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
 
 import equinox as eqx
 import jax
@@ -30,11 +33,23 @@ from jaxtyping import Array, Float
 from onebody.algorithms.maml import maml
 from onebody.algorithms.maml.maml import Batch, likelihood
 from onebody.algorithms.mb_mpo.early_stopping import EarlyStoppingConfig
-from onebody.algorithms.mb_mpo.models import LAPTOP_MODELS, SMOKE_MODELS, Models, collect, fit, imagination, new_models
+from onebody.algorithms.mb_mpo.models import (
+    LAPTOP_MODELS,
+    SMOKE_MODELS,
+    Models,
+    collect,
+    fit,
+    imagination,
+    needs_data,
+    new_models,
+    novelty,
+    penalised,
+    with_logs,
+)
 from onebody.algorithms.protocol import Adapted, AlgorithmSpec, Metrics
 from onebody.core.errors import OnebodyError, at_least
 from onebody.core.returns import first_episode_return
-from onebody.core.types import Key
+from onebody.core.types import Key, Transitions
 from onebody.learning.dynamics import FURTHEST, Dynamics
 from onebody.learning.policies import GaussianPolicy, for_each
 from onebody.learning.trpo import TRPOConfig
@@ -58,13 +73,19 @@ class Config(maml.Config):
     hidden: tuple[int, ...] = (32, 32)
     """Units of each hidden layer of the policy"""
     real_episodes: int = 20
-    """Real episodes per iteration"""
+    """Real episodes per iteration; 0 needs logged transitions"""
     refine_episodes: int = 20
     """Real episodes per task and stage of adaptation"""
+    logged_transitions: int = 0
+    """Largest number of transitions of logs (train --data) that are kept; a larger log is sampled by whole episodes"""
     n_meta: int = 30
     """Meta-steps per iteration"""
     tailored: bool = True
     """Collect real episodes with the policies adapted to each model; otherwise with the policy before adaptation"""
+    disagreement_penalty: float = 0.0
+    """Coefficient of the models' disagreement, which is subtracted from each imagined reward, in reward per standard
+    deviation of differences. It keeps the policy near the data, which matters most where training takes no real samples
+    (train --data)"""
     task: tuple[float, ...] | None = None
     """Task ψ to train on; None: a draw from p(ψ)"""
     trpo: TRPOConfig = field(default_factory=partial(TRPOConfig, entropy=0.0, damping=1e-5, backtracks=15, shrink=0.8))
@@ -74,7 +95,9 @@ class Config(maml.Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(1, self, "real_episodes", "refine_episodes", "n_meta")
+        at_least(1, self, "refine_episodes", "n_meta")
+        at_least(0, self, "real_episodes", "logged_transitions", "disagreement_penalty")
+        needs_data(self.real_episodes, self.logged_transitions)
         if self.meta_batch < self.model.members:
             raise OnebodyError(f"{self.meta_batch} imaginary tasks are fewer than the {self.model.members} models")
 
@@ -109,6 +132,7 @@ def imagine(
     away = jnp.abs(imagined.next_observation - statistics.mean)
     cut = jnp.any(away > 0.999 * FURTHEST * statistics.std, axis=-1).mean()
     returns = first_episode_return(imagined.reward, imagined.done).mean()
+    imagined = penalised(imagined, models, members, config.disagreement_penalty)
     batch = maml.with_advantages(policies, imagined, imagined.observation, config)
     return batch, {"return": returns, "cut": cut}
 
@@ -149,19 +173,29 @@ class MBMPO:
     config: Config
     simulator: Simulator
     task_is_known = False
+    logs_alone = MappingProxyType({"real_episodes": 0})
 
     def init(self, key: Key) -> State:
         policy_key, model_key = jax.random.split(key)
-        models = new_models(self.simulator, model_key, self.config.model, self.config.task)
+        config = self.config
+        models = new_models(self.simulator, model_key, config.model, config.task, config.logged_transitions)
         policy = maml.new_policy(self.family, policy_key, self.config)
         return State(policy, for_each(policy, self.config.meta_batch), models)
 
     def step(self, state: State, key: Key) -> tuple[State, Metrics]:
         collect_key, fit_key, meta_key = jax.random.split(key, 3)
-        models, metrics = collect(state.models, self.simulator, self._explorers(state), collect_key)
+        models, metrics = state.models, {}
+        if self.config.real_episodes:
+            models, metrics = collect(models, self.simulator, self._explorers(state), collect_key)
         models, fitted = fit(models, fit_key, self.config.model)
         state, optimized = meta_steps(State(state.policy, state.adapted, models), meta_key, self.family, self.config)
+        if not self.config.real_episodes:
+            optimized["imagined/novelty"] = novelty(state.policy, state.models, collect_key, self.family)
         return state, metrics | {name: float(x) for name, x in (fitted | optimized).items()}
+
+    def with_logs(self, state: State, transitions: Transitions, starts: Float[Array, "start observation"]) -> State:
+        """The state with logged transitions added, and with initial states from the logs; see `LearnsFromLogs`."""
+        return State(state.policy, state.adapted, with_logs(state.models, transitions, starts))
 
     def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
         """Line 8."""

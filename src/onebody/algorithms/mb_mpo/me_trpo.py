@@ -10,6 +10,8 @@
            θ ← the best of them, as the models predict
     7: a new ψ: line 5 for ψ alone, without a real sample; then lines 3-5 for ψ                    `adapt`
 
+With logged transitions, these are in D from the beginning, and line 3 may be left out in training.   `models.with_logs`
+
 As MB-MPO's authors have it for their comparison: their models, policy and linear baseline; here line 5's validation
 in the models is the original's, which that comparison leaves out (`policy_validation`). The baseline is fitted before
 the advantages are taken, as everywhere in onebody.
@@ -18,6 +20,7 @@ the advantages are taken, as everywhere in onebody.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
 from typing import NamedTuple
 
 import equinox as eqx
@@ -35,13 +38,17 @@ from onebody.algorithms.mb_mpo.models import (
     collect,
     fit,
     imagination,
+    needs_data,
     new_models,
+    novelty,
+    penalised,
     returns_by_model,
+    with_logs,
 )
 from onebody.algorithms.protocol import Adapted, AlgorithmSpec, Metrics
 from onebody.core.errors import OnebodyError, at_least, at_most
 from onebody.core.nets import Normalizer
-from onebody.core.types import Key
+from onebody.core.types import Key, Transitions
 from onebody.learning import linear_baseline, trpo
 from onebody.learning.policies import GaussianPolicy, for_each, stacked
 from onebody.learning.trpo import TRPOConfig
@@ -66,7 +73,11 @@ class Config:
     n_iterations: int = 100
     """Iterations of training"""
     real_episodes: int = 20
-    """Real episodes per iteration, and per task and stage of adaptation"""
+    """Real episodes per iteration; 0 needs logged transitions"""
+    refine_episodes: int = 20
+    """Real episodes per task and stage of adaptation"""
+    logged_transitions: int = 0
+    """Largest number of transitions of logs (train --data) that are kept; a larger log is sampled by whole episodes"""
     n_policy: int = 30
     """Largest number of TRPO steps per iteration and per stage of adaptation"""
     episodes: int = 250
@@ -75,6 +86,10 @@ class Config:
     """Validate the policy in the models every 5 TRPO steps: keep the last policy that 70% of them predict to be better,
     and end an iteration's policy search after 25 steps without one. Otherwise take all n_policy steps and keep the last
     policy, as in MB-MPO's comparison"""
+    disagreement_penalty: float = 0.0
+    """Coefficient of the models' disagreement, which is subtracted from each imagined reward, in reward per standard
+    deviation of differences. It keeps the policy near the data, which matters most where training takes no real samples
+    (train --data)"""
     hidden: tuple[int, ...] = (32, 32)
     """Units of each hidden layer of the policy"""
     discount: float = 0.99
@@ -89,9 +104,10 @@ class Config:
     """Settings of each TRPO step"""
 
     def __post_init__(self) -> None:
-        at_least(1, self, "n_iterations", "real_episodes", "n_policy", "episodes", "hidden")
-        at_least(0, self, "discount", "trace")
+        at_least(1, self, "n_iterations", "refine_episodes", "n_policy", "episodes", "hidden")
+        at_least(0, self, "real_episodes", "logged_transitions", "disagreement_penalty", "discount", "trace")
         at_most(1, self, "discount", "trace")
+        needs_data(self.real_episodes, self.logged_transitions)
         if self.n_policy % STEPS_PER_CHECK:
             raise OnebodyError(
                 f"n_policy must be a multiple of {STEPS_PER_CHECK}, the steps between two checks, not {self.n_policy}"
@@ -119,13 +135,14 @@ class _Best(NamedTuple):
 def optimize_policy(state: State, key: Key, family: TaskFamily, config: Config) -> tuple[State, dict[str, Array]]:
     """Line 5; `policy/steps` says how many steps led to the policy that is kept."""
     models, members, (validation_key, step_key) = state.models, state.models.members, jax.random.split(key)
-    predicted = lambda policy: returns_by_model(policy, models, members, validation_key, family, VALIDATION_EPISODES)  # noqa: E731
+    penalty, validation = config.disagreement_penalty, (validation_key, family, VALIDATION_EPISODES)
+    predicted = lambda policy: returns_by_model(policy, models, members, *validation, penalty)  # noqa: E731
 
     def step(policy: GaussianPolicy, key: Key) -> tuple[GaussianPolicy, Array]:
         """Line 6."""
         world, policies = imagination(models, RandomMember(members), family), for_each(policy, 1)
         imagined = rollout(world, policies, models.task, key, episodes=config.episodes)
-        imagined = jax.tree.map(lambda x: x[0], imagined)
+        imagined = jax.tree.map(lambda x: x[0], penalised(imagined, models, members, penalty))
         advantage = linear_baseline.advantages(imagined, config.discount, config.trace)
         observation, action = (x.reshape(-1, x.shape[-1]) for x in (imagined.observation, imagined.action))
         policy, metrics = trpo.update(policy, observation, action, advantage.reshape(-1), config.trpo)
@@ -144,7 +161,8 @@ def optimize_policy(state: State, key: Key, family: TaskFamily, config: Config) 
 
     start = _Best(state.policy, predicted(state.policy), jnp.zeros((), jnp.int32), jnp.zeros(()))
     _, best, _ = jax.lax.while_loop(goes_on, search, (state.policy, start, start.steps))
-    metrics = {"imagined/return": best.returns.mean(), "policy/kl": best.kl}
+    returns = returns_by_model(best.policy, models, members, *validation) if penalty else best.returns
+    metrics = {"imagined/return": returns.mean(), "policy/kl": best.kl}
     metrics["policy/steps"] = best.steps.astype(jnp.float32)
     return eqx.tree_at(lambda s: s.policy, state, best.policy), metrics
 
@@ -157,20 +175,33 @@ class METRPO:
     config: Config
     simulator: Simulator
     task_is_known = True
+    logs_alone = MappingProxyType({"real_episodes": 0})
 
     def init(self, key: Key) -> State:
         policy_key, model_key = jax.random.split(key)
-        models = new_models(self.simulator, model_key, self.config.model, self.config.task)
+        config = self.config
+        models = new_models(self.simulator, model_key, config.model, config.task, config.logged_transitions)
         body = self.family.body
         policy = GaussianPolicy(policy_key, self.config.hidden, Normalizer(body.observation_size), body.action_size)
         return State(policy, models)
 
     def step(self, state: State, key: Key) -> tuple[State, Metrics]:
+        return self._iteration(state, self.config.real_episodes, key)
+
+    def with_logs(self, state: State, transitions: Transitions, starts: Float[Array, "start observation"]) -> State:
+        """The state with logged transitions added, and with initial states from the logs; see `LearnsFromLogs`."""
+        return State(state.policy, with_logs(state.models, transitions, starts))
+
+    def _iteration(self, state: State, episodes: int, key: Key) -> tuple[State, Metrics]:
+        """Lines 3-5, with so many real episodes."""
         collect_key, fit_key, optimize_key = jax.random.split(key, 3)
-        explorers = for_each(state.policy, self.config.real_episodes)
-        models, metrics = collect(state.models, self.simulator, explorers, collect_key)
+        models, metrics = state.models, {}
+        if episodes:
+            models, metrics = collect(models, self.simulator, for_each(state.policy, episodes), collect_key)
         models, fitted = fit(models, fit_key, self.config.model)
         state, optimized = optimize_policy(State(state.policy, models), optimize_key, self.family, self.config)
+        if not episodes:
+            optimized["imagined/novelty"] = novelty(state.policy, state.models, collect_key, self.family)
         return state, metrics | {name: float(x) for name, x in (fitted | optimized).items()}
 
     def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
@@ -184,14 +215,19 @@ class METRPO:
         def adapted(learners: Sequence[State]) -> Adapted:
             known = learners[0].models.data.size > 0
             predicted = jnp.stack([self._predict(own, predict_key) for own in learners]) if known else None
-            return Adapted(stacked(own.policy for own in learners), predicted)
+            novel = jnp.stack([self._novelty(own, predict_key) for own in learners]) if known else None
+            return Adapted(stacked(own.policy for own in learners), predicted, novelty=novel)
 
-        return task_by_task(learners, tasks, key, adapted, lambda own, _, key: self.step(own, key)[0])
+        stage = lambda own, _, key: self._iteration(own, self.config.refine_episodes, key)[0]  # noqa: E731
+        return task_by_task(learners, tasks, key, adapted, stage)
 
     def _predict(self, state: State, key: Key) -> Float[Array, ""]:
         """Mean over the models."""
         members = state.models.members
         return returns_by_model(state.policy, state.models, members, key, self.family, VALIDATION_EPISODES).mean()
+
+    def _novelty(self, state: State, key: Key) -> Float[Array, ""]:
+        return novelty(state.policy, state.models, key, self.family)
 
 
 SPEC = AlgorithmSpec(
@@ -199,6 +235,14 @@ SPEC = AlgorithmSpec(
     presets={
         "paper": Config(),
         "laptop": Config(n_iterations=25, episodes=50, model=LAPTOP_MODELS),
-        "smoke": Config(n_iterations=2, real_episodes=4, n_policy=5, episodes=4, hidden=(16, 16), model=SMOKE_MODELS),
+        "smoke": Config(
+            n_iterations=2,
+            real_episodes=4,
+            refine_episodes=4,
+            n_policy=5,
+            episodes=4,
+            hidden=(16, 16),
+            model=SMOKE_MODELS,
+        ),
     },
 )

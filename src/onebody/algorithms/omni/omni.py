@@ -20,6 +20,7 @@ import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal, cast
 
 import equinox as eqx
@@ -125,6 +126,7 @@ class OMNI:
     config: Config
     simulator: Simulator
     task_is_known = True
+    logs_alone = MappingProxyType({"real_episodes": 0})
     refine_updates = policy_optimization.REFRESH
 
     def init(self, key: Key) -> State:

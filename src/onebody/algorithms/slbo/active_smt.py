@@ -27,7 +27,7 @@ from onebody.algorithms.protocol import Adapted, AlgorithmSpec, Metrics, iterati
 from onebody.algorithms.slbo.slbo import Shared, add_data, fit_model, imagined_return, new_model
 from onebody.algorithms.slbo.smt import EIGHT_THOUSAND, LAPTOP_SMT, OF_EIGHT_THOUSAND, SMOKE_SMT, SMT
 from onebody.algorithms.slbo.smt import Config as SMTConfig
-from onebody.core.errors import at_least, at_most
+from onebody.core.errors import OnebodyError, at_least, at_most
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key
 from onebody.learning.actor_critic import ActorCritic
@@ -61,6 +61,8 @@ class Config:
         at_least(1, self, "window", "tries", "real_episodes")
         at_least(0, self, "quantile")
         at_most(1, self, "quantile")
+        if self.smt.logged_transitions:
+            raise OnebodyError("smt-active cannot learn from logs; smt can")
 
     @property
     def n_iterations(self) -> int:
@@ -107,7 +109,7 @@ class ActiveSMT:
             candidate_key = jax.random.fold_in(try_key, len(candidates))
             task_key, warmup_key, second_key, rating_key = jax.random.split(candidate_key, 4)
             task = self.family.space.sample(task_key, 1)
-            shared, agents = self.smt.warm_up(shared, task, warmup_key)
+            shared, agents, _ = self.smt.warm_up(shared, task, warmup_key)
             if int(shared.data.size) == 0:
                 break
             second = self._fit_second(second, shared, smt.n_warmup, second_key)

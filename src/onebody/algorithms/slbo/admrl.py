@@ -94,6 +94,8 @@ class Config:
         at_least(0, self, "n_first")
         at_least(1, self, "real_episodes", "imagined_episodes")
         positive(self, "rate")
+        if self.smt.logged_transitions:
+            raise OnebodyError("admrl cannot learn from logs; smt can")
 
     @property
     def n_iterations(self) -> int:
@@ -136,7 +138,7 @@ class AdMRL:
         warmup_key, real_key, slbo_key, next_key = jax.random.split(key, 4)
         config, smt, task = self.config, self.smt, state.task
         is_first = int(state.shared.data.size) == 0
-        warm_shared, warm = smt.warm_up(state.shared, task, warmup_key)
+        warm_shared, warm, _ = smt.warm_up(state.shared, task, warmup_key)
         warm_episodes = rollout(self.simulator, warm.policy, task, real_key, episodes=smt.config.slbo.real_episodes)
         if is_first and config.n_first:
             smt = replace(smt, config=replace(smt.config, n_slbo=config.n_first))

@@ -103,11 +103,11 @@ class Shared(eqx.Module):
     model: TrainState[Dynamics]
     data: Replay
     starts: Float[Array, "start observation"]
-    """Initial states, draws from p0"""
+    """Initial states: draws from p0, or those of logged episodes"""
 
 
-def new_shared(simulator: Simulator, config: StageConfig, stages: int, key: Key) -> Shared:
-    """An untrained model and an empty buffer with room for `stages` stages of training.
+def new_shared(simulator: Simulator, config: StageConfig, stages: int, key: Key, logged: int = 0) -> Shared:
+    """An untrained model and an empty buffer with room for `stages` stages of training and `logged` transitions.
 
     Raises:
         OnebodyError: the windows of the model's loss are longer than an episode.
@@ -116,7 +116,7 @@ def new_shared(simulator: Simulator, config: StageConfig, stages: int, key: Key)
     if config.model.window > family.horizon:
         raise OnebodyError(f"model window {config.model.window} is longer than an episode of {family.id}")
     model_key, start_key = jax.random.split(key)
-    capacity = (stages + ADAPTATION_STAGES) * config.real_episodes * family.horizon
+    capacity = logged + (stages + ADAPTATION_STAGES) * config.real_episodes * family.horizon
     data = Replay.empty(capacity, family.body.observation_size, family.body.action_size)
     return Shared(new_model(model_key, family, config), data, simulator.starts(start_key))
 
@@ -235,11 +235,17 @@ def add_data(
     difference = transitions.next_observation - transitions.observation
     predicted = model.predict(transitions.observation, transitions.action) - transitions.observation
     error = dynamics.error(model, predicted, difference).mean()
-    model = dynamics.merge_statistics(model, transitions)
-    n_agents = agents.policy.log_std.shape[0]
-    statistics = jax.tree.map(lambda x: jnp.broadcast_to(x, (n_agents, *x.shape)), model.observation)
-    shared = Shared(shared.model.with_module(model), shared.data.add(transitions), shared.starts)
+    shared = extended(shared, transitions)
+    n_agents, observation = agents.policy.log_std.shape[0], shared.model.module.observation
+    statistics = jax.tree.map(lambda x: jnp.broadcast_to(x, (n_agents, *x.shape)), observation)
     return shared, agents.renormalized(statistics), error
+
+
+@jax.jit
+def extended(shared: Shared, transitions: Transitions) -> Shared:
+    """Transitions added to D and to the model's normalisers."""
+    model = dynamics.merge_statistics(shared.model.module, transitions)
+    return Shared(shared.model.with_module(model), shared.data.add(transitions), shared.starts)
 
 
 class State(eqx.Module):

@@ -10,6 +10,9 @@
     8:         n_inner iterations of VirtualTraining
     9: adapt to a new ψ (Eq. 6): lines 4-8 again                      `adapt`, yields after line 5 and each stage
 
+With logged transitions, these are in D from the beginning, and n_slbo may be 0: the model is then learned from them
+alone, while a policy for each training task is optimised in it.      `with_logs`
+
 The model, its optimiser's state, the data and the normalisers are kept over tasks; policy and value are not.
 
 Where the paper contradicts itself we take its appendix: policies of 2 x 32 units (§5.1 says 2 x 100 ReLU), as in
@@ -20,7 +23,9 @@ new tasks that are adapted to together warm up in one model, fitted once for all
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
+import equinox as eqx
 import jax
 from jaxtyping import Array, Float
 
@@ -31,12 +36,13 @@ from onebody.algorithms.slbo.slbo import (
     Shared,
     StageConfig,
     adaptation,
+    extended,
     new_agents,
     new_shared,
     stage,
     virtual_training,
 )
-from onebody.core.errors import at_least
+from onebody.core.errors import OnebodyError, at_least
 from onebody.core.types import Key, Transitions
 from onebody.learning.actor_critic import ActorCritic
 from onebody.tasks.family import TaskFamily
@@ -52,13 +58,19 @@ class Config:
     n_warmup: int = 40
     """Iterations of virtual training for a task before its first real sample"""
     n_slbo: int = 1
-    """SLBO stages per training task"""
+    """SLBO stages per training task, each with real samples; 0 needs logged transitions"""
+    logged_transitions: int = 0
+    """Largest number of transitions of logs (train --data) that are kept; a larger log is sampled by whole episodes"""
     slbo: StageConfig = field(default_factory=StageConfig)
     """Settings of virtual training and of an SLBO stage"""
 
     def __post_init__(self) -> None:
-        at_least(1, self, "n_tasks", "n_slbo")
-        at_least(0, self, "n_warmup")
+        at_least(1, self, "n_tasks")
+        at_least(0, self, "n_warmup", "n_slbo", "logged_transitions")
+        if not (self.n_slbo or self.logged_transitions):
+            raise OnebodyError("n-slbo must be at least 1 where there are no logs to learn from (train --data)")
+        if not (self.n_slbo or self.n_warmup):
+            raise OnebodyError("n-warmup must be at least 1 where n-slbo is 0: nothing would be trained")
 
     @property
     def n_iterations(self) -> int:
@@ -74,6 +86,7 @@ class SMT:
     config: Config
     simulator: Simulator
     task_is_known = True
+    logs_alone = MappingProxyType({"n_slbo": 0})
 
     def init(self, key: Key) -> Shared:
         return self.begin(key, more_episodes=0)
@@ -83,18 +96,22 @@ class SMT:
         self.family.needs_one_model()
         more_stages = math.ceil(more_episodes / self.config.slbo.real_episodes)
         stages = iterations_held(self.config.n_tasks) * self.config.n_slbo + more_stages
-        return new_shared(self.simulator, self.config.slbo, stages, key)
+        return new_shared(self.simulator, self.config.slbo, stages, key, self.config.logged_transitions)
 
     def step(self, state: Shared, key: Key) -> tuple[Shared, Metrics]:
         task_key, warmup_key, slbo_key = jax.random.split(key, 3)
         task = self.family.space.sample(task_key, 1)
-        shared, agents = self.warm_up(state, task, warmup_key)
-        shared, _, metrics = self.slbo(shared, agents, task, slbo_key)
-        return shared, metrics
+        shared, agents, metrics = self.warm_up(state, task, warmup_key)
+        shared, _, of_stages = self.slbo(shared, agents, task, slbo_key)
+        return shared, metrics | of_stages
+
+    def with_logs(self, state: Shared, transitions: Transitions, starts: Float[Array, "start observation"]) -> Shared:
+        """The state with logged transitions in D, and with initial states from the logs; see `LearnsFromLogs`."""
+        return eqx.tree_at(lambda s: s.starts, extended(state, transitions), starts)
 
     def adapt(self, state: Shared, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
         warmup_key, slbo_key = jax.random.split(key)
-        shared, agents = self.warm_up(state, tasks, warmup_key)
+        shared, agents, _ = self.warm_up(state, tasks, warmup_key)
         return adaptation(shared, agents, tasks, slbo_key, self.simulator, self.config.slbo)
 
     def slbo(
@@ -116,14 +133,15 @@ class SMT:
             shared, agents, _, metrics = stage(shared, agents, task, stage_key, self.simulator, self.config.slbo, given)
         return shared, agents, metrics | {f"task/{i}": x for i, x in enumerate(task[0].tolist(), 1)}
 
-    def warm_up(self, state: Shared, tasks: Float[Array, "task feature"], key: Key) -> tuple[Shared, ActorCritic]:
+    def warm_up(
+        self, state: Shared, tasks: Float[Array, "task feature"], key: Key
+    ) -> tuple[Shared, ActorCritic, Metrics]:
         """Lines 4-5, for several tasks at once in one model."""
         policy_key, training_key = jax.random.split(key)
         size, config = self.family.body.action_size, self.config.slbo
         agents = new_agents(policy_key, len(tasks), state.model.module.observation, size, config)
         iterations = self.config.n_warmup if int(state.data.size) else 0
-        shared, agents, _ = virtual_training(state, agents, tasks, iterations, training_key, self.family, config)
-        return shared, agents
+        return virtual_training(state, agents, tasks, iterations, training_key, self.family, config)
 
 
 LAPTOP_TASK = replace(LAPTOP_STAGE, n_inner=2)
