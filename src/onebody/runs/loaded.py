@@ -52,6 +52,30 @@ class Run:
         adapted, used = next(stages)
         return policy_file.actor(policy_file.arrays(adapted.policies, value), self.about(value, adapted, 0, used))
 
+    def export(self, folder: Path | str, task: Any = None, *, extrapolate: bool = False) -> dict[str, Any]:
+        """Write a policy as a folder for robots: ONNX and NumPy files, a contract, a parity check, and programs in
+        Python, C++ and for ROS 2 (docs/robots.md). An earlier export in the folder is replaced.
+
+        A policy that sees the task, as those of omni and oracle do, has the task as an input, and one with a memory, as
+        those of rl2, its state as input and output. Other policies are for the one task. No real samples are counted;
+        the real steps of the parity check are simulated.
+
+        Args:
+            folder: a new folder, or one with an earlier export.
+            task: as in `policy`; the default of a policy that has the task as an input. None where the task is hidden.
+            extrapolate: allow tasks outside the family's task space.
+
+        Returns:
+            The contract, as in contract.json.
+
+        Raises:
+            OnebodyError: the package onnx is not installed, the folder holds something else, the task is missing or
+                outside the space, or the policy needs more than a network to act.
+        """
+        from onebody.runs import bundle
+
+        return bundle.export(self, folder, task, extrapolate=extrapolate)
+
     def parse(self, task: Any, extrapolate: bool) -> Float[Array, " feature"]:
         """A task as an array; errors as of `TaskFamily.parse`, or that it is missing."""
         family = self.algorithm.family

@@ -1,0 +1,165 @@
+"""A policy as a folder for robots: ONNX and NumPy files, a contract, a parity check, and templates of programs."""
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+from jaxtyping import Array, Float
+
+from onebody.core.errors import OnebodyError
+from onebody.learning.policies import Inferring, Remembering, sees_task
+from onebody.runs import contract as contracts
+from onebody.runs import documents, evaluate, onnx_file, outputs, parity, policy_file
+from onebody.runs.contract import Kind
+from onebody.runs.loaded import Run
+from onebody.runs.parity import Parity
+
+TEMPLATES = Path(__file__).parent / "deployment"
+CONTRACT = "contract.json"
+TOLERANCE = 1e-5
+"""largest difference between outputs of an exported policy and of the one in JAX"""
+
+
+def export(run: Run, folder: Path | str, task: Any = None, *, extrapolate: bool = False) -> dict[str, Any]:
+    """As `Run.export`; gives the contract."""
+    folder = Path(folder)
+    check(folder)
+    onnx_file.check()
+    algorithm, name = run.algorithm, run.record["algorithm"]
+    hidden = not algorithm.task_is_known and algorithm.family.space.size > 0
+    if hidden and task is not None:
+        raise OnebodyError(f"{name} is not told the task: leave it out")
+    value = algorithm.family.space.held_out(1)[0] if hidden else run.parse(() if task is None else task, extrapolate)
+    stages = evaluate.stages_of(algorithm, run.checkpoint.state, value[None], 0, run.record["seed"])
+    adapted, used = next(stages)
+    if hidden:
+        _check_hidden(run, adapted.policies)
+    kind = Kind(sees_task(adapted.policies) and value.size > 0, hidden)
+    about = run.about(value, adapted, 0, used)
+    if hidden:
+        about = dataclasses.replace(about, task=(), task_labels=())
+    arrays, expected = _policy(run, adapted.policies, value, kind)
+    contract = contracts.contract(run, about, arrays, kind, TOLERANCE)
+    contents = {"policy.onnx": onnx_file.model(arrays, about), "README.md": _readme(contract, expected).encode()}
+    try:
+        return _write(folder, contract, contents, arrays, expected)
+    except OSError as error:
+        raise OnebodyError(f"cannot write {folder}: {error.strerror}") from error
+
+
+def check(folder: Path) -> None:
+    """Raises OnebodyError if a bundle cannot be written to a folder, or something else would be lost there."""
+    outputs.check_name(folder)
+    outputs.check_no_part(folder)
+    if not folder.absolute().parent.is_dir():
+        raise OnebodyError(f"{folder}: there is no folder {folder.parent}")
+    if folder.exists() and not folder.is_dir():
+        raise OnebodyError(f"{folder} is a file; give the name of a folder")
+    if folder.is_dir() and (foreign := _foreign(folder)):
+        raise OnebodyError(
+            f"{folder} holds something else than an exported policy, or files that were changed: {foreign}; choose "
+            "another folder"
+        )
+
+
+def _foreign(folder: Path) -> str:
+    """The first file of a folder that is not an unchanged part of a bundle; empty if there is none."""
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    there -= {name for name in there if "__pycache__" in name}
+    try:
+        files = documents.parse((folder / CONTRACT).read_bytes())["files"]
+        known = {CONTRACT} | {name for name in files if contracts.sha256(folder / name) == files[name]}
+    except (OSError, ValueError, TypeError, LookupError):
+        known = set()
+    return min(there - known, default="")
+
+
+def _check_hidden(run: Run, policies: Any) -> None:
+    name = run.record["algorithm"]
+    if isinstance(policies, Inferring):
+        raise OnebodyError(
+            f"a policy of {name} cannot be exported: while it acts it computes the family's reward function, which is "
+            "a program; export one of omni, which takes the task as an input"
+        )
+    if not isinstance(policies, Remembering):
+        raise OnebodyError(
+            f"{name} is not told the task, and its policy has no memory to infer it with: after real samples of a "
+            f"task it has a policy for it, as in: onebody adapt {run.path} --task … --stages 2 --save policy.onnx"
+        )
+
+
+def _policy(
+    run: Run, policies: Any, task: Float[Array, " feature"], kind: Kind
+) -> tuple[dict[str, np.ndarray], Parity]:
+    """The arrays of the first of stacked policies, and what it does."""
+    family = run.algorithm.family
+    if isinstance(policies, Remembering):
+        return policy_file.arrays(policies, task), parity.remembering(family, policies, task)
+    arrays = policy_file.for_any_task(policies, task.size) if kind.task_input else policy_file.arrays(policies, task)
+    return arrays, parity.memoryless(family, policies, task, kind.task_input)
+
+
+def _readme(contract: Mapping[str, Any], expected: Parity) -> str:
+    """README.md of a bundle."""
+    names = {name: ", ".join(f"`{each}`" for each in part) for name, part in expected._asdict().items()}
+    arguments, notes = ["observation"], []
+    task, dt = contract["task"], contract["dt"]
+    if task["input"]:
+        numbers = ", ".join(f"{x:g}" for x in task["default"])
+        arguments.append(f"task=[{numbers}]")
+        notes.append("The task is an input, so that this policy serves all tasks in `task` of `contract.json`.")
+    if contract["memory"]:
+        arguments += ["reward=reward", "ended=ended"]
+        notes.append(
+            "It has a memory, by which it adapts to the task from rewards. Tell it the reward of the step before, and "
+            "whether that step\n   ended an episode (in the first step, leave both out); `policy.reset()` forgets all. "
+            "With `policy.onnx`, `state` is first `memory` of\n   `contract.json`, and then `next_state` of the step "
+            "before."
+        )
+    template = Template((TEMPLATES / "README.md").read_text("utf-8"))
+    return template.substitute(
+        title=f"Policy of {contract['algorithm']} for {contract['family']}, version {contract['family_version']}",
+        onebody=contract["onebody"],
+        dt=f"{dt:g}",
+        rate=f"{1 / dt:g}",
+        signature=f"{names['inputs']} → {names['outputs']}, each float32 [batch, numbers]",
+        arguments=", ".join(arguments),
+        notes="".join(f"\n   {note}\n" for note in notes),
+    )
+
+
+def _write(
+    folder: Path,
+    contract: dict[str, Any],
+    contents: Mapping[str, bytes],
+    arrays: Mapping[str, np.ndarray],
+    expected: Parity,
+) -> dict[str, Any]:
+    """Write the folder completely or not at all; gives the contract with the checksums of all other files."""
+    target = folder.resolve()
+    partial, old = (target.with_name(f".{target.name}.{kind}") for kind in ("partial", "old"))
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        shutil.copytree(TEMPLATES, partial, ignore=shutil.ignore_patterns("__pycache__"))
+        for name, content in contents.items():
+            (partial / name).write_bytes(content)
+        np.savez(partial / "policy.npz", **arrays)  # pyright: ignore[reportArgumentType]
+        np.savez(partial / "parity.npz", **expected.arrays)  # pyright: ignore[reportArgumentType]
+        (partial / "cpp" / "parity.txt").write_text(expected.text(TOLERANCE))
+        files = sorted(path for path in partial.rglob("*") if path.is_file())
+        contract["files"] = {path.relative_to(partial).as_posix(): contracts.sha256(path) for path in files}
+        text = json.dumps(contract, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        (partial / CONTRACT).write_text(text, "utf-8")
+        if target.exists():
+            os.replace(target, old)
+        os.replace(partial, target)
+    finally:
+        for each in (partial, old):
+            shutil.rmtree(each, ignore_errors=True)
+    return contract

@@ -1,0 +1,116 @@
+"""What an exported policy expects and gives, for those who connect it to a robot: contract.json of a bundle."""
+
+import dataclasses
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onebody.runs import folder
+from onebody.runs.about import About
+from onebody.runs.loaded import Run
+from onebody.tasks.space import Box, Split
+
+FORMAT = 1
+"""version of the schema of contract.json, which docs/contract.md describes"""
+LABEL = re.compile(r"(?P<name>.+?)(?: \((?P<unit>[^()]*)\))?(?:, cut at ±(?P<cut>\S+))?")
+"""a label of a number, such as "bfoot rate (rad/s), cut at ±10\""""
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """How a policy gets its task."""
+
+    task_input: bool
+    """the task is an input of the policy"""
+    hidden: bool
+    """the policy is not told the task, and infers it from rewards"""
+
+
+def contract(run: Run, about: About, arrays: Mapping[str, np.ndarray], kind: Kind, tolerance: float) -> dict[str, Any]:
+    """The contract of a policy with these arrays, but for its `files`.
+
+    `tolerance`: largest difference of an output on another computer.
+    """
+    family = run.algorithm.family
+    return {
+        "format": FORMAT,
+        "onebody": about.onebody,
+        "algorithm": about.algorithm,
+        "family": about.family,
+        "family_version": about.family_version,
+        "dt": about.dt,
+        "horizon": family.horizon,
+        "observation": _observation(about, arrays),
+        "action": [
+            _named(label) | {"low": low, "high": high}
+            for label, low, high in zip(about.action_labels, about.action_low, about.action_high, strict=True)
+        ],
+        "task": {
+            "input": kind.task_input,
+            "default": None if kind.hidden else list(about.task),
+            "bounds": family.space.bounds,
+            "numbers": _task(run),
+        },
+        "memory": _memory(arrays),
+        "limits": None,
+        "prediction": {
+            "return": about.predicted_return,
+            "interval": about.predicted_interval,
+            "novelty": about.novelty,
+        },
+        "run": {
+            "name": run.path.resolve().name,
+            "command": folder.command(run.record),
+            "config_sha256": sha256(run.path / "config.json"),
+            "seed": run.record["seed"],
+            "iteration": run.checkpoint.iteration,
+            "training_samples": about.training_samples,
+            "adaptation_samples": about.adaptation_samples,
+        },
+        "parity": {"tolerance": tolerance},
+    }
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _named(label: str) -> dict[str, Any]:
+    """Name and unit of a number from its label; the unit is None if it is not known."""
+    found = LABEL.fullmatch(label)
+    return {"name": found["name"], "unit": found["unit"]} if found else {"name": label, "unit": None}
+
+
+def _observation(about: About, arrays: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    found = [LABEL.fullmatch(label) for label in about.observation_labels]
+    cuts = [float(each["cut"]) if each and each["cut"] else None for each in found]
+    n = len(cuts)
+    mean, std = (arrays.get(f"observation_{name}", np.full(n, np.nan)) for name in ("mean", "std"))
+    return [
+        _named(label) | {"cut": cut, "mean": _finite(m), "std": _finite(s)}
+        for label, cut, m, s in zip(about.observation_labels, cuts, mean, std, strict=True)
+    ]
+
+
+def _task(run: Run) -> list[dict[str, Any]]:
+    family = run.algorithm.family
+    space = family.space.space if isinstance(family.space, Split) else family.space
+    n = space.size
+    low, high = (space.low, space.high) if isinstance(space, Box) else ((None,) * n, (None,) * n)
+    return [_named(name) | {"low": a, "high": b} for name, a, b in zip(family.task_names, low, high, strict=True)]
+
+
+def _memory(arrays: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
+    if "recurrent" not in arrays:
+        return None
+    state = np.concatenate([arrays["hidden"], arrays["action"]])
+    return {"state": state.tolist(), "reward": float(arrays["reward"]), "ended": bool(arrays["ended"])}
+
+
+def _finite(x: Any) -> float | None:
+    return float(x) if np.isfinite(x) else None
