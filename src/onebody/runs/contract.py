@@ -58,9 +58,9 @@ def contract(run: Run, about: About, arrays: Mapping[str, np.ndarray], kind: Kin
         "memory": _memory(arrays),
         "limits": None,
         "prediction": {
-            "return": about.predicted_return,
-            "interval": about.predicted_interval,
-            "novelty": about.novelty,
+            "return": _finite(about.predicted_return),
+            "interval": None if about.predicted_interval is None else list(map(_finite, about.predicted_interval)),
+            "novelty": _finite(about.novelty),
         },
         "run": {
             "name": run.path.resolve().name,
@@ -80,28 +80,33 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _named(label: str) -> dict[str, Any]:
-    """Name and unit of a number from its label; the unit is None if it is not known."""
+def parts_of(label: str) -> tuple[str, str | None, float | None]:
+    """Name of a number, its unit if that is known, and the limit that it is cut at, if any, from its label."""
     found = LABEL.fullmatch(label)
-    return {"name": found["name"], "unit": found["unit"]} if found else {"name": label, "unit": None}
+    if found is None:
+        return label, None, None
+    return found["name"], found["unit"], None if found["cut"] is None else float(found["cut"])
+
+
+def _named(label: str) -> dict[str, Any]:
+    name, unit, _ = parts_of(label)
+    return {"name": name, "unit": unit}
 
 
 def _observation(about: About, arrays: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    found = [LABEL.fullmatch(label) for label in about.observation_labels]
-    cuts = [float(each["cut"]) if each and each["cut"] else None for each in found]
-    n = len(cuts)
-    mean, std = (arrays.get(f"observation_{name}", np.full(n, np.nan)) for name in ("mean", "std"))
+    unknown = np.full(len(about.observation_labels), np.nan)  # of a policy whose first layer contains them
+    mean, std = (arrays.get(f"observation_{name}", unknown) for name in ("mean", "std"))
     return [
-        _named(label) | {"cut": cut, "mean": _finite(m), "std": _finite(s)}
-        for label, cut, m, s in zip(about.observation_labels, cuts, mean, std, strict=True)
+        _named(label) | {"cut": parts_of(label)[2], "mean": _finite(m), "std": _finite(s)}
+        for label, m, s in zip(about.observation_labels, mean, std, strict=True)
     ]
 
 
 def _task(run: Run) -> list[dict[str, Any]]:
     family = run.algorithm.family
     space = family.space.space if isinstance(family.space, Split) else family.space
-    n = space.size
-    low, high = (space.low, space.high) if isinstance(space, Box) else ((None,) * n, (None,) * n)
+    unknown = (None,) * space.size
+    low, high = (space.low, space.high) if isinstance(space, Box) else (unknown, unknown)
     return [_named(name) | {"low": a, "high": b} for name, a, b in zip(family.task_names, low, high, strict=True)]
 
 
@@ -113,4 +118,4 @@ def _memory(arrays: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
 
 
 def _finite(x: Any) -> float | None:
-    return float(x) if np.isfinite(x) else None
+    return float(x) if x is not None and np.isfinite(x) else None
