@@ -82,7 +82,9 @@ class Giving:
     def step(self, state, key): ...
 
     def adapt(self, state, tasks, key):
-        yield Adapted(self.policies)
+        for _ in range(2):
+            yield Adapted(self.policies)
+            self.simulator.samples += self.family.horizon
 
 
 class Untrained(loaded.Run):
@@ -371,8 +373,19 @@ def test_a_policy_that_is_not_told_its_task_needs_a_memory(trained, tmp_path):
     run = Untrained(trained, gaussian(jax.random.key(1)), task_is_known=False)
     with pytest.raises(OnebodyError, match="omni is not told the task: leave it out"):
         run.export(tmp_path / "robot", TASK)
-    with pytest.raises(OnebodyError, match=r"has no memory to infer it with.*--stages 2 --save policy\.onnx"):
+    with pytest.raises(OnebodyError, match=r"has no memory to infer it with.*--task … --stages 2"):
         run.export(tmp_path / "robot")
+    with pytest.raises(OnebodyError, match="--stages must be 0 or more, not -1"):
+        run.export(tmp_path / "robot", TASK, stages=-1)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", [gaussian, conditioned])
+def test_after_real_samples_of_a_task_the_policy_is_for_it_alone(trained, kind, tmp_path):
+    run = Untrained(trained, large(kind(jax.random.key(1))), task_is_known=False)
+    contract = run.export(tmp_path / "robot", TASK, stages=1)
+    assert contract["task"]["input"] is False and contract["task"]["default"] == list(TASK)
+    assert contract["run"]["adaptation_samples"] == 20 and checked(tmp_path / "robot").returncode == 0
 
 
 def test_load_policy_says_what_a_policy_for_any_task_is(any_task):
@@ -393,4 +406,4 @@ def test_export_to_a_folder_on_the_command_line(trained, tmp_path, capsys):
     assert said["task"]["default"] == [0.5, -0.25] and said["prediction"]["interval"] is not None
     assert checked(Path(folder)).returncode == 0
     assert main(["export", str(trained), "--to", "log.npz", "--task", "1,1"]) == 2
-    assert "--task is for the policy in a folder" in capsys.readouterr().err
+    assert "--task, --stages and --extrapolate are for a policy" in capsys.readouterr().err

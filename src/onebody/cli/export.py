@@ -26,6 +26,9 @@ class Export:
     task: str | None = None
     """Task ψ of the policy in the units of the family, as numbers separated by commas; only for a folder. A policy of
     omni or oracle has the task as an input, and this one as its default"""
+    stages: int = 0
+    """Number of adaptation stages that take real samples of the task, for a policy in a folder that is for this task
+    alone; 0: none are taken (zero-shot)"""
     extrapolate: Flag = False
     """Allow a task outside the family's task space"""
     trust: Trust = False
@@ -44,8 +47,11 @@ class Export:
         self._policy()
 
     def _log(self) -> None:
-        if self.task is not None or self.extrapolate:
-            raise OnebodyError(f"--task is for the policy in a folder, and --to {self.to} is a log of transitions")
+        if self.task is not None or self.stages or self.extrapolate:
+            raise OnebodyError(
+                f"--task, --stages and --extrapolate are for a policy in a folder, and --to {self.to} is a log of "
+                "transitions"
+            )
         from onebody.runs import logged_export
 
         n = logged_export.export(self.run, self.to)
@@ -58,7 +64,7 @@ class Export:
         bundle.check(to)
         run = loaded.load(self.run)
         with log.announce_if_slow("compiling and exporting the policy", quiet=self.json):
-            contract = run.export(to, task, extrapolate=self.extrapolate)
+            contract = run.export(to, task, stages=self.stages, extrapolate=self.extrapolate)
         if self.json:
             return print_json({"folder": self.to, "contract": contract})
         any_task = ", for any task" if contract["task"]["input"] else ""

@@ -7,12 +7,12 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 from jaxtyping import Array, Float
 
-from onebody.core.errors import OnebodyError
+from onebody.core.errors import OnebodyError, whole
 from onebody.learning.policies import Inferring, Remembering, sees_task
 from onebody.runs import contract as contracts
 from onebody.runs import documents, evaluate, onnx_file, outputs, parity, policy_file
@@ -26,21 +26,23 @@ TOLERANCE = 1e-5
 """largest difference between outputs of an exported policy and of the one in JAX"""
 
 
-def export(run: Run, folder: Path | str, task: Any = None, *, extrapolate: bool = False) -> dict[str, Any]:
-    """As `Run.export`; gives the contract."""
-    folder = Path(folder)
+def export(
+    run: Run, folder: Path | str, task: Any = None, *, stages: SupportsIndex = 0, extrapolate: bool = False
+) -> dict[str, Any]:
+    """As `Run.export`."""
+    folder, stages = Path(folder), whole("--stages", stages)
+    if stages < 0:
+        raise OnebodyError(f"--stages must be 0 or more, not {stages}")
     check(folder)
     onnx_file.check()
     algorithm, name = run.algorithm, run.record["algorithm"]
-    hidden = not algorithm.task_is_known and algorithm.family.space.size > 0
+    hidden = not algorithm.task_is_known and algorithm.family.space.size > 0 and not stages
     if hidden and task is not None:
-        raise OnebodyError(f"{name} is not told the task: leave it out")
+        raise OnebodyError(f"{name} is not told the task: leave it out, or adapt to it with real samples (--stages 2)")
     value = algorithm.family.space.held_out(1)[0] if hidden else run.parse(() if task is None else task, extrapolate)
-    stages = evaluate.stages_of(algorithm, run.checkpoint.state, value[None], 0, run.record["seed"])
-    adapted, used = next(stages)
-    if hidden:
-        _check_hidden(run, adapted.policies)
-    kind = Kind(sees_task(adapted.policies) and value.size > 0, hidden)
+    *_, (adapted, used) = evaluate.stages_of(algorithm, run.checkpoint.state, value[None], stages, run.record["seed"])
+    _check_policy(run, adapted.policies, hidden)
+    kind = Kind(sees_task(adapted.policies) and value.size > 0 and not stages, hidden)
     about = run.about(value, adapted, 0, used)
     if hidden:
         about = dataclasses.replace(about, task=(), task_labels=())
@@ -80,17 +82,18 @@ def _foreign(folder: Path) -> str:
     return min(there - known, default="")
 
 
-def _check_hidden(run: Run, policies: Any) -> None:
+def _check_policy(run: Run, policies: Any, hidden: bool) -> None:
+    """Raises OnebodyError if the policies are more than a network, or know nothing of a hidden task."""
     name = run.record["algorithm"]
     if isinstance(policies, Inferring):
         raise OnebodyError(
             f"a policy of {name} cannot be exported: while it acts it computes the family's reward function, which is "
             "a program; export one of omni, which takes the task as an input"
         )
-    if not isinstance(policies, Remembering):
+    if hidden and not isinstance(policies, Remembering):
         raise OnebodyError(
-            f"{name} is not told the task, and its policy has no memory to infer it with: after real samples of a "
-            f"task it has a policy for it, as in: onebody adapt {run.path} --task … --stages 2 --save policy.onnx"
+            f"{name} is not told the task, and its policy has no memory to infer it with: adapt to a task with real "
+            f"samples, as in: onebody export {run.path} --task … --stages 2 --to FOLDER"
         )
 
 
