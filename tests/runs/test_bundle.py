@@ -25,6 +25,7 @@ from onebody.core.errors import OnebodyError
 from onebody.core.nets import Normalizer
 from onebody.learning.policies import ConditionedGaussian, ConditionedPolicy, GaussianPolicy
 from onebody.runs import bundle, contract, extras, loaded
+from onebody.runs.parity import Parity
 from onebody.tasks import registry
 from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
@@ -135,6 +136,15 @@ def module_of(path):
     return module
 
 
+def parity_of(folder):
+    """Inputs and outputs of the parity check."""
+    arrays = dict(np.load(folder / "parity.npz"))
+    return tuple(
+        {name.removeprefix(prefix): x for name, x in arrays.items() if name.startswith(prefix)}
+        for prefix in ("input_", "output_")
+    )
+
+
 def checked(folder):
     return subprocess.run([sys.executable, folder / "check.py"], capture_output=True, text=True)
 
@@ -171,11 +181,7 @@ def test_the_policy_acts_as_in_jax(exported):
 
 def test_numpy_and_onnx_agree_with_jax_on_the_parity_set(exported):
     kind, _, folder = exported
-    arrays = dict(np.load(folder / "parity.npz"))
-    inputs, outputs = (
-        {name.removeprefix(prefix): x for name, x in arrays.items() if name.startswith(prefix)}
-        for prefix in ("input_", "output_")
-    )
+    inputs, outputs = parity_of(folder)
     assert len({tuple(row) for row in inputs.get("task", [TASK])}) == (7 if "any" in kind else 1)
     assert np.abs(outputs["action"]).max() > 0.9 and outputs["action"].std() > 0.1
     if kind == "memory":
@@ -189,6 +195,16 @@ def test_numpy_and_onnx_agree_with_jax_on_the_parity_set(exported):
     for each in found:
         for name, expected in outputs.items():
             np.testing.assert_allclose(each[name], expected, atol=1e-5)
+
+
+def test_a_policy_that_differs_from_jax_is_not_exported(exported):
+    _, _, folder = exported
+    arrays, expected = dict(np.load(folder / "policy.npz")), Parity(*parity_of(folder))
+    assert 1e-5 <= bundle._tolerance(arrays, expected) < 2e-5
+    near = expected._replace(outputs={name: x + np.float32(2e-5) for name, x in expected.outputs.items()})
+    assert bundle._tolerance(arrays, near) == pytest.approx(2e-4, rel=0.2)
+    with pytest.raises(OnebodyError, match=r"NumPy differs from JAX by 0\.01"):
+        bundle._tolerance(arrays, expected._replace(outputs={"action": expected.outputs["action"] + 0.01}))
 
 
 def test_the_check_passes_and_needs_numpy_alone(exported):
@@ -347,6 +363,22 @@ def test_a_folder_is_replaced_only_if_nothing_else_is_lost(trained, any_task, tm
         with pytest.raises(OnebodyError, match=said):
             run.export(path, TASK)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "robot"]
+
+
+def test_the_earlier_export_stays_where_the_new_one_cannot_take_its_place(trained, any_task, tmp_path, monkeypatch):
+    run, folder, replace = Untrained(trained, large(conditioned(jax.random.key(2)))), tmp_path / "robot", os.replace
+    shutil.copytree(any_task, folder)
+
+    def fails(source, target):
+        if str(source).endswith(".partial"):
+            raise OSError(5, "Input/output error")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fails)
+    with pytest.raises(OnebodyError, match="cannot write"):
+        run.export(folder, TASK)
+    assert (folder / "policy.npz").read_bytes() == (any_task / "policy.npz").read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["robot"]
 
 
 def test_a_failed_export_leaves_nothing(trained, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """`onebody export`."""
 
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -63,7 +64,7 @@ class Export:
 
         bundle.check(to)
         run = loaded.load(self.run)
-        with log.announce_if_slow("compiling and exporting the policy", quiet=self.json):
+        with log.announce_if_slow("compiling and exporting the policy", quiet=not sys.stderr.isatty()):
             contract = run.export(to, task, stages=self.stages, extrapolate=self.extrapolate)
         if self.json:
             return print_json({"folder": self.to, "contract": contract})

@@ -1,6 +1,7 @@
 """A policy as a folder for robots: ONNX and NumPy files, a contract, a parity check, and templates of programs."""
 
 import dataclasses
+import importlib.util
 import json
 import os
 import shutil
@@ -23,7 +24,11 @@ from onebody.runs.parity import Parity
 TEMPLATES = Path(__file__).parent / "deployment"
 CONTRACT = "contract.json"
 TOLERANCE = 1e-5
-"""largest difference between outputs of an exported policy and of the one in JAX"""
+"""difference between outputs of an exported policy and of the one in JAX that is always allowed"""
+ROUNDING = 10.0
+"""allowed difference, relative to the one that NumPy has where the policy is exported"""
+WRONG = 1e-3
+"""difference that is never allowed"""
 
 
 def export(
@@ -47,7 +52,7 @@ def export(
     if hidden:
         about = dataclasses.replace(about, task=(), task_labels=())
     arrays, expected = _policy(run, adapted.policies, value, kind)
-    contract = contracts.contract(run, about, arrays, kind, TOLERANCE)
+    contract = contracts.contract(run, about, arrays, kind, _tolerance(arrays, expected))
     contents = {"policy.onnx": onnx_file.model(arrays, about), "README.md": _readme(contract, expected).encode()}
     try:
         return _write(folder, contract, contents, arrays, expected)
@@ -108,6 +113,26 @@ def _policy(
     return arrays, parity.memoryless(family, policies, task, kind.task_input)
 
 
+def _tolerance(arrays: Mapping[str, np.ndarray], expected: Parity) -> float:
+    """The difference from the expected outputs that is allowed on other computers.
+
+    Raises:
+        OnebodyError: the exported policy does not act here as the one in JAX.
+    """
+    spec = importlib.util.spec_from_file_location("exported_policy", TEMPLATES / "policy.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found = module.run(arrays, expected.inputs)
+    worst = max(float(np.abs(found[name] - x).max()) for name, x in expected.outputs.items())
+    if not worst <= WRONG / ROUNDING:
+        raise OnebodyError(
+            f"the policy cannot be exported: in float32, NumPy differs from JAX by {worst:.1g} for the same inputs, "
+            "since its weights are too large"
+        )
+    return max(TOLERANCE, ROUNDING * worst)
+
+
 def _readme(contract: Mapping[str, Any], expected: Parity) -> str:
     """README.md of a bundle."""
     names = {name: ", ".join(f"`{each}`" for each in part) for name, part in expected._asdict().items()}
@@ -149,20 +174,36 @@ def _write(
     partial, old = (target.with_name(f".{target.name}.{kind}") for kind in ("partial", "old"))
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        shutil.copytree(TEMPLATES, partial, ignore=shutil.ignore_patterns("__pycache__"))
+        for template in (path for path in TEMPLATES.rglob("*") if path.suffix in (".py", ".cpp")):
+            copy = partial / template.relative_to(TEMPLATES)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(template.read_bytes())
         for name, content in contents.items():
             (partial / name).write_bytes(content)
         np.savez(partial / "policy.npz", **arrays)  # pyright: ignore[reportArgumentType]
         np.savez(partial / "parity.npz", **expected.arrays)  # pyright: ignore[reportArgumentType]
-        (partial / "cpp" / "parity.txt").write_text(expected.text(TOLERANCE))
+        (partial / "cpp" / "parity.txt").write_text(expected.text(contract["parity"]["tolerance"]))
         files = sorted(path for path in partial.rglob("*") if path.is_file())
         contract["files"] = {path.relative_to(partial).as_posix(): contracts.sha256(path) for path in files}
         text = json.dumps(contract, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         (partial / CONTRACT).write_text(text, "utf-8")
-        if target.exists():
-            os.replace(target, old)
-        os.replace(partial, target)
+        _replace(target, partial, old)
     finally:
-        for each in (partial, old):
-            shutil.rmtree(each, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
     return contract
+
+
+def _replace(target: Path, new: Path, old: Path) -> None:
+    """Put the folder `new` in the place of `target`, which is called `old` for a moment."""
+    check(target)
+    if not target.exists():
+        os.replace(new, target)
+        return
+    shutil.rmtree(old, ignore_errors=True)
+    os.replace(target, old)
+    try:
+        os.replace(new, target)
+    except OSError:
+        os.replace(old, target)
+        raise
+    shutil.rmtree(old)

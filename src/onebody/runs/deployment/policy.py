@@ -31,6 +31,35 @@ def _apply(name, x):
     return FUNCTIONS[name.replace("normed_", "")](x)
 
 
+def run(arrays, inputs):
+    """Outputs by name for the arrays of policy.npz and inputs by name, each float32 [batch, numbers]."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _recurrent(arrays, inputs) if "recurrent" in arrays else _memoryless(arrays, inputs)
+
+
+def _memoryless(arrays, inputs):
+    names = [name for name in ("observation", "task") if name + "_mean" in arrays]
+    x = np.concatenate([(inputs[name] - arrays[name + "_mean"]) / arrays[name + "_std"] for name in names], axis=-1)
+    last = sum(name.startswith("weight") for name in arrays) - 1
+    for i in range(last + 1):
+        x = x @ arrays[f"weight{i}"] + arrays[f"bias{i}"]
+        x = _apply(str(arrays["activation" if i < last else "limit"]), x)
+    return {"action": x}
+
+
+def _recurrent(arrays, inputs):
+    units = len(arrays["recurrent"])
+    hidden, last = np.split(inputs["state"], [units], axis=-1)
+    x = np.concatenate([inputs["observation"], last, inputs["reward"], inputs["ended"]], axis=-1)
+    x = x @ arrays["inputs"] + arrays["bias"]
+    gates = _sigmoid(x[:, : 2 * units] + hidden @ arrays["recurrent"][:, : 2 * units])
+    kept, reset = np.split(gates, 2, axis=-1)
+    candidate = np.tanh(x[:, 2 * units :] + (reset * hidden) @ arrays["recurrent"][:, 2 * units :])
+    hidden = kept * hidden + (1.0 - kept) * candidate
+    action = hidden @ arrays["readout"] + arrays["offset"]
+    return {"action": _clip(action), "next_state": np.concatenate([hidden, action], axis=-1)}
+
+
 class Policy:
     """The policy of one robot, to be called every `dt` seconds.
 
@@ -97,31 +126,7 @@ class Policy:
 
     def run(self, inputs):
         """Outputs by name for inputs by name, each float32 [batch, numbers], as in policy.onnx."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            return self._recurrent(inputs) if "recurrent" in self.arrays else self._memoryless(inputs)
-
-    def _memoryless(self, inputs):
-        arrays = self.arrays
-        names = [name for name in ("observation", "task") if name + "_mean" in arrays]
-        x = np.concatenate([(inputs[name] - arrays[name + "_mean"]) / arrays[name + "_std"] for name in names], axis=-1)
-        last = sum(name.startswith("weight") for name in arrays) - 1
-        for i in range(last + 1):
-            x = x @ arrays[f"weight{i}"] + arrays[f"bias{i}"]
-            x = _apply(str(arrays["activation" if i < last else "limit"]), x)
-        return {"action": x}
-
-    def _recurrent(self, inputs):
-        arrays = self.arrays
-        units = len(arrays["recurrent"])
-        hidden, last = np.split(inputs["state"], [units], axis=-1)
-        x = np.concatenate([inputs["observation"], last, inputs["reward"], inputs["ended"]], axis=-1)
-        x = x @ arrays["inputs"] + arrays["bias"]
-        gates = _sigmoid(x[:, : 2 * units] + hidden @ arrays["recurrent"][:, : 2 * units])
-        kept, reset = np.split(gates, 2, axis=-1)
-        candidate = np.tanh(x[:, 2 * units :] + (reset * hidden) @ arrays["recurrent"][:, 2 * units :])
-        hidden = kept * hidden + (1.0 - kept) * candidate
-        action = hidden @ arrays["readout"] + arrays["offset"]
-        return {"action": _clip(action), "next_state": np.concatenate([hidden, action], axis=-1)}
+        return run(self.arrays, inputs)
 
     @staticmethod
     def _row(name, value, size):
