@@ -356,6 +356,7 @@ def test_a_folder_is_replaced_only_if_nothing_else_is_lost(trained, any_task, tm
     (tmp_path / "mine" / "notes.txt").touch()
     for path, said in (
         (tmp_path / "mine", r"holds something else .* notes\.txt"),
+        (trained, "holds something else"),
         (tmp_path / "mine" / "notes.txt", "is a file"),
         (tmp_path / "none" / "robot", "there is no folder"),
         (trained / "checkpoints", "a part of the run"),

@@ -77,14 +77,13 @@ def check(folder: Path) -> None:
 
 def _foreign(folder: Path) -> str:
     """The first file of a folder that is not an unchanged part of a bundle; empty if there is none."""
-    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
-    there -= {name for name in there if "__pycache__" in name}
     try:
         files = documents.parse((folder / CONTRACT).read_bytes())["files"]
         known = {CONTRACT} | {name for name in files if contracts.sha256(folder / name) == files[name]}
     except (OSError, ValueError, TypeError, LookupError):
-        known = set()
-    return min(there - known, default="")
+        return min((path.name for path in folder.iterdir()), default="")
+    there = (path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir())
+    return min({path.as_posix() for path in there if "__pycache__" not in path.parts} - known, default="")
 
 
 def _check_policy(run: Run, policies: Any, hidden: bool) -> None:
