@@ -1,6 +1,7 @@
 """A policy that is exported as a folder for robots."""
 
 import ast
+import dataclasses
 import functools
 import importlib.util
 import json
@@ -27,6 +28,7 @@ from onebody.learning.policies import ConditionedGaussian, ConditionedPolicy, Ga
 from onebody.runs import bundle, contract, extras, loaded
 from onebody.runs.parity import Parity
 from onebody.tasks import registry
+from onebody.tasks.body import GymnasiumBody
 from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
 
@@ -419,6 +421,20 @@ def test_after_real_samples_of_a_task_the_policy_is_for_it_alone(trained, kind, 
     contract = run.export(tmp_path / "robot", TASK, stages=1)
     assert contract["task"]["input"] is False and contract["task"]["default"] == list(TASK)
     assert contract["run"]["adaptation_samples"] == 20 and checked(tmp_path / "robot").returncode == 0
+
+
+@pytest.mark.parametrize("kind", ["any task", "memory"])
+def test_an_environment_that_may_be_a_robot_is_not_moved(trained, kind, tmp_path):
+    def moved():
+        raise AssertionError("it was moved")
+
+    run = Untrained(trained, large(KINDS[kind](jax.random.key(1))), task_is_known=kind != "memory")
+    body = GymnasiumBody("arm", moved, ("x (m)", "y (m)"), (-1.0, -1.0), (1.0, 1.0), 0.1)
+    run.algorithm.family = dataclasses.replace(run.algorithm.family, body=body)
+    run.export(tmp_path / "robot", None if kind == "memory" else TASK)
+    assert checked(tmp_path / "robot").returncode == 0
+    inputs, outputs = parity_of(tmp_path / "robot")
+    assert len(inputs["observation"]) > 50 and outputs["action"].std() > 0.1
 
 
 def test_load_policy_says_what_a_policy_for_any_task_is(any_task):

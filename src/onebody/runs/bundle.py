@@ -107,9 +107,10 @@ def _policy(
     """The arrays of the first of stacked policies, and what it does."""
     family = run.algorithm.family
     if isinstance(policies, Remembering):
-        return policy_file.arrays(policies, task), parity.remembering(family, policies, task)
+        arrays = policy_file.arrays(policies, task)
+        return arrays, parity.remembering(family, policies, arrays, task)
     arrays = policy_file.for_any_task(policies, task.size) if kind.task_input else policy_file.arrays(policies, task)
-    return arrays, parity.memoryless(family, policies, task, kind.task_input)
+    return arrays, parity.memoryless(family, policies, arrays, task, kind.task_input)
 
 
 def _tolerance(arrays: Mapping[str, np.ndarray], expected: Parity) -> float:

@@ -1,15 +1,16 @@
 """What an exported policy does on some inputs, by which another computer checks that it acts the same."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
-from onebody.core.types import Transitions
 from onebody.learning.policies import Policy, Remembering, for_each
+from onebody.tasks.body import GymnasiumBody
 from onebody.tasks.family import TaskFamily
 from onebody.tasks.space import Box
 from onebody.worlds.rollout import rollout
@@ -50,18 +51,31 @@ class Parity(NamedTuple):
         return "\n".join(lines) + "\n"
 
 
-def memoryless(family: TaskFamily, policies: Policy, task: Float[Array, " feature"], any_task: bool) -> Parity:
-    """Of the first of stacked policies: real steps of the family, and extremes.
+Arrays = Mapping[str, np.ndarray]
+
+
+class Seen(NamedTuple):
+    """Steps on each of several tasks."""
+
+    observation: Float[np.ndarray, "task time observation"]
+    reward: Float[np.ndarray, "task time"]
+    done: Bool[np.ndarray, "task time"]
+
+
+def memoryless(
+    family: TaskFamily, policies: Policy, arrays: Arrays, task: Float[Array, " feature"], any_task: bool
+) -> Parity:
+    """Of the first of stacked policies: steps of the family, and extremes.
 
     Args:
+        arrays: of the policy.
         task: the default task.
         any_task: whether the task is an input of the policy; then with several tasks.
     """
     policy, tasks = jax.tree.map(lambda x: x[0], policies), np.asarray(task)[None]
     if any_task:
         tasks = np.concatenate([tasks, np.asarray(family.space.held_out(TASKS)), _corners(family)])
-    transitions = _steps(family, for_each(policy, len(tasks)), tasks, STEPS)
-    seen = np.asarray(transitions.observation)[:, :, 0]
+    seen = _steps(family, for_each(policy, len(tasks)), arrays, tasks, STEPS).observation
     rows = np.concatenate([seen.reshape(-1, seen.shape[-1]), _extremes(seen)])
     of_rows = np.concatenate([np.repeat(tasks, seen.shape[1], axis=0), np.resize(tasks, (EXTREMES, tasks.shape[1]))])
     with jax.default_matmul_precision("highest"):  # GPUs would round factors
@@ -70,14 +84,11 @@ def memoryless(family: TaskFamily, policies: Policy, task: Float[Array, " featur
     return Parity(inputs, {"action": np.clip(action, -1, 1)})
 
 
-def remembering(family: TaskFamily, policies: Remembering, task: Float[Array, " feature"]) -> Parity:
+def remembering(family: TaskFamily, policies: Remembering, arrays: Arrays, task: Float[Array, " feature"]) -> Parity:
     """Of the first of stacked policies with a GRU's memory: consecutive steps of one trial, with ends of episodes, and
     then extremes. `state` of a row is `next_state` of the row before."""
     policy = jax.tree.map(lambda x: x[0], policies)
-    transitions = _steps(family, policies, np.asarray(task)[None], 2 * STEPS)
-    seen, reward, done = (
-        np.asarray(x)[0, :, 0] for x in (transitions.observation, transitions.reward, transitions.done)
-    )
+    seen, reward, done = (x[0] for x in _steps(family, policies, arrays, np.asarray(task)[None], 2 * STEPS))
     observation, begin = np.concatenate([seen, _extremes(seen[None])]), policy.memory(())
     reward, ended = (
         np.append(first, np.resize(after, len(observation) - 1)).astype(np.float32)
@@ -116,10 +127,19 @@ def _state(memory: Any) -> Array:
     return jnp.concatenate([memory.hidden, memory.action])
 
 
-def _steps(family: TaskFamily, policies: Policy, tasks: np.ndarray, steps: int) -> Transitions:
-    """Real steps of deterministic policies, an episode after the other."""
-    key = jax.random.key(0)
-    return rollout(Simulator(family), policies, jax.device_put(tasks), key, episodes=1, steps=steps, deterministic=True)
+def _steps(family: TaskFamily, policies: Policy, arrays: Arrays, tasks: np.ndarray, steps: int) -> Seen:
+    """Real steps of deterministic policies, an episode after the other. A Gymnasium environment, which may be a robot,
+    is not moved for this: its steps are drawn from the policy's normaliser."""
+    if isinstance(family.body, GymnasiumBody):
+        rng, shape = np.random.default_rng(0), (len(tasks), steps)
+        n = family.body.observation_size
+        mean, std = arrays.get("observation_mean", np.zeros(n)), arrays.get("observation_std", np.ones(n))
+        spread = np.where(np.isfinite(std), std, 0.0)
+        observation = mean + spread * rng.standard_normal((*shape, n))
+        return Seen(observation.astype(np.float32), rng.standard_normal(shape), np.zeros(shape, bool))
+    key, stacked = jax.random.key(0), jax.device_put(tasks)
+    made = rollout(Simulator(family), policies, stacked, key, episodes=1, steps=steps, deterministic=True)
+    return Seen(*(np.asarray(x)[:, :, 0] for x in (made.observation, made.reward, made.done)))
 
 
 def _corners(family: TaskFamily) -> Float[np.ndarray, "task feature"]:
