@@ -221,7 +221,7 @@ class Adapt:
     """Print the result as JSON"""
 
     def __call__(self) -> None:
-        tasks = [_task(text) for text in self.task] or None
+        tasks = [options.task(text) for text in self.task] or None
         if repeated := [text for text in self.task if self.task.count(text) > 1]:
             raise OnebodyError(f"task {repeated[0]} is given twice")
         options.check_writable("save", self.save, ".npz", ".onnx")
@@ -349,13 +349,6 @@ class Demo:
 
 _KINDS = (List, Train, Resume, Adapt, Evaluate, Compare, Reproduce, Tune, Log, Report, Play, Export, Demo)
 COMMANDS: dict[str, type[Any]] = {kind.__name__.lower(): kind for kind in _KINDS}
-
-
-def _task(text: str) -> list[float]:
-    try:
-        return [float(number) for number in text.split(",")]
-    except ValueError:
-        raise OnebodyError(f"--task {text} must be a number, or numbers separated by commas") from None
 
 
 def _reward(text: str, family: "TaskFamily") -> "Reward":

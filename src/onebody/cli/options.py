@@ -132,6 +132,14 @@ def check_writable(option: str, path: Path | None, *suffixes: str) -> None:
             extras.check(package, extra, f"--{option} {path} ({alternative} needs no extra package)")
 
 
+def task(text: str) -> list[float]:
+    """The numbers of a --task. Raises OnebodyError if they are none."""
+    try:
+        return [float(number) for number in text.split(",")]
+    except ValueError:
+        raise OnebodyError(f"--task {text} must be a number, or numbers separated by commas") from None
+
+
 def _is_number(text: str) -> bool:
     try:
         float(text.strip(","))

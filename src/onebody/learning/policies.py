@@ -203,6 +203,10 @@ class ConditionedGaussian(GaussianPolicy):
         weights, biases = fold(self.net, (task - both.mean[n:]) / both.scale[n:])
         return self._deployed(weights, biases, own)
 
+    def for_any_task(self) -> Deployed:
+        """A policy of observation and task as one vector."""
+        return self._deployed(self.net.weights, self.net.biases, self.observation)
+
 
 class LatentGaussian(eqx.Module):
     """A Gaussian policy of the observation and a latent z = μ + σ ε that stays for an episode.
@@ -295,6 +299,13 @@ class ConditionedPolicy(eqx.Module):
 
     def deployed(self, task: Float[Array, " feature"]) -> Deployed:
         return deployed_mean(self.net, self.task(task), self.observation, "normed_silu")
+
+    def for_any_task(self) -> Deployed:
+        """A policy of observation and task as one vector."""
+        parts = self.observation, self.task
+        mean, std = (jnp.concatenate([getattr(part, name) for part in parts]) for name in ("mean", "std"))
+        both = eqx.tree_at(lambda s: (s.count, s.mean, s.std), Normalizer(len(mean)), (parts[0].count, mean, std))
+        return deployed_mean(self.net, jnp.zeros(0), both, "normed_silu")
 
 
 PULL, SPREAD = 0.15, 0.3

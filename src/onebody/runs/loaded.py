@@ -4,7 +4,7 @@ import functools
 import math
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 from jaxtyping import Array, Float
 
@@ -56,6 +56,38 @@ class Run:
             policy_file.arrays(adapted.policies, value, self.algorithm.family.limited),
             self.about(value, adapted, 0, used),
         )
+
+    def export(
+        self,
+        folder: Path | str,
+        task: Any = None,
+        *,
+        stages: SupportsIndex = 0,
+        extrapolate: bool = False,
+    ) -> dict[str, Any]:
+        """Write a policy as a folder for robots: ONNX and NumPy files, a contract, a parity check, and programs in
+        Python, C++ and for ROS 2 (docs/robots.md). An earlier export in the folder is replaced.
+
+        A policy that sees the task, as those of omni and oracle do, has the task as an input, and one with a memory, as
+        those of rl2, its state as input and output. Other policies are for the one task.
+
+        Args:
+            folder: a new folder, or one with an earlier export.
+            task: as in `policy`; the default of a policy that has the task as an input. None for a policy that infers
+                it with its memory.
+            stages: number of adaptation stages that take real samples of the task; the policy is then for it alone.
+            extrapolate: allow tasks outside the family's task space.
+
+        Returns:
+            The contract, as in contract.json.
+
+        Raises:
+            OnebodyError: the package onnx is not installed, the folder holds something else, the task is missing or
+                outside the space, or the policy needs more than a network to act.
+        """
+        from onebody.runs import bundle
+
+        return bundle.export(self, folder, task, stages=stages, extrapolate=extrapolate)
 
     def parse(self, task: Any, extrapolate: bool) -> Float[Array, " feature"]:
         """A task as an array; errors as of `TaskFamily.parse`, or that it is missing."""

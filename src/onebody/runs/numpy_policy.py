@@ -63,6 +63,11 @@ class NumpyPolicy:
         """
         path = Path(path)
         outputs.check(path, ".npz", ".onnx")
+        if path.suffix == ".onnx" and self.arrays.keys() == RECURRENT:
+            raise OnebodyError(
+                "a policy with memory can only be saved as .npz; as .onnx, with its state as input and output, it is "
+                "part of a bundle: onebody export RUN --to FOLDER"
+            )
         try:
             if path.suffix == ".npz":
                 about = {"about": np.array(abouts.to_json(self.about))} if self.about else {}

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,76 +13,134 @@ from onebody.runs.about import About
 from onebody.runs.policy_arrays import NORM_EPSILON, RECURRENT, layers
 
 
-def model(policy: Mapping[str, np.ndarray], about: About | None) -> bytes:
-    """The policy as an ONNX model: `observation` [batch, observation] -> `action` [batch, action], float32.
-
-    A policy that keeps limits which depend on past commands has a second input, `state` [batch, n_commands · action],
-    and a second output, `next_state`, its value in the next step; at the start of an episode it is the field
-    `commands` of the metadata.
-
-    Its description is in the model's metadata: texts as they are, other fields as JSON.
-    """
-    if policy.keys() >= RECURRENT:
-        raise OnebodyError("a policy with memory can only be saved as .npz, not as .onnx")
+def check() -> None:
+    """Raises OnebodyError if the package onnx is not installed."""
     extras.check("onnx", "onnx", "saving as .onnx")
+
+
+def model(policy: Mapping[str, np.ndarray], about: About | None) -> bytes:
+    """The policy as an ONNX model of float32 inputs and outputs, each [batch, numbers].
+
+    `observation` -> `action`. A policy for any task has a second input, `task`. A policy with memory has the inputs
+    `observation`, `reward` and `ended` (1 or 0, of the previous step), and `state`, which its output `next_state`
+    replaces in the next step. One that keeps limits which depend on past commands has `state`, too: at the start of an
+    episode it is the field `commands` of the metadata.
+
+    The description is in the model's metadata: texts as they are, other fields as JSON.
+
+    Raises:
+        OnebodyError: the package onnx is not installed, or a policy with memory also keeps limits.
+    """
+    check()
     from onnx import TensorProto, helper, numpy_helper
 
-    last = layers(policy) - 1
-    nodes: list[Any] = []
-
-    def node(operator: str, *inputs: str, **attributes: Any) -> str:
-        nodes.append(helper.make_node(operator, inputs, [f"x{len(nodes)}"], **attributes))
-        return nodes[-1].output[0]
-
-    def normed(x: str) -> str:
-        return node("LayerNormalization", x, "one", epsilon=NORM_EPSILON)
-
-    def silu(x: str) -> str:
-        return node("Mul", x, node("Sigmoid", x))
-
-    functions: dict[str, Callable[[str], str]] = {
-        "tanh": lambda x: node("Tanh", x),
-        "relu": lambda x: node("Relu", x),
-        "clip": lambda x: node("Clip", x, "low", "high"),
-        "normed_silu": lambda x: silu(normed(x)),
-        "normed_tanh": lambda x: node("Tanh", normed(x)),
-    }
-    commands = policy.get("commands", np.zeros(0))
-    observation = node("Concat", "observation", "state", axis=1) if len(commands) else "observation"
-    x = node("Div", node("Sub", observation, "observation_mean"), "observation_std")
-    for i in range(last):
-        x = functions[str(policy["activation"])](node("Gemm", x, f"weight{i}", f"bias{i}"))
-    action = functions[str(policy["limit"])](node("Gemm", x, f"weight{last}", f"bias{last}"))
-    size = len(policy[f"bias{last}"])
-    if "commands" in policy:
-        action = node("Min", node("Max", action, "command_low"), "command_high")
-    if len(commands):
-        before = node("Slice", "state", "minus_size", "end", "axis")
-        slowest, fastest = (node(each, before, "command_rate") for each in ("Sub", "Add"))
-        action = node("Min", node("Max", action, slowest), fastest)
-        node("Slice", node("Concat", "state", action, axis=1), "size", "end", "axis")
-        nodes[-1].output[0] = "next_state"
-    node("Identity", action)
-    nodes[-1].output[0] = "action"
-    constants = {name: value for name, value in policy.items() if value.dtype == np.float32}
-    constants |= {"one": np.ones(1, np.float32), "low": np.float32(-1), "high": np.float32(1)}
-    places = {"size": size, "minus_size": -size, "end": np.iinfo(np.int64).max, "axis": 1}
-    constants |= {name: np.array([value]) for name, value in places.items()}
-    used = {name for each in nodes for name in each.input}
-    state = {"state": len(commands)} if len(commands) else {}
-    inputs = {"observation": len(policy["observation_mean"]) - len(commands)} | state
-    outputs = {"action": size} | {f"next_{name}": n for name, n in state.items()}
+    if policy.keys() > RECURRENT:
+        raise OnebodyError("a policy with memory that keeps limits can only be saved as .npz, not as .onnx")
+    graph = _Graph(policy)
+    inputs, outputs = graph.recurrent() if policy.keys() == RECURRENT else graph.memoryless()
     first, final = (
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", n]) for name, n in ends.items()]
         for ends in (inputs, outputs)
     )
+    used = {name for each in graph.nodes for name in each.input} - inputs.keys()
     initializers = [
-        numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items() if name in used
+        numpy_helper.from_array(np.asarray(value), name) for name, value in graph.constants.items() if name in used
     ]
-    graph = helper.make_graph(nodes, "policy", first, final, initializers)
     opset = helper.make_opsetid("", 17)  # the first with LayerNormalization
-    made = helper.make_model(graph, opset_imports=[opset], ir_version=8)
+    whole = helper.make_graph(graph.nodes, "policy", first, final, initializers)
+    made = helper.make_model(whole, opset_imports=[opset], ir_version=8)
     fields = dataclasses.asdict(about) if about else {}
-    fields |= {"commands": commands.tolist()} if len(commands) else {}
+    fields |= {"commands": graph.commands.tolist()} if len(graph.commands) else {}
     helper.set_model_props(made, {k: v if isinstance(v, str) else json.dumps(v) for k, v in fields.items()})
     return made.SerializeToString()
+
+
+class _Graph:
+    """Nodes of a model, and the constants that they may use. Each method gives the name of its result."""
+
+    def __init__(self, policy: Mapping[str, np.ndarray]):
+        self.policy, self.nodes = policy, list[Any]()
+        self.commands = policy.get("commands", np.zeros(0, np.float32))
+        self.constants = {name: value for name, value in policy.items() if value.dtype == np.float32}
+        self.constants |= {"one": np.ones(1, np.float32), "low": np.float32(-1), "high": np.float32(1)}
+
+    def memoryless(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Adds the nodes of a policy without memory; sizes of its inputs and outputs by name."""
+        policy, last = self.policy, layers(self.policy) - 1
+        names = ["observation", "task"] if "task_mean" in policy else ["observation"]
+        sizes = {name: len(policy[f"{name}_mean"]) for name in names}
+        given = {name: name for name in names}
+        if n := len(self.commands):
+            given["observation"] = self._node("Concat", "observation", "state", axis=1)
+            sizes |= {"observation": sizes["observation"] - n, "state": n}
+        parts = [self._node("Div", self._node("Sub", given[name], f"{name}_mean"), f"{name}_std") for name in names]
+        x = self._node("Concat", *parts, axis=1) if len(parts) > 1 else parts[0]
+        for i in range(last):
+            x = self._applied(str(policy["activation"]), self._node("Gemm", x, f"weight{i}", f"bias{i}"))
+        x = self._node("Gemm", x, f"weight{last}", f"bias{last}")
+        x, size = self._applied(str(policy["limit"]), x), len(policy[f"bias{last}"])
+        if "commands" in policy:
+            x = self._node("Min", self._node("Max", x, "command_low"), "command_high")
+        if n:
+            before = self._split("state", n - size, size)[1] if n > size else "state"
+            slowest, fastest = (self._node(operator, before, "command_rate") for operator in ("Sub", "Add"))
+            x = self._node("Min", self._node("Max", x, slowest), fastest)
+            kept = [self._split("state", size, n - size)[1]] if n > size else []
+            self._node("Concat", *kept, x, axis=1)
+            self._name_last("next_state")
+        self._node("Identity", x)
+        self._name_last("action")
+        return sizes, {"action": size} | ({"next_state": n} if n else {})
+
+    def recurrent(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Adds the nodes of a policy with memory: a step of its GRU. Its state is the GRU's, and the last action before
+        that was limited."""
+        policy = self.policy
+        units, actions = policy["readout"].shape
+        gates, candidates = np.split(policy["recurrent"], [2 * units], axis=1)
+        self.constants |= {"recurrent_gates": gates, "recurrent_candidates": candidates}
+        hidden, last = self._split("state", units, actions)
+        inputs = self._node("Concat", "observation", last, "reward", "ended", axis=1)
+        to_gates, to_candidates = self._split(self._node("Gemm", inputs, "inputs", "bias"), 2 * units, units)
+        opened = self._node("Sigmoid", self._node("Add", to_gates, self._node("MatMul", hidden, "recurrent_gates")))
+        kept, reset = self._split(opened, units, units)
+        memory = self._node("MatMul", self._node("Mul", reset, hidden), "recurrent_candidates")
+        candidate = self._node("Tanh", self._node("Add", to_candidates, memory))
+        change = self._node("Mul", kept, self._node("Sub", hidden, candidate))
+        hidden = self._node("Add", candidate, change)
+        action = self._node("Gemm", hidden, "readout", "offset")
+        self._applied("clip", action)
+        self._name_last("action")
+        self._node("Concat", hidden, action, axis=1)
+        self._name_last("next_state")
+        observation = len(policy["inputs"]) - actions - 2
+        inputs_by_name = {"observation": observation, "state": units + actions, "reward": 1, "ended": 1}
+        return inputs_by_name, {"action": actions, "next_state": units + actions}
+
+    def _applied(self, function: str, x: str) -> str:
+        if function.startswith("normed_"):
+            x = self._node("LayerNormalization", x, "one", epsilon=NORM_EPSILON)
+        name = function.removeprefix("normed_")
+        if name == "silu":
+            return self._node("Mul", x, self._node("Sigmoid", x))
+        if name == "clip":
+            return self._node("Clip", x, "low", "high")
+        return self._node({"tanh": "Tanh", "relu": "Relu"}[name], x)
+
+    def _split(self, x: str, *sizes: int) -> list[str]:
+        name = f"sizes{len(self.nodes)}"
+        self.constants[name] = np.array(sizes, np.int64)
+        return self._nodes("Split", x, name, outputs=len(sizes), axis=1)
+
+    def _node(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        return self._nodes(operator, *inputs, outputs=1, **attributes)[0]
+
+    def _nodes(self, operator: str, *inputs: str, outputs: int, **attributes: Any) -> list[str]:
+        from onnx import helper
+
+        names = [f"x{len(self.nodes)}_{i}" for i in range(outputs)]
+        self.nodes.append(helper.make_node(operator, inputs, names, **attributes))
+        return names
+
+    def _name_last(self, name: str) -> None:
+        self.nodes[-1].output[0] = name

@@ -30,18 +30,29 @@ def arrays(policies: Any, task: Any, limited: LimitedBody | None = None) -> dict
     limits = {} if limited is None else limited.arrays()
     if isinstance(deployed, DeployedGRU):
         return {name: np.asarray(x) for name, x in deployed._asdict().items()} | limits
+    return _memoryless(deployed) | limits
+
+
+def for_any_task(policies: Any, task_size: int) -> dict[str, np.ndarray]:
+    """All arrays that the first of stacked policies, which sees the task (`sees_task`), needs to act on any task: those
+    of `arrays`, with `task_mean` and `task_std`, for the normalised observation and task as one vector."""
+    import jax
+
+    whole = _memoryless(jax.tree.map(lambda x: x[0], policies).for_any_task())
+    parts = {name: np.split(whole[f"observation_{name}"], [-task_size]) for name in ("mean", "std")}
+    each = {f"{kind}_{name}": part[i] for name, part in parts.items() for i, kind in enumerate(("observation", "task"))}
+    return whole | each
+
+
+def _memoryless(deployed: Any) -> dict[str, np.ndarray]:
     weights, biases, normalizer, activation, limit = deployed
     of_layers = {f"weight{i}": w for i, w in enumerate(weights)} | {f"bias{i}": b for i, b in enumerate(biases)}
-    return (
-        {name: np.asarray(x) for name, x in of_layers.items()}
-        | limits
-        | {
-            "observation_mean": np.asarray(normalizer.mean),
-            "observation_std": np.asarray(normalizer.scale),
-            "activation": np.array(activation),
-            "limit": np.array(limit),
-        }
-    )
+    return {name: np.asarray(x) for name, x in of_layers.items()} | {
+        "observation_mean": np.asarray(normalizer.mean),
+        "observation_std": np.asarray(normalizer.scale),
+        "activation": np.array(activation),
+        "limit": np.array(limit),
+    }
 
 
 def save(policies: Any, task: Any, path: Path, about: About | None = None, limited: LimitedBody | None = None) -> Path:
@@ -73,6 +84,8 @@ def load(path: Path | str) -> Memoryless | Recurrent | Limited:
         about = None if text is None else abouts.from_json(str(text), path)
         names = {f"{kind}{i}" for kind in ("weight", "bias") for i in range(layers(policy))}
         names |= {"observation_mean", "observation_std", "activation", "limit"}
+        if "task_mean" in policy:
+            raise ValueError("it takes the task as an input: policy.py beside it loads it")
         limits = policy.keys() & LIMITED
         if policy.keys() - LIMITED not in (RECURRENT, names) or limits not in (set(), LIMITED):
             raise ValueError("it has other arrays; to write one: onebody adapt RUN --task … --save policy.npz")

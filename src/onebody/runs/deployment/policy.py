@@ -1,0 +1,138 @@
+"""The policy of this folder, with NumPy alone.
+
+policy = Policy()
+action = policy(observation)                         for the default task of contract.json
+action = policy(observation, task=[0.7])             for another one, if contract.json says that task is an input
+action = policy(observation, reward=r, ended=False)  if it has a memory: with the reward of the step before
+command = policy.command(action)                     in the units of the actuators
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+
+def _clip(x):
+    return np.clip(x, -1.0, 1.0)
+
+
+def _sigmoid(x):
+    return 0.5 + 0.5 * np.tanh(0.5 * x)
+
+
+FUNCTIONS = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0.0), "silu": lambda x: x * _sigmoid(x), "clip": _clip}
+
+
+def _apply(name, x):
+    if name.startswith("normed_"):
+        x = x - x.mean(-1, keepdims=True)
+        x = x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6)
+    return FUNCTIONS[name.replace("normed_", "")](x)
+
+
+def run(arrays, inputs):
+    """Outputs by name for the arrays of policy.npz and inputs by name, each float32 [batch, numbers]."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _recurrent(arrays, inputs) if "recurrent" in arrays else _memoryless(arrays, inputs)
+
+
+def _memoryless(arrays, inputs):
+    names = [name for name in ("observation", "task") if name + "_mean" in arrays]
+    x = np.concatenate([(inputs[name] - arrays[name + "_mean"]) / arrays[name + "_std"] for name in names], axis=-1)
+    last = sum(name.startswith("weight") for name in arrays) - 1
+    for i in range(last + 1):
+        x = x @ arrays[f"weight{i}"] + arrays[f"bias{i}"]
+        x = _apply(str(arrays["activation" if i < last else "limit"]), x)
+    return {"action": x}
+
+
+def _recurrent(arrays, inputs):
+    units = len(arrays["recurrent"])
+    hidden, last = np.split(inputs["state"], [units], axis=-1)
+    x = np.concatenate([inputs["observation"], last, inputs["reward"], inputs["ended"]], axis=-1)
+    x = x @ arrays["inputs"] + arrays["bias"]
+    gates = _sigmoid(x[:, : 2 * units] + hidden @ arrays["recurrent"][:, : 2 * units])
+    kept, reset = np.split(gates, 2, axis=-1)
+    candidate = np.tanh(x[:, 2 * units :] + (reset * hidden) @ arrays["recurrent"][:, 2 * units :])
+    hidden = kept * hidden + (1.0 - kept) * candidate
+    action = hidden @ arrays["readout"] + arrays["offset"]
+    return {"action": _clip(action), "next_state": np.concatenate([hidden, action], axis=-1)}
+
+
+class Policy:
+    """The policy of one robot, to be called every `dt` seconds.
+
+    Attributes:
+        contract: contract.json.
+        arrays: policy.npz.
+    """
+
+    def __init__(self, folder=None):
+        folder = Path(folder or Path(__file__).resolve().parent)
+        self.contract = json.loads((folder / "contract.json").read_text(encoding="utf-8"))
+        with np.load(folder / "policy.npz", allow_pickle=False) as file:
+            self.arrays = dict(file)
+        cut = [np.inf if each["cut"] is None else each["cut"] for each in self.contract["observation"]]
+        self._cut = np.array(cut, np.float32)
+        self._low, self._high = (
+            np.array([each[name] for each in self.contract["action"]], np.float32) for name in ("low", "high")
+        )
+        self.reset()
+
+    def reset(self):
+        """Forget all steps so far, for a new trial with an unknown task. Policies without memory have none."""
+        memory = self.contract["memory"]
+        self._started = False
+        self._state = None if memory is None else memory["state"]
+
+    def __call__(self, observation, task=None, reward=None, ended=False):
+        """The action [action] in [-1, 1] for an observation [observation].
+
+        Args:
+            task: [task]; None for the default task. Only where the contract says that the task is an input.
+            reward: of the step before; None in the first step. Only for a policy with memory.
+            ended: whether the step before ended an episode.
+
+        Raises:
+            ValueError: an argument is missing, has another size or is not finite, or the action is not finite. The
+                memory does not change then.
+        """
+        accepted, memory = self.contract["task"], self.contract["memory"]
+        row = self._row("observation", observation, len(self.contract["observation"]))
+        inputs = {"observation": np.clip(row, -self._cut, self._cut)}
+        if accepted["input"]:
+            given = accepted["default"] if task is None else task
+            inputs["task"] = self._row("task", given, len(accepted["numbers"]))
+        elif task is not None:
+            raise ValueError("this policy was made for one task, so it takes none")
+        if memory is None and reward is not None:
+            raise ValueError("this policy has no memory, so it takes no reward")
+        if memory is not None:
+            if self._started and reward is None:
+                raise ValueError("this policy has a memory: from its second step on it needs the last reward")
+            last = (reward, ended) if self._started else (memory["reward"], memory["ended"])
+            inputs["state"] = self._row("state", self._state, len(memory["state"]))
+            inputs["reward"], inputs["ended"] = self._row("reward", last[0], 1), self._row("ended", last[1], 1)
+        outputs = self.run(inputs)
+        if not all(np.isfinite(x).all() for x in outputs.values()):
+            raise ValueError("the action is not finite: the observation is too large for this policy")
+        self._started, self._state = True, outputs.get("next_state")
+        return outputs["action"][0]
+
+    def command(self, action):
+        """An action in [-1, 1], scaled to the ranges of the actuators."""
+        return self._low + 0.5 * (np.asarray(action) + 1.0) * (self._high - self._low)
+
+    def run(self, inputs):
+        """Outputs by name for inputs by name, each float32 [batch, numbers], as in policy.onnx."""
+        return run(self.arrays, inputs)
+
+    @staticmethod
+    def _row(name, value, size):
+        row = np.asarray(value, np.float32).reshape(1, -1)
+        if row.shape != (1, size):
+            raise ValueError(f"{name} has {row.size} numbers, and this policy needs {size}")
+        if not np.isfinite(row).all():
+            raise ValueError(f"{name} must be finite; number {np.argmin(np.isfinite(row))} is not")
+        return row

@@ -1,0 +1,142 @@
+"""The template of a ROS 2 node in an exported folder, with a stub in place of ROS 2."""
+
+import importlib.util
+import json
+import shutil
+import sys
+from types import ModuleType, SimpleNamespace
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from onebody.runs.bundle import TEMPLATES
+
+
+class Node:
+    """What the template uses of rclpy.node.Node, with a clock that the test sets, and messages that it reads."""
+
+    given: ClassVar = {}
+    """parameters of the command line"""
+
+    def __init__(self, name):
+        self.time, self.parameters, self.subscribed, self.published, self.said = 0.0, {}, {}, [], []
+
+    def declare_parameter(self, name, value):
+        self.parameters[name] = self.given.get(name, value)
+
+    def get_parameter(self, name):
+        return SimpleNamespace(name=name, value=self.parameters[name])
+
+    def add_on_set_parameters_callback(self, call):
+        self.on_set = call
+
+    def create_publisher(self, kind, topic, depth):
+        return SimpleNamespace(publish=lambda message: self.published.append((topic, message.data)))
+
+    def create_subscription(self, kind, topic, call, depth):
+        self.subscribed[topic] = call
+
+    def create_timer(self, period, call):
+        self.period, self.tick = period, call
+
+    def get_clock(self):
+        return SimpleNamespace(now=lambda: SimpleNamespace(nanoseconds=round(1e9 * self.time)))
+
+    def get_logger(self):
+        return SimpleNamespace(error=self.said.append, warning=self.said.append)
+
+    def after(self, seconds):
+        """The command of a step so many seconds later."""
+        self.time += seconds
+        self.tick()
+        return self.published[-1][1]
+
+
+@pytest.fixture
+def started(tmp_path, monkeypatch):
+    """Starts a node in a folder with a contract like this and a linear policy."""
+    message = lambda: SimpleNamespace(data=[])  # noqa: E731
+    parts = {
+        "rclpy": {},
+        "rclpy.node": {"Node": Node},
+        "rcl_interfaces.msg": {"SetParametersResult": SimpleNamespace},
+        "sensor_msgs.msg": {"JointState": SimpleNamespace},
+        "std_msgs.msg": {"Float64MultiArray": message},
+    }
+    for name, members in parts.items():
+        module = ModuleType(name)
+        module.__dict__.update(members)
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "policy", raising=False)
+    folder = tmp_path / "robot"
+    shutil.copytree(TEMPLATES, folder)
+    numbers = [{"name": name, "unit": None, "cut": None} for name in ("pitch", "hinge", "hinge rate")]
+    contract = {
+        "dt": 0.1,
+        "observation": numbers,
+        "action": [{"low": -4.0, "high": 4.0}, {"low": 0.0, "high": 2.0}],
+        "task": {"input": True, "default": [0.5], "numbers": [{"name": "velocity", "low": 0.0, "high": 1.0}]},
+        "memory": None,
+    }
+    (folder / "contract.json").write_text(json.dumps(contract))
+    weight = np.array([[0.1, 0.0], [0.0, 0.2], [0.1, 0.0], [0.5, 0.0]], np.float32)
+    arrays = {"weight0": weight, "bias0": np.zeros(2, np.float32), "limit": np.array("clip")}
+    for name, size in (("observation", 3), ("task", 1)):
+        arrays |= {f"{name}_mean": np.zeros(size, np.float32), f"{name}_std": np.ones(size, np.float32)}
+    np.savez(folder / "policy.npz", **arrays)
+
+    def start(**parameters):
+        monkeypatch.setattr(Node, "given", parameters)
+        spec = importlib.util.spec_from_file_location("policy_node", folder / "ros2" / "policy_node.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module.PolicyNode()
+
+    return start
+
+
+def joints(hinge, rate):
+    return SimpleNamespace(name=["other", "hinge"], position=[9.0, hinge], velocity=[9.0, rate])
+
+
+def test_it_acts_in_the_units_of_the_actuators_on_the_newest_observation(started):
+    node = started(joints=["hinge"])
+    assert node.period == 0.1 and node.subscribed.keys() == {"joint_states", "observation"}
+    node.subscribed["joint_states"](joints(1.0, 2.0))
+    node.subscribed["observation"](SimpleNamespace(data=[3.0]))
+    np.testing.assert_allclose(node.after(0.01), [4 * (0.3 + 0.2 + 0.25), 1 + 0.2], rtol=1e-6)
+    node.subscribed["joint_states"](joints(-5.0, 0.0))
+    np.testing.assert_allclose(node.after(0.1), [4 * (0.3 + 0.25), 0.0], rtol=1e-6, atol=1e-6)
+    assert [topic for topic, _ in node.published] == ["commands"] * 2 and not node.said
+
+
+def test_it_stops_the_robot_where_a_sensor_is_silent_or_broken(started):
+    node = started(joints=["hinge"], stop_command=[0.0, 0.5])
+    assert node.after(0.01) == [0.0, 0.5] and "pitch was not received" in node.said[-1]
+    node.subscribed["observation"](SimpleNamespace(data=[3.0]))
+    assert node.after(0.01) == [0.0, 0.5] and "hinge was not received" in node.said[-1]
+    node.subscribed["joint_states"](joints(1.0, 2.0))
+    assert node.after(0.1) != [0.0, 0.5]
+    node.subscribed["observation"](SimpleNamespace(data=[3.0]))
+    assert node.after(0.16) == [0.0, 0.5] and "hinge was not received" in node.said[-1]
+    node.subscribed["joint_states"](joints(np.nan, 2.0))
+    assert node.after(0.01) == [0.0, 0.5] and "observation must be finite; number 1 is not" in node.said[-1]
+    node.subscribed["observation"](SimpleNamespace(data=[3.0, 1.0]))
+    assert node.said[-1] == "observation has 2 numbers, not 1"
+    assert started().after(0.01) == [0.0, 0.0]
+
+
+def test_its_task_changes_while_it_runs(started):
+    node = started()
+    node.subscribed["observation"](SimpleNamespace(data=[0.0, 0.0, 0.0]))
+    np.testing.assert_allclose(node.after(0.01), [1.0, 1.0], rtol=1e-6)
+    assert node.on_set([SimpleNamespace(name="task", value=[1.0])]).successful
+    np.testing.assert_allclose(node.after(0.01), [2.0, 1.0], rtol=1e-6)
+    for task, said in (([2.0], "velocity is in [0, 1]"), ([1.0, 1.0], "1 finite"), ([np.nan], "1 finite")):
+        refused = node.on_set([SimpleNamespace(name="task", value=task)])
+        assert not refused.successful and said in refused.reason
+    np.testing.assert_allclose(node.after(0.01), [2.0, 1.0], rtol=1e-6)
+    with pytest.raises(ValueError, match="velocity is in"):
+        started(task=[3.0])
