@@ -16,7 +16,7 @@ from onebody.core.errors import OnebodyError
 from onebody.core.types import Transitions
 from onebody.learning.policies import Policy
 from onebody.runs import extras, outputs
-from onebody.tasks.body import Body, GymnasiumBody
+from onebody.tasks.body import Body, GymnasiumBody, is_single
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.camera import Camera, check_drawable, other_programs
 from onebody.worlds.engines import GymnasiumEngine
@@ -101,6 +101,10 @@ def check(body: Body) -> None:
     """Raises OnebodyError for a body that cannot be filmed."""
     if not isinstance(body, GymnasiumBody):
         return check_drawable(body)
+    if is_single(body):
+        raise OnebodyError(
+            f"body {body.name} is a single environment, which moves only to train and test: film it yourself"
+        )
     env = body.make()
     renders = env.render_mode == "rgb_array"
     env.close()

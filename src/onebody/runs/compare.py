@@ -59,6 +59,7 @@ def compare(
     if repeated := [name for name in algorithms if algorithms.count(name) > 1]:
         raise OnebodyError(f"{repeated[0]} is given twice")
     registered = registry.make(family)
+    evaluate.refuse_single(registered, "a comparison", "train and evaluate one run after the other")
     test.of(registered.tested)
     for name in algorithms:
         config = presets.preset(name, preset, registered.id)

@@ -252,6 +252,12 @@ class GymnasiumBody:
     """seconds per control step"""
     parallel: bool = False
     """whether each environment runs in its own process, for slow environments"""
+    copies: int | None = None
+    """1: there is only one, such as a robot, so its episodes are run one after the other; None: as many as are useful"""
+    real_time: bool = False
+    """whether time goes on between two steps, so that an action can come late; for a single environment"""
+    timeout: float | None = None
+    """longest time (s) that `step` of a single environment may take; None: any time"""
 
     @property
     def observation_size(self) -> int:
@@ -269,6 +275,11 @@ class GymnasiumBody:
 
 
 Body = MujocoBody | ClosedFormBody | GymnasiumBody
+
+
+def is_single(body: Body) -> bool:
+    """Whether there is only one copy of the body, such as a robot: nothing may move it unasked."""
+    return isinstance(body, GymnasiumBody) and body.copies == 1
 
 
 def start_of(body: Body) -> str:
