@@ -114,7 +114,7 @@ def check_test(test: Any) -> None:
 
 
 def refuse_single(family: TaskFamily, what: str, instead: str) -> None:
-    """Raises OnebodyError if the family has a single environment, such as a robot, which `what` must not move unasked."""
+    """Raises OnebodyError if the family has a single environment, which `what` must not move unasked."""
     if is_single(family.body):
         raise OnebodyError(f"{what} would move the one environment of {family.id} (copies=1) a lot: {instead}")
 

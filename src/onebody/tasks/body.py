@@ -253,7 +253,7 @@ class GymnasiumBody:
     parallel: bool = False
     """whether each environment runs in its own process, for slow environments"""
     copies: int | None = None
-    """1: there is only one, such as a robot, so its episodes are run one after the other; None: as many as are useful"""
+    """1: there is only one, such as a robot, and its episodes run one after the other; None: as many as are useful"""
     real_time: bool = False
     """whether time goes on between two steps, so that an action can come late; for a single environment"""
     timeout: float | None = None

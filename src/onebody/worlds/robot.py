@@ -85,7 +85,7 @@ class Robot:
         self.journal: Journal | None = None
         self.timing = Timing()
         self._environment: _Environment | None = None
-        self._observed = 0.0
+        self._observed, self._differs = 0.0, False
         low, high = (np.array(bound, np.float32) for bound in (body.action_low, body.action_high))
         self._center, self._scale = (high + low) / 2, (high - low) / 2
 
@@ -127,6 +127,13 @@ class Robot:
         if (entry := self._repeated("step")) is None:
             entry = self._live_step(action)
         assert entry.action is not None and entry.observation is not None
+        if not self._differs and (entry.action != np.array(action, np.float32).reshape(-1)).any():
+            self._differs = True
+            print(
+                f"onebody: body {self.body.name}: the policy's actions differ from the recorded ones, which are used: "
+                "another machine, or another version?",
+                file=sys.stderr,
+            )
         self.ended[0] = entry.ended
         return entry.action.reshape(action.shape), entry.observation[None]
 

@@ -121,13 +121,15 @@ def _one_by_one(
 ) -> tuple[Transitions, Any]:
     """The slots [task, episode] one after the other, where there is only one environment, such as a robot."""
     episodes = noise.shape[2]
+    policies, memory, tasks, noise = jax.tree.map(np.asarray, (policies, memory, tasks, noise))
     slots = []
-    for i in range(len(tasks)):
+    for i, key in enumerate(keys):
         own = policies if shared else jax.tree.map(lambda x, i=i: x[i : i + 1], policies)
+        own, task = jax.device_put((own, tasks[i : i + 1]))
         for j in range(episodes):
-            of_slot = jax.tree.map(lambda x, i=i, j=j: x[i : i + 1, j : j + 1], memory)
-            key = keys[i : i + 1] if j == 0 else jax.random.fold_in(keys[i], j)[None]
-            slots.append(_slot(world, own, of_slot, tasks[i : i + 1], key, np.asarray(noise)[:, i, j], shared))
+            of_slot = jax.device_put(jax.tree.map(lambda x, i=i, j=j: x[i : i + 1, j : j + 1], memory))
+            start_key = (jax.random.fold_in(key, j) if j else key)[None]
+            slots.append(_slot(world, own, of_slot, task, start_key, noise[:, i, j], shared))
     transitions, memories = zip(*slots, strict=True)
     by_slot = lambda *x: jnp.concatenate(x).reshape(len(tasks), episodes, *x[0].shape[2:])  # noqa: E731
     rows = jax.tree.map(lambda *x: np.stack(x).reshape(len(tasks), episodes, *x[0].shape), *transitions)
