@@ -28,6 +28,8 @@ from onebody.worlds import robot
 
 MAX_NOVELTY = 2.0
 """ratio of the models' disagreement along a policy's trajectory to that on their data above which a warning is given"""
+MAX_EPISODES = 1000
+"""largest number of real episodes that test a policy"""
 REWARD_SECONDS = 60.0
 """default time (s) of policy optimisation inside the model for a user's own reward"""
 
@@ -132,8 +134,8 @@ def adapt_many(
     if not 0 <= refine < math.inf:
         raise OnebodyError(f"--refine must be 0 or more seconds, and finite, not {refine}")
     tests = None if real_episodes is None else whole("--real-episodes", real_episodes)
-    if tests is not None and tests < 0:
-        raise OnebodyError(f"--real-episodes must be 0 or more, not {tests}")
+    if tests is not None and not 0 <= tests <= MAX_EPISODES:
+        raise OnebodyError(f"--real-episodes must be from 0 to {MAX_EPISODES:,}, not {tests}")
     if stages and refine:
         raise OnebodyError("give either --stages, which take real samples, or --refine, which takes none, not both")
     loaded = run if isinstance(run, Run) else Run(run, trust=trust)

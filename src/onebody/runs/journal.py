@@ -37,11 +37,10 @@ class Journal:
     def __init__(self, run: Path, iteration: int, sizes: tuple[int, int]):
         """`iteration`: that under way. `sizes`: of an observation and an action."""
         self.path, self.recorded = run / NAME, deque[Entry]()
-        whole = 0
-        if self.path.exists():
-            whole = self._read(iteration, *sizes)
-        self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        os.ftruncate(self._file, whole)
+        with self._writing():
+            whole = self._read(iteration, *sizes) if self.path.exists() else 0
+            self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            os.ftruncate(self._file, whole)
         if not whole:
             self._write({"iteration": iteration})
         if self.recorded and self.recorded[-1].kind == "step":  # the robot cannot go on in the middle of an episode
@@ -71,7 +70,8 @@ class Journal:
     def begin(self, iteration: int) -> None:
         """Forget everything, and begin with this iteration."""
         self.recorded.clear()
-        os.ftruncate(self._file, 0)
+        with self._writing():
+            os.ftruncate(self._file, 0)
         self._write({"iteration": iteration})
 
     def append(self, entry: Entry) -> None:
@@ -86,16 +86,22 @@ class Journal:
 
     def sync(self) -> None:
         """Flush it to the disk, which can take longer than a control step."""
-        os.fsync(self._file)
+        with self._writing():
+            os.fsync(self._file)
 
     def close(self) -> None:
         os.close(self._file)
 
     def _write(self, record: dict[str, Any]) -> None:
         line = (json.dumps(record) + "\n").encode()
-        try:
+        with self._writing():
             if os.write(self._file, line) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise OnebodyError(
                 f"cannot write {self.path} ({error.strerror}); free some disk space, then: "

@@ -257,7 +257,7 @@ def _run(
             kind = "real/return" if "real/return" in metrics else "imagined/return"
             named = "return" if kind == "real/return" else "imagined return"
             text = f"{samples:,}{of_limit} samples · {named} {metrics[kind]:.1f}"
-            text += f" · {late:,} late steps" if (late := metrics.get("real/late")) else ""
+            text += f" · late steps: {late:,}" if (late := metrics.get("real/late")) else ""
             progress.update(done, text, last=_last(done, algorithm.config.n_iterations, samples, limit))
     if (samples := algorithm.simulator.samples) < limit < math.inf:
         print(

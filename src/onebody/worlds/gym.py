@@ -146,6 +146,8 @@ class VectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     def close_extras(self) -> None:
         if self._camera is not None:
             self._camera.close()
+        if self._world.robot is not None:
+            robot.release()
 
 
 def view_id(family: TaskFamily) -> str:
