@@ -26,10 +26,10 @@ from onebody.core.types import Key, Transitions
 from onebody.learning.policies import Policy
 from onebody.runs import documents, folder, log, outputs
 from onebody.runs.statistics import summary
-from onebody.tasks.body import is_single
 from onebody.tasks.family import TaskFamily
 from onebody.tasks.space import Box, FiniteSet
 from onebody.worlds import robot
+from onebody.worlds.refusals import refuse_single
 from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
 
@@ -111,12 +111,6 @@ def check_test(test: Any) -> None:
     """Raises OnebodyError if it is not a MetaTest."""
     if not isinstance(test, MetaTest):
         raise OnebodyError(f"test must be an onebody.MetaTest, as in onebody.MetaTest(tasks=10), not {test!r}")
-
-
-def refuse_single(family: TaskFamily, what: str, instead: str) -> None:
-    """Raises OnebodyError if the family has a single environment, which `what` must not move unasked."""
-    if is_single(family.body):
-        raise OnebodyError(f"{what} would move the one environment of {family.id} (copies=1) a lot: {instead}")
 
 
 def real_return(

@@ -38,6 +38,7 @@ from onebody.runs.evaluate import MetaTest
 from onebody.tasks import registry
 from onebody.tasks.family import TaskFamily
 from onebody.worlds import robot
+from onebody.worlds.refusals import refuse_single
 
 COUNTS = ("samples", "episodes", "cut")
 """counters of the simulator that are saved in a checkpoint"""
@@ -105,9 +106,7 @@ def train(
     if evaluate_every < 0:
         raise OnebodyError(f"--evaluate-every must be at least 0, not {evaluate_every}")
     if evaluate_every:
-        evaluate.refuse_single(
-            registered, "--evaluate-every", "test it after training: onebody adapt RUN --real-episodes N"
-        )
+        refuse_single(registered, "--evaluate-every", "test it after training: onebody adapt RUN --real-episodes N")
     if not 0 <= seed < 2**32:
         raise OnebodyError(f"--seed must be at least 0 and below 2**32, not {seed}")
     if config is None:

@@ -5,6 +5,7 @@ one, or when the process ends.
 """
 
 import atexit
+import gc
 import math
 import queue
 import sys
@@ -263,6 +264,19 @@ def release() -> None:
 
 
 atexit.register(release)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Python collects garbage before the block and not in it: with JAX, that takes as long as several control steps."""
+    enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from onebody.core.errors import EmergencyStop
 from onebody.core.types import Key, Keys, Transitions
 from onebody.learning.policies import Policy, Remembering
 from onebody.tasks.family import TaskFamily
+from onebody.worlds import robot
 from onebody.worlds.simulator import Simulator
 
 
@@ -129,7 +130,8 @@ def _one_by_one(
         for j in range(episodes):
             of_slot = jax.device_put(jax.tree.map(lambda x, i=i, j=j: x[i : i + 1, j : j + 1], memory))
             start_key = (jax.random.fold_in(key, j) if j else key)[None]
-            slots.append(_slot(world, own, of_slot, task, start_key, noise[:, i, j], shared))
+            with robot.undisturbed():
+                slots.append(_slot(world, own, of_slot, task, start_key, noise[:, i, j], shared))
     transitions, memories = zip(*slots, strict=True)
     by_slot = lambda *x: jnp.concatenate(x).reshape(len(tasks), episodes, *x[0].shape[2:])  # noqa: E731
     rows = jax.tree.map(lambda *x: np.stack(x).reshape(len(tasks), episodes, *x[0].shape), *transitions)
