@@ -91,6 +91,7 @@ class AdaptedPolicy:
         return self._actor.save(path)
 
 
+@robot.released()
 def adapt_many(
     run: Path | str | Run,
     tasks: Sequence[Any] | None = None,
@@ -171,19 +172,17 @@ def adapt_many(
         start, adapted, used = _concatenate([x.before for x in each]), _concatenate([x.after for x in each]), 0
         updates = [x.updates for x in each]
     else:
-        with robot.released():
-            *_, (adapted, used) = stages_of(algorithm, state, values, stages, record["seed"])
+        *_, (adapted, used) = stages_of(algorithm, state, values, stages, record["seed"])
         start, updates = adapted, [0] * len(values)
     uninformed = not algorithm.task_is_known and used == 0 and training_space.size > 0
     unrefined = reward is not None and not refine and not stages
     own_reward = "" if reward is None or unrefined else getattr(reward, "__name__", type(reward).__name__)
     after, achieved, before = np.full((len(values), 1), math.nan), None, None
-    with robot.released():
-        if tests:
-            after, achieved = real_test(family, adapted.policies, values, tests)
-        if untrained:
-            ((first_policies, _),) = stages_of(algorithm, folder.untrained(record), values, 0, record["seed"])
-            before = real_return(family, first_policies.policies, values, tests).mean(1)
+    if tests:
+        after, achieved = real_test(family, adapted.policies, values, tests)
+    if untrained:
+        ((first_policies, _),) = stages_of(algorithm, folder.untrained(record), values, 0, record["seed"])
+        before = real_return(family, first_policies.policies, values, tests).mean(1)
     return [
         AdaptedPolicy(
             task=np.asarray(values[i]),

@@ -165,5 +165,9 @@ def _row(values: Any, size: int) -> np.ndarray | None:
     """A list of so many finite numbers as an array."""
     if not isinstance(values, list) or len(values) != size or not all(type(x) in (int, float) for x in values):
         return None
-    row = np.array(values, np.float32)
+    try:
+        with np.errstate(over="ignore"):
+            row = np.array(values, np.float64).astype(np.float32)
+    except OverflowError:
+        return None
     return row if np.isfinite(row).all() else None

@@ -205,7 +205,7 @@ def _run(
         for name in COUNTS:
             setattr(algorithm.simulator, name, last_checkpoint.facts.get(name, 0))
     else:
-        if algorithm.simulator.robot is not None and not record["data"]:  # its initial states are taken only now
+        if algorithm.simulator.robot is not None and not record.get("data"):  # its initial states are taken only now
             state = algorithm.init(jax.random.fold_in(jax.random.key(record["seed"]), 0))
         checkpoint.save(run, 0, state, _facts(record, algorithm))
     log.truncate(run, done)
