@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from onebody.algorithms.presets import preset
-    from onebody.core.errors import OnebodyError
+    from onebody.core.errors import EmergencyStop, OnebodyError
     from onebody.runs.adapt import adapt
     from onebody.runs.compare import compare
     from onebody.runs.evaluate import MetaTest, evaluate
@@ -31,6 +31,7 @@ _PUBLIC = {
     "Box": ("onebody.tasks.space", "Box"),
     "ClosedFormBody": ("onebody.tasks.body", "ClosedFormBody"),
     "Disk": ("onebody.tasks.space", "Disk"),
+    "EmergencyStop": ("onebody.core.errors", "EmergencyStop"),
     "Feature": ("onebody.tasks.body", "Feature"),
     "FiniteSet": ("onebody.tasks.space", "FiniteSet"),
     "Limits": ("onebody.tasks.limits", "Limits"),
@@ -62,6 +63,7 @@ __all__ = [
     "Box",
     "ClosedFormBody",
     "Disk",
+    "EmergencyStop",
     "Feature",
     "FiniteSet",
     "Limits",

@@ -12,6 +12,11 @@ from tests.faults.__main__ import PARTS
 pytestmark = pytest.mark.slow
 
 
+def test_a_robot_with_faults_loses_at_most_the_steps_under_way():
+    command = [sys.executable, "-m", "tests.faults.robot", "--samples", "1500"]
+    subprocess.run(command, cwd=Path(__file__).parents[2], check=True)
+
+
 @pytest.mark.parametrize("part", PARTS)
 def test_no_defect(part):
     command = [sys.executable, "-m", "tests.faults", part]

@@ -215,7 +215,12 @@ class Adapt:
     extrapolate: Flag = False
     """Allow tasks outside the family's task space"""
     untrained: Flag = False
-    """Also measure the return of a policy before any training, for comparison; takes ten real episodes"""
+    """Also measure the return of a policy before any training, for comparison, in as many real episodes"""
+    real_episodes: int | None = None
+    """Number of real episodes that test each policy; None: 10, and 0 where there is only one environment, such as a
+    robot, which is then not moved"""
+    no_real: Flag = False
+    """Test no policy in real episodes, as with --real-episodes 0"""
     trust: Trust = False
     json: Flag = False
     """Print the result as JSON"""
@@ -224,6 +229,8 @@ class Adapt:
         tasks = [options.task(text) for text in self.task] or None
         if repeated := [text for text in self.task if self.task.count(text) > 1]:
             raise OnebodyError(f"task {repeated[0]} is given twice")
+        if self.no_real and self.real_episodes is not None:
+            raise OnebodyError("give either --no-real or --real-episodes, not both")
         options.check_writable("save", self.save, ".npz", ".onnx")
         options.check_writable("video", self.video, ".webp", ".mp4")
 
@@ -246,6 +253,7 @@ class Adapt:
                 reward=reward,
                 extrapolate=self.extrapolate,
                 untrained=self.untrained,
+                real_episodes=0 if self.no_real else self.real_episodes,
             )
         before = ["untrained_return"] if self.untrained else []
         columns = ("predicted_return", "predicted_interval", "real_return", *before, "adaptation_samples")

@@ -23,6 +23,13 @@ class BodyFailed(OnebodyError):
     """An environment, or a function of a user's body or family, raised an exception while it was simulated."""
 
 
+class EmergencyStop(Exception):
+    """For a robot's environment to raise in `step` when its stop button is pressed.
+
+    The episode ends at once and keeps the steps before this one; the next call of the environment is `reset`.
+    """
+
+
 class Stopped(Exception):
     """A signal stopped the training in the folder `run`; everything up to its last complete iteration is saved."""
 

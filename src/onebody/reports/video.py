@@ -17,7 +17,7 @@ from onebody.learning.policies import Policy
 from onebody.runs import extras, outputs
 from onebody.tasks.body import Body, GymnasiumBody
 from onebody.tasks.family import TaskFamily
-from onebody.tasks.limited import in_one_process
+from onebody.tasks.limited import in_one_process, is_single
 from onebody.tasks.limits import LimitedBody, bare
 from onebody.worlds.camera import Camera, check_drawable, other_programs
 from onebody.worlds.engines import GymnasiumEngine, innermost
@@ -101,6 +101,10 @@ def check(body: Body | LimitedBody) -> None:
     body = bare(body)
     if not isinstance(body, GymnasiumBody):
         return check_drawable(body)
+    if is_single(body):
+        raise OnebodyError(
+            f"body {body.name} is a single environment, which moves only to train and test: film it yourself"
+        )
     env = body.make()
     renders = env.render_mode == "rgb_array"
     env.close()

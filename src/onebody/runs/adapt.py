@@ -18,15 +18,19 @@ from onebody.core.errors import OnebodyError, real, whole
 from onebody.learning.policies import Policy
 from onebody.runs import folder, policy_file, refinement
 from onebody.runs.about import About
-from onebody.runs.evaluate import HELD_OUT, interval, key_of, predicted, real_return, real_test, stages_of
+from onebody.runs.evaluate import EPISODES, HELD_OUT, interval, key_of, predicted, real_return, real_test, stages_of
 from onebody.runs.loaded import Run
 from onebody.runs.numpy_policy import Limited, Memoryless, Recurrent
 from onebody.tasks.family import Reward
+from onebody.tasks.limited import is_single
 from onebody.tasks.limits import LimitedBody
 from onebody.tasks.space import TaskSpace
+from onebody.worlds import robot
 
 MAX_NOVELTY = 2.0
 """ratio of the models' disagreement along a policy's trajectory to that on their data above which a warning is given"""
+MAX_EPISODES = 1000
+"""largest number of real episodes that test a policy"""
 REWARD_SECONDS = 60.0
 """default time (s) of policy optimisation inside the model for a user's own reward"""
 
@@ -41,12 +45,12 @@ class AdaptedPolicy:
     predicted_interval: tuple[float, float] | None
     """interval in which the real return is expected; None for an algorithm with a single model"""
     real_return: float
-    """mean return of the deterministic policy over ten real episodes"""
+    """mean return of the deterministic policy over the real episodes that test it; NaN without such episodes"""
     achieved: np.ndarray | None
     """what these episodes achieve of each number of the task [feature], such as the velocity: the mean over the second
-    half of each; None if the family does not define it"""
+    half of each; None if the family does not define it, or without such episodes"""
     untrained_return: float | None
-    """mean return of a policy before any training, over ten real episodes; None unless asked for"""
+    """mean return of a policy before any training, over as many real episodes; None unless asked for"""
     adaptation_samples: int
     """number of real samples of this task that adaptation took"""
     refine_updates: int
@@ -71,7 +75,7 @@ class AdaptedPolicy:
         return self._actor(observation, *last)
 
     def __str__(self) -> str:
-        return f"{self._actor}\nreal return {self.real_return:.1f}"
+        return str(self._actor) + ("" if math.isnan(self.real_return) else f"\nreal return {self.real_return:.1f}")
 
     @property
     def refinement(self) -> str:
@@ -90,6 +94,7 @@ class AdaptedPolicy:
         return self._actor.save(path)
 
 
+@robot.released()
 def adapt_many(
     run: Path | str | Run,
     tasks: Sequence[Any] | None = None,
@@ -99,6 +104,7 @@ def adapt_many(
     reward: Reward | None = None,
     extrapolate: bool = False,
     untrained: bool = False,
+    real_episodes: SupportsIndex | None = None,
     trust: bool = False,
 ) -> list[AdaptedPolicy]:
     """Policies for new tasks, or for another reward, from a run's last checkpoint.
@@ -113,7 +119,9 @@ def adapt_many(
         reward: replaces the family's reward: a `jnp` function of (observation, action, next observation, task). The
             optimisation for it starts from the policy for the task, which is also the function's argument `task`.
         extrapolate: allow tasks outside the family's task space.
-        untrained: also measure the return of a policy before any training, for comparison; takes ten real episodes.
+        untrained: also measure the return of a policy before any training, for comparison, in as many real episodes.
+        real_episodes: number of real episodes that test each policy. By default 10; 0 where there is only one
+            environment, such as a robot (`from_gymnasium` with copies=1), which is then not moved.
         trust: consent to running the file that registers the run's family, as `folder.trust`.
 
     Raises:
@@ -129,6 +137,9 @@ def adapt_many(
     refine = real("--refine", refine)
     if not 0 <= refine < math.inf:
         raise OnebodyError(f"--refine must be 0 or more seconds, and finite, not {refine}")
+    tests = None if real_episodes is None else whole("--real-episodes", real_episodes)
+    if tests is not None and not 0 <= tests <= MAX_EPISODES:
+        raise OnebodyError(f"--real-episodes must be from 0 to {MAX_EPISODES:,}, not {tests}")
     if stages and refine:
         raise OnebodyError("give either --stages, which take real samples, or --refine, which takes none, not both")
     loaded = run if isinstance(run, Run) else Run(run, trust=trust)
@@ -139,6 +150,10 @@ def adapt_many(
             f"{record['algorithm']} cannot optimise a policy inside its model: use --stages, or train {able}"
         )
     family, training_space = algorithm.family, folder.family_of(record).space
+    if tests is None:
+        tests = 0 if is_single(family.body) else EPISODES
+    if untrained and not tests:
+        raise OnebodyError("--untrained measures a return in real episodes: say how many, as in --real-episodes 10")
     if tasks is None and reward is None:
         tasks = [()]
     values = None if tasks is None else jnp.stack([loaded.parse(task, extrapolate) for task in tasks])
@@ -165,10 +180,12 @@ def adapt_many(
     uninformed = not algorithm.task_is_known and used == 0 and training_space.size > 0
     unrefined = reward is not None and not refine and not stages
     own_reward = "" if reward is None or unrefined else getattr(reward, "__name__", type(reward).__name__)
-    (after, achieved), before = real_test(family, adapted.policies, values), None
+    after, achieved, before = np.full((len(values), 1), math.nan), None, None
+    if tests:
+        after, achieved = real_test(family, adapted.policies, values, tests)
     if untrained:
         ((first_policies, _),) = stages_of(algorithm, folder.untrained(record), values, 0, record["seed"])
-        before = real_return(family, first_policies.policies, values).mean(1)
+        before = real_return(family, first_policies.policies, values, tests).mean(1)
     return [
         AdaptedPolicy(
             task=np.asarray(values[i]),
@@ -203,11 +220,12 @@ def adapt(
     reward: Reward | None = None,
     extrapolate: bool = False,
     untrained: bool = False,
+    real_episodes: SupportsIndex | None = None,
     trust: bool = False,
 ) -> AdaptedPolicy:
     """A policy for one new task, or for another reward; arguments and errors as in `adapt_many`."""
     tasks = None if task is None else [task]
-    options = {"extrapolate": extrapolate, "untrained": untrained, "trust": trust}
+    options = {"extrapolate": extrapolate, "untrained": untrained, "real_episodes": real_episodes, "trust": trust}
     return adapt_many(run, tasks, stages=stages, refine=refine, reward=reward, **options)[0]
 
 

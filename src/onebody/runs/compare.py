@@ -18,6 +18,7 @@ from onebody.runs import evaluate, executors, folder, jobs, statistics
 from onebody.runs.evaluate import MetaTest
 from onebody.runs.jobs import Job
 from onebody.tasks import registry
+from onebody.worlds.refusals import refuse_single
 from onebody.worlds.simulator import Simulator
 
 
@@ -59,6 +60,7 @@ def compare(
     if repeated := [name for name in algorithms if algorithms.count(name) > 1]:
         raise OnebodyError(f"{repeated[0]} is given twice")
     registered = registry.make(family)
+    refuse_single(registered, "a comparison", "train and evaluate one run after the other")
     test.of(registered.tested)
     for name in algorithms:
         config = presets.preset(name, preset, registered.id)

@@ -28,6 +28,8 @@ from onebody.runs import documents, folder, log, outputs
 from onebody.runs.statistics import summary
 from onebody.tasks.family import TaskFamily
 from onebody.tasks.space import Box, FiniteSet
+from onebody.worlds import robot
+from onebody.worlds.refusals import refuse_single
 from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
 
@@ -37,6 +39,7 @@ MAX_GRID_TASKS = 10_000
 """largest number of tasks of a grid"""
 MAX_BEYOND = 1000.0
 """largest width of a grid relative to the box of tasks"""
+SMALLER_TEST = "ask for fewer, as in --tasks 2 --stages 0"
 PLANE = ("x (m)", "y (m)")
 """observation labels of a body that moves in the plane; its paths are recorded if the task is hidden"""
 
@@ -111,17 +114,17 @@ def check_test(test: Any) -> None:
 
 
 def real_return(
-    family: TaskFamily, policies: Policy, tasks: Float[Array, "task feature"]
+    family: TaskFamily, policies: Policy, tasks: Float[Array, "task feature"], episodes: int = EPISODES
 ) -> Float[np.ndarray, "task episode"]:
     """Returns of deterministic policies in the simulator; the initial states are always the same."""
-    return _returns(_test_rollout(family, policies, tasks))
+    return _returns(_test_rollout(family, policies, tasks, episodes))
 
 
 def real_test(
-    family: TaskFamily, policies: Policy, tasks: Float[Array, "task feature"]
+    family: TaskFamily, policies: Policy, tasks: Float[Array, "task feature"], episodes: int = EPISODES
 ) -> tuple[Float[np.ndarray, "task episode"], Float[np.ndarray, "task feature"] | None]:
     """Returns as `real_return`, and what the same episodes achieve of each task (see `achieved`)."""
-    transitions = _test_rollout(family, policies, tasks)
+    transitions = _test_rollout(family, policies, tasks, episodes)
     return _returns(transitions), achieved(family, transitions)
 
 
@@ -140,9 +143,11 @@ def achieved(family: TaskFamily, transitions: Transitions) -> Float[np.ndarray, 
     return (np.sum(values, axis=1, where=late) / late.sum(axis=1)).mean(axis=1)
 
 
-def _test_rollout(family: TaskFamily, policies: Policy, tasks: Float[Array, "task feature"]) -> Transitions:
+def _test_rollout(
+    family: TaskFamily, policies: Policy, tasks: Float[Array, "task feature"], episodes: int = EPISODES
+) -> Transitions:
     key = jax.random.key(2019)
-    return rollout(Simulator(family), policies, tasks, key, episodes=EPISODES, deterministic=True)
+    return rollout(Simulator(family), policies, tasks, key, episodes=episodes, deterministic=True)
 
 
 def _returns(transitions: Transitions) -> Float[np.ndarray, "task episode"]:
@@ -235,10 +240,12 @@ def evaluate(run: Path | str, test: MetaTest = HELD_OUT, quiet: bool = True, *, 
     record = folder.read_config(run)
     outputs.check_parts(run)
     algorithm = folder.build(record, tested=True)
+    if test == HELD_OUT:
+        refuse_single(algorithm.family, f"{test.tasks * (test.stages + 1) * EPISODES:,} episodes", SMALLER_TEST)
     last = folder.last(run, record)
     n = len(test.of(algorithm.family))
     label = f"testing {record['algorithm']} on {algorithm.family.id}, {n} task{'s' if n > 1 else ''}, in {run}"
-    with log.Progress(test.stages + 1, "test", label, quiet=quiet) as progress:
+    with log.Progress(test.stages + 1, "test", label, quiet=quiet) as progress, robot.released():
         result = meta_test(record, algorithm, last.state, last.facts["samples"], test, progress.update)
     folder.write_json(run / "evaluation.json", result)
     return result

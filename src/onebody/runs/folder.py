@@ -22,6 +22,7 @@ from onebody.runs import checkpoint, compilation_cache, configs, consent, docume
 from onebody.runs.outputs import CONFIG
 from onebody.tasks import randomized, registry
 from onebody.tasks.family import TaskFamily
+from onebody.tasks.limited import is_single
 from onebody.worlds.simulator import Simulator, Unsimulated
 
 IDENTITY = ("algorithm", "family", "family_version", "randomize", "seed", "data", "config")
@@ -229,10 +230,12 @@ def check_fields(record: dict[str, Any], algorithm: Algorithm[Any]) -> None:
 def initial_state(record: dict[str, Any], algorithm: Algorithm[Any]) -> Any:
     """The state before training, which depends only on the seed; `algorithm` must be on the family of training.
 
-    That of a run that learns from logs is without them, and made without a step or reset of the simulator.
+    That of a run that learns from logs is without them, and made without a step or reset of the simulator. So is that
+    of a single environment, such as a robot, which lacks its initial states.
     Raises OnebodyError if the state holds what a checkpoint could not.
     """
-    algorithm = build(record, simulator=Unsimulated) if record.get("data") else algorithm
+    if record.get("data") or is_single(algorithm.family.body):
+        algorithm = build(record, simulator=Unsimulated)
     state = algorithm.init(jax.random.fold_in(jax.random.key(record["seed"]), 0))
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
         if not leaves.is_data(leaf) and not callable(leaf):

@@ -27,6 +27,7 @@ from onebody.runs import (
     evaluate,
     folder,
     interrupt,
+    journal,
     log,
     log_feed,
     logged,
@@ -36,6 +37,8 @@ from onebody.runs import (
 from onebody.runs.evaluate import MetaTest
 from onebody.tasks import randomized, registry
 from onebody.tasks.family import TaskFamily
+from onebody.worlds import robot
+from onebody.worlds.refusals import refuse_single
 
 COUNTS = ("samples", "episodes", "cut")
 """counters of the simulator that are saved in a checkpoint"""
@@ -108,6 +111,8 @@ def train(
         raise OnebodyError(f"--samples must be at least 0, not {samples}")
     if evaluate_every < 0:
         raise OnebodyError(f"--evaluate-every must be at least 0, not {evaluate_every}")
+    if evaluate_every:
+        refuse_single(registered, "--evaluate-every", "test it after training: onebody adapt RUN --real-episodes N")
     if not 0 <= seed < 2**32:
         raise OnebodyError(f"--seed must be at least 0 and below 2**32, not {seed}")
     if config is None:
@@ -149,7 +154,7 @@ def train(
         built = folder.build(record)
         state = folder.initial_state(record, built)
     run = Path(out)
-    with folder.locked(run, wait) as confirm:
+    with folder.locked(run, wait) as confirm, robot.released():
         record, last_checkpoint = folder.claim(run, record, state)
         if logs and last_checkpoint is None:
             logged.report(logs, registered, quiet)
@@ -172,7 +177,7 @@ def resume(run: Path | str, *, quiet: bool = False, trust: bool = False) -> Path
     with log.announce_if_slow(f"compiling {record['algorithm']} for {record['family']}", quiet):
         algorithm = folder.build(record)
         state = folder.initial_state(record, algorithm)
-    with folder.locked(run) as confirm:
+    with folder.locked(run) as confirm, robot.released():
         last_checkpoint = folder.latest(run, record, state)
         if last_checkpoint is None and record.get("data"):
             raise OnebodyError(f"{run} has no checkpoint with its logs yet; start it with: {folder.command(record)}")
@@ -208,6 +213,8 @@ def _run(
         for name in COUNTS:
             setattr(algorithm.simulator, name, last_checkpoint.facts.get(name, 0))
     else:
+        if algorithm.simulator.robot is not None and not record.get("data"):  # its initial states are taken only now
+            state = algorithm.init(jax.random.fold_in(jax.random.key(record["seed"]), 0))
         checkpoint.save(run, 0, state, _facts(record, algorithm))
     log.truncate(run, done)
     history, model_is_off, cut = log.read(run), "", watch.cut(algorithm.simulator)
@@ -220,7 +227,8 @@ def _run(
     label = f"{record['algorithm']} on {record['family']}, seed {record['seed']}, in {run}"
     progress = log.Progress(algorithm.config.n_iterations, "iteration", label, start=done, quiet=quiet)
     feed = log_feed.following(run, record, log_to, history, quiet)
-    with _signals(run) as uninterrupted, log.Log(run) as lines, feed as logged, progress:
+    kept = journal.kept(run, algorithm.simulator, done + 1)
+    with _signals(run) as uninterrupted, log.Log(run) as lines, feed as logged, progress, kept as begin_journal:
         if every and done == 0:
             with _named("the evaluation before training", run, 0):
                 evaluate.during_training(run, record, algorithm, state, 0, test)
@@ -230,7 +238,12 @@ def _run(
             with _named(f"iteration {done + 1}", run, done):
                 state, metrics = _step(algorithm, state, key)
             done, samples = done + 1, algorithm.simulator.samples
-            metrics = {"real/samples": samples, **metrics, "time/step": time.perf_counter() - began}
+            metrics = {
+                "real/samples": samples,
+                **metrics,
+                **_timing(algorithm),
+                "time/step": time.perf_counter() - began,
+            }
             if every and done % every == 0:
                 with _named(f"the evaluation after iteration {done}", run, done - 1):
                     evaluate.during_training(run, record, algorithm, state, done, test)
@@ -238,6 +251,7 @@ def _run(
                 confirm()
                 line = lines.write(done, metrics)
                 checkpoint.save(run, done, state, _facts(record, algorithm))
+                begin_journal(done + 1)
                 logged(line)
             history.append(metrics)
             if done == 1:
@@ -250,6 +264,7 @@ def _run(
             kind = "real/return" if "real/return" in metrics else "imagined/return"
             named = "return" if kind == "real/return" else "imagined return"
             text = f"{samples:,}{of_limit} samples · {named} {metrics[kind]:.1f}"
+            text += f" · late steps: {late:,}" if (late := metrics.get("real/late")) else ""
             progress.update(done, text, last=_last(done, algorithm.config.n_iterations, samples, limit))
     if (samples := algorithm.simulator.samples) < limit < math.inf:
         print(
@@ -257,6 +272,14 @@ def _run(
             "start a new run with more iterations to reach them",
             file=sys.stderr,
         )
+
+
+def _timing(algorithm: Algorithm[Any]) -> Metrics:
+    """The metrics of a robot's steps since the last call; empty for any other body."""
+    if (engine := algorithm.simulator.robot) is None:
+        return {}
+    timing, engine.timing = engine.timing, robot.Timing()
+    return timing.metrics(engine.body.real_time)
 
 
 def _last(done: int, n_iterations: int, samples: int, limit: int | float) -> int:

@@ -13,6 +13,7 @@ from onebody.core.errors import OnebodyError
 from onebody.runs import executors, extras, log, settings
 from onebody.runs.jobs import Job
 from onebody.tasks import registry
+from onebody.worlds.refusals import refuse_single
 
 FIRST_SEED = 100
 """seeds from here on are for choosing settings; results are made with seeds below"""
@@ -90,6 +91,7 @@ def tune(
     if trials < 1 or seeds < 1 or not ranges:
         raise OnebodyError("tune needs at least one trial, one seed and one --search NAME=LOW:HIGH")
     registered = registry.make(family)
+    refuse_single(registered, "tuning", "tune on a simulation of it")
     named, _ = registry.portable(registered)
     default = settings.in_preset(algorithm, preset, registered.id, [each.name for each in ranges])
     out.mkdir(parents=True, exist_ok=True)

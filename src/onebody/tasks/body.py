@@ -265,6 +265,12 @@ class GymnasiumBody:
     """seconds per control step"""
     parallel: bool = False
     """whether each environment runs in its own process, for slow environments"""
+    copies: int | None = None
+    """1: there is only one, such as a robot, and its episodes run one after the other; None: as many as are useful"""
+    real_time: bool = False
+    """whether time goes on between two steps, so that an action can come late; for a single environment"""
+    timeout: float | None = None
+    """longest time (s) that `step` of a single environment may take; None: any time"""
 
     @property
     def observation_size(self) -> int:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 from onebody.core import random
 from onebody.core.errors import OnebodyError
 from onebody.core.types import Key
-from onebody.tasks.body import GymnasiumBody
+from onebody.tasks.body import Body, GymnasiumBody
 from onebody.tasks.family import Achieved, Reward, TaskFamily, Terminal, never
 from onebody.tasks.limits import LimitedBody, Limits, bare
 
@@ -72,6 +72,11 @@ def limited(family: TaskFamily, limits: Limits, *, id: str | None = None) -> Tas
     if isinstance(family.body, LimitedBody):
         raise OnebodyError(f"family {family.id} has limits already: state all of them in one call of limited")
     body = LimitedBody(family.body, limits)
+    if body.disturbed and is_single(body):
+        raise OnebodyError(
+            f"limits of {body.name}: noise and dropped observations are simulated, and a robot (copies=1) has its own; "
+            "leave out observation_noise and dropped"
+        )
     ranged = bool(limits.observation_low or limits.observation_high)
     text = "; ".join(body.describe())
     return replace(
@@ -84,6 +89,11 @@ def limited(family: TaskFamily, limits: Limits, *, id: str | None = None) -> Tas
         test=family.test and limited(family.test, limits, id=f"{id}-test" if id else None),
         differs="; ".join(each for each in (family.differs, f"limits: {text}") if each),
     )
+
+
+def is_single(body: Body | LimitedBody) -> bool:
+    """Whether there is only one copy of the body, such as a robot: nothing may move it unasked."""
+    return isinstance(inner := bare(body), GymnasiumBody) and inner.copies == 1
 
 
 def unlimited(family: TaskFamily) -> TaskFamily:

@@ -20,7 +20,7 @@ from mujoco.batch import DATA_FIELDS, MODEL_FIELDS
 from onebody.core.errors import OnebodyError
 from onebody.tasks.body import ClosedFormBody, Feature, GymnasiumBody, MujocoBody
 from onebody.tasks.family import TaskFamily
-from onebody.tasks.limited import in_one_process, unlimited
+from onebody.tasks.limited import in_one_process, is_single, unlimited
 from onebody.tasks.limits import LimitedBody
 from onebody.tasks.space import TaskSpace
 from onebody.worlds.notes import notes
@@ -36,6 +36,8 @@ STARTS = 8
 def check(family: TaskFamily) -> list[str]:
     """Check a family: its body, task space and functions, with some random steps of a few tasks.
 
+    A single environment, such as a robot, is not moved: its functions are evaluated on random numbers instead.
+
     Returns:
         Notes on what may be unintended, one line each (see `notes`).
 
@@ -50,7 +52,7 @@ def check(family: TaskFamily) -> list[str]:
     if isinstance(family.body, LimitedBody):
         messages = check(unlimited(family))
         tasks = np.asarray(family.space.sample(jax.random.key(0), TASKS))
-        _check_steps(family, _functions(family), tasks)
+        _check_values(family, _functions(family), tasks)
         return messages + _check_test(family)
     _check_body(family)
     tasks = _check_space(family)
@@ -59,7 +61,7 @@ def check(family: TaskFamily) -> list[str]:
     functions = _functions(family)
     for function in functions:
         _check_function(family, function)
-    messages = [*notes(family, _check_steps(family, functions, tasks))]
+    messages = [*notes(family, _check_values(family, functions, tasks))]
     if len(family.task_labels) not in (0, family.space.size):
         raise refusal(
             family,
@@ -302,8 +304,32 @@ class _StrictArray(np.ndarray):
         return super().__getitem__(index)
 
 
-def _check_steps(family: TaskFamily, functions: list[_Function], tasks: np.ndarray) -> np.ndarray:
-    """Take random steps in the simulator and evaluate the functions on them twice; returns their observations."""
+def _check_values(family: TaskFamily, functions: list[_Function], tasks: np.ndarray) -> np.ndarray:
+    """Evaluate the functions on some transitions twice; returns the observations of these transitions."""
+    flat, reset = _random_rows(family, tasks) if is_single(family.body) else _random_steps(family, tasks)
+    first = [_evaluated(family, function, flat) for function in functions]
+    reset()
+    for function, before in zip(functions, first, strict=True):
+        if before.tobytes() != _evaluated(family, function, flat).tobytes():
+            raise refusal(
+                family,
+                f"{function.name} gives other numbers for the same transitions in a second call; it may depend only on "
+                "its arguments, not on random numbers or on anything that changes",
+            )
+    return flat["observation"]
+
+
+def _random_rows(family: TaskFamily, tasks: np.ndarray) -> tuple[dict[str, np.ndarray], Callable[[], Any]]:
+    """As `_random_steps`, but normal random numbers; nothing is simulated."""
+    rng, n = np.random.default_rng(0), STEPS * EPISODES
+    names = ("observation", "action", "next_observation")
+    flat = {name: rng.standard_normal((TASKS * n, sizes(family)[name.removeprefix("next_")])) for name in names}
+    rows = {name: values.astype(np.float32) for name, values in flat.items()}
+    return {**rows, "task": np.repeat(tasks, n, axis=0)}, lambda: None
+
+
+def _random_steps(family: TaskFamily, tasks: np.ndarray) -> tuple[dict[str, np.ndarray], Callable[[], Any]]:
+    """Transitions [row, ...] of random steps in the simulator, with their tasks, and what resets it to other states."""
     simulator, rng = Simulator(in_one_process(family)), np.random.default_rng(0)
     keys = jax.random.split(jax.random.key(0), TASKS)
     rows, size = [], family.body.observation_size
@@ -332,16 +358,8 @@ def _check_steps(family: TaskFamily, functions: list[_Function], tasks: np.ndarr
     arguments = {name: getattr(transitions, name) for name in ("observation", "action", "next_observation")}
     arguments["task"] = np.broadcast_to(tasks[:, None], (STEPS, TASKS, EPISODES, tasks.shape[-1]))
     flat = {name: values.reshape(STEPS * TASKS * EPISODES, values.shape[-1]) for name, values in arguments.items()}
-    first = [_evaluated(family, function, flat) for function in functions]
-    simulator.reset(jax.device_put(tasks), EPISODES, jax.random.split(jax.random.key(1), TASKS))
-    for function, before in zip(functions, first, strict=True):
-        if before.tobytes() != _evaluated(family, function, flat).tobytes():
-            raise refusal(
-                family,
-                f"{function.name} gives other numbers for the same transitions in a second call; it may depend only on "
-                "its arguments, not on random numbers or on anything that changes",
-            )
-    return flat["observation"]
+    other = jax.random.split(jax.random.key(1), TASKS)
+    return flat, lambda: simulator.reset(jax.device_put(tasks), EPISODES, other)
 
 
 def _evaluated(family: TaskFamily, function: _Function, flat: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Families of users: registers them by their ids, and makes a family from a Gymnasium environment."""
 
+import math
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ from onebody.tasks import registry
 from onebody.tasks.body import GymnasiumBody
 from onebody.tasks.family import Reward, TaskFamily, Terminal, never
 from onebody.tasks.space import TaskSpace
+from onebody.worlds import robot
 from onebody.worlds.check import check
 from onebody.worlds.gym import register_view, view_id
 from onebody.worlds.refusals import environment_error
@@ -56,6 +58,9 @@ def from_gymnasium(
     dt: float | None = None,
     labels: tuple[str, ...] | None = None,
     parallel: bool = False,
+    copies: int | None = None,
+    real_time: bool = False,
+    timeout: float | None = 10.0,
     source: str = "",
     reward_text: str = "",
 ) -> TaskFamily:
@@ -74,21 +79,38 @@ def from_gymnasium(
         labels: name of each number of the observation.
         parallel: run each environment in its own process, for slow environments. Processes are spawned, so a script
             that uses this needs `if __name__ == "__main__":`.
+        copies: 1 if there is only one, such as a robot or a simulator process. Its episodes are run one after the
+            other, and nothing moves it unasked; docs/robots.md says more. None: as many as are useful.
+        real_time: the environment, of which there is only one, keeps time: `step` returns one `dt` after the last one.
+            Late actions are counted.
+        timeout: longest time (s) that `step` may take where there is only one environment; then training ends. `step`
+            is called in a thread of its own for this. None: any time, in the thread of the training.
 
     Raises:
         OnebodyError: its observations or actions are of another kind, or the horizon is unknown or too long.
     """
+    if copies not in (None, 1):
+        raise OnebodyError(f"from_gymnasium: copies is 1, or None for as many as are useful, not {copies!r}")
+    if copies is None and real_time:
+        raise OnebodyError("from_gymnasium: real_time is for an environment of which there is only one: give copies=1")
+    if copies and parallel:
+        raise OnebodyError("from_gymnasium: parallel needs several environments: leave it out, or leave copies=1 out")
+    if timeout is not None and not 0 < timeout < math.inf:
+        raise OnebodyError(f"from_gymnasium: timeout must be above 0 seconds and finite, or None, not {timeout!r}")
+    if copies:
+        robot.release()
     try:
         env = env_fn()
     except (Exception, SystemExit) as error:
         raise OnebodyError(f"from_gymnasium: env_fn raises {environment_error(error)}") from error
     if not isinstance(env, gymnasium.Env):
         raise OnebodyError(f"from_gymnasium: env_fn gives {type(env).__name__}, not a gymnasium.Env")
-    if (another := env_fn()) is env:
-        raise OnebodyError(
-            "from_gymnasium: env_fn gives the same environment again; it must make a new one at each call"
-        )
-    another.close()
+    if not copies:
+        if (another := env_fn()) is env:
+            raise OnebodyError(
+                "from_gymnasium: env_fn gives the same environment again; it must make a new one at each call"
+            )
+        another.close()
     name = env.spec.id if env.spec else type(env.unwrapped).__name__
     observation_space, action_space = env.observation_space, env.action_space
     if not isinstance(observation_space, gymnasium.spaces.Box) or len(observation_space.shape) != 1:
@@ -119,6 +141,8 @@ def from_gymnasium(
         )
     if limit is not None and horizon > limit:
         raise OnebodyError(f"environment {name} ends an episode after {limit} steps: horizon {horizon} is above that")
+    if real_time and dt is None and not hasattr(env.unwrapped, "dt"):
+        raise OnebodyError(f"environment {name}: real_time needs the seconds per control step, as in dt=0.02")
     labels = labels or tuple(f"observation {i}" for i in range(observation_space.shape[0]))
     if len(labels) != observation_space.shape[0]:
         raise OnebodyError(
@@ -134,6 +158,9 @@ def from_gymnasium(
             action_high=tuple(action_space.high.tolist()),
             dt=float(getattr(env.unwrapped, "dt", 1.0)) if dt is None else dt,
             parallel=parallel,
+            copies=copies,
+            real_time=real_time,
+            timeout=timeout if copies else None,
         ),
         space=space,
         reward=reward,

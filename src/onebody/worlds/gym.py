@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 from onebody.core.errors import OnebodyError
 from onebody.tasks import registry
 from onebody.tasks.family import TaskFamily
+from onebody.worlds import robot
 from onebody.worlds.camera import Camera
 from onebody.worlds.simulator import Simulator
 
@@ -79,6 +80,8 @@ class Env(gymnasium.Env[np.ndarray, np.ndarray]):
     def close(self) -> None:
         if self._camera is not None:
             self._camera.close()
+        if self._world.robot is not None:
+            robot.release()
 
 
 class VectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
@@ -143,6 +146,8 @@ class VectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     def close_extras(self) -> None:
         if self._camera is not None:
             self._camera.close()
+        if self._world.robot is not None:
+            robot.release()
 
 
 def view_id(family: TaskFamily) -> str:

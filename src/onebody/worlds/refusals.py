@@ -13,6 +13,7 @@ import numpy as np
 
 from onebody.core.errors import OnebodyError
 from onebody.tasks.family import TaskFamily
+from onebody.tasks.limited import is_single
 
 LABELS = 40
 """largest number of observation labels that a message lists"""
@@ -30,6 +31,12 @@ def sizes(family: TaskFamily) -> dict[str, int]:
 def refusal(family: TaskFamily, reason: str) -> OnebodyError:
     """The error that names the family and the reason."""
     return OnebodyError(f"family {family.id}: {reason}")
+
+
+def refuse_single(family: TaskFamily, what: str, instead: str) -> None:
+    """Raises OnebodyError if the family has a single environment, which `what` must not move unasked."""
+    if is_single(family.body):
+        raise OnebodyError(f"{what} would move the one environment of {family.id} (copies=1) a lot: {instead}")
 
 
 def needs(family: TaskFamily) -> str:

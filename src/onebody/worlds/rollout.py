@@ -10,9 +10,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from onebody.core import random
+from onebody.core.errors import EmergencyStop
 from onebody.core.types import Key, Keys, Transitions
 from onebody.learning.policies import Policy, Remembering
 from onebody.tasks.family import TaskFamily
+from onebody.worlds import robot
+from onebody.worlds.simulator import Simulator
 
 
 @runtime_checkable
@@ -97,6 +100,9 @@ def continued(
     start_key, noise = _draws(key, len(tasks), (steps, episodes, policies.noise_size), deterministic)
     remembers = isinstance(policies, Remembering)
     remember = policies.remember if remembers else partial(_reset_memory, memory)
+    if isinstance(world, Simulator) and world.robot is not None:
+        with world.in_use:
+            return _one_by_one(world, policies, memory, tasks, start_key, noise, shared)
 
     def step(carry: Carry, noise: Any) -> tuple[Carry, Transitions]:
         state, observation, memory, remaining = carry
@@ -109,6 +115,61 @@ def continued(
         carry = Carry(*world.reset(tasks, episodes, start_key), memory, np.int32(steps))
         (_, _, memory, _), transitions = world.scan(step, carry, noise, remembers)
     return _by_task(transitions), jax.tree.map(lambda x: jax.device_put(x) if isinstance(x, np.ndarray) else x, memory)
+
+
+def _one_by_one(
+    world: Simulator, policies: Policy, memory: Any, tasks: Array, keys: Keys, noise: Any, shared: bool
+) -> tuple[Transitions, Any]:
+    """The slots [task, episode] one after the other, where there is only one environment, such as a robot."""
+    episodes = noise.shape[2]
+    policies, memory, tasks, noise = jax.tree.map(np.asarray, (policies, memory, tasks, noise))
+    slots = []
+    for i, key in enumerate(keys):
+        own = policies if shared else jax.tree.map(lambda x, i=i: x[i : i + 1], policies)
+        own, task = jax.device_put((own, tasks[i : i + 1]))
+        for j in range(episodes):
+            of_slot = jax.device_put(jax.tree.map(lambda x, i=i, j=j: x[i : i + 1, j : j + 1], memory))
+            start_key = (jax.random.fold_in(key, j) if j else key)[None]
+            with robot.undisturbed():
+                slots.append(_slot(world, own, of_slot, task, start_key, noise[:, i, j], shared))
+    transitions, memories = zip(*slots, strict=True)
+    by_slot = lambda *x: jnp.concatenate(x).reshape(len(tasks), episodes, *x[0].shape[2:])  # noqa: E731
+    rows = jax.tree.map(lambda *x: np.stack(x).reshape(len(tasks), episodes, *x[0].shape), *transitions)
+    return _by_task(jax.tree.map(lambda x: np.moveaxis(x, 2, 0), rows)), jax.tree.map(by_slot, *memories)
+
+
+def _slot(
+    world: Simulator, policy: Policy, memory: Any, task: Array, key: Keys, noise: np.ndarray, shared: bool
+) -> tuple[Transitions, Any]:
+    """Transitions [time, ...] of one slot, and its memory after the last step.
+
+    An emergency stop ends the episode with the step before it; the slot goes on with another episode. The environment
+    is not reset after the last step.
+    """
+    remember = policy.remember if isinstance(policy, Remembering) else partial(_reset_memory, memory)
+    zero, end = np.zeros((1, 1, world.family.body.observation_size), np.float32), np.ones((1, 1), bool)
+    _, acted = _act(policy, zero, task, memory, noise[0, None, None], shared)  # compiled before the robot moves
+    remember(acted, np.zeros((1, 1), np.float32), end)
+    age, observation = world.reset(task, 1, key)
+    rows: list[Transitions] = []
+    last = memory  # from the action of the last row
+    while len(rows) < len(noise):
+        action, acted = _act(policy, observation, task, memory, noise[len(rows), None, None], shared)
+        try:
+            age, row = world.advance(age, observation, action)
+        except EmergencyStop:
+            if age.item():
+                rows[-1] = rows[-1]._replace(truncated=end)
+                memory = remember(last, rows[-1].reward, end)
+            age, observation = np.zeros_like(age), world.restart(end)
+            continue
+        rows.append(row)
+        last, done = acted, np.asarray(row.terminated | row.truncated)
+        memory = remember(acted, row.reward, done | (len(rows) == len(noise)))
+        observation = np.asarray(row.next_observation)
+        if done.item() and len(rows) < len(noise):
+            age, observation = np.zeros_like(age), world.restart(done)
+    return jax.tree.map(lambda *x: np.stack(x)[:, 0, 0], *rows), memory
 
 
 @partial(jax.jit, static_argnames=("n", "shape", "deterministic"))

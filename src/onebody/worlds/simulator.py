@@ -11,12 +11,16 @@ from jaxtyping import Array, Float
 from onebody.core.errors import NotFinite, OnebodyError
 from onebody.core.types import Key, Keys, Transitions
 from onebody.tasks.family import TaskFamily, never
+from onebody.tasks.limited import is_single
+from onebody.worlds import robot
 from onebody.worlds.engines import Engine, MujocoEngine, engine, innermost, running
 
 STARTS = 1024
 """number of samples of p0 from which imagined episodes start"""
 START_BATCH = 20
 """number of them that are drawn at once"""
+SINGLE_STARTS = 5
+"""number of different ones where there is only one environment, such as a robot"""
 MAX_CUT, MAX_CUT_SHARE = 5, 0.02
 """number and share of episodes that an environment may end early; an error is raised if both are exceeded"""
 
@@ -27,9 +31,13 @@ class Simulator:
     A Gymnasium environment may end an episode before the family does; the episode is then `truncated`. `episodes`
     counts the episodes that have started, `cut` those that an environment ended early.
 
+    Of a body with one copy, such as a robot, there is one environment in the process, which all simulators share
+    (`robot`). It simulates one episode at a time; `rollout` runs the episodes of several slots one after the other.
+
     Raises:
         NotFinite: from `step`, if an action, which the body does not receive then, an observation or a reward is not
             finite.
+        EmergencyStop: from `step`, if a robot's environment raises it, or its journal says so.
         OnebodyError: from `step`, if an environment ended more than `MAX_CUT` episodes, and more than a share of
             `MAX_CUT_SHARE`, early.
     """
@@ -38,7 +46,8 @@ class Simulator:
         """`threads`: number of C++ threads; 0: one per core."""
         self.family, self.threads = family, threads
         self.samples = self.episodes = self.cut = 0
-        self.in_use = threading.RLock()
+        self.robot = robot.Robot(family.body) if is_single(family.body) else None
+        self.in_use = robot.IN_USE if self.robot else threading.RLock()
         self._outcome = jax.jit(family.outcome)
         self._defer_reward = False
         self._engine: Engine | None = None
@@ -49,7 +58,17 @@ class Simulator:
     ) -> tuple[np.ndarray, Float[np.ndarray, "task episode observation"]]:
         """Start `episodes` episodes of each task, with one key per task; returns ages (steps) and observations."""
         shape = (len(tasks), episodes)
-        if self._engine is None or shape != self._shape:
+        if self.robot is not None:
+            if shape != (1, 1):
+                raise OnebodyError(
+                    f"family {self.family.id} has one environment (copies=1), and this needs "
+                    f"{len(tasks) * episodes} at once"
+                )
+            self._engine = self.robot
+            row = np.zeros((1, 1, self.family.body.observation_size), np.float32)
+            action = np.zeros((1, 1, self.family.body.action_size), np.float32)
+            self._outcome(row, action, row, np.asarray(tasks)[:, None])  # compiled before the robot moves
+        elif self._engine is None or shape != self._shape:
             self._engine, self._shape = engine(self.family.body, len(tasks) * episodes, self.threads), shape
         self._tasks = np.asarray(tasks)
         if self.family.physics is not None:
@@ -62,8 +81,16 @@ class Simulator:
         return np.zeros(shape, np.int32), observation.reshape(*shape, -1)
 
     def starts(self, key: Key, n: int = STARTS) -> Float[Array, "n observation"]:
-        """At least n initial observations sampled from p0; they do not count as real samples."""
+        """At least n initial observations sampled from p0; they do not count as real samples.
+
+        A single environment is reset `SINGLE_STARTS` times for them, and each of its observations repeated.
+        """
         task = self.family.space.held_out(1)
+        if self.robot is not None:
+            keys = jax.random.split(key, SINGLE_STARTS)
+            with self.in_use:
+                rows = np.stack([self.reset(task, 1, k[None])[1][0, 0] for k in keys])
+            return jax.device_put(np.resize(rows, (-(-n // START_BATCH) * START_BATCH, rows.shape[1])))
         keys = jax.random.split(key, -(-n // START_BATCH))
         return jax.device_put(np.concatenate([self.reset(task, START_BATCH, k[None])[1][0] for k in keys]))
 
@@ -79,13 +106,16 @@ class Simulator:
             The new ages (steps), the observations to act on next, and the transitions, all NumPy.
         """
         age, row = self.advance(age, observation, action)
-        done, start = np.asarray(row.terminated | row.truncated), np.asarray(row.next_observation)
+        done = np.asarray(row.terminated | row.truncated)
         if done.any():
-            assert self._engine is not None
-            age = np.where(done, 0, age)
-            draws = [(rng, n) for rng, n in zip(self._rngs, done.sum(1).tolist(), strict=True) if n]
-            start = self._engine.reset(np.flatnonzero(done), draws).reshape(observation.shape)
-        return age, start, row
+            return np.where(done, 0, age), self.restart(done), row
+        return age, np.asarray(row.next_observation), row
+
+    def restart(self, done: np.ndarray) -> Float[np.ndarray, "task episode observation"]:
+        """Start a new episode in the slots `done` [task, episode]; returns the observations of all slots."""
+        assert self._engine is not None, "reset before restart"
+        draws = [(rng, n) for rng, n in zip(self._rngs, done.sum(1).tolist(), strict=True) if n]
+        return self._engine.reset(np.flatnonzero(done), draws).reshape(*done.shape, -1)
 
     def advance(
         self,
@@ -102,7 +132,10 @@ class Simulator:
         action = np.asarray(action)
         clipped = np.clip(action, -1.0, 1.0)
         self._check(age, action=clipped)
-        raw = self._engine.step(clipped.reshape(age.size, -1))
+        if self.robot is not None:
+            action, raw = self.robot.act(action)  # where its journal has another action, that one
+        else:
+            raw = self._engine.step(clipped.reshape(age.size, -1))
         next_observation = raw.reshape(observation.shape)
         reward, terminated = np.zeros(age.shape, np.float32), np.zeros(age.shape, bool)
         if not self._defer_reward:
