@@ -44,7 +44,9 @@ def maps(run):
 
     predicted = jnp.stack([model(states, here.mean) for model in each(members, config.model.members)])
     apart = jnp.sqrt(jnp.mean(predicted.std(0) ** 2, axis=-1))
-    alone = [jax.tree.map(lambda x, i=i: jnp.broadcast_to(x[i], x.shape), members) for i in range(config.model.members)]
+    alone = [
+        jax.tree.map(lambda x, i=i: jnp.broadcast_to(x[i], x.shape), members) for i in range(config.model.members)
+    ]
     keys = jax.random.split(jax.random.key(0), DRAWS)
     in_all, in_one = (np.stack([moved(one, key) for one in those for key in keys]) for those in ([members], alone))
     return in_all.mean(0), np.asarray(apart), in_one.mean(0)

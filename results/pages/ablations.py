@@ -72,6 +72,7 @@ def figures() -> Iterator[str]:
 
 GIVEN = [
     "has 40,000 samples",
+    
     "did after 40,000 samples",
     "at 100,000 samples, eight tasks",
     "1000 updates more",

@@ -33,9 +33,7 @@ def figures() -> Iterator[str]:
     result = {name: [returns(name).mean(-1), *aggregates(name)] for name in NAMES}
     for i, kind in enumerate(("mean return", *KINDS)):
         for j, samples in enumerate(SAMPLES):
-            yield raw.row(
-                "" if j else kind, raw.number(samples), *(raw.numbers(each[i][j]) for each in result.values())
-            )
+            yield raw.row("" if j else kind, raw.number(samples), *(raw.numbers(each[i][j]) for each in result.values()))
 
     mean, _, worst, _ = (np.array([result[name][i][-1] for name in NAMES]) for i in range(4))
     yield f"mean returns of {raw.numbers(mean[0])} beside {raw.numbers(mean[1])}"

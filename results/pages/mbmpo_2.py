@@ -143,9 +143,7 @@ def other_bodies() -> Iterator[str]:
     yield f"has {shooting} after 2,000, 4,000, 6,000 and 8,000 samples, one seed, where iCEM's seed 0 has {icem}"
     ours, theirs = (returns("swimmer", name, 24) for name in ("mb-mpo", "me-trpo"))
     yield f"({raw.to(ours)} beside {raw.to(theirs)} after 24,000)"
-    assert all(
-        np.all(returns("swimmer", "mb-mpo", n) > returns("swimmer", "me-trpo", n)) for n in (8, 16, 24, 32, 40, 48)
-    )
+    assert all(np.all(returns("swimmer", "mb-mpo", n) > returns("swimmer", "me-trpo", n)) for n in (8, 16, 24, 32, 40, 48))
     yield "ahead of ME-TRPO with each seed up to 48,000 samples"
     both = np.concatenate([returns("swimmer", name, SHOWN[-1]) for name in ("mb-mpo", "me-trpo")])
     yield f"in the end both have {raw.to(both)}"
@@ -153,7 +151,8 @@ def other_bodies() -> Iterator[str]:
 
 def fits() -> Iterator[str]:
     long, short = (
-        [raw.metrics(run) for run in raw.runs(p)] for p in ("mbmpo-2-half-cheetah/mb-mpo-s*", "mbmpo-6/tailored-s*")
+        [raw.metrics(run) for run in raw.runs(p)]
+        for p in ("mbmpo-2-half-cheetah/mb-mpo-s*", "mbmpo-6/tailored-s*")
     )
     epochs = [raw.to([line["model/epochs"] for run in each for line in run[-10:]]) for each in (short, long)]
     errors = [raw.to([run[-1]["model/held_out_error"] for run in each], 2) for each in (short, long)]

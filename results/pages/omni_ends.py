@@ -20,9 +20,7 @@ def row(body: str, name: str) -> str:
 
 def trial(name: str) -> str:
     """Return of the real episodes with the deterministic policy in each iteration of the trial on the walker."""
-    return raw.numbers(
-        [line["real/deterministic_return"] for line in raw.metrics(f"omni-ends/walker2d-{name}-ends-s100")]
-    )
+    return raw.numbers([line["real/deterministic_return"] for line in raw.metrics(f"omni-ends/walker2d-{name}-ends-s100")])
 
 
 def figures() -> Iterator[str]:

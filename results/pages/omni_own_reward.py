@@ -38,9 +38,4 @@ def figures() -> Iterator[str]:
     yield f"{raw.to(-np.array(away))} below their predictions"
 
 
-GIVEN = [
-    "40,000 samples for training",
-    "run at 1 m/s with the nose down, run at 1 m/s",
-    "optimises it there for 60 seconds",
-    "many updates 60 seconds",
-]
+GIVEN = ["40,000 samples for training", "run at 1 m/s with the nose down, run at 1 m/s", "optimises it there for 60 seconds", "many updates 60 seconds"]

@@ -121,7 +121,8 @@ def dense_context() -> Iterator[str]:
     """Goals found after ten episodes, by its tests, beside those of the same seeds with a sparse context."""
     dense = [one_test(f"dense-context-s{i}") for i in range(2)]
     sparse = [
-        [(test[10] > 0).mean() for test in tested(run).values()][:n] for run, n in zip(SEEDS[:2], (3, 2), strict=True)
+        [(test[10] > 0).mean() for test in tested(run).values()][:n]
+        for run, n in zip(SEEDS[:2], (3, 2), strict=True)
     ]
     yield "goals found after ten episodes are {} at 1, 2 and 3 million steps of seed 0".format(dense[0])
     yield f"and {dense[1]} at 1 and 1.9 million of seed 1"

@@ -91,16 +91,14 @@ def practise(state, key):
         tasks = FAMILY.space.sample(task_key, EPISODES)
         each = jax.tree.map(lambda x: jnp.broadcast_to(x, (EPISODES, *x.shape)), policy)
         seen = rollout(world, each, tasks, rollout_key, episodes=1)
-        with_task = (
-            lambda x: jnp.concatenate(  # noqa: E731
-                [x, jnp.broadcast_to(tasks[:, None, None], (*x.shape[:-1], tasks.shape[-1]))], -1
-            )
+        with_task = lambda x: jnp.concatenate(  # noqa: E731
+            [x, jnp.broadcast_to(tasks[:, None, None], (*x.shape[:-1], tasks.shape[-1]))], -1
         )
         now, then = with_task(seen.observation), with_task(seen.next_observation)
         v = value(now)
-        advantage = gae(
-            jax.tree.map(lambda x: x.swapaxes(0, 1), seen), *(x.swapaxes(0, 1) for x in (v, value(then))), 0.99, 0.95
-        ).swapaxes(0, 1)
+        advantage = gae(jax.tree.map(lambda x: x.swapaxes(0, 1), seen), *(
+            x.swapaxes(0, 1) for x in (v, value(then))
+        ), 0.99, 0.95).swapaxes(0, 1)
         flat = lambda x: x.reshape(-1, *x.shape[3:])  # noqa: E731
         new, _ = trpo.update(policy.of_both(), flat(now), flat(seen.action), flat(advantage), TRPO)
         value, optimizer = fit_value(value, optimizer, flat(now), flat(advantage + v), value_key, VALUE)
