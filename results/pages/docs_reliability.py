@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from results import raw
 
-GIVEN = ["since version 2.10 `load`", "and in exit code 2"]
+GIVEN = ["since version 2.10 `load`", "and in exit code 2", "runs at 50 Hz", "the 99th percentile"]
 
 
 def figures() -> Iterator[str]:
@@ -19,3 +19,15 @@ def figures() -> Iterator[str]:
     memory = machines["resident_mib"]
     yield f"takes {memory['50']:,} MiB of memory after 50 iterations and {memory['500']:,} MiB after 500"
     yield f"its folder {machines['folder_kib']:,} KiB at the end"
+    robot = raw.read("reliability/robot.json")
+    ends, period = robot["ends of processes"], robot["control period (ms)"]
+    signals = ends["SIGKILL"] + ends["SIGINT"]
+    yield f"`{robot['command']}`"
+    yield f"ended {sum(ends.values())} times: {signals} by a signal in the middle of an episode ({ends['SIGKILL']} SIGKILL),"
+    yield f"{ends['error']} by an error of the robot and {ends['hang']} by a step that hung"
+    yield f"{robot['steps executed']:,} steps, of which {robot['steps kept']:,} were in the replay buffer in the end"
+    yield f"The other {robot['steps lost']} were under way"
+    yield f"{robot['emergency stops']} emergency stops and {robot['dropped observations']} dropped observations"
+    late = robot["late steps by the robot's clock"]
+    yield f"The control period was {period['mean']} ms in the mean and {period['99th percentile']} ms in the 99th percentile"
+    yield f"{late} actions ({late / robot['steps executed']:.1%}) came late, the latest after {robot['time to the action (ms)']['longest']:,.0f} ms"
