@@ -154,8 +154,8 @@ def _readme(contract: Mapping[str, Any], expected: Parity) -> str:
         )
     if contract["limits"]:
         notes.append(
-            "Its actions are within `low` and `high` of `limits` in `contract.json`, and change by at most `rate` from "
-            "one call to the next. It adds\n   no latency: the robot has its own."
+            "Its actions are within `low` and `high` of `limits` in `contract.json`, and change by at most `rate`, if "
+            "there is one, from one call to the\n   next. It adds no latency: the robot has its own."
         )
     if memory and not infers:
         notes.append("It remembers its newest actions: call `policy.reset()` at the start of each episode.")

@@ -18,8 +18,8 @@ Parameters
 
 Where a part of the observation is older than two control steps, or the policy refuses it, the node publishes
 stop_command. Check what that means for your actuators: for a motor, zero is no torque; for a position servo, it is the
-position zero. With the next action the policy begins an episode: a largest change of its actions (`rate` in contract.json) is
-then one from the action 0, or from the bound nearest to 0, whatever stop_command is.
+position zero. The next action begins an episode of the policy: whatever stop_command is, it is within `rate` in
+contract.json, if there is one, of the action 0, or of the bound nearest to 0.
 """
 
 import sys
