@@ -10,35 +10,26 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from exports import ROWS, TASK, Untrained, checked, large, module_of, parity_of, seen
 
 import onebody
 from onebody.algorithms.context.recurrent import Memory, RecurrentNet, RecurrentPolicy
-from onebody.algorithms.protocol import Adapted
 from onebody.cli import main
 from onebody.core.errors import OnebodyError
-from onebody.core.nets import Normalizer
 from onebody.learning.policies import ConditionedGaussian, ConditionedPolicy, GaussianPolicy
-from onebody.runs import bundle, contract, extras, loaded
+from onebody.runs import bundle, contract, extras
 from onebody.runs.parity import Parity
 from onebody.tasks import registry
 from onebody.tasks.body import GymnasiumBody
+from onebody.tasks.limits import Limits
 from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
-
-TASK = (0.5, -0.25)
-ROWS = np.random.default_rng(0).normal(0.3, 0.7, (20, 4)).astype(np.float32)
-
-
-@jax.jit
-def seen(rows):
-    return Normalizer(rows.shape[1]).update(rows)
 
 
 @jax.jit
@@ -62,41 +53,7 @@ def recurrent(key):
     return RecurrentPolicy(net, Memory(jnp.full(5, 0.3), jnp.array([0.5, -2.0]), jnp.array(1.5), jnp.array(True)))
 
 
-def large(policy):
-    """With biases, and with actions at their limits; its last layer has four outputs or two."""
-    return jax.tree.map(lambda x: 400 * x + 0.1 if x.ndim == 2 and x.shape[-1] in (2, 4) else x, policy)
-
-
 KINDS = {"any task": conditioned, "any task, gaussian": conditioned_gaussian, "one task": gaussian, "memory": recurrent}
-
-
-class Giving:
-    """An algorithm that gives each task this policy."""
-
-    config = None
-
-    def __init__(self, policy, task_is_known):
-        self.policies, self.task_is_known = jax.tree.map(lambda x: x[None], policy), task_is_known
-        self.family = registry.make("point/goal")
-        self.simulator = Simulator(self.family)
-
-    def init(self, key): ...
-
-    def step(self, state, key): ...
-
-    def adapt(self, state, tasks, key):
-        for _ in range(2):
-            yield Adapted(self.policies)
-            self.simulator.samples += self.family.horizon
-
-
-class Untrained(loaded.Run):
-    """A run whose adaptation gives this policy."""
-
-    def __init__(self, path, policy, task_is_known=True):
-        self.path, self.algorithm = path, Giving(policy, task_is_known)
-        self.record = json.loads((path / "config.json").read_text())
-        self.__dict__["checkpoint"] = SimpleNamespace(state=None, iteration=3, facts={"samples": 80})
 
 
 @pytest.fixture(scope="module")
@@ -128,27 +85,6 @@ def exported(request, export_of):
 @pytest.fixture(scope="module")
 def any_task(export_of):
     return export_of("any task")[1]
-
-
-def module_of(path):
-    """A module of an exported folder."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def parity_of(folder):
-    """Inputs and outputs of the parity check."""
-    arrays = dict(np.load(folder / "parity.npz"))
-    return tuple(
-        {name.removeprefix(prefix): x for name, x in arrays.items() if name.startswith(prefix)}
-        for prefix in ("input_", "output_")
-    )
-
-
-def checked(folder):
-    return subprocess.run([sys.executable, folder / "check.py"], capture_output=True, text=True)
 
 
 # ---------------------------------------------------------------- what it does
@@ -423,14 +359,17 @@ def test_after_real_samples_of_a_task_the_policy_is_for_it_alone(trained, kind, 
     assert contract["run"]["adaptation_samples"] == 20 and checked(tmp_path / "robot").returncode == 0
 
 
-@pytest.mark.parametrize("kind", ["any task", "memory"])
-def test_an_environment_that_may_be_a_robot_is_not_moved(trained, kind, tmp_path):
+@pytest.mark.parametrize(
+    ("kind", "limits"), [("any task", None), ("memory", None), ("any task", Limits(action_high=0.75))]
+)
+def test_an_environment_that_may_be_a_robot_is_not_moved(trained, kind, limits, tmp_path):
     def moved():
         raise AssertionError("it was moved")
 
     run = Untrained(trained, large(KINDS[kind](jax.random.key(1))), task_is_known=kind != "memory")
     body = GymnasiumBody("arm", moved, ("x (m)", "y (m)"), (-1.0, -1.0), (1.0, 1.0), 0.1)
-    run.algorithm.family = dataclasses.replace(run.algorithm.family, body=body)
+    family = dataclasses.replace(run.algorithm.family, body=body)
+    run.algorithm.family = family if limits is None else onebody.limited(family, limits)
     run.export(tmp_path / "robot", None if kind == "memory" else TASK)
     assert checked(tmp_path / "robot").returncode == 0
     inputs, outputs = parity_of(tmp_path / "robot")

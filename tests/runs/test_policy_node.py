@@ -87,7 +87,15 @@ def started(tmp_path, monkeypatch):
         arrays |= {f"{name}_mean": np.zeros(size, np.float32), f"{name}_std": np.ones(size, np.float32)}
     np.savez(folder / "policy.npz", **arrays)
 
-    def start(**parameters):
+    def start(rate=None, **parameters):
+        if rate:  # the largest change of an action, in [-1, 1]
+            memory = {"state": [0.0, 0.0], "reward": None, "ended": None}
+            (folder / "contract.json").write_text(json.dumps(contract | {"memory": memory}))
+            of_limits = {"command_low": -1.0, "command_high": 1.0, "command_rate": rate, "commands": 0.0}
+            kept = {name: np.full(2, x, np.float32) for name, x in of_limits.items()}
+            kept |= {"weight0": np.insert(weight, 3, np.zeros((2, 2)), axis=0)}
+            kept |= {"observation_mean": np.zeros(5, np.float32), "observation_std": np.ones(5, np.float32)}
+            np.savez(folder / "policy.npz", **arrays | kept)
         monkeypatch.setattr(Node, "given", parameters)
         spec = importlib.util.spec_from_file_location("policy_node", folder / "ros2" / "policy_node.py")
         module = importlib.util.module_from_spec(spec)
@@ -126,6 +134,16 @@ def test_it_stops_the_robot_where_a_sensor_is_silent_or_broken(started):
     node.subscribed["observation"](SimpleNamespace(data=[3.0, 1.0]))
     assert node.said[-1] == "observation has 2 numbers, not 1"
     assert started().after(0.01) == [0.0, 0.0]
+
+
+def test_after_a_stop_the_limits_begin_again(started):
+    node = started(rate=0.25)
+    assert node.after(0.01) == [0.0, 0.0]
+    node.subscribed["observation"](SimpleNamespace(data=[9.0, 9.0, 9.0]))
+    np.testing.assert_allclose([node.after(0.01) for _ in range(3)], [[1.0, 1.25], [2.0, 1.5], [3.0, 1.75]])
+    assert node.after(1.0) == [0.0, 0.0]
+    node.subscribed["observation"](SimpleNamespace(data=[9.0, 9.0, 9.0]))
+    np.testing.assert_allclose([node.after(0.01) for _ in range(2)], [[1.0, 1.25], [2.0, 1.5]])
 
 
 def test_its_task_changes_while_it_runs(started):

@@ -107,9 +107,12 @@ def _policy(
     """The arrays of the first of stacked policies, and what it does."""
     family = run.algorithm.family
     if isinstance(policies, Remembering):
-        arrays = policy_file.arrays(policies, task)
+        arrays = policy_file.arrays(policies, task, family.limited)
         return arrays, parity.remembering(family, policies, arrays, task)
-    arrays = policy_file.for_any_task(policies, task.size) if kind.task_input else policy_file.arrays(policies, task)
+    if kind.task_input:
+        arrays = policy_file.for_any_task(policies, task.size, family.limited)
+    else:
+        arrays = policy_file.arrays(policies, task, family.limited)
     return arrays, parity.memoryless(family, policies, arrays, task, kind.task_input)
 
 
@@ -137,18 +140,29 @@ def _readme(contract: Mapping[str, Any], expected: Parity) -> str:
     """README.md of a bundle."""
     names = {name: ", ".join(f"`{each}`" for each in part) for name, part in expected._asdict().items()}
     arguments, notes = ["observation"], []
-    task, dt = contract["task"], contract["dt"]
+    task, memory, dt = contract["task"], contract["memory"], contract["dt"]
+    infers = memory is not None and memory["reward"] is not None
     if task["input"]:
         numbers = ", ".join(f"{x:g}" for x in task["default"])
         arguments.append(f"task=[{numbers}]")
         notes.append("The task is an input, so that this policy serves all tasks in `task` of `contract.json`.")
-    if contract["memory"]:
+    if infers:
         arguments += ["reward=reward", "ended=ended"]
         notes.append(
             "It has a memory, by which it adapts to the task from rewards. Tell it the reward of the step before, and "
-            "whether that step\n   ended an episode (in the first step, leave both out); `policy.reset()` forgets all. "
-            "With `policy.onnx`, `state` is first `memory` of\n   `contract.json`, and then `next_state` of the step "
-            "before."
+            "whether that step\n   ended an episode (in the first step, leave both out); `policy.reset()` forgets all."
+        )
+    if contract["limits"]:
+        notes.append(
+            "Its actions are within `low` and `high` of `limits` in `contract.json`, and change by at most `rate`, if "
+            "there is one, from one call to the\n   next. It adds no latency: the robot has its own."
+        )
+    if memory and not infers:
+        notes.append("It remembers its newest actions: call `policy.reset()` at the start of each episode.")
+    if memory:
+        notes.append(
+            "With `policy.onnx`, `state` is at the start `state` of `memory` in `contract.json`, and then `next_state` "
+            "of the step before."
         )
     template = Template((TEMPLATES / "README.md").read_text("utf-8"))
     return template.substitute(

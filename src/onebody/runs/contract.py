@@ -12,6 +12,7 @@ import numpy as np
 from onebody.runs import folder
 from onebody.runs.about import About
 from onebody.runs.loaded import Run
+from onebody.tasks.limits import LimitedBody
 from onebody.tasks.space import Box, Split
 
 FORMAT = 1
@@ -56,7 +57,7 @@ def contract(run: Run, about: About, arrays: Mapping[str, np.ndarray], kind: Kin
             "numbers": _task(run),
         },
         "memory": _memory(arrays),
-        "limits": None,
+        "limits": None if family.limited is None else _limits(family.limited),
         "prediction": {
             "return": _finite(about.predicted_return),
             "interval": None if about.predicted_interval is None else list(map(_finite, about.predicted_interval)),
@@ -95,7 +96,7 @@ def _named(label: str) -> dict[str, Any]:
 
 def _observation(about: About, arrays: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     unknown = np.full(len(about.observation_labels), np.nan)  # of a policy whose first layer contains them
-    mean, std = (arrays.get(f"observation_{name}", unknown) for name in ("mean", "std"))
+    mean, std = (arrays.get(f"observation_{name}", unknown)[: len(unknown)] for name in ("mean", "std"))
     return [
         _named(label) | {"cut": parts_of(label)[2], "mean": _finite(m), "std": _finite(s)}
         for label, m, s in zip(about.observation_labels, mean, std, strict=True)
@@ -111,10 +112,28 @@ def _task(run: Run) -> list[dict[str, Any]]:
 
 
 def _memory(arrays: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
-    if "recurrent" not in arrays:
-        return None
-    state = np.concatenate([arrays["hidden"], arrays["action"]])
-    return {"state": state.tolist(), "reward": float(arrays["reward"]), "ended": bool(arrays["ended"])}
+    commands = arrays.get("commands", np.zeros(0)).tolist()
+    if "recurrent" in arrays:
+        state = [*arrays["hidden"].tolist(), *arrays["action"].tolist(), *commands]
+        return {"state": state, "reward": float(arrays["reward"]), "ended": bool(arrays["ended"])}
+    return {"state": commands, "reward": None, "ended": None} if commands else None
+
+
+def _limits(body: LimitedBody) -> dict[str, Any]:
+    limits, (low, high) = body.limits, body.observation_range
+    return {
+        "text": list(body.describe()),
+        "low": body.low.tolist(),
+        "high": body.high.tolist(),
+        "rate": list(map(_finite, body.rate)),
+        "latency": limits.latency,
+        "smoothness": limits.smoothness,
+        "observation": [
+            {"low": _finite(a), "high": _finite(b), "noise": float(noise)}
+            for a, b, noise in zip(low, high, body.noise, strict=True)
+        ],
+        "dropped": limits.dropped,
+    }
 
 
 def _finite(x: Any) -> float | None:

@@ -63,7 +63,7 @@ class NumpyPolicy:
         """
         path = Path(path)
         outputs.check(path, ".npz", ".onnx")
-        if path.suffix == ".onnx" and self.arrays.keys() == RECURRENT:
+        if path.suffix == ".onnx" and self.arrays.keys() >= RECURRENT:
             raise OnebodyError(
                 "a policy with memory can only be saved as .npz; as .onnx, with its state as input and output, it is "
                 "part of a bundle: onebody export RUN --to FOLDER"

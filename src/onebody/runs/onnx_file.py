@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from onebody.core.errors import OnebodyError
 from onebody.runs import extras
 from onebody.runs.about import About
 from onebody.runs.policy_arrays import NORM_EPSILON, RECURRENT, layers
@@ -23,21 +22,19 @@ def model(policy: Mapping[str, np.ndarray], about: About | None) -> bytes:
 
     `observation` -> `action`. A policy for any task has a second input, `task`. A policy with memory has the inputs
     `observation`, `reward` and `ended` (1 or 0, of the previous step), and `state`, which its output `next_state`
-    replaces in the next step. One that keeps limits which depend on past commands has `state`, too: at the start of an
-    episode it is the field `commands` of the metadata.
+    replaces in the next step. One that keeps limits which depend on past commands has `state`, too, which ends with
+    them: at the start of an episode they are the field `commands` of the metadata.
 
     The description is in the model's metadata: texts as they are, other fields as JSON.
 
     Raises:
-        OnebodyError: the package onnx is not installed, or a policy with memory also keeps limits.
+        OnebodyError: the package onnx is not installed.
     """
     check()
     from onnx import TensorProto, helper, numpy_helper
 
-    if policy.keys() > RECURRENT:
-        raise OnebodyError("a policy with memory that keeps limits can only be saved as .npz, not as .onnx")
     graph = _Graph(policy)
-    inputs, outputs = graph.recurrent() if policy.keys() == RECURRENT else graph.memoryless()
+    inputs, outputs = graph.recurrent() if policy.keys() >= RECURRENT else graph.memoryless()
     first, final = (
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", n]) for name, n in ends.items()]
         for ends in (inputs, outputs)
@@ -62,7 +59,12 @@ class _Graph:
         self.policy, self.nodes = policy, list[Any]()
         self.commands = policy.get("commands", np.zeros(0, np.float32))
         self.constants = {name: value for name, value in policy.items() if value.dtype == np.float32}
-        self.constants |= {"one": np.ones(1, np.float32), "low": np.float32(-1), "high": np.float32(1)}
+        self.constants |= {
+            "one": np.ones(1, np.float32),
+            "half": np.float32(0.5),
+            "low": np.float32(-1),
+            "high": np.float32(1),
+        }
 
     def memoryless(self) -> tuple[dict[str, int], dict[str, int]]:
         """Adds the nodes of a policy without memory; sizes of its inputs and outputs by name."""
@@ -79,28 +81,26 @@ class _Graph:
             x = self._applied(str(policy["activation"]), self._node("Gemm", x, f"weight{i}", f"bias{i}"))
         x = self._node("Gemm", x, f"weight{last}", f"bias{last}")
         x, size = self._applied(str(policy["limit"]), x), len(policy[f"bias{last}"])
-        if "commands" in policy:
-            x = self._node("Min", self._node("Max", x, "command_low"), "command_high")
+        x, kept = self._limited(x, "state", size)
         if n:
-            before = self._split("state", n - size, size)[1] if n > size else "state"
-            slowest, fastest = (self._node(operator, before, "command_rate") for operator in ("Sub", "Add"))
-            x = self._node("Min", self._node("Max", x, slowest), fastest)
-            kept = [self._split("state", size, n - size)[1]] if n > size else []
-            self._node("Concat", *kept, x, axis=1)
+            self._node("Concat", *kept, axis=1)
             self._name_last("next_state")
         self._node("Identity", x)
         self._name_last("action")
         return sizes, {"action": size} | ({"next_state": n} if n else {})
 
     def recurrent(self) -> tuple[dict[str, int], dict[str, int]]:
-        """Adds the nodes of a policy with memory: a step of its GRU. Its state is the GRU's, and the last action before
-        that was limited."""
-        policy = self.policy
+        """Adds the nodes of a policy with memory: a step of its GRU. Its state is the GRU's, the last action before
+        that was limited, and the newest commands, with which an episode begins again after the end of another one."""
+        policy, n = self.policy, len(self.commands)
         units, actions = policy["readout"].shape
         gates, candidates = np.split(policy["recurrent"], [2 * units], axis=1)
         self.constants |= {"recurrent_gates": gates, "recurrent_candidates": candidates}
-        hidden, last = self._split("state", units, actions)
-        inputs = self._node("Concat", "observation", last, "reward", "ended", axis=1)
+        hidden, last, *commands = self._split("state", units, actions, *([n] if n else []))
+        if n:
+            begins = self._node("Greater", "ended", "half")
+            commands = [self._node("Where", begins, "commands", commands[0])]
+        inputs = self._node("Concat", "observation", *commands, last, "reward", "ended", axis=1)
         to_gates, to_candidates = self._split(self._node("Gemm", inputs, "inputs", "bias"), 2 * units, units)
         opened = self._node("Sigmoid", self._node("Add", to_gates, self._node("MatMul", hidden, "recurrent_gates")))
         kept, reset = self._split(opened, units, units)
@@ -109,13 +109,30 @@ class _Graph:
         change = self._node("Mul", kept, self._node("Sub", hidden, candidate))
         hidden = self._node("Add", candidate, change)
         action = self._node("Gemm", hidden, "readout", "offset")
-        self._applied("clip", action)
-        self._name_last("action")
-        self._node("Concat", hidden, action, axis=1)
+        command, kept = self._limited(self._applied("clip", action), commands[0] if n else "", actions)
+        self._node("Concat", hidden, action, *kept, axis=1)
         self._name_last("next_state")
-        observation = len(policy["inputs"]) - actions - 2
-        inputs_by_name = {"observation": observation, "state": units + actions, "reward": 1, "ended": 1}
-        return inputs_by_name, {"action": actions, "next_state": units + actions}
+        self._node("Identity", command)
+        self._name_last("action")
+        observation, state = len(policy["inputs"]) - n - actions - 2, units + actions + n
+        inputs_by_name = {"observation": observation, "state": state, "reward": 1, "ended": 1}
+        return inputs_by_name, {"action": actions, "next_state": state}
+
+    def _limited(self, x: str, commands: str, size: int) -> tuple[str, list[str]]:
+        """An action within the limits (`tasks.limits.limited_command`), and the parts of the newest commands after it.
+
+        Args:
+            x: the action in [-1, 1], of `size` numbers.
+            commands: the newest commands before it, which are not used if the policy has none.
+        """
+        if "commands" in self.policy:
+            x = self._node("Min", self._node("Max", x, "command_low"), "command_high")
+        if not (n := len(self.commands)):
+            return x, []
+        before = self._split(commands, n - size, size)[1] if n > size else commands
+        slowest, fastest = (self._node(operator, before, "command_rate") for operator in ("Sub", "Add"))
+        x = self._node("Min", self._node("Max", x, slowest), fastest)
+        return x, [self._split(commands, size, n - size)[1], x] if n > size else [x]
 
     def _applied(self, function: str, x: str) -> str:
         if function.startswith("normed_"):

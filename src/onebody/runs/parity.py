@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float
 from onebody.learning.policies import Policy, Remembering, for_each
 from onebody.tasks.body import GymnasiumBody
 from onebody.tasks.family import TaskFamily
+from onebody.tasks.limits import LimitedBody, bare
 from onebody.tasks.space import Box
 from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
@@ -54,10 +55,23 @@ class Parity(NamedTuple):
 Arrays = Mapping[str, np.ndarray]
 
 
+class Rows(NamedTuple):
+    """Steps that follow each other, as a policy is told of them."""
+
+    observation: Float[Any, "row observation"]
+    """of the body itself, without commands"""
+    task: Float[Any, "row feature"]
+    reward: Float[Any, " row"]
+    """of the step before"""
+    ended: Float[Any, " row"]
+    """1 where the step before ended an episode, otherwise 0"""
+
+
 class Seen(NamedTuple):
     """Steps on each of several tasks."""
 
     observation: Float[np.ndarray, "task time observation"]
+    """of the body itself, without commands"""
     reward: Float[np.ndarray, "task time"]
     done: Bool[np.ndarray, "task time"]
 
@@ -67,6 +81,9 @@ def memoryless(
 ) -> Parity:
     """Of the first of stacked policies: steps of the family, and extremes.
 
+    Where a policy keeps limits that depend on past commands, `state` of a row is `next_state` of the row before, or, at
+    the start of an episode, the commands at rest.
+
     Args:
         arrays: of the policy.
         task: the default task.
@@ -75,71 +92,87 @@ def memoryless(
     policy, tasks = jax.tree.map(lambda x: x[0], policies), np.asarray(task)[None]
     if any_task:
         tasks = np.concatenate([tasks, np.asarray(family.space.held_out(TASKS)), _corners(family)])
-    seen = _steps(family, for_each(policy, len(tasks)), arrays, tasks, STEPS).observation
-    rows = np.concatenate([seen.reshape(-1, seen.shape[-1]), _extremes(seen)])
-    of_rows = np.concatenate([np.repeat(tasks, seen.shape[1], axis=0), np.resize(tasks, (EXTREMES, tasks.shape[1]))])
-    with jax.default_matmul_precision("highest"):  # GPUs would round factors
-        action = np.asarray(_actions(policy, *jax.device_put((rows, of_rows))))
-    inputs = {"observation": rows} | ({"task": of_rows} if any_task else {})
-    return Parity(inputs, {"action": np.clip(action, -1, 1)})
+    seen = _steps(family, for_each(policy, len(tasks)), arrays, tasks, STEPS)
+    observation = np.concatenate([seen.observation.reshape(-1, seen.observation.shape[-1]), _extremes(seen)])
+    of_rows = np.concatenate([np.repeat(tasks, STEPS, axis=0), np.resize(tasks, (EXTREMES, tasks.shape[1]))])
+    begins = np.append(np.roll(seen.done, 1, axis=1), np.zeros(EXTREMES)).astype(np.float32)
+    begins[: len(tasks) * STEPS : STEPS] = 1.0
+    rows = Rows(observation, of_rows, np.zeros_like(begins), begins)
+    state, action, after = _in_order(policy, family.limited, policy.memory(()), rows)
+    kept = state.shape[1] > 0
+    inputs = {"observation": observation} | ({"task": of_rows} if any_task else {}) | ({"state": state} if kept else {})
+    return Parity(inputs, {"action": action} | ({"next_state": after} if kept else {}))
 
 
 def remembering(family: TaskFamily, policies: Remembering, arrays: Arrays, task: Float[Array, " feature"]) -> Parity:
     """Of the first of stacked policies with a GRU's memory: consecutive steps of one trial, with ends of episodes, and
     then extremes. `state` of a row is `next_state` of the row before."""
     policy = jax.tree.map(lambda x: x[0], policies)
-    seen, reward, done = (x[0] for x in _steps(family, policies, arrays, np.asarray(task)[None], 2 * STEPS))
-    observation, begin = np.concatenate([seen, _extremes(seen[None])]), policy.memory(())
+    steps = _steps(family, policies, arrays, np.asarray(task)[None], 2 * STEPS)
+    observation, begin = np.concatenate([steps.observation[0], _extremes(steps)]), policy.memory(())
+    n = len(observation)
     reward, ended = (
-        np.append(first, np.resize(after, len(observation) - 1)).astype(np.float32)
-        for first, after in ((begin.reward, reward), (begin.ended, done))
+        np.append(first, np.resize(after[0], n - 1)).astype(np.float32)
+        for first, after in ((begin.reward, steps.reward), (begin.ended, steps.done))
     )
     ended[STEPS // 2] = 1.0
-    with jax.default_matmul_precision("highest"):
-        rows = jax.device_put((observation, reward, ended))
-        state, action, after = map(np.asarray, _trial(policy, task, begin, rows))
+    rows = Rows(observation, np.tile(np.asarray(task), (n, 1)), reward, ended)
+    state, action, after = _in_order(policy, family.limited, begin, rows)
     inputs = {"observation": observation, "state": state, "reward": reward[:, None], "ended": ended[:, None]}
-    return Parity(inputs, {"action": np.clip(action, -1, 1), "next_state": after})
+    return Parity(inputs, {"action": action, "next_state": after})
+
+
+def _in_order(policy: Policy, body: LimitedBody | None, begin: Any, rows: Rows) -> tuple[np.ndarray, ...]:
+    """States of the exported policy before each of steps that follow each other, actions within the limits of the body,
+    if it has any, and states after the steps. `begin`: the policy's memory at first."""
+    rest = np.zeros(0, np.float32) if body is None else body.rest
+    with jax.default_matmul_precision("highest"):  # GPUs would round factors
+        state, action, after = _scanned(policy, body, begin, *jax.device_put((rest, rows)))
+    return np.asarray(state), np.clip(action, -1, 1), np.asarray(after)
 
 
 @eqx.filter_jit
-def _actions(policy: Policy, observations: Array, tasks: Array) -> Array:
-    """Row by row, as networks may halve the precision of batches."""
-    n = len(observations)
-    return jax.vmap(policy)(observations, tasks, policy.memory((n,)), jnp.zeros((n, policy.noise_size)))[0]
+def _scanned(policy: Policy, body: LimitedBody | None, begin: Any, rest: Array, rows: Rows) -> tuple[Array, ...]:
+    """Row by row, as networks may halve the precision of batches; `rest`: commands at the start of an episode."""
+
+    def step(carry: tuple[Any, Array], row: Rows) -> tuple[tuple[Any, Array], tuple[Array, ...]]:
+        memory, before = carry
+        commands = jnp.where(row.ended > 0, rest, before)
+        if isinstance(policy, Remembering):
+            memory = policy.remember(memory, row.reward, row.ended > 0)
+            state = _state(memory, before)  # the exported policy is told the end
+        else:
+            state = commands
+        observation = jnp.concatenate([row.observation, commands])
+        action, memory = policy(observation, row.task, memory, jnp.zeros(policy.noise_size))
+        if body is not None:
+            applied, commands = body.command(observation, action)
+            action = commands[-body.action_size :] if len(rest) else applied
+        after = _state(memory, commands) if isinstance(policy, Remembering) else commands
+        return (memory, commands), (state, action, after)
+
+    return jax.lax.scan(step, (begin, rest), rows)[1]
 
 
-@eqx.filter_jit
-def _trial(policy: Remembering, task: Array, begin: Any, rows: tuple[Array, Array, Array]) -> tuple[Array, ...]:
-    """States before each step, actions, and states after it; rows: observations, rewards and ends of steps before."""
-
-    def step(memory: Any, row: tuple[Array, Array, Array]) -> tuple[Any, tuple[Array, ...]]:
-        observation, reward, ended = row
-        memory = policy.remember(memory, reward, ended > 0)
-        action, after = policy(observation, task, memory, jnp.zeros(policy.noise_size))
-        return after, (_state(memory), action, _state(after))
-
-    return jax.lax.scan(step, begin, rows)[1]
-
-
-def _state(memory: Any) -> Array:
-    """The numbers of a GRU's memory that it gives from one step to the next (`onnx_file`)."""
-    return jnp.concatenate([memory.hidden, memory.action])
+def _state(memory: Any, commands: Array) -> Array:
+    """The numbers that a policy with a GRU's memory gives from one step to the next (`onnx_file`)."""
+    return jnp.concatenate([memory.hidden, memory.action, commands])
 
 
 def _steps(family: TaskFamily, policies: Policy, arrays: Arrays, tasks: np.ndarray, steps: int) -> Seen:
     """Real steps of deterministic policies, an episode after the other. A Gymnasium environment, which may be a robot,
     is not moved for this: its steps are drawn from the policy's normaliser."""
-    if isinstance(family.body, GymnasiumBody):
+    n = bare(family.body).observation_size
+    if isinstance(bare(family.body), GymnasiumBody):
         rng, shape = np.random.default_rng(0), (len(tasks), steps)
-        n = family.body.observation_size
-        mean, std = arrays.get("observation_mean", np.zeros(n)), arrays.get("observation_std", np.ones(n))
+        mean, std = arrays.get("observation_mean", np.zeros(n))[:n], arrays.get("observation_std", np.ones(n))[:n]
         spread = np.where(np.isfinite(std), std, 0.0)
         observation = mean + spread * rng.standard_normal((*shape, n))
         return Seen(observation.astype(np.float32), rng.standard_normal(shape), np.zeros(shape, bool))
     key, stacked = jax.random.key(0), jax.device_put(tasks)
     made = rollout(Simulator(family), policies, stacked, key, episodes=1, steps=steps, deterministic=True)
-    return Seen(*(np.asarray(x)[:, :, 0] for x in (made.observation, made.reward, made.done)))
+    observation = made.observation[..., :n]
+    return Seen(*(np.asarray(x)[:, :, 0] for x in (observation, made.reward, made.done)))
 
 
 def _corners(family: TaskFamily) -> Float[np.ndarray, "task feature"]:
@@ -148,7 +181,8 @@ def _corners(family: TaskFamily) -> Float[np.ndarray, "task feature"]:
     return np.array([space.low, space.high] if isinstance(space, Box) else np.zeros((0, space.size)), np.float32)
 
 
-def _extremes(seen: Float[np.ndarray, "task time observation"]) -> Float[np.ndarray, "row observation"]:
+def _extremes(seen: Seen) -> Float[np.ndarray, "row observation"]:
     """Observations whose every number is far from those that were seen, on either side."""
-    signs = np.random.default_rng(0).choice([-DEVIATIONS, DEVIATIONS], (EXTREMES, seen.shape[-1]))
-    return (seen.mean((0, 1)) + signs * seen.std((0, 1))).astype(np.float32)
+    rows = seen.observation
+    signs = np.random.default_rng(0).choice([-DEVIATIONS, DEVIATIONS], (EXTREMES, rows.shape[-1]))
+    return (rows.mean((0, 1)) + signs * rows.std((0, 1))).astype(np.float32)

@@ -33,15 +33,18 @@ def arrays(policies: Any, task: Any, limited: LimitedBody | None = None) -> dict
     return _memoryless(deployed) | limits
 
 
-def for_any_task(policies: Any, task_size: int) -> dict[str, np.ndarray]:
+def for_any_task(policies: Any, task_size: int, limited: LimitedBody | None = None) -> dict[str, np.ndarray]:
     """All arrays that the first of stacked policies, which sees the task (`sees_task`), needs to act on any task: those
-    of `arrays`, with `task_mean` and `task_std`, for the normalised observation and task as one vector."""
+    of `arrays`, with `task_mean` and `task_std`, for the normalised observation and task as one vector.
+
+    `limited`: as in `arrays`.
+    """
     import jax
 
     whole = _memoryless(jax.tree.map(lambda x: x[0], policies).for_any_task())
     parts = {name: np.split(whole[f"observation_{name}"], [-task_size]) for name in ("mean", "std")}
     each = {f"{kind}_{name}": part[i] for name, part in parts.items() for i, kind in enumerate(("observation", "task"))}
-    return whole | each
+    return whole | each | ({} if limited is None else limited.arrays())
 
 
 def _memoryless(deployed: Any) -> dict[str, np.ndarray]:

@@ -3,8 +3,11 @@
 policy = Policy()
 action = policy(observation)                         for the default task of contract.json
 action = policy(observation, task=[0.7])             for another one, if contract.json says that task is an input
-action = policy(observation, reward=r, ended=False)  if it has a memory: with the reward of the step before
+action = policy(observation, reward=r, ended=False)  if it infers the task from rewards: with that of the step before
 command = policy.command(action)                     in the units of the actuators
+policy.reset()                                       at the start of each episode, if it does not infer the task
+
+Actions keep the limits in contract.json.
 """
 
 import json
@@ -39,25 +42,44 @@ def run(arrays, inputs):
 
 def _memoryless(arrays, inputs):
     names = [name for name in ("observation", "task") if name + "_mean" in arrays]
+    commands = inputs["state"] if len(arrays.get("commands", ())) else None
+    if commands is not None:
+        inputs = dict(inputs, observation=np.concatenate([inputs["observation"], commands], axis=-1))
     x = np.concatenate([(inputs[name] - arrays[name + "_mean"]) / arrays[name + "_std"] for name in names], axis=-1)
     last = sum(name.startswith("weight") for name in arrays) - 1
     for i in range(last + 1):
         x = x @ arrays[f"weight{i}"] + arrays[f"bias{i}"]
         x = _apply(str(arrays["activation" if i < last else "limit"]), x)
-    return {"action": x}
+    action, commands = _limited(arrays, x, commands)
+    return {"action": action} if commands is None else {"action": action, "next_state": commands}
 
 
 def _recurrent(arrays, inputs):
     units = len(arrays["recurrent"])
-    hidden, last = np.split(inputs["state"], [units], axis=-1)
-    x = np.concatenate([inputs["observation"], last, inputs["reward"], inputs["ended"]], axis=-1)
+    hidden, last, commands = np.split(inputs["state"], [units, units + len(arrays["offset"])], axis=-1)
+    commands = np.where(inputs["ended"] > 0.5, arrays.get("commands", np.zeros(0, np.float32)), commands)
+    x = np.concatenate([inputs["observation"], commands, last, inputs["reward"], inputs["ended"]], axis=-1)
     x = x @ arrays["inputs"] + arrays["bias"]
     gates = _sigmoid(x[:, : 2 * units] + hidden @ arrays["recurrent"][:, : 2 * units])
     kept, reset = np.split(gates, 2, axis=-1)
     candidate = np.tanh(x[:, 2 * units :] + (reset * hidden) @ arrays["recurrent"][:, 2 * units :])
     hidden = kept * hidden + (1.0 - kept) * candidate
     action = hidden @ arrays["readout"] + arrays["offset"]
-    return {"action": _clip(action), "next_state": np.concatenate([hidden, action], axis=-1)}
+    limited, commands = _limited(arrays, _clip(action), commands if commands.shape[-1] else None)
+    state = [hidden, action] if commands is None else [hidden, action, commands]
+    return {"action": limited, "next_state": np.concatenate(state, axis=-1)}
+
+
+def _limited(arrays, action, commands):
+    """The action within the limits, and the newest actions after it; `commands`: those before it, None without any."""
+    if "commands" in arrays:
+        action = np.clip(action, arrays["command_low"], arrays["command_high"])
+    if commands is None:
+        return action, None
+    size, rate = action.shape[-1], arrays["command_rate"]
+    last = commands[:, -size:]
+    action = np.clip(action, last - rate, last + rate)
+    return action, np.concatenate([commands, action], axis=-1)[:, size:]
 
 
 class Policy:
@@ -66,6 +88,7 @@ class Policy:
     Attributes:
         contract: contract.json.
         arrays: policy.npz.
+        infers: whether it infers the task from rewards.
     """
 
     def __init__(self, folder=None):
@@ -78,10 +101,13 @@ class Policy:
         self._low, self._high = (
             np.array([each[name] for each in self.contract["action"]], np.float32) for name in ("low", "high")
         )
+        memory = self.contract["memory"]
+        self.infers = memory is not None and memory["reward"] is not None
         self.reset()
 
     def reset(self):
-        """Forget all steps so far, for a new trial with an unknown task. Policies without memory have none."""
+        """Forget all steps so far. A policy that infers the task from rewards then begins a new trial, with an unknown
+        task; for others it is the start of an episode."""
         memory = self.contract["memory"]
         self._started = False
         self._state = None if memory is None else memory["state"]
@@ -91,7 +117,7 @@ class Policy:
 
         Args:
             task: [task]; None for the default task. Only where the contract says that the task is an input.
-            reward: of the step before; None in the first step. Only for a policy with memory.
+            reward: of the step before; None in the first step. Only for a policy that infers the task from rewards.
             ended: whether the step before ended an episode.
 
         Raises:
@@ -106,14 +132,15 @@ class Policy:
             inputs["task"] = self._row("task", given, len(accepted["numbers"]))
         elif task is not None:
             raise ValueError("this policy was made for one task, so it takes none")
-        if memory is None and reward is not None:
-            raise ValueError("this policy has no memory, so it takes no reward")
+        if not self.infers and reward is not None:
+            raise ValueError("this policy does not infer the task from rewards, so it takes no reward")
         if memory is not None:
-            if self._started and reward is None:
-                raise ValueError("this policy has a memory: from its second step on it needs the last reward")
-            last = (reward, ended) if self._started else (memory["reward"], memory["ended"])
             inputs["state"] = self._row("state", self._state, len(memory["state"]))
-            inputs["reward"], inputs["ended"] = self._row("reward", last[0], 1), self._row("ended", last[1], 1)
+            if self.infers:
+                if self._started and reward is None:
+                    raise ValueError("this policy has a memory: from its second step on it needs the last reward")
+                last = (reward, ended) if self._started else (memory["reward"], memory["ended"])
+                inputs["reward"], inputs["ended"] = self._row("reward", last[0], 1), self._row("ended", last[1], 1)
         outputs = self.run(inputs)
         if not all(np.isfinite(x).all() for x in outputs.values()):
             raise ValueError("the action is not finite: the observation is too large for this policy")

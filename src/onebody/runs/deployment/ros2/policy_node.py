@@ -6,8 +6,8 @@ Subscribes to
     joint_states  sensor_msgs/JointState: of each joint in the parameter `joints`, its position and its velocity are the
                   numbers JOINT and "JOINT rate" of the observation
     observation   std_msgs/Float64MultiArray: all other numbers of the observation, in the order of contract.json
-    outcome       std_msgs/Float64MultiArray, only for a policy with memory: reward of the last step, and 1 if it ended
-                  an episode, otherwise 0
+    outcome       std_msgs/Float64MultiArray, only for a policy that infers the task from rewards: reward of the last
+                  step, and 1 if it ended an episode, otherwise 0
 Publishes
     commands      std_msgs/Float64MultiArray, every dt: one number per actuator, in its unit
 Parameters
@@ -18,7 +18,8 @@ Parameters
 
 Where a part of the observation is older than two control steps, or the policy refuses it, the node publishes
 stop_command. Check what that means for your actuators: for a motor, zero is no torque; for a position servo, it is the
-position zero.
+position zero. The next action begins an episode of the policy: whatever stop_command is, it is within `rate` in
+contract.json, if there is one, of the action 0, or of the bound nearest to 0.
 """
 
 import sys
@@ -69,7 +70,8 @@ class PolicyNode(Node):
         self.commands = self.create_publisher(Float64MultiArray, "commands", 1)
         self.create_subscription(JointState, "joint_states", self.on_joints, 1)
         self.create_subscription(Float64MultiArray, "observation", self.on_observation, 1)
-        if contract["memory"] is not None:
+        self.begins = True  # there was no action in the last step
+        if self.policy.infers:
             self.create_subscription(Float64MultiArray, "outcome", self.on_outcome, 1)
         self.create_timer(contract["dt"], self.on_timer)
 
@@ -115,25 +117,30 @@ class PolicyNode(Node):
         return ""
 
     def on_timer(self):
+        command = self.command()
+        self.begins = command is None
         message = Float64MultiArray()
-        message.data = [float(x) for x in self.command()]
+        message.data = [float(x) for x in (self.get_parameter("stop_command").value if self.begins else command)]
         self.commands.publish(message)
 
     def command(self):
-        """The command of this step."""
-        stop, oldest = self.get_parameter("stop_command").value, int(np.argmin(self.received))
+        """The command of this step; None to stop."""
+        oldest = int(np.argmin(self.received))
         if self.seconds() - self.received[oldest] > STALE * self.contract["dt"]:
             name = self.contract["observation"][oldest]["name"]
             self.get_logger().warning(f"{name} was not received for two control steps: stop_command")
-            return stop
+            return None
         arguments = {} if self.task is None else {"task": self.task}
         if self.outcome is not None:
-            arguments["reward"], arguments["ended"] = self.outcome
+            reward, ended = self.outcome
+            arguments.update(reward=reward, ended=ended or self.begins)
+        elif self.begins and not self.policy.infers:
+            self.policy.reset()
         try:
             return self.policy.command(self.policy(self.observation, **arguments))
         except ValueError as error:
             self.get_logger().error(f"{error}: stop_command")
-            return stop
+            return None
 
 
 def main():
