@@ -80,7 +80,7 @@ def from_gymnasium(
         parallel: run each environment in its own process, for slow environments. Processes are spawned, so a script
             that uses this needs `if __name__ == "__main__":`.
         copies: 1 if there is only one, such as a robot or a simulator process. Its episodes are run one after the
-            other, and nothing moves it unasked; docs/robots.md says more. None: as many as are useful.
+            other, and nothing moves it unasked; docs/one_robot.md says more. None: as many as are useful.
         real_time: the environment, of which there is only one, keeps time: `step` returns one `dt` after the last one.
             Late actions are counted.
         timeout: longest time (s) that `step` may take where there is only one environment; then training ends. `step`
