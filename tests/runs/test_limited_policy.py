@@ -12,6 +12,7 @@ from onebody.core.errors import OnebodyError
 from onebody.core.nets import Normalizer
 from onebody.learning.policies import GaussianPolicy
 from onebody.runs import policy_file
+from onebody.runs.adapt import AdaptedPolicy
 from onebody.tasks import registry
 from onebody.tasks.limits import Limits
 from onebody.worlds.rollout import rollout
@@ -43,6 +44,16 @@ def test_it_gives_the_commands_of_the_simulator(lived, tmp_path):
     complete = np.stack([act(row) for row in seen.observation])  # with the commands, which it then need not remember
     np.testing.assert_array_equal(complete, commands)
     np.testing.assert_array_equal(act(seen.observation[1, :, :2]), commands[1])
+
+
+def test_an_adapted_policy_begins_an_episode_too(lived):
+    policies, seen = lived
+    task, unknown = np.asarray(TASKS[0]), (0.0, None, 0.0, None, None, 0, 0, 0.0, "")
+    act = AdaptedPolicy(task, *unknown, policies, limited=FAMILY.limited)
+    for _ in range(2):
+        act.reset()
+        commands = [act(row) for row in seen.observation[:3, :, :2]]
+        np.testing.assert_array_equal(commands, seen.next_observation[:3, :, 4:])
 
 
 def test_what_is_wrong_is_said_and_leaves_its_memory(lived, tmp_path):

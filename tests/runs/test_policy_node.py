@@ -133,6 +133,8 @@ def test_it_stops_the_robot_where_a_sensor_is_silent_or_broken(started):
     assert node.after(0.01) == [0.0, 0.5] and "observation must be finite; number 1 is not" in node.said[-1]
     node.subscribed["observation"](SimpleNamespace(data=[3.0, 1.0]))
     assert node.said[-1] == "observation has 2 numbers, not 1"
+    node.on_outcome(SimpleNamespace(data=[1.0]))
+    assert node.said[-1] == "outcome has 1 numbers, not 2" and node.outcome is None
     assert started().after(0.01) == [0.0, 0.0]
 
 

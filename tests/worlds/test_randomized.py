@@ -82,6 +82,7 @@ def test_policies_are_tested_on_the_robot_as_it_is():
 
 WRONG = {
     "only a MuJoCo body": (registry.make("point/goal"), RANGES),
+    "is randomised already": (randomized(FAMILY, RANGES), {"damping": (1.0, 2.0)}),
     "give what to randomise": (FAMILY, {}),
     "cannot randomise 'mas'; did you mean 'mass'": (FAMILY, {"mas": (1.0, 2.0)}),
     "LOW to HIGH above 0": (FAMILY, {"mass": (2.0, 1.0)}),

@@ -9,7 +9,9 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
+import equinox as eqx
 import gymnasium
 import jax
 import jax.numpy as jnp
@@ -19,8 +21,8 @@ import pytest
 import onebody
 from onebody.core.errors import BodyFailed, EmergencyStop, NotFinite, OnebodyError
 from onebody.core.nets import Normalizer
-from onebody.learning.policies import Exploring, GaussianPolicy, for_each
-from onebody.runs import checkpoint, folder, journal, tuning
+from onebody.learning.policies import Exploring, GaussianPolicy, UniformPolicy, for_each
+from onebody.runs import checkpoint, folder, hidden, journal, tuning
 from onebody.worlds import robot
 from onebody.worlds.custom import from_gymnasium
 from onebody.worlds.rollout import rollout
@@ -107,8 +109,8 @@ def stops():
     raise EmergencyStop
 
 
-def book(iteration=1):
-    return journal.Journal(Path(), iteration, (2, 1))
+def book(iteration=1, observation_size=2):
+    return journal.Journal(Path(), iteration, (observation_size, 1))
 
 
 def test_slots_one_after_the_other_are_the_slots_of_a_batch():
@@ -126,13 +128,90 @@ def test_slots_one_after_the_other_are_the_slots_of_a_batch():
     assert told[-1] == "close"
 
 
-def test_nothing_moves_the_robot_unasked():
+class Keyed(eqx.Module):
+    """A policy whose memory is a random key, as that of a planner."""
+
+    inner: GaussianPolicy
+    noise_size = 1
+
+    def memory(self, axes):
+        return jax.random.split(jax.random.key(0), axes)
+
+    def __call__(self, observation, task, memory, noise):
+        return self.inner(observation, task, (), noise)[0], memory
+
+
+def test_a_memory_may_have_keys():
+    simulator, plain = Simulator(carts(copies=1)[0]), policies(jax.random.key(0))
+    there, here = (rollout(simulator, each, TASKS, jax.random.key(1), episodes=1) for each in (plain, Keyed(plain)))
+    np.testing.assert_array_equal(here.observation, there.observation)
+
+
+def test_a_robot_with_limits_keeps_them_and_so_does_its_journal():
+    family, told = carts({4: fails}, copies=1)
+    family = onebody.limited(family, onebody.Limits(action_high=0.5, action_rate=0.25))
+
+    def lived():
+        simulator = Simulator(family)
+        assert simulator.robot is not None
+        simulator.robot.journal = book(observation_size=3)
+        explorers = for_each(UniformPolicy(1), len(TASKS))
+        return jax.tree.map(np.asarray, rollout(simulator, explorers, TASKS, jax.random.key(1), episodes=1))
+
+    with pytest.raises(BodyFailed):
+        lived()
+    seen = lived()
+    command, after = seen.observation[..., 2], seen.next_observation[..., 2]
+    received = (seen.next_observation[..., 1] - seen.observation[..., 1]) / 0.2  # of the motor's range
+    np.testing.assert_allclose(received, after, atol=1e-5)
+    assert after.max() <= 0.5 and np.abs(after - command).max() == pytest.approx(0.25)
+    assert seen.truncated[0, 3] and not command[0, 4].any()  # it has begun again
+    steps = told.count("step")
+    for there, here in zip(seen, lived(), strict=True):
+        np.testing.assert_array_equal(here, there)
+    assert told.count("step") == steps == 2 * HORIZON
+
+
+def test_after_an_exception_only_a_reset_moves_the_robot():
+    for accident, kind in ((stops, EmergencyStop), (fails, BodyFailed)):
+        family, told = carts({1: accident}, copies=1)
+        simulator = Simulator(family)
+        age, observation = simulator.reset(TASKS[:1], 1, jax.random.key(0)[None])
+        act = lambda: simulator.advance(age, observation, np.zeros((1, 1, 1), np.float32))  # noqa: B023, E731
+        act()
+        with pytest.raises(kind):
+            act()
+        with pytest.raises(OnebodyError, match="call reset first"):
+            act()
+        assert told.count("step") == 1
+
+
+def test_a_second_interrupt_does_not_leave_the_robot_open(monkeypatch):
+    family, told = carts(copies=1)
+
+    def interrupted(own):
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), robot.released():
+        Simulator(family).reset(TASKS[:1], 1, jax.random.key(0)[None])
+        monkeypatch.setattr(family.body.make, "close", interrupted)
+    assert told[-2:] == ["reset", "close"]
+
+
+def test_nothing_moves_the_robot_unasked(monkeypatch):
     family, told = carts(copies=1)
     onebody.register(family)
     assert told == ["make", "close"]
     starts = Simulator(family).starts(jax.random.key(0))
     assert told[2:] == ["make"] + ["reset"] * SINGLE_STARTS and len(np.unique(starts, axis=0)) == SINGLE_STARTS
+    onebody.gym.Env(family).close()
+    loaded = SimpleNamespace(
+        algorithm=SimpleNamespace(family=family), record={"algorithm": "pearl"}, checkpoint=SimpleNamespace(state=())
+    )
+    monkeypatch.setattr(hidden.loaded, "Run", lambda *_: loaded)
     for call in (
+        lambda: hidden.Adapting(Path("run")),
         lambda: Simulator(family).reset(TASKS, 1, jax.random.split(jax.random.key(0))),
         lambda: onebody.train("omni", family, preset="smoke", out="run", evaluate_every=1),
         lambda: onebody.compare(["omni"], family.id, out="runs"),
@@ -208,17 +287,20 @@ def test_a_step_that_hangs_ends_with_one_line():
     assert acted(family, book())[1].samples == 2 * HORIZON
 
 
-def test_what_is_not_finite_reaches_neither_robot_nor_journal():
+def test_what_is_not_finite_reaches_neither_robot_nor_journal(monkeypatch):
     nothing = np.full(2, np.nan), 0.0, False, False, {}
     with pytest.raises(NotFinite, match="observation is not finite at step 2"):
         acted(carts({1: lambda: nothing}, copies=1)[0], book())
     assert [entry.kind for entry in book().recorded] == ["reset", "step", "stop"]
     family, told = carts(copies=1)
     simulator = Simulator(family)
-    age, observation = simulator.reset(TASKS[:1], 1, jax.random.key(0)[None])
-    with pytest.raises(NotFinite, match="action is not finite"):
-        simulator.advance(age, observation, np.full((1, 1, 1), np.nan))
+    for wrong in (np.nan, np.inf):
+        with pytest.raises(NotFinite, match="action is not finite"):
+            simulator.advance(*simulator.reset(TASKS[:1], 1, jax.random.key(0)[None]), np.full((1, 1, 1), wrong))
     assert "step" not in told
+    monkeypatch.setattr(family.body.make, "reset", lambda _, **options: (np.full(2, np.nan), options))
+    with pytest.raises(BodyFailed, match="the first observation of an episode is not finite"):
+        simulator.reset(TASKS[:1], 1, jax.random.key(0)[None])
 
 
 @pytest.mark.parametrize(("dt", "late"), [(1e-9, 2 * HORIZON), (1e9, 0)])

@@ -74,6 +74,10 @@ class AdaptedPolicy:
         """
         return self._actor(observation, *last)
 
+    def reset(self) -> None:
+        """Begin an episode, as `NumpyPolicy.reset`."""
+        self._actor.reset()
+
     def __str__(self) -> str:
         return str(self._actor) + ("" if math.isnan(self.real_return) else f"\nreal return {self.real_return:.1f}")
 

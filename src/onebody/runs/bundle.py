@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from string import Template
 from typing import Any, SupportsIndex
@@ -20,6 +21,7 @@ from onebody.runs import documents, evaluate, onnx_file, outputs, parity, policy
 from onebody.runs.contract import Kind
 from onebody.runs.loaded import Run
 from onebody.runs.parity import Parity
+from onebody.worlds import robot
 
 TEMPLATES = Path(__file__).parent / "deployment"
 CONTRACT = "contract.json"
@@ -45,8 +47,11 @@ def export(
     if hidden and task is not None:
         raise OnebodyError(f"{name} is not told the task: leave it out, or adapt to it with real samples (--stages 2)")
     value = algorithm.family.space.held_out(1)[0] if hidden else run.parse(() if task is None else task, extrapolate)
-    *_, (adapted, used) = evaluate.stages_of(algorithm, run.checkpoint.state, value[None], stages, run.record["seed"])
-    _check_policy(run, adapted.policies, hidden)
+    later = evaluate.stages_of(algorithm, run.checkpoint.state, value[None], stages, run.record["seed"])
+    first = next(later)
+    _check_policy(run, first[0].policies, hidden)  # before real samples are taken
+    with robot.released() if stages else nullcontext():
+        *_, (adapted, used) = first, *later
     kind = Kind(sees_task(adapted.policies) and value.size > 0 and not stages, hidden)
     about = run.about(value, adapted, 0, used)
     if hidden:

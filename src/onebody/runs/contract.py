@@ -13,7 +13,7 @@ from onebody.runs import folder
 from onebody.runs.about import About
 from onebody.runs.loaded import Run
 from onebody.tasks.limits import LimitedBody
-from onebody.tasks.space import Box, Split
+from onebody.tasks.space import Box, whole
 
 FORMAT = 1
 """version of the schema of contract.json, which docs/contract.md describes"""
@@ -105,7 +105,7 @@ def _observation(about: About, arrays: Mapping[str, np.ndarray]) -> list[dict[st
 
 def _task(run: Run) -> list[dict[str, Any]]:
     family = run.algorithm.family
-    space = family.space.space if isinstance(family.space, Split) else family.space
+    space = whole(family.space)
     unknown = (None,) * space.size
     low, high = (space.low, space.high) if isinstance(space, Box) else (unknown, unknown)
     return [_named(name) | {"low": a, "high": b} for name, a, b in zip(family.task_names, low, high, strict=True)]

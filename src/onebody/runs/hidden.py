@@ -23,6 +23,7 @@ from onebody.tasks.body import MujocoBody
 from onebody.tasks.family import TaskFamily
 from onebody.tasks.limits import bare
 from onebody.tasks.space import middle
+from onebody.worlds.refusals import refuse_single
 from onebody.worlds.rollout import Carry, rollout
 from onebody.worlds.simulator import Simulator
 
@@ -46,10 +47,12 @@ class Adapting:
     ghost: "Adapting | None" = None
 
     def __init__(self, run: Path):
-        """Raises OnebodyError as `loaded.load`, or if the algorithm has neither a belief nor a memory."""
+        """Raises OnebodyError as `loaded.load`, if the algorithm has neither a belief nor a memory, or for a single
+        environment, such as a robot."""
         self._run = loaded.Run(run, _RealTime)
         algorithm, name = self._run.algorithm, self._run.record["algorithm"]
         self._state, self.family = self._run.checkpoint.state, algorithm.family
+        refuse_single(self.family, "play", f"adapt to a task with real samples: onebody adapt {run} --stages N")
         self.training_space = folder.family_of(self._run.record).space
         self.title = f"{name}, trained on {self._run.checkpoint.facts['samples']:,} real samples"
         self.task = middle(self.family.space)

@@ -55,6 +55,12 @@ class NumpyPolicy:
     def observation_size(self) -> int:
         raise NotImplementedError
 
+    def reset(self) -> None:
+        """Begin an episode: a policy that keeps the limits of a body forgets its commands; others have nothing to do.
+
+        The memory of a policy that infers its task stays.
+        """
+
     def save(self, path: Path | str) -> Path:
         """Write the policy to a file, .npz for `onebody.load_policy` or .onnx for an ONNX runtime.
 
@@ -215,7 +221,7 @@ class Limited(NumpyPolicy):
         return self._policy.observation_size - len(self.arrays["commands"])
 
     def reset(self) -> None:
-        """Begin an episode: forget the commands. A policy with a memory of its own keeps that."""
+        """Begin an episode: forget the commands, but not the memory of a policy that infers its task."""
         self._commands = self.arrays["commands"]
 
     def __call__(self, observation: Any, *last: Any) -> np.ndarray:

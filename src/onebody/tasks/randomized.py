@@ -28,12 +28,14 @@ def randomized(family: TaskFamily, ranges: Ranges, *, id: str | None = None) -> 
         id: by default that of the family followed by `-randomized`.
 
     Raises:
-        OnebodyError: the family has no MuJoCo body, there is no such quantity or the robot does not have it, or a range
-            is none.
+        OnebodyError: the family has no MuJoCo body, or is randomised already; there is no such quantity, or the robot
+            does not have it; or a range is none.
     """
     body = bare(family.body)
     if not isinstance(body, MujocoBody):
         raise OnebodyError(f"family {family.id}: only a MuJoCo body can be randomised, and {body.name} is none")
+    if body.factors:
+        raise OnebodyError(f"family {family.id} is randomised already: give all ranges in one call of randomized")
     if not ranges:
         raise OnebodyError(f"family {family.id}: give what to randomise, of {', '.join(QUANTITIES)}")
     for name, values in ranges.items():

@@ -17,7 +17,6 @@ from jaxtyping import Array, Float
 from onebody.core.errors import OnebodyError
 from onebody.tasks import registry
 from onebody.tasks.family import TaskFamily
-from onebody.worlds import robot
 from onebody.worlds.camera import Camera
 from onebody.worlds.simulator import Simulator
 
@@ -81,7 +80,7 @@ class Env(gymnasium.Env[np.ndarray, np.ndarray]):
         if self._camera is not None:
             self._camera.close()
         if self._world.robot is not None:
-            robot.release()
+            self._world.robot.close()
 
 
 class VectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
@@ -147,7 +146,7 @@ class VectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         if self._camera is not None:
             self._camera.close()
         if self._world.robot is not None:
-            robot.release()
+            self._world.robot.close()
 
 
 def view_id(family: TaskFamily) -> str:

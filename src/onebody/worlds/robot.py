@@ -107,12 +107,19 @@ class Robot:
             with running(self.body, "its environment"):
                 observation, _ = self._environment.env.reset(seed=seed)
             rest = () if self._limited is None else self._limited.rest
-            entry = Entry("reset", np.append(self._checked(observation), np.array(rest, np.float32)))
+            if not np.isfinite(observation := self._checked(observation)).all():
+                raise BodyFailed(f"body {self.body.name}: the first observation of an episode is not finite")
+            entry = Entry("reset", np.append(observation, np.array(rest, np.float32)))
             self._record(entry)
             self._observed = time.perf_counter()
         assert entry.observation is not None
         self._last = entry.observation
         return entry.observation[None]
+
+    def close(self) -> None:
+        """Close the environment, if this has been reset and no other environment has been made since then."""
+        if self._environment is not None and self._environment is _open:
+            release()
 
     def step(self, action: np.ndarray) -> np.ndarray:
         """As `act`, for an action [1, action] that nothing else needs to know."""
@@ -130,6 +137,7 @@ class Robot:
         """
         if self.ended[0]:
             raise OnebodyError(f"body {self.body.name}: the environment ended its episode; call reset first")
+        self.ended[:] = True  # after an exception, too, the next call of the environment is reset
         if (entry := self._repeated("step")) is None:
             entry = self._live_step(action)
         assert entry.action is not None and entry.observation is not None
@@ -151,7 +159,7 @@ class Robot:
         if self._limited is not None:
             applied, commands = self._limited.command(self._last, applied)
         command = self._center + self._scale * applied
-        if not np.isfinite(command).all():
+        if not (np.isfinite(own).all() and np.isfinite(command).all()):
             raise NotFinite(f"body {self.body.name}: the policy's action is not finite")
         late = time.perf_counter() - self._observed > self.body.dt
         try:
@@ -234,13 +242,12 @@ class _Environment:
 
     def close(self) -> None:
         """Close the environment after the step under way; one that hangs is left as it is."""
+        if not wait([self._last], self.body.timeout).not_done:
+            try:
+                self.env.close()
+            except Exception as error:
+                print(f"onebody: body {self.body.name}: close raises {environment_error(error)}", file=sys.stderr)
         self._calls.put(None)
-        if wait([self._last], self.body.timeout).not_done:
-            return
-        try:
-            self.env.close()
-        except Exception as error:
-            print(f"onebody: body {self.body.name}: close raises {environment_error(error)}", file=sys.stderr)
 
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
@@ -266,9 +273,9 @@ def _opened(body: GymnasiumBody) -> _Environment:
 def release() -> None:
     """Close the environment of which there is only one, if it has been made."""
     global _open
-    environment, _open = _open, None
-    if environment is not None:
-        environment.close()
+    if _open is not None:
+        _open.close()  # where this is interrupted, the next call closes it
+    _open = None
 
 
 atexit.register(release)
@@ -293,4 +300,7 @@ def released() -> Iterator[None]:
     try:
         yield
     finally:
-        release()
+        try:
+            release()
+        finally:
+            release()  # after a second Ctrl-C, which has interrupted the first call

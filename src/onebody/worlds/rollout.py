@@ -122,7 +122,10 @@ def _one_by_one(
 ) -> tuple[Transitions, Any]:
     """The slots [task, episode] one after the other, where there is only one environment, such as a robot."""
     episodes = noise.shape[2]
-    policies, memory, tasks, noise = jax.tree.map(np.asarray, (policies, memory, tasks, noise))
+    is_key = lambda x: jnp.issubdtype(x.dtype, jax.dtypes.prng_key)  # noqa: E731
+    policies, memory, tasks, noise = jax.tree.map(
+        lambda x: x if is_key(x) else np.asarray(x), (policies, memory, tasks, noise)
+    )
     slots = []
     for i, key in enumerate(keys):
         own = policies if shared else jax.tree.map(lambda x, i=i: x[i : i + 1], policies)

@@ -95,6 +95,9 @@ class PolicyNode(Node):
         self.observation[indices], self.received[indices] = values, self.seconds()
 
     def on_outcome(self, message):
+        if len(message.data) != 2:
+            self.get_logger().error(f"outcome has {len(message.data)} numbers, not 2")
+            return
         self.outcome = float(message.data[0]), bool(message.data[1])
 
     def on_parameters(self, parameters):
