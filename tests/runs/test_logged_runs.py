@@ -142,7 +142,8 @@ def test_a_resumed_run_needs_no_logs(run, logs, tmp_path):
 def test_a_study_trains_on_logs(logs, tmp_path):
     text = """
     [systems.omni]
-    smoke = { preset = "smoke", data = ["LOGS"], settings = { real_episodes = 0, logged_transitions = 600 } }
+    data = ["LOGS"]
+    smoke = { preset = "smoke" }
     [studies.logs]
     title = "point robot"
     family = "point/goal"

@@ -98,8 +98,10 @@ def check_same(job: Job) -> None:
     if config is None:
         config = configs.to_json(presets.preset(job.algorithm, job.preset, family.id))
     here = {"algorithm": job.algorithm, "family": family.id, "family_version": family.version, "seed": job.seed}
-    data = there.get("data")  # `loop.train` compares the content of the logs, which may no longer be here
-    folder.check_same(job.out, there, here | {"config": config, "data": data})
+    if job.data:  # `loop.train` compares the content of the logs, which may no longer be here
+        config = config | {"logged_transitions": there["config"].get("logged_transitions")}
+        here["data"] = there.get("data")
+    folder.check_same(job.out, there, here | {"config": config})
 
 
 def _train(job: Job, quiet: bool, wait: float) -> None:

@@ -57,7 +57,12 @@ def settings(algorithm: str, config: Any) -> Any:
     Raises:
         OnebodyError: the algorithm cannot learn from logs.
     """
-    return dataclasses.replace(config, **_alone(algorithm), logged_transitions=LIMIT)
+    return dataclasses.replace(config, **changes(algorithm))
+
+
+def changes(algorithm: str) -> dict[str, Any]:
+    """The settings with which the algorithm learns from logs alone; errors as of `settings`."""
+    return {**_alone(algorithm), "logged_transitions": LIMIT}
 
 
 def takes_no_real_samples(algorithm: str, config: Any) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from onebody.core.errors import OnebodyError, did_you_mean
-from onebody.runs import evaluate, folder, log, settings, study_file
+from onebody.runs import evaluate, folder, log, logged, settings, study_file
 from onebody.runs.jobs import Job
 from onebody.runs.study_file import SCALES, Study, System
 from onebody.tasks import registry
@@ -107,7 +107,8 @@ def job_of(study: Study, system: System, out: Path, scale: str, seed: int) -> Jo
         )
     family, training = registry.make(study.family), system.trainings[scale]
     try:
-        config = settings.configuration(system.algorithm, training.preset, training.settings, family.id)
+        changes = (logged.changes(system.algorithm) if system.data else {}) | training.settings
+        config = settings.configuration(system.algorithm, training.preset, changes, family.id)
     except OnebodyError as error:
         raise OnebodyError(f"{study.name}: [systems.{name}]: {error}") from error
     return Job(
@@ -120,7 +121,7 @@ def job_of(study: Study, system: System, out: Path, scale: str, seed: int) -> Jo
         samples=training.samples,
         evaluate_every=training.evaluate_every,
         test=study.test,
-        data=training.data,
+        data=system.data,
     )
 
 

@@ -14,8 +14,13 @@ stages = 3                              # training_stages, the last stage of the
 [systems.smt]                           # by name: what is compared
 algorithm = "smt"                       # by default the system's name
 label = "SMT"                           # in the figure; by default the system's name
-laptop = { preset = "laptop" }          # for each scale: preset, samples, evaluate_every, settings, data
+laptop = { preset = "laptop" }          # for each scale: preset, samples, evaluate_every, settings
 paper = { preset = "paper", settings = { "slbo.n_model" = 100 } }
+
+[systems.logs]                          # a system that learns from logs alone, as with `onebody train --data`;
+algorithm = "omni"                      # their names are relative to the folder where the command is typed
+data = ["logs.npz"]
+laptop = {}
 
 [systems.slbo]                          # a system whose runs belong to another study of the package, and are not
 runs_of = "smt-2a/slbo"                 # trained twice; without /SYSTEM: the system of the same name
@@ -67,8 +72,6 @@ class Training:
     evaluate_every: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
     """changes to the preset, by the names of options: "trpo.shrink" = 0.5"""
-    data: tuple[str, ...] = ()
-    """logs to learn from, as in `onebody train --data`; relative to the folder where the command is typed"""
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,8 @@ class System:
     """by scale"""
     runs_of: str = ""
     """STUDY or STUDY/SYSTEM of the package whose runs these are"""
+    data: tuple[str, ...] = ()
+    """logs to learn from, as in `onebody train --data`"""
 
 
 @dataclass(frozen=True)
@@ -160,12 +165,15 @@ def _study(path: Path, name: str, values: dict[str, Any]) -> Study:
     for system, given in values.get("systems", {}).items():
         if not isinstance(given, dict):
             raise OnebodyError(f"{where}: [systems.{system}] must be a table")
-        known = ("algorithm", "label", "runs_of", *SCALES)
+        known = ("algorithm", "label", "runs_of", "data", *SCALES)
         if unknown := sorted(given.keys() - set(known)):
             near = did_you_mean(unknown[0], known)
             raise OnebodyError(f"{path}: [systems.{system}]: no field {unknown[0]!r}{near}")
         if not isinstance(of := given.get("runs_of", ""), str):
             raise OnebodyError(f"{path}: [systems.{system}]: runs_of must be a string, not {of!r}")
+        data = given.get("data", [])
+        if not (isinstance(data, list) and all(isinstance(each, str) for each in data)):
+            raise OnebodyError(f"{path}: [systems.{system}]: data must be a list of strings, not {data!r}")
     systems = [
         System(
             system,
@@ -173,6 +181,7 @@ def _study(path: Path, name: str, values: dict[str, Any]) -> Study:
             given.get("label", system),
             {s: _made(Training, given[s], f"{path}: [systems.{system}] {s}") for s in SCALES if s in given},
             given.get("runs_of", ""),
+            tuple(given.get("data", ())),
         )
         for system, given in values.get("systems", {}).items()
     ]
