@@ -206,6 +206,12 @@ def test_what_the_policy_does_not_take_is_refused(exported):
             act(np.zeros(2), reward=0.0)
 
 
+def test_rounding_moves_no_command_out_of_the_actuators_ranges(any_task):
+    act = module_of(any_task / "policy.py").Policy(any_task)
+    act._low, act._high = np.float32([-3.0, -1.0]), np.float32([0.2, 1.0])
+    np.testing.assert_array_equal(act.command(np.ones(2, np.float32)), act._high)
+
+
 # ---------------------------------------------------------------- the contract
 
 

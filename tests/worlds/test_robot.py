@@ -172,6 +172,18 @@ def test_a_robot_with_limits_keeps_them_and_so_does_its_journal():
     assert told.count("step") == steps == 2 * HORIZON
 
 
+def test_rounding_moves_no_command_out_of_the_environments_bounds(monkeypatch):
+    box, received = gymnasium.spaces.Box(np.float32(-2.8), np.float32(1.5), (1,), np.float32), []
+    monkeypatch.setattr(Cart, "action_space", box)
+    after = np.zeros(2), 0.0, False, False, {}
+    monkeypatch.setattr(Cart, "step", lambda _, action: received.append(action) or after)
+    simulator = Simulator(carts(copies=1)[0])
+    age, observation = simulator.reset(TASKS[:1], 1, jax.random.key(0)[None])
+    for action in (-1.0, 1.0):
+        simulator.advance(age, observation, np.full((1, 1, 1), action, np.float32))
+    assert all(map(box.contains, received)) and np.allclose(np.ravel(received), [-2.8, 1.5])
+
+
 def test_after_an_exception_only_a_reset_moves_the_robot():
     for accident, kind in ((stops, EmergencyStop), (fails, BodyFailed)):
         family, told = carts({1: accident}, copies=1)

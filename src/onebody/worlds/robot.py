@@ -90,8 +90,8 @@ class Robot:
         self._environment: _Environment | None = None
         self._observed, self._differs = 0.0, False
         self._last = np.zeros(0, np.float32)
-        low, high = (np.array(bound, np.float32) for bound in (own.action_low, own.action_high))
-        self._center, self._scale = (high + low) / 2, (high - low) / 2
+        self._low, self._high = (np.array(bound, np.float32) for bound in (own.action_low, own.action_high))
+        self._center, self._scale = (self._high + self._low) / 2, (self._high - self._low) / 2
 
     def set_physics(self, fields: Any) -> None:
         raise OnebodyError(f"body {self.body.name}: only a MuJoCo body can have physics that vary with the task")
@@ -158,7 +158,7 @@ class Robot:
         applied, commands = np.clip(own, -1.0, 1.0), own[:0]
         if self._limited is not None:
             applied, commands = self._limited.command(self._last, applied)
-        command = self._center + self._scale * applied
+        command = np.clip(self._center + self._scale * applied, self._low, self._high)  # rounding may exceed them
         if not (np.isfinite(own).all() and np.isfinite(command).all()):
             raise NotFinite(f"body {self.body.name}: the policy's action is not finite")
         late = time.perf_counter() - self._observed > self.body.dt

@@ -149,7 +149,8 @@ class Policy:
 
     def command(self, action):
         """An action in [-1, 1], scaled to the ranges of the actuators."""
-        return self._low + 0.5 * (np.asarray(action) + 1.0) * (self._high - self._low)
+        command = self._low + 0.5 * (np.asarray(action) + 1.0) * (self._high - self._low)
+        return np.clip(command, self._low, self._high)  # rounding may exceed them
 
     def run(self, inputs):
         """Outputs by name for inputs by name, each float32 [batch, numbers], as in policy.onnx."""
