@@ -1,7 +1,7 @@
 """Fetch reaches with its gripper: FetchReach-v4 of gymnasium-robotics, with the goal as the task ψ = (x, y, z) (m).
 
 pip install gymnasium-robotics==1.4.2
-onebody train omni examples/fetch_reach.py:robots/fetch-reach --samples 10000
+onebody train omni examples/fetch_reach.py:robots/fetch-reach --samples 5000
 """
 
 import gymnasium

@@ -30,8 +30,10 @@ def figures() -> Iterator[str]:
     yield f"{robot['emergency stops']} emergency stops and {robot['dropped observations']} dropped observations"
     late, longest = robot["late steps by the robot's clock"], robot["time to the action (ms)"]["longest"]
     yield f"The control period was {period['mean']} ms in the mean and {period['99th percentile']} ms in the 99th percentile"
-    yield f"{late} of the actions came late, after {longest:,.0f} ms"
+    unseen = "late steps by the clock of the training"
+    yield f"{late} of the actions came late, after {longest:,.0f} ms, by the robot's clock, and {robot[unseen]} by that of"
     loaded = raw.read("reliability/robot-loaded.json")
     late, longest = loaded["late steps by the robot's clock"], loaded["time to the action (ms)"]["longest"]
-    yield f"{late} actions of {loaded['steps executed']:,} came late, the latest after {longest:,.0f} ms"
+    yield f"{late} actions of {loaded['steps executed']:,} came late by the robot's clock, the latest after {longest:,.0f}"
+    yield f"ms, and {loaded[unseen]} by that of the training"
     yield f"no step was lost but the {loaded['steps lost']} that were under way"

@@ -60,6 +60,7 @@ def started(tmp_path, monkeypatch):
     parts = {
         "rclpy": {},
         "rclpy.node": {"Node": Node},
+        "rclpy.signals": {"SignalHandlerOptions": SimpleNamespace(NO=0)},
         "rcl_interfaces.msg": {"SetParametersResult": SimpleNamespace},
         "sensor_msgs.msg": {"JointState": SimpleNamespace},
         "std_msgs.msg": {"Float64MultiArray": message},
@@ -100,6 +101,7 @@ def started(tmp_path, monkeypatch):
         spec = importlib.util.spec_from_file_location("policy_node", folder / "ros2" / "policy_node.py")
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
+        start.module = module
         return module.PolicyNode()
 
     return start
@@ -136,6 +138,35 @@ def test_it_stops_the_robot_where_a_sensor_is_silent_or_broken(started):
     node.on_outcome(SimpleNamespace(data=[1.0]))
     assert node.said[-1] == "outcome has 1 numbers, not 2" and node.outcome is None
     assert started().after(0.01) == [0.0, 0.0]
+
+
+def test_it_stops_the_robot_where_it_ends(started, monkeypatch):
+    node = started(stop_command=[0.0, 0.5])
+    node.destroy_node = lambda: node.said.append("destroyed")
+
+    def interrupted(node):
+        raise KeyboardInterrupt
+
+    library = SimpleNamespace(init=lambda signal_handler_options: None, spin=interrupted, try_shutdown=lambda: None)
+    monkeypatch.setattr(started.module, "rclpy", library)
+    monkeypatch.setattr(started.module, "PolicyNode", lambda: node)
+    started.module.main()
+    assert node.published == [("commands", [0.0, 0.5])] and node.said == ["destroyed"]
+
+
+def test_it_needs_a_stop_command_for_every_actuator(started):
+    with pytest.raises(ValueError, match="stop_command has 2 numbers"):
+        started(stop_command=[0.0])
+
+
+def test_it_stops_the_robot_where_the_outcome_is_old(started):
+    node = started()
+    node.on_observation(SimpleNamespace(data=[3.0, 1.0, 1.0]))
+    node.on_outcome(SimpleNamespace(data=[1.0, 0.0]))
+    for _ in range(3):
+        node.time += 0.1
+        node.on_observation(SimpleNamespace(data=[3.0, 1.0, 1.0]))
+    assert node.after(0.0) == [0.0, 0.0] and "outcome was not received" in node.said[-1]
 
 
 def test_after_a_stop_the_limits_begin_again(started):

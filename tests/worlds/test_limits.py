@@ -17,12 +17,12 @@ from onebody.algorithms.mb_mpo.early_stopping import EarlyStoppedEnsemble, Early
 from onebody.algorithms.omni import first_order
 from onebody.core.errors import NotFinite, OnebodyError
 from onebody.core.nets import Normalizer
-from onebody.learning.dynamics import Dynamics, DynamicsConfig, merge_statistics, new_dynamics
+from onebody.learning.dynamics import Dynamics, DynamicsConfig, disagreement, merge_statistics, new_dynamics
 from onebody.learning.ensemble import Ensemble, EnsembleConfig
 from onebody.learning.policies import ConditionedPolicy, UniformPolicy, for_each
 from onebody.tasks import registry
 from onebody.tasks.limited import limited
-from onebody.tasks.limits import CLIPPED_SLOPE, LimitedBody, Limits
+from onebody.tasks.limits import CLIPPED_SLOPE, LimitedBody, Limits, limited_command
 from onebody.worlds import engines
 from onebody.worlds.check import check
 from onebody.worlds.imagination import Imagination
@@ -114,6 +114,18 @@ def real():
     """Steps of random actions in the real world [time, episode], of the first axis of tasks."""
     transitions = rollout(Simulator(FAMILY), for_each(UniformPolicy(2), 1), TASK, jax.random.key(0), episodes=40)
     return jax.tree.map(lambda x: x[0], transitions)
+
+
+def test_a_command_is_within_its_bounds_whatever_the_command_before_was():
+    low, high, rate = (np.full(1, x, np.float32) for x in (0.5, 1.0, 0.1))
+    assert limited_command(np.ones(1, np.float32), np.zeros(1, np.float32), low, high, rate) == 0.5
+
+
+def test_the_models_do_not_disagree_about_commands():
+    body = LimitedBody(registry.make("point/goal").body, onebody.Limits(latency=2))
+    predicted = jnp.zeros((2, body.observation_size)).at[0, : body.n_sensed].set(2.0)
+    statistics = Normalizer(body.observation_size)
+    np.testing.assert_allclose(disagreement(predicted, statistics, body), 1.0, rtol=1e-6)
 
 
 def test_rewards_and_ends_are_those_of_the_action_that_the_body_receives(real):

@@ -172,6 +172,16 @@ def test_a_robot_with_limits_keeps_them_and_so_does_its_journal():
     assert told.count("step") == steps == 2 * HORIZON
 
 
+def test_a_robot_is_sent_each_command_at_once_since_it_has_its_own_latency(monkeypatch):
+    received, after = [], (np.zeros(2), 0.0, False, False, {})
+    monkeypatch.setattr(Cart, "step", lambda _, action: received.append(action) or after)
+    simulator = Simulator(onebody.limited(carts(copies=1)[0], onebody.Limits(latency=2)))
+    age, observation = simulator.reset(TASKS[:1], 1, jax.random.key(0)[None])
+    age, row = simulator.advance(age, observation, np.full((1, 1, 1), 1.0, np.float32))
+    np.testing.assert_array_equal(received, [Cart.action_space.high])
+    np.testing.assert_array_equal(row.next_observation[0, 0, 2:], [0, 1])
+
+
 def test_rounding_moves_no_command_out_of_the_environments_bounds(monkeypatch):
     box, received = gymnasium.spaces.Box(np.float32(-2.8), np.float32(1.5), (1,), np.float32), []
     monkeypatch.setattr(Cart, "action_space", box)

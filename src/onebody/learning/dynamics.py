@@ -167,10 +167,14 @@ def merge_statistics(model: M, transitions: Transitions) -> M:
     return eqx.tree_at(where, model, (eqx.tree_at(lambda s: s.std, observation, spread), difference))
 
 
-def disagreement(predicted: Float[Array, "member *axes observation"], difference: Normalizer) -> Float[Array, "*axes"]:
+def disagreement(
+    predicted: Float[Array, "member *axes observation"], difference: Normalizer, limited: LimitedBody | None = None
+) -> Float[Array, "*axes"]:
     """Epistemic uncertainty of an ensemble: root mean square over features of the standard deviation of its members'
-    predictions, in standard deviations of differences."""
+    predictions, in standard deviations of differences. The commands of a body with limits, which are computed, do not
+    count."""
     spread = predicted.std(axis=0) / difference.scale
+    spread = spread if limited is None else limited.sensed(spread)
     return jnp.sqrt(jnp.mean(spread**2, axis=-1))
 
 

@@ -148,7 +148,7 @@ class Ensemble(eqx.Module):
         self, observation: Float[Array, "*axes observation"], action: Float[Array, "*axes action"]
     ) -> Float[Array, "*axes"]:
         """Epistemic uncertainty, of the mean predictions; see `dynamics.disagreement`."""
-        return dynamics.disagreement(self.predict(observation, action), self.difference)
+        return dynamics.disagreement(self.predict(observation, action), self.difference, self.limited)
 
 
 def loss(

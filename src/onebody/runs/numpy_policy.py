@@ -224,14 +224,14 @@ class Limited(NumpyPolicy):
         """Begin an episode: forget the commands, but not the memory of a policy that infers its task."""
         self._commands = self.arrays["commands"]
 
-    def __call__(self, observation: Any, *last: Any) -> np.ndarray:
+    def __call__(self, observation: Any, reward: Any = None, ended: Any = False) -> np.ndarray:
         """The next command [..., action] for the body's own observations [..., observation], within the limits.
 
         Observations that have the commands, as those of `onebody.gym` have, are taken as they are.
 
         Args:
-            last: of a policy with a memory of its own, reward and end of the previous step (see `Recurrent`); an end
-                also begins an episode for the limits.
+            reward, ended: only of a policy with a memory of its own, as of `Recurrent`. An end also begins an episode
+                for the limits.
 
         Raises:
             OnebodyError: as of the policy without limits, or a batch has another shape than the one before it.
@@ -250,10 +250,9 @@ class Limited(NumpyPolicy):
                     f"actions of each of the batch; this one has shape {x.shape}: call reset() of the policy first"
                 )
             commands = np.broadcast_to(self._commands, (*rows, kept))
-            if len(last) > 1:
-                commands = np.where(np.asarray(last[1], bool)[..., None], self.arrays["commands"], commands)
+            commands = np.where(np.asarray(ended, bool)[..., None], self.arrays["commands"], commands)
             x = np.concatenate([x, commands], axis=-1)
-        action = self._policy(x, *last)
+        action = self._policy(x) if reward is None else self._policy(x, reward, ended)
         n, limits = action.shape[-1], (self.arrays[f"command_{name}"] for name in ("low", "high", "rate"))
         command = limited_command(action, commands[..., -n:] if kept else np.zeros_like(action), *limits)
         if not complete:

@@ -125,14 +125,14 @@ class _Graph:
             x: the action in [-1, 1], of `size` numbers.
             commands: the newest commands before it, which are not used if the policy has none.
         """
+        if n := len(self.commands):
+            before = self._split(commands, n - size, size)[1] if n > size else commands
+            slowest, fastest = (self._node(operator, before, "command_rate") for operator in ("Sub", "Add"))
+            x = self._node("Min", self._node("Max", x, slowest), fastest)
         if "commands" in self.policy:
             x = self._node("Min", self._node("Max", x, "command_low"), "command_high")
-        if not (n := len(self.commands)):
-            return x, []
-        before = self._split(commands, n - size, size)[1] if n > size else commands
-        slowest, fastest = (self._node(operator, before, "command_rate") for operator in ("Sub", "Add"))
-        x = self._node("Min", self._node("Max", x, slowest), fastest)
-        return x, [self._split(commands, size, n - size)[1], x] if n > size else [x]
+        kept = [self._split(commands, size, n - size)[1]] if n > size else []
+        return x, [*kept, x] if n else []
 
     def _applied(self, function: str, x: str) -> str:
         if function.startswith("normed_"):

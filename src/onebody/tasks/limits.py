@@ -29,8 +29,9 @@ whose actions jump"""
 class Limits:
     """What a body can do and perceive. Actions and their limits are in [-1, 1], as policies give them.
 
-    At each control step the action of the policy is clipped to the bounds, and then to within `action_rate` of the
-    command before: that is the command. The body receives it `latency` steps later. Commands before the start of an
+    At each control step the action of the policy is clipped to within `action_rate` of the command before, and to the
+    bounds: that is the command. It takes effect `latency` steps later: a simulated body receives it then, a robot
+    (`copies=1`), which has its own latency, at once. Commands before the start of an
     episode are 0, or the bound nearest to 0.
     """
 
@@ -253,9 +254,9 @@ class LimitedBody:
 
 
 def limited_command(action: Any, last: Any, low: Any, high: Any, rate: Any) -> Any:
-    """The command [..., action]: the action clipped to [low, high], and then to within `rate` of the last command."""
+    """The command [..., action]: the action clipped to within `rate` of the last command, and then to [low, high]."""
     array = action.__array_namespace__()
-    return array.clip(array.clip(action, low, high), last - rate, last + rate)
+    return array.clip(array.clip(action, last - rate, last + rate), low, high)
 
 
 def _with_slope(command: Any, wanted: Any) -> Any:

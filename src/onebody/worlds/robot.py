@@ -158,6 +158,7 @@ class Robot:
         applied, commands = np.clip(own, -1.0, 1.0), own[:0]
         if self._limited is not None:
             applied, commands = self._limited.command(self._last, applied)
+            applied = commands[-len(own) :] if len(commands) else applied  # at once: the robot has its own latency
         command = np.clip(self._center + self._scale * applied, self._low, self._high)  # rounding may exceed them
         if not (np.isfinite(own).all() and np.isfinite(command).all()):
             raise NotFinite(f"body {self.body.name}: the policy's action is not finite")

@@ -140,7 +140,7 @@ def disagreement(
 ) -> Float[Array, "*axes"]:
     """How far the models' predictions are apart; see `dynamics.disagreement`."""
     predicted = jax.lax.map(lambda member: member.predict(observation, action), members)
-    return dynamics.disagreement(predicted, models.ensemble.difference)
+    return dynamics.disagreement(predicted, models.ensemble.difference, models.ensemble.limited)
 
 
 def penalised(imagined: Transitions, models: Models, members: Dynamics, penalty: float) -> Transitions:

@@ -72,14 +72,13 @@ def _recurrent(arrays, inputs):
 
 def _limited(arrays, action, commands):
     """The action within the limits, and the newest actions after it; `commands`: those before it, None without any."""
+    size = action.shape[-1]
+    if commands is not None:
+        last, rate = commands[:, -size:], arrays["command_rate"]
+        action = np.clip(action, last - rate, last + rate)
     if "commands" in arrays:
         action = np.clip(action, arrays["command_low"], arrays["command_high"])
-    if commands is None:
-        return action, None
-    size, rate = action.shape[-1], arrays["command_rate"]
-    last = commands[:, -size:]
-    action = np.clip(action, last - rate, last + rate)
-    return action, np.concatenate([commands, action], axis=-1)[:, size:]
+    return action, None if commands is None else np.concatenate([commands, action], axis=-1)[:, size:]
 
 
 class Policy:

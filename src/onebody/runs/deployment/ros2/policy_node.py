@@ -16,10 +16,11 @@ Parameters
     stop_command   what is published while there is no action: by default zeros
     bundle         the folder with policy.py
 
-Where a part of the observation is older than two control steps, or the policy refuses it, the node publishes
-stop_command. Check what that means for your actuators: for a motor, zero is no torque; for a position servo, it is the
-position zero. The next action begins an episode of the policy: whatever stop_command is, it is within `rate` in
-contract.json, if there is one, of the action 0, or of the bound nearest to 0.
+Where a part of the observation or the outcome is older than two control steps, or the policy refuses it, the node
+publishes stop_command; also when it ends, by Ctrl-C or an exception, but not if it is killed. Check what that means for
+your actuators: for a motor, zero is no torque; for a position servo, it is the position zero. The next action begins an
+episode of the policy: whatever stop_command is, it is within `rate` in contract.json, if there is one, of the action 0,
+or of the bound nearest to 0.
 """
 
 import sys
@@ -29,6 +30,7 @@ import numpy as np
 import rclpy
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 
@@ -51,6 +53,8 @@ class PolicyNode(Node):
         names = [each["name"] for each in contract["observation"]]
         self.declare_parameter("joints", [""])
         self.declare_parameter("stop_command", [0.0] * len(contract["action"]))
+        if len(self.get_parameter("stop_command").value) != len(contract["action"]):
+            raise ValueError(f"stop_command has {len(contract['action'])} numbers, one for each actuator")
         joints = self.get_parameter("joints").value
         of_joints = {part for joint in joints for part in (joint, joint + " rate")}
         self.of_joints = {name: i for i, name in enumerate(names) if name in of_joints}
@@ -58,6 +62,7 @@ class PolicyNode(Node):
         self.observation = np.zeros(len(names))
         self.received = np.full(len(names), -np.inf)  # seconds
         self.outcome = None
+        self.outcome_received = -np.inf  # seconds
         self.task = None
         if contract["task"]["input"]:
             self.task = list(contract["task"]["default"])
@@ -99,6 +104,7 @@ class PolicyNode(Node):
             self.get_logger().error(f"outcome has {len(message.data)} numbers, not 2")
             return
         self.outcome = float(message.data[0]), bool(message.data[1])
+        self.outcome_received = self.seconds()
 
     def on_parameters(self, parameters):
         for parameter in parameters:
@@ -122,8 +128,11 @@ class PolicyNode(Node):
     def on_timer(self):
         command = self.command()
         self.begins = command is None
+        self.publish(self.get_parameter("stop_command").value if self.begins else command)
+
+    def publish(self, command):
         message = Float64MultiArray()
-        message.data = [float(x) for x in (self.get_parameter("stop_command").value if self.begins else command)]
+        message.data = [float(x) for x in command]
         self.commands.publish(message)
 
     def command(self):
@@ -132,6 +141,9 @@ class PolicyNode(Node):
         if self.seconds() - self.received[oldest] > STALE * self.contract["dt"]:
             name = self.contract["observation"][oldest]["name"]
             self.get_logger().warning(f"{name} was not received for two control steps: stop_command")
+            return None
+        if self.outcome is not None and self.seconds() - self.outcome_received > STALE * self.contract["dt"]:
+            self.get_logger().warning("outcome was not received for two control steps: stop_command")
             return None
         arguments = {} if self.task is None else {"task": self.task}
         if self.outcome is not None:
@@ -147,13 +159,14 @@ class PolicyNode(Node):
 
 
 def main():
-    rclpy.init()
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)  # so that Ctrl-C can still publish a command
     node = PolicyNode()
     try:
         rclpy.spin(node)
     except KeyboardInterrupt:
         pass
     finally:
+        node.publish(node.get_parameter("stop_command").value)
         node.destroy_node()
         rclpy.try_shutdown()
 
