@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 2)
     except KeyboardInterrupt as error:
-        return _fail("stopped", 128 + next(iter(error.args), signal.SIGINT))
+        return _fail("stopped", 128 + (signal.SIGTERM if error.args == (signal.SIGTERM,) else signal.SIGINT))
     except Stopped as error:
         return _fail(str(error), 128 + error.signum)
     return 0

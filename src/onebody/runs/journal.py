@@ -8,7 +8,7 @@
 Each line is given to the operating system before the next step, so that the end of the process loses at most the step
 under way; a power cut, at most the episode. A resumed run computes the iteration anew, with these observations in place
 of a robot that moves. An episode that was under way ends with its last step. With the checkpoint of the iteration, the
-journal begins again. Before lines that are damaged are cut off, it is copied to
+journal begins again. Before damaged lines, or lines of other sizes, are cut off, it is copied to
 `RUN/robot-damaged.jsonl`.
 """
 
@@ -32,6 +32,7 @@ from onebody.worlds.simulator import Simulator
 
 NAME = "robot.jsonl"
 SET_ASIDE = "robot-damaged.jsonl"
+"""copy of a journal that cannot be read to its end"""
 DAMAGE = "is damaged"
 
 
