@@ -224,6 +224,15 @@ def test_how_commands_end(raised, code, said, capsys, monkeypatch):
     assert out == "" and err.count("\n") == 1 and said in err
 
 
+def test_sigterm_ends_a_command_as_ctrl_c_does(capsys, monkeypatch):
+    outer = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        monkeypatch.setattr(loop, "train", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+        assert main(SMOKE) == 143 and capsys.readouterr().err == "onebody: stopped\n"
+    finally:
+        signal.signal(signal.SIGTERM, outer)
+
+
 def test_an_error_of_ours_is_not_hidden(monkeypatch):
     monkeypatch.setattr(loop, "train", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):

@@ -8,6 +8,7 @@ from customs import EXAMPLE, forgotten
 
 from onebody.tasks import registry
 from onebody.tasks.family import TaskFamily
+from onebody.worlds import robot
 
 
 @pytest.fixture
@@ -33,6 +34,13 @@ def nothing_leaks(tmp_path, monkeypatch):
     """A test has an empty folder; what it registers, here and in Gymnasium, is forgotten."""
     monkeypatch.chdir(tmp_path)
     with forgotten(), patch.dict(os.environ):
+        yield
+
+
+@pytest.fixture
+def closed():
+    """The single environment of a test is not the next test's."""
+    with robot.released():
         yield
 
 

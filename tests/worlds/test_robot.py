@@ -1,116 +1,28 @@
-"""One robot, or one simulator process: an environment of which there is only one, and what it did is not lost."""
+"""One robot, or one simulator process: an environment of which there is only one."""
 
-import json
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
 import equinox as eqx
 import gymnasium
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import onebody
-from onebody.core.errors import BodyFailed, EmergencyStop, NotFinite, OnebodyError
-from onebody.core.nets import Normalizer
-from onebody.learning.policies import Exploring, GaussianPolicy, UniformPolicy, for_each
-from onebody.runs import checkpoint, folder, hidden, journal, tuning
+from onebody.algorithms.omni import omni
+from onebody.core.errors import BodyFailed, EmergencyStop, NotFinite, OnebodyError, Stopped
+from onebody.learning.policies import GaussianPolicy
+from onebody.runs import folder, hidden, tuning
 from onebody.worlds import robot
-from onebody.worlds.custom import from_gymnasium
 from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import SINGLE_STARTS, Simulator
-from tests.faults import fake_robot
+from tests.worlds.carts import HORIZON, TASKS, Cart, acted, book, carts, fails, policies, stops
 
 pytestmark = pytest.mark.usefixtures("nothing_leaks", "closed")
-HORIZON = 6
-TASKS = jnp.array([[0.3], [-0.3]])
-
-
-@pytest.fixture
-def closed():
-    """The environment of a test is not the next test's."""
-    with robot.released():
-        yield
-
-
-class Cart(gymnasium.Env):
-    """A cart that says what it is told, and has its accidents at chosen steps of all carts together."""
-
-    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float32)
-    action_space = gymnasium.spaces.Box(-2.0, 2.0, (1,), np.float32)
-    dt = 0.1
-    told: list
-    accidents: dict
-
-    def __init__(self):
-        self.told.append("make")
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.told.append("reset")
-        self.state = self.np_random.uniform(-0.1, 0.1, 2).astype(np.float32)
-        return self.state, {}
-
-    def step(self, action):
-        accident = self.accidents.pop(Counter(self.told)["step"], None)
-        if accident is not None and (result := accident()) is not None:
-            return result
-        self.told.append("step")
-        self.state = self.state + np.float32(0.1) * np.concatenate([self.state[1:], action])
-        return self.state, 0.0, False, False, {}
-
-    def close(self):
-        self.told.append("close")
-
-
-def carts(accidents=None, **options):
-    """A family with carts, and all that they are told."""
-    kind = type("Own", (Cart,), {"told": [], "accidents": accidents or {}})
-    family = from_gymnasium(
-        kind,
-        reward=lambda observation, action, next_observation, task: -jnp.abs(next_observation[0] - task[0]),
-        terminal=lambda next_observation, task: jnp.abs(next_observation[1]) > 0.25,
-        space=onebody.Box((-1.0,), (1.0,)),
-        id="robot/cart",
-        horizon=HORIZON,
-        **options,
-    )
-    return family, kind.told
-
-
-@jax.jit
-def policies(key):
-    return for_each(GaussianPolicy(key, (4,), Normalizer(2), 1), len(TASKS))
-
-
-def acted(family, record=None, episodes=1):
-    """Transitions of exploring policies, and the simulator; `record`: its journal."""
-    simulator = Simulator(family)
-    if record is not None:
-        simulator.robot.journal = record
-    explorers = Exploring(policies(jax.random.key(0)), jnp.array([1.0, 0.5]))
-    transitions = rollout(simulator, explorers, TASKS, jax.random.key(1), episodes=episodes)
-    return jax.tree.map(np.asarray, transitions), simulator
-
-
-def fails():
-    raise ValueError("motor 3 is hot")
-
-
-def stops():
-    raise EmergencyStop
-
-
-def book(iteration=1, observation_size=2):
-    return journal.Journal(Path(), iteration, (observation_size, 1))
 
 
 def test_slots_one_after_the_other_are_the_slots_of_a_batch():
@@ -145,31 +57,6 @@ def test_a_memory_may_have_keys():
     simulator, plain = Simulator(carts(copies=1)[0]), policies(jax.random.key(0))
     there, here = (rollout(simulator, each, TASKS, jax.random.key(1), episodes=1) for each in (plain, Keyed(plain)))
     np.testing.assert_array_equal(here.observation, there.observation)
-
-
-def test_a_robot_with_limits_keeps_them_and_so_does_its_journal():
-    family, told = carts({4: fails}, copies=1)
-    family = onebody.limited(family, onebody.Limits(action_high=0.5, action_rate=0.25))
-
-    def lived():
-        simulator = Simulator(family)
-        assert simulator.robot is not None
-        simulator.robot.journal = book(observation_size=3)
-        explorers = for_each(UniformPolicy(1), len(TASKS))
-        return jax.tree.map(np.asarray, rollout(simulator, explorers, TASKS, jax.random.key(1), episodes=1))
-
-    with pytest.raises(BodyFailed):
-        lived()
-    seen = lived()
-    command, after = seen.observation[..., 2], seen.next_observation[..., 2]
-    received = (seen.next_observation[..., 1] - seen.observation[..., 1]) / 0.2  # of the motor's range
-    np.testing.assert_allclose(received, after, atol=1e-5)
-    assert after.max() <= 0.5 and np.abs(after - command).max() == pytest.approx(0.25)
-    assert seen.truncated[0, 3] and not command[0, 4].any()  # it has begun again
-    steps = told.count("step")
-    for there, here in zip(seen, lived(), strict=True):
-        np.testing.assert_array_equal(here, there)
-    assert told.count("step") == steps == 2 * HORIZON
 
 
 def test_a_robot_is_sent_each_command_at_once_since_it_has_its_own_latency(monkeypatch):
@@ -252,51 +139,6 @@ def test_nothing_moves_the_robot_unasked(monkeypatch):
             carts(**options)
 
 
-@pytest.mark.parametrize("accident", [fails, stops])
-def test_an_episode_that_is_stopped_or_fails_ends_there_and_is_kept(accident, capsys):
-    undisturbed, _ = acted(carts(copies=1)[0])
-    family, told = carts({2: accident}, copies=1)
-    record = book()
-    if accident is fails:
-        with pytest.raises(BodyFailed, match="ValueError: motor 3 is hot"):
-            acted(family, record)
-        assert told.count("step") == 2
-        record = book()
-        assert [entry.kind for entry in record.recorded] == ["reset", "step", "step", "stop"]
-    transitions, simulator = acted(family, record)
-    assert told.count("step") == simulator.samples == 2 * HORIZON and simulator.cut == 0
-    assert simulator.robot.timing.stops == (accident is stops)
-    np.testing.assert_array_equal(transitions.observation[0, :2], undisturbed.observation[0, :2])
-    assert transitions.truncated[0, :3, 0].tolist() == [False, True, False]
-    np.testing.assert_array_equal(transitions.observation[1], undisturbed.observation[1])
-    again, simulator = acted(family, book())  # without a move
-    assert told.count("step") == simulator.samples == 2 * HORIZON and capsys.readouterr().err == ""
-    for there, here in zip(transitions, again, strict=True):
-        np.testing.assert_array_equal(here, there)
-
-
-def test_what_the_journal_says_of_another_iteration_or_of_another_policy(capsys):
-    family, _ = carts(copies=1)
-    acted(family, book())
-    lines = Path(journal.NAME).read_bytes()
-    entries = book().recorded
-    assert len(entries) == lines.count(b"\n") and entries[-1].kind == "stop"
-    Path(journal.NAME).write_bytes(lines[:-5])  # a line that was not finished
-    assert [entry.kind for entry in book().recorded][-3:] == ["step", "step", "stop"]
-    assert len(book().recorded) == len(entries) - 1
-    robot_moved = json.loads(lines.splitlines()[2])
-    changed = lines.replace(json.dumps(robot_moved["step"])[1:-1].encode(), b"0.125", 1)
-    Path(journal.NAME).write_bytes(changed)
-    transitions, _ = acted(family, book())
-    assert transitions.action[0, 0, 0] == 0.125 and "differ from the recorded ones" in capsys.readouterr().err
-    Path(journal.NAME).write_bytes(lines.replace(b"}\n", b"\n", 4))
-    assert not book().recorded
-    Path(journal.NAME).write_bytes(lines.replace(b'"ended"', b'"over"', 1))
-    assert not book().recorded and "line 3 of robot.jsonl is damaged" in capsys.readouterr().err
-    Path(journal.NAME).write_bytes(lines)
-    assert not book(2).recorded and Path(journal.NAME).read_text() == '{"iteration": 2}\n'
-
-
 def test_a_step_that_hangs_ends_with_one_line():
     over = threading.Event()
     family, told = carts({3: lambda: over.wait(20) and None}, copies=1, timeout=0.3)
@@ -305,8 +147,68 @@ def test_a_step_that_hangs_ends_with_one_line():
         acted(family, book())
     robot.release()
     assert time.monotonic() - began < 10 and told[-1] == "step"  # it is not closed in the middle of a step
+    with pytest.raises(BodyFailed, match="still hangs; start a new process"):
+        acted(family)
+    assert told.count("make") == 2  # the first for its spaces
     over.set()
     assert acted(family, book())[1].samples == 2 * HORIZON
+
+
+def test_values_of_another_form_end_with_one_line(monkeypatch):
+    family, _ = carts(copies=1)
+    simulator = Simulator(family)
+    for returned in (
+        (np.zeros(2), 0.0, False, False),
+        (np.zeros(2), 0.0, False, False, None),
+        ([[0.0], [0.0, 0.0]], 0.0, False, False, {}),
+    ):
+        monkeypatch.setattr(family.body.make, "step", lambda *_, returned=returned: returned)
+        age, observation = simulator.reset(TASKS[:1], 1, jax.random.key(0)[None])
+        with pytest.raises(BodyFailed, match=r"step of its environment must return \(observation, reward, .*Error"):
+            simulator.advance(age, observation, np.zeros((1, 1, 1), np.float32))
+    monkeypatch.setattr(family.body.make, "reset", lambda _, **options: np.zeros(3))
+    with pytest.raises(BodyFailed, match=r"reset of its environment must return \(observation, info\)"):
+        simulator.reset(TASKS[:1], 1, jax.random.key(0)[None])
+
+
+@pytest.mark.parametrize("copies", [None, 1])
+def test_an_environment_that_is_refused_is_closed(copies, monkeypatch):
+    told = []
+    monkeypatch.setattr(Cart, "__init__", lambda _: told.append("make"))
+    monkeypatch.setattr(Cart, "close", lambda _: told.append("close"))
+    monkeypatch.setattr(Cart, "action_space", gymnasium.spaces.Box(-np.inf, np.inf, (1,), np.float32))
+    with pytest.raises(OnebodyError, match="finite bounds"):
+        carts(copies=copies)
+    assert told[-1] == "close" and told.count("make") == told.count("close")
+
+
+def test_no_second_environment_is_made_while_another_thread_uses_the_first():
+    thread = threading.Thread(target=carts, kwargs={"copies": 1}, daemon=True)
+    with robot.IN_USE:
+        thread.start()
+        thread.join(0.2)
+        assert thread.is_alive()
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("accident", "kind", "said"),
+    [
+        (fails, BodyFailed, "hot, in the resets for the initial states; go on with: onebody resume run"),
+        (lambda: signal.raise_signal(signal.SIGINT), Stopped, "stopped; go on with: onebody resume run"),
+    ],
+    ids=["exception", "signal"],
+)
+def test_the_resets_for_the_initial_states_end_as_any_iteration(accident, kind, said, monkeypatch):
+    family, told = carts(copies=1)
+    monkeypatch.setattr(family.body.make, "reset", lambda _, **options: accident())
+    onebody.register(family)
+    monkeypatch.setattr(omni.OMNI, "init", lambda self, key: self.simulator.starts(key))
+    monkeypatch.setattr(folder, "initial_state", lambda *_: ())
+    with pytest.raises(kind, match=said):
+        onebody.train("omni", family, preset="smoke", out="run", quiet=True)
+    assert told[-2:] == ["make", "close"]
 
 
 def test_what_is_not_finite_reaches_neither_robot_nor_journal(monkeypatch):
@@ -332,50 +234,3 @@ def test_the_clock_is_measured(dt, late):
     metrics = simulator.robot.timing.metrics(True)
     assert metrics["real/late"] == late and 0 < metrics["real/dt"] <= metrics["real/dt_longest"] < 10
     assert metrics["real/dropped"] == 1 and metrics["real/stops"] == 0
-
-
-TRAIN = """
-import tests.conftest
-from pathlib import Path
-from tests.worlds import test_robot
-test_robot.train(Path("robot.log"))
-"""
-
-
-def train(log):
-    """One iteration of four episodes of the robot in its own process, at 50 Hz."""
-    family = fake_robot.register(log, horizon=25)
-    config = onebody.preset("omni", "smoke", family.id)
-    return onebody.train("omni", family, config=config, samples=100, out="run", quiet=True)
-
-
-def test_a_killed_training_loses_at_most_the_step_under_way(capsys):
-    log = Path("robot.log")
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])}
-    with subprocess.Popen([sys.executable, "-c", TRAIN], env=environment) as process:
-        deadline = time.monotonic() + 120
-        while not log.exists() or len(fake_robot.executed(log)) < 35:
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-    time.sleep(0.1)
-    before = len(fake_robot.executed(log))
-    assert before < 50  # in the second episode
-    train(log)
-    said = capsys.readouterr().err
-    executed = np.float32([step["action"] for step in fake_robot.executed(log)])
-    state = checkpoint.latest(Path("run"), folder.structure(record := folder.read_config(Path("run"))), print).state
-    kept = np.clip(state.data.action[: int(state.data.size), 0], -1.0, 1.0)
-    assert record["samples"] == len(kept) == 100 and len(executed) - 100 in (0, 1)
-    taken = before - (len(executed) - 100)
-    assert f"{taken} steps of iteration 1 are taken from robot.jsonl" in said
-    np.testing.assert_array_equal(kept[:taken], executed[:taken])
-    np.testing.assert_array_equal(kept[taken:], executed[before:])
-    assert np.flatnonzero(state.data.done[:100])[:3].tolist() == sorted([24, taken - 1, 49])
-    policy = onebody.adapt("run", 0.5)
-    assert np.isnan(policy.real_return) and policy.achieved is None and "real return" not in str(policy)
-    assert len(fake_robot.executed(log)) == len(executed)
-    with pytest.raises(OnebodyError, match="--real-episodes"):
-        onebody.adapt("run", 0.5, untrained=True)
-    with pytest.raises(OnebodyError, match=r"1,600 episodes would move the one environment .* --tasks 2"):
-        onebody.evaluate("run")

@@ -54,22 +54,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), 2)
     except OSError as error:
         return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 2)
-    except KeyboardInterrupt:
-        return _fail("stopped", 130)
+    except KeyboardInterrupt as error:
+        return _fail("stopped", 128 + (signal.SIGTERM if error.args == (signal.SIGTERM,) else signal.SIGINT))
     except Stopped as error:
         return _fail(str(error), 128 + error.signum)
     return 0
 
 
 def _interruptible() -> AbstractContextManager[Any]:
-    """Ctrl-C raises KeyboardInterrupt, or ends the process where that has to wait for a compilation."""
+    """Ctrl-C and SIGTERM raise KeyboardInterrupt(signum), or end the process if that has to wait for a compilation."""
     if threading.current_thread() is not threading.main_thread():
         return nullcontext()
 
     def interrupted(signum: int) -> None:
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(signum)
 
-    return interrupt.handled(interrupted, lambda signum: "onebody: stopped", signal.SIGINT)
+    return interrupt.handled(interrupted, lambda signum: "onebody: stopped", signal.SIGINT, signal.SIGTERM)
 
 
 def _command(arguments: list[str]) -> Callable[[], None]:

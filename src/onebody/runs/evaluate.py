@@ -39,7 +39,10 @@ MAX_GRID_TASKS = 10_000
 """largest number of tasks of a grid"""
 MAX_BEYOND = 1000.0
 """largest width of a grid relative to the box of tasks"""
+MAX_SINGLE_EPISODES = 100
+"""largest number of episodes, after all stages together, of a test with one environment, such as a robot"""
 SMALLER_TEST = "ask for fewer, as in --tasks 2 --stages 0"
+"""what a refused test of one environment, such as a robot, is to be replaced by"""
 PLANE = ("x (m)", "y (m)")
 """observation labels of a body that moves in the plane; its paths are recorded if the task is hidden"""
 
@@ -231,7 +234,7 @@ def evaluate(run: Path | str, test: MetaTest = HELD_OUT, quiet: bool = True, *, 
 
     Raises:
         OnebodyError: there is no run or no undamaged checkpoint; a grid over a task space that is not a box, or of too
-            many tasks.
+            many tasks; the default test, or one of more than MAX_SINGLE_EPISODES, where there is one environment.
     """
     run = Path(run)
     check_test(test)
@@ -240,10 +243,10 @@ def evaluate(run: Path | str, test: MetaTest = HELD_OUT, quiet: bool = True, *, 
     record = folder.read_config(run)
     outputs.check_parts(run)
     algorithm = folder.build(record, tested=True)
-    if test == HELD_OUT:
-        refuse_single(algorithm.family, f"{test.tasks * (test.stages + 1) * EPISODES:,} episodes", SMALLER_TEST)
-    last = folder.last(run, record)
     n = len(test.of(algorithm.family))
+    if test == HELD_OUT or n * (test.stages + 1) * EPISODES > MAX_SINGLE_EPISODES:
+        refuse_single(algorithm.family, f"{n * (test.stages + 1) * EPISODES:,} episodes", SMALLER_TEST)
+    last = folder.last(run, record)
     label = f"testing {record['algorithm']} on {algorithm.family.id}, {n} task{'s' if n > 1 else ''}, in {run}"
     with log.Progress(test.stages + 1, "test", label, quiet=quiet) as progress, robot.released():
         result = meta_test(record, algorithm, last.state, last.facts["samples"], test, progress.update)

@@ -8,12 +8,14 @@
 Each line is given to the operating system before the next step, so that the end of the process loses at most the step
 under way; a power cut, at most the episode. A resumed run computes the iteration anew, with these observations in place
 of a robot that moves. An episode that was under way ends with its last step. With the checkpoint of the iteration, the
-journal begins again.
+journal begins again. Before damaged lines, or lines of other sizes, are cut off, it is copied to
+`RUN/robot-damaged.jsonl`.
 """
 
 import errno
 import json
 import os
+import shutil
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -29,6 +31,9 @@ from onebody.worlds.robot import Entry
 from onebody.worlds.simulator import Simulator
 
 NAME = "robot.jsonl"
+SET_ASIDE = "robot-damaged.jsonl"
+"""copy of a journal that cannot be read to its end"""
+DAMAGE = "is damaged"
 
 
 class Journal:
@@ -50,14 +55,18 @@ class Journal:
     def _read(self, iteration: int, observation_size: int, action_size: int) -> int:
         """Read the entries; returns the number of bytes to keep."""
         first, *lines = self.path.read_bytes().splitlines(keepends=True) or [b""]
-        if _parsed(first) != {"iteration": iteration}:
+        if (began := _parsed(first)) != {"iteration": iteration}:
+            if lines and not (isinstance(began, dict) and began.keys() == {"iteration"}):
+                self._set_aside(1, DAMAGE)
             return 0
         kept = whole = len(first)
         for i, line in enumerate(lines):
-            if (entry := _entry(_parsed(line), observation_size, action_size)) is None:
-                if i < len(lines) - 1:
-                    message = f"line {i + 2} of {self.path} is damaged: what the robot did from there on is lost"
-                    print(f"onebody: {message}", file=sys.stderr)
+            if (entry := _entry(_parsed(line))) is None:
+                if i < len(lines) - 1:  # the last one may be unfinished
+                    self._set_aside(i + 2, DAMAGE)
+                break
+            if difference := _difference(entry, observation_size, action_size):
+                self._set_aside(i + 2, difference)
                 break
             whole += len(line)
             self.recorded.append(entry)
@@ -66,6 +75,16 @@ class Journal:
         while self.recorded and self.recorded[-1].kind == "reset":  # it is done again
             self.recorded.pop()
         return kept
+
+    def _set_aside(self, number: int, reason: str) -> None:
+        """Keep a copy of the journal, which is then cut before the line of this number, and say why."""
+        copy = self.path.with_name(SET_ASIDE)
+        shutil.copyfile(self.path, copy)
+        print(
+            f"onebody: line {number} of {self.path} {reason}: what the robot did from there on is not used; the whole "
+            f"journal is kept as {copy}",
+            file=sys.stderr,
+        )
 
     def begin(self, iteration: int) -> None:
         """Forget everything, and begin with this iteration."""
@@ -144,26 +163,37 @@ def _parsed(line: bytes) -> Any:
         return None
 
 
-def _entry(record: Any, observation_size: int, action_size: int) -> Entry | None:
+def _difference(entry: Entry, observation_size: int, action_size: int) -> str:
+    """Says which of its sizes differs from those of the family; empty if none does."""
+    for name, row, size in (
+        ("observation", entry.observation, observation_size),
+        ("action", entry.action, action_size),
+    ):
+        if row is not None and len(row) != size:
+            return f"has an {name} of {len(row)} numbers, and the family now has {size}, as with other limits"
+    return ""
+
+
+def _entry(record: Any) -> Entry | None:
     """The entry that a line says; None if it is damaged."""
     if record == {"stop": True}:
         return Entry("stop")
     if not isinstance(record, dict):
         return None
     if record.keys() == {"reset"}:
-        observation = _row(record["reset"], observation_size)
+        observation = _row(record["reset"])
         return None if observation is None else Entry("reset", observation)
     if record.keys() != {"step", "observation", "ended"} or type(record["ended"]) is not bool:
         return None
-    action, observation = _row(record["step"], action_size), _row(record["observation"], observation_size)
+    action, observation = _row(record["step"]), _row(record["observation"])
     if action is None or observation is None:
         return None
     return Entry("step", observation, action, record["ended"])
 
 
-def _row(values: Any, size: int) -> np.ndarray | None:
-    """A list of so many finite numbers as an array."""
-    if not isinstance(values, list) or len(values) != size or not all(type(x) in (int, float) for x in values):
+def _row(values: Any) -> np.ndarray | None:
+    """A list of finite numbers as an array; None if it is something else."""
+    if not isinstance(values, list) or not all(type(x) in (int, float) for x in values):
         return None
     try:
         with np.errstate(over="ignore"):

@@ -159,7 +159,8 @@ def train(
         if logs and last_checkpoint is None:
             logged.report(logs, registered, quiet)
             state = logged.begin(built, state, logs)
-        _run(run, record, built, state, last_checkpoint, confirm, test, log_to, quiet)
+        with _signals(run) as uninterrupted:
+            _run(run, record, built, state, last_checkpoint, confirm, uninterrupted, test, log_to, quiet)
     return run
 
 
@@ -181,7 +182,8 @@ def resume(run: Path | str, *, quiet: bool = False, trust: bool = False) -> Path
         last_checkpoint = folder.latest(run, record, state)
         if last_checkpoint is None and record.get("data"):
             raise OnebodyError(f"{run} has no checkpoint with its logs yet; start it with: {folder.command(record)}")
-        _run(run, record, algorithm, state, last_checkpoint, confirm, evaluate.HELD_OUT, (), quiet)
+        with _signals(run) as uninterrupted:
+            _run(run, record, algorithm, state, last_checkpoint, confirm, uninterrupted, evaluate.HELD_OUT, (), quiet)
     return run
 
 
@@ -198,11 +200,12 @@ def _run(
     state: Any,
     last_checkpoint: checkpoint.Checkpoint | None,
     confirm: Callable[[], None],
+    uninterrupted: Callable[[], AbstractContextManager[None]],
     test: MetaTest,
     log_to: Sequence[str],
     quiet: bool,
 ) -> None:
-    """`confirm` raises OnebodyError if another process has taken the folder over."""
+    """`confirm` raises OnebodyError if another process has taken the folder over; `uninterrupted`: see `_signals`."""
     confirm()
     folder.note_other_versions(record)
     done, every = 0, record["evaluate_every"]
@@ -214,7 +217,8 @@ def _run(
             setattr(algorithm.simulator, name, last_checkpoint.facts.get(name, 0))
     else:
         if algorithm.simulator.robot is not None and not record.get("data"):  # its initial states are taken only now
-            state = algorithm.init(jax.random.fold_in(jax.random.key(record["seed"]), 0))
+            with _named("the resets for the initial states", run, None):
+                state = algorithm.init(jax.random.fold_in(jax.random.key(record["seed"]), 0))
         checkpoint.save(run, 0, state, _facts(record, algorithm))
     log.truncate(run, done)
     history, model_is_off, cut = log.read(run), "", watch.cut(algorithm.simulator)
@@ -228,7 +232,7 @@ def _run(
     progress = log.Progress(algorithm.config.n_iterations, "iteration", label, start=done, quiet=quiet)
     feed = log_feed.following(run, record, log_to, history, quiet)
     kept = journal.kept(run, algorithm.simulator, done + 1)
-    with _signals(run) as uninterrupted, log.Log(run) as lines, feed as logged, progress, kept as begin_journal:
+    with log.Log(run) as lines, feed as logged, progress, kept as begin_journal:
         if every and done == 0:
             with _named("the evaluation before training", run, 0):
                 evaluate.during_training(run, record, algorithm, state, 0, test)
@@ -293,10 +297,12 @@ def _warn(run: Path, message: str) -> None:
 
 
 @contextmanager
-def _named(part: str, run: Path, saved: int) -> Iterator[None]:
+def _named(part: str, run: Path, saved: int | None) -> Iterator[None]:
     """NotFinite and BodyFailed say in which part of training they were raised; `saved`: last iteration with a
-    checkpoint."""
-    place = f"in {part}; the last good checkpoint is {run / 'checkpoints' / f'{saved:06d}'}"
+    checkpoint, if there is one."""
+    place = f"in {part}"
+    if saved is not None:
+        place += f"; the last good checkpoint is {run / 'checkpoints' / f'{saved:06d}'}"
     try:
         yield
     except NotFinite as error:

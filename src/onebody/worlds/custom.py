@@ -2,7 +2,8 @@
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext
 from typing import Any
 
 import gymnasium
@@ -97,22 +98,11 @@ def from_gymnasium(
         raise OnebodyError("from_gymnasium: parallel needs several environments: leave it out, or leave copies=1 out")
     if timeout is not None and not 0 < timeout < math.inf:
         raise OnebodyError(f"from_gymnasium: timeout must be above 0 seconds and finite, or None, not {timeout!r}")
-    if copies:
-        robot.release()
-    try:
-        env = env_fn()
-    except (Exception, SystemExit) as error:
-        raise OnebodyError(f"from_gymnasium: env_fn raises {environment_error(error)}") from error
-    if not isinstance(env, gymnasium.Env):
-        raise OnebodyError(f"from_gymnasium: env_fn gives {type(env).__name__}, not a gymnasium.Env")
-    if not copies:
-        if (another := env_fn()) is env:
-            raise OnebodyError(
-                "from_gymnasium: env_fn gives the same environment again; it must make a new one at each call"
-            )
-        another.close()
-    name = env.spec.id if env.spec else type(env.unwrapped).__name__
-    observation_space, action_space = env.observation_space, env.action_space
+    with _made(env_fn, single=bool(copies)) as env:
+        name = env.spec.id if env.spec else type(env.unwrapped).__name__
+        observation_space, action_space = env.observation_space, env.action_space
+        limit = env.spec.max_episode_steps if env.spec else None
+        own_dt = getattr(env.unwrapped, "dt", None)
     if not isinstance(observation_space, gymnasium.spaces.Box) or len(observation_space.shape) != 1:
         wrap = "wrap it in gymnasium.wrappers.FlattenObservation"
         if observation_space.dtype == np.uint8 and len(observation_space.shape or ()) > 1:
@@ -133,7 +123,6 @@ def from_gymnasium(
         raise OnebodyError(f"environment {name}: actions must be a flat Box of floats, not {action_space}{reason}")
     if not (np.isfinite(action_space.low).all() and np.isfinite(action_space.high).all()):
         raise OnebodyError(f"environment {name}: actions must have finite bounds; add a wrapper that sets them")
-    limit = env.spec.max_episode_steps if env.spec else None
     horizon = limit if horizon is None else horizon
     if horizon is None:
         raise OnebodyError(
@@ -141,14 +130,14 @@ def from_gymnasium(
         )
     if limit is not None and horizon > limit:
         raise OnebodyError(f"environment {name} ends an episode after {limit} steps: horizon {horizon} is above that")
-    if real_time and dt is None and not hasattr(env.unwrapped, "dt"):
+    if real_time and dt is None and own_dt is None:
         raise OnebodyError(f"environment {name}: real_time needs the seconds per control step, as in dt=0.02")
     labels = labels or tuple(f"observation {i}" for i in range(observation_space.shape[0]))
     if len(labels) != observation_space.shape[0]:
         raise OnebodyError(
             f"environment {name}: {len(labels)} labels for observations of {observation_space.shape[0]} numbers"
         )
-    family = TaskFamily(
+    return TaskFamily(
         id=id or f"gymnasium/{name.replace('/', '-')}",
         body=GymnasiumBody(
             name=name,
@@ -156,7 +145,7 @@ def from_gymnasium(
             labels=labels,
             action_low=tuple(action_space.low.tolist()),
             action_high=tuple(action_space.high.tolist()),
-            dt=float(getattr(env.unwrapped, "dt", 1.0)) if dt is None else dt,
+            dt=dt if dt is not None else 1.0 if own_dt is None else float(own_dt),
             parallel=parallel,
             copies=copies,
             real_time=real_time,
@@ -170,5 +159,28 @@ def from_gymnasium(
         reward_text=reward_text,
         terminal_text="never" if terminal is never else "where its terminal function says so",
     )
-    env.close()
-    return family
+
+
+@contextmanager
+def _made(env_fn: Callable[[], Any], single: bool) -> Iterator[Any]:
+    """An environment that `env_fn` makes, closed at the end of the block.
+
+    `single`: there is only one such environment, so that the one in use is closed before.
+    """
+    with robot.IN_USE if single else nullcontext():
+        if single:
+            robot.make_room()
+        try:
+            env = env_fn()
+        except (Exception, SystemExit) as error:
+            raise OnebodyError(f"from_gymnasium: env_fn raises {environment_error(error)}") from error
+        if not isinstance(env, gymnasium.Env):
+            raise OnebodyError(f"from_gymnasium: env_fn gives {type(env).__name__}, not a gymnasium.Env")
+        with closing(env):
+            if not single:
+                if (another := env_fn()) is env:
+                    raise OnebodyError(
+                        "from_gymnasium: env_fn gives the same environment again; it must make a new one at each call"
+                    )
+                another.close()
+            yield env

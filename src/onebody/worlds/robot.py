@@ -24,7 +24,7 @@ from onebody.core.errors import BodyFailed, EmergencyStop, NotFinite, OnebodyErr
 from onebody.tasks.body import Body, GymnasiumBody
 from onebody.tasks.limits import LimitedBody, bare
 from onebody.worlds.engines import running
-from onebody.worlds.refusals import environment_error
+from onebody.worlds.refusals import environment_error, first_line
 
 IN_USE = threading.RLock()
 """held while the environment is used: of several threads and simulators, one at a time"""
@@ -105,9 +105,12 @@ class Robot:
                 self.journal.sync()
             self._environment = _opened(self.body)
             with running(self.body, "its environment"):
-                observation, _ = self._environment.env.reset(seed=seed)
+                returned = self._environment.env.reset(seed=seed)
+            with self._reading("reset", "(observation, info)"):
+                observation, _ = returned
+                observation = self._checked(observation)
             rest = () if self._limited is None else self._limited.rest
-            if not np.isfinite(observation := self._checked(observation)).all():
+            if not np.isfinite(observation).all():
                 raise BodyFailed(f"body {self.body.name}: the first observation of an episode is not finite")
             entry = Entry("reset", np.append(observation, np.array(rest, np.float32)))
             self._record(entry)
@@ -133,7 +136,8 @@ class Robot:
         Raises:
             EmergencyStop: the episode has ended before this step.
             NotFinite: the action is not finite.
-            BodyFailed: the environment raises something else, or takes longer than its `timeout`.
+            BodyFailed: the environment raises something else, takes longer than its `timeout`, or returns something
+                other than Gymnasium's five values.
         """
         if self.ended[0]:
             raise OnebodyError(f"body {self.body.name}: the environment ended its episode; call reset first")
@@ -164,7 +168,7 @@ class Robot:
             raise NotFinite(f"body {self.body.name}: the policy's action is not finite")
         late = time.perf_counter() - self._observed > self.body.dt
         try:
-            observation, _, terminated, truncated, info = environment.step(command)
+            returned = environment.step(command)
         except EmergencyStop:
             self.timing.stops += 1
             self._record(Entry("stop"))
@@ -173,12 +177,26 @@ class Robot:
         period, self._observed, timing = now - self._observed, now, self.timing
         timing.steps, timing.seconds, timing.late = timing.steps + 1, timing.seconds + period, timing.late + late
         timing.longest = max(timing.longest, period)
-        timing.dropped += bool(info.get("dropped"))
-        after = np.append(self._checked(observation), commands)
-        entry = Entry("step", after, own, bool(terminated or truncated))
+        with self._reading("step", "(observation, reward, terminated, truncated, info)"):
+            observation, _, terminated, truncated, info = returned
+            timing.dropped += bool(info.get("dropped"))
+            after = np.append(self._checked(observation), commands)
+            entry = Entry("step", after, own, bool(terminated or truncated))
         if np.isfinite(after).all():  # otherwise training ends here, and the step is not repeated
             self._record(entry)
         return entry
+
+    @contextmanager
+    def _reading(self, call: str, form: str) -> Iterator[None]:
+        """Converts what is raised when values of another form are read into BodyFailed."""
+        try:
+            yield
+        except OnebodyError:
+            raise
+        except Exception as error:
+            raise BodyFailed(
+                f"body {self.body.name}: {call} of its environment must return {form}: {first_line(error)}"
+            ) from error
 
     def _checked(self, observation: Any) -> np.ndarray:
         observation = np.array(observation, np.float32)
@@ -241,14 +259,22 @@ class _Environment:
             return self._last.result()
         raise EmergencyStop
 
-    def close(self) -> None:
-        """Close the environment after the step under way; one that hangs is left as it is."""
-        if not wait([self._last], self.body.timeout).not_done:
+    @property
+    def in_step(self) -> bool:
+        """Whether its thread is still in `step`, which hangs."""
+        return not self._last.done()
+
+    def close(self) -> bool:
+        """Close the environment after the step under way; one that hangs is left as it is. Returns whether it is
+        closed."""
+        returned = not wait([self._last], self.body.timeout).not_done
+        if returned:
             try:
                 self.env.close()
             except Exception as error:
                 print(f"onebody: body {self.body.name}: close raises {environment_error(error)}", file=sys.stderr)
         self._calls.put(None)
+        return returned
 
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
@@ -260,22 +286,38 @@ class _Environment:
 
 
 _open: _Environment | None = None
+_hung: _Environment | None = None
+"""one that `release` could not close, because its step hangs"""
 
 
 def _opened(body: GymnasiumBody) -> _Environment:
     """The body's environment; closes that of another body."""
     global _open
-    if _open is None or _open.body is not body:
-        release()
+    if _open is None or _open.body is not body or _open.in_step:
+        make_room()
         _open = _Environment(body)
     return _open
 
 
+def make_room() -> None:
+    """Close the environment of which there is only one, so that another one can be made.
+
+    Raises:
+        BodyFailed: a step of it hangs, and does not return within the `timeout` either.
+    """
+    global _hung
+    release()
+    if _hung is not None:
+        if not _hung.close():
+            raise BodyFailed(f"body {_hung.body.name}: a step of its environment still hangs; start a new process")
+        _hung = None
+
+
 def release() -> None:
-    """Close the environment of which there is only one, if it has been made."""
-    global _open
-    if _open is not None:
-        _open.close()  # where this is interrupted, the next call closes it
+    """Close the environment of which there is only one, if it has been made and its step does not hang."""
+    global _open, _hung
+    if _open is not None and not _open.close():  # where this is interrupted, the next call closes it
+        _hung = _open
     _open = None
 
 
