@@ -234,8 +234,11 @@ class Limited(NumpyPolicy):
                 for the limits.
 
         Raises:
-            OnebodyError: as of the policy without limits, or a batch has another shape than the one before it.
+            OnebodyError: as of the policy without limits, a reward where it has no memory, or a batch has another shape
+                than the one before it.
         """
+        if reward is not None and not isinstance(self._policy, Recurrent):
+            raise OnebodyError("this policy has no memory of its own, so it takes no reward")
         x, size, kept = _numbers("an observation", observation), self.observation_size, len(self.arrays["commands"])
         complete = x.ndim > 0 and x.shape[-1] == size + kept
         if complete:
@@ -252,7 +255,7 @@ class Limited(NumpyPolicy):
             commands = np.broadcast_to(self._commands, (*rows, kept))
             commands = np.where(np.asarray(ended, bool)[..., None], self.arrays["commands"], commands)
             x = np.concatenate([x, commands], axis=-1)
-        action = self._policy(x) if reward is None else self._policy(x, reward, ended)
+        action = self._policy(x, reward, ended) if isinstance(self._policy, Recurrent) else self._policy(x)
         n, limits = action.shape[-1], (self.arrays[f"command_{name}"] for name in ("low", "high", "rate"))
         command = limited_command(action, commands[..., -n:] if kept else np.zeros_like(action), *limits)
         if not complete:
