@@ -67,7 +67,7 @@ def checks():
     """Passed, name and text of each check; passed is None for one that is left out."""
     contract = json.loads((FOLDER / "contract.json").read_text(encoding="utf-8"))
     yield checksums(contract)
-    from policy import Policy
+    from policy import Policy  # pyright: ignore[reportMissingImports]
 
     policy = Policy(FOLDER)
     yield parity("policy.npz", policy.run, contract)
