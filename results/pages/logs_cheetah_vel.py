@@ -60,5 +60,5 @@ GIVEN = [
     "1.0 m/s with Gaussian noise of 0.1",
     "40 held-out velocities",
     "warns above 2",
-    "with real samples has 25",
+    "a training run with real samples has 25",
 ]

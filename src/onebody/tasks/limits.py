@@ -30,9 +30,9 @@ class Limits:
     """What a body can do and perceive. Actions and their limits are in [-1, 1], as policies give them.
 
     At each control step the action of the policy is clipped to within `action_rate` of the command before, and to the
-    bounds: that is the command. It takes effect `latency` steps later: a simulated body receives it then, a robot
-    (`copies=1`), which has its own latency, at once. Commands before the start of an
-    episode are 0, or the bound nearest to 0.
+    bounds: that is the command. It takes effect `latency` steps later: a simulated body receives it then; a robot
+    (`copies=1`) is sent it at once, since it has this latency itself. Commands before the start of an episode are 0, or
+    the bound nearest to 0.
     """
 
     action_low: PerAction = -1.0
