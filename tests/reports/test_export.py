@@ -317,6 +317,16 @@ def test_a_robot_moves_as_in_the_simulator(opened, id):
     np.testing.assert_allclose(rollout_in(opened(robot), start, 50)[: len(rows)], rows, atol=1e-3)
 
 
+def test_predictions_that_nothing_calibrated_have_no_interval(opened):
+    """As after training from logs alone."""
+    robot, grid = Untrained(registry.make("smt/cheetah-vel")), np.linspace(0.0, 2.0, 3)
+    robot.curve = lambda: playable.Curve(grid, -grid, np.ones(3))
+    assert export.about(robot)["curve"] == {"task": [0, 1, 2], "mean": [0, -1, -2], "novelty": [1, 1, 1]}
+    tab = opened(robot)
+    tab.get_by_role("slider", name="forward velocity (m/s)").fill("1.5")
+    tab.get_by_text(re.compile(r"predicted return -1\.5$")).wait_for()
+
+
 def test_an_episode_begins_again_after_a_fall(opened):
     robot = Untrained(registry.make("smt/ant-vel"))
     start = first_start(robot)

@@ -130,7 +130,7 @@ def about(robot: Playable) -> dict[str, Any]:
         "task": {"names": family.task_names, "first": _numbers(middle(family.space))}
         | _controls(family.space, family.task_names, refused),
         "training": {"low": training.low, "high": training.high} if isinstance(training, Box) else None,
-        "curve": curve and {name: _numbers(values) for name, values in curve._asdict().items()},
+        "curve": curve and {name: _numbers(values) for name, values in curve.given().items()},
         "maxNovelty": MAX_NOVELTY,
     }
 

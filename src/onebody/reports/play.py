@@ -230,7 +230,8 @@ class Playground:
         adapted, real = self._known.get(tuple(task.tolist()), (None, None))
         if self._curve is not None:
             at = self._curve.at(task[0])
-            lines.append(f"predicted return {at.mean:.1f} ({at.low:.1f} to {at.high:.1f})")
+            between = "" if at.low is None else f" ({at.low:.1f} to {at.high:.1f})"
+            lines.append(f"predicted return {at.mean:.1f}{between}")
             novelty = float(at.novelty)
         elif adapted is not None and adapted.predicted_return is not None:
             lines.append(_predicted(adapted))

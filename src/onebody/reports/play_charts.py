@@ -145,7 +145,8 @@ def returns(
     axes = figure.add_subplot(xlabel=label, ylabel="return")
     if curve is not None:
         axes.plot(curve.task, curve.mean, color=COLORS[1], label="predicted")
-        axes.fill_between(curve.task, curve.low, curve.high, alpha=0.2, color=COLORS[1])
+        if curve.low is not None and curve.high is not None:
+            axes.fill_between(curve.task, curve.low, curve.high, alpha=0.2, color=COLORS[1])
     points = sorted((task[0], adapted, real) for task, (adapted, real) in known.items())
     axes.plot([x for x, _, _ in points], [y for *_, y in points], "o", color=COLORS[0], label="real, of 10 episodes")
     predicted = [(x, each.predicted_return[0]) for x, each, _ in points if each.predicted_return is not None]

@@ -332,11 +332,11 @@ def predicted(adapted: Adapted, i: int) -> float:
 
 
 def interval(adapted: Adapted, i: int) -> tuple[float, float] | None:
-    """Interval of the predicted return on task i; None if the algorithm predicts none."""
+    """Interval of the predicted return on task i; None if the algorithm predicts none, or no real episode calibrated it."""
     if adapted.predicted_interval is None:
         return None
     low, high = adapted.predicted_interval[i].tolist()
-    return low, high
+    return None if math.isnan(low + high) else (low, high)
 
 
 def key_of(seed: int) -> Key:

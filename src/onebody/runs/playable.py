@@ -37,14 +37,19 @@ class Curve(NamedTuple):
     task: Float[np.ndarray, " grid"]
     """in rising order"""
     mean: Float[np.ndarray, " grid"]
-    low: Float[np.ndarray, " grid"]
-    high: Float[np.ndarray, " grid"]
     novelty: Float[np.ndarray, " grid"]
     """disagreement of the models along the policy's trajectory, relative to that on their data"""
+    low: Float[np.ndarray, " grid"] | None = None
+    """lower bound of the return that is expected; None where no real episode calibrated it"""
+    high: Float[np.ndarray, " grid"] | None = None
 
     def at(self, task: Any) -> "Curve":
         """For other tasks [n], interpolated."""
-        return Curve(*(np.interp(task, self.task, values) for values in self))
+        return Curve(**{name: np.interp(task, self.task, values) for name, values in self.given().items()})
+
+    def given(self) -> dict[str, Float[np.ndarray, " grid"]]:
+        """The arrays by their names, without those that are None."""
+        return {name: values for name, values in self._asdict().items() if values is not None}
 
 
 class Refine(Protocol):
@@ -86,7 +91,7 @@ class Playable(Protocol):
 
     def curve(self) -> Curve | None:
         """Predicted returns over the tasks; None unless there is one policy for any task, tasks are one number, and
-        returns are predicted with an interval."""
+        an ensemble of models predicts returns."""
         ...
 
     def about(self, task: Float[np.ndarray, " feature"], adapted: Adapted, reward: str) -> About | None:
@@ -134,11 +139,12 @@ class OfRun:
             return None
         tasks = np.asarray(space.widened(1 + 2 * MARGIN).grid(GRID))
         adapted = self._stage_zero(tasks)
-        parts = adapted.predicted_return, adapted.predicted_interval, adapted.novelty
+        parts = adapted.predicted_return, adapted.novelty, adapted.predicted_interval
         if any(part is None for part in parts):
             return None
-        mean, interval, novelty = map(np.asarray, parts)
-        return Curve(tasks[:, 0], mean, interval[:, 0], interval[:, 1], novelty)
+        mean, novelty, interval = map(np.asarray, parts)
+        bounds = interval.T if np.isfinite(interval).all() else ()
+        return Curve(tasks[:, 0], mean, novelty, *bounds)
 
     def about(self, task: Float[np.ndarray, " feature"], adapted: Adapted, reward: str) -> About:
         return self._run.about(jax.device_put(task), adapted, 0, 0, reward)
@@ -175,7 +181,7 @@ class OfRun:
         about = {"family": name, "version": self._training.version, "title": self.title}
         arrays = leaves.to_arrays(policy)
         if curve := self.curve():
-            arrays |= {f"curve.{name}": values for name, values in curve._asdict().items()}
+            arrays |= {f"curve.{name}": values for name, values in curve.given().items()}
         np.savez_compressed(path, about=np.array(json.dumps(about)), **arrays)  # pyright: ignore[reportArgumentType]
         return path
 

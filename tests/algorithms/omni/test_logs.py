@@ -49,7 +49,7 @@ def test_a_policy_is_learned_from_logs_and_a_penalty_keeps_it_near_them():
     assert novelty > 2.0 and penalised < novelty / 2
 
 
-def test_without_real_episodes_intervals_come_from_the_members():
+def test_without_real_episodes_nothing_calibrates_an_interval():
     algorithm = omni.OMNI(FAMILY, LEARNER, Simulator(FAMILY))
     state = algorithm.init(jax.random.key(0))
     assert len(state.errors) == 2 * LEARNER.refine_episodes and not np.asarray(state.errors).any()

@@ -211,11 +211,19 @@ def test_tasks_go_up_the_gap_inside_the_models(monkeypatch):
 
 
 def test_an_interval_takes_in_the_members_and_past_errors():
-    """Members at 8 and 12: 2 deviations are 4; of errors from -10 to 0 the 5% quantile is -9.5."""
-    returns, errors = np.float32([[8.0, 10.0], [12.0, 10.0]]), np.linspace(-10, 0, 41, dtype=np.float32)
+    """Members at 8 and 12: 2 deviations are 4; of errors from -12 to -2 the 5% quantile is -11.5."""
+    returns, errors = np.float32([[8.0, 10.0], [12.0, 10.0]]), np.linspace(-12, -2, 41, dtype=np.float32)
     interval = jax.jit(prediction.interval)
-    np.testing.assert_allclose(interval(returns, errors), [[10 - np.hypot(9.5, 4), 14], [0.5, 10]], atol=1e-4)
-    np.testing.assert_allclose(interval(returns, np.zeros(4, np.float32)), [[6, 14], [10, 10]], atol=1e-4)
+    np.testing.assert_allclose(interval(returns, errors), [[10 - np.hypot(11.5, 4), 14], [-1.5, 10]], atol=1e-4)
+    np.testing.assert_allclose(interval(returns, np.full(5, 1e-6, np.float32)), [[6, 14], [10, 10]], atol=1e-4)
+
+
+def test_an_interval_needs_errors_of_real_episodes():
+    returns, errors = np.float32([[8.0, 10.0], [12.0, 10.0]]), np.zeros(8, np.float32)
+    errors[:4] = -1.0
+    assert np.isnan(prediction.interval(returns, errors)).all()
+    errors[4] = -1.0
+    np.testing.assert_allclose(prediction.interval(returns, errors)[1], [9.0, 10.0], atol=1e-4)
 
 
 def test_past_errors_are_remembered_until_the_reward_is_another():

@@ -19,6 +19,8 @@ from onebody.worlds.rollout import rollout
 
 COVERAGE = (0.05, 0.95)
 """Quantiles of the newest errors of predicted returns that an interval includes"""
+FEWEST_ERRORS = 5
+"""Errors of predicted returns that an interval needs: the members' agreement alone says too little"""
 DEVIATIONS = 2.0
 """Standard deviations of the members' predicted returns that an interval includes"""
 
@@ -59,9 +61,14 @@ def interval(returns: Float[Array, "member task"], errors: Float[Array, " episod
     """Where real returns are expected: around the median prediction, by recent errors and the members' disagreement.
 
     Args:
-        errors: real minus predicted return of the newest real episodes.
+        errors: real minus predicted return of the newest real episodes; zeros before the first.
+
+    Returns:
+        Lower and upper bounds; NaN with fewer than `FEWEST_ERRORS` errors.
     """
-    low, high = jnp.quantile(errors, jnp.array(COVERAGE))
+    known = errors != 0
+    quantiles = jnp.nanquantile(jnp.where(known, errors, jnp.nan), jnp.array(COVERAGE))
+    low, high = jnp.where(known.sum() < FEWEST_ERRORS, jnp.nan, quantiles)
     middle, spread = jnp.median(returns, axis=0), DEVIATIONS * returns.std(0)
     below, above = jnp.hypot(jnp.minimum(low, 0.0), spread), jnp.hypot(jnp.maximum(high, 0.0), spread)
     return jnp.stack([middle - below, middle + above], axis=1)

@@ -82,11 +82,11 @@ export class History {
   }
 }
 
-/** The predicted return over tasks of one number, its interval, and the task that was asked for. */
+/** The predicted return over tasks of one number, its interval if there is one, and the task that was asked for. */
 export class Prediction {
   constructor(parent, name, curve, training) {
     this.curve = curve;
-    const [low, high] = [Math.min(...curve.low), Math.max(...curve.high)];
+    const [low, high] = [Math.min(...(curve.low ?? curve.mean)), Math.max(...(curve.high ?? curve.mean))];
     const [first, last] = [curve.task[0], curve.task.at(-1)];
     const x = { low: first, high: last, label: name };
     this.chart = new Chart(parent, "predicted return", x, { low, high: high + 0.05 * (high - low) });
@@ -95,8 +95,10 @@ export class Prediction {
       const width = Math.max(0, this.chart.x(to) - this.chart.x(from));
       add(inside, "rect", { x: this.chart.x(from), y: 0, width, height: HEIGHT, class: "untrained" });
     }
-    const around = this.chart.points([...curve.task, ...[...curve.task].reverse()], [...curve.low, ...[...curve.high].reverse()]);
-    add(inside, "polygon", { points: around, class: "interval" });
+    if (curve.low) {
+      const [tasks, values] = [[...curve.task, ...[...curve.task].reverse()], [...curve.low, ...[...curve.high].reverse()]];
+      add(inside, "polygon", { points: this.chart.points(tasks, values), class: "interval" });
+    }
     add(inside, "polyline", { points: this.chart.points(curve.task, curve.mean), class: "asked solid" });
     this.mark = add(inside, "circle", { r: 5, class: "mark" });
   }

@@ -78,7 +78,8 @@ function ask(values) {
   const lines = [];
   if (prediction) {
     const { mean, low, high, novelty } = prediction.show(task[0]);
-    lines.push(`predicted return ${mean.toFixed(1)} (${low.toFixed(1)} to ${high.toFixed(1)})`);
+    const between = low === undefined ? "" : ` (${low.toFixed(1)} to ${high.toFixed(1)})`;
+    lines.push(`predicted return ${mean.toFixed(1)}${between}`);
     if (novelty > about.maxNovelty) {
       lines.push("the models disagree about what this policy does, so the prediction may be wrong");
     }
