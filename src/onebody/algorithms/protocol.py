@@ -36,7 +36,7 @@ class Adapted(NamedTuple):
     predicted_return: Float[Array, " task"] | None = None
     """Mean return of the deterministic policy in the model, or the median over an ensemble; None without a model"""
     predicted_interval: Float[Array, "task 2"] | None = None
-    """Lower and upper bound of the return that is expected; NaN before real episodes calibrate it, None without an ensemble"""
+    """Lower and upper bound of the expected return; NaN before real episodes calibrate it, None without an ensemble"""
     novelty: Float[Array, " task"] | None = None
     """The ensemble's disagreement on the states that the policy visits, relative to that on the data: 1 is usual"""
     belief: Gaussian | None = None

@@ -332,7 +332,7 @@ def predicted(adapted: Adapted, i: int) -> float:
 
 
 def interval(adapted: Adapted, i: int) -> tuple[float, float] | None:
-    """Interval of the predicted return on task i; None if the algorithm predicts none, or no real episode calibrated it."""
+    """Interval of the predicted return on task i; None if none is predicted, or no real episode has calibrated it."""
     if adapted.predicted_interval is None:
         return None
     low, high = adapted.predicted_interval[i].tolist()
