@@ -406,3 +406,15 @@ def test_all_figures_that_have_runs_are_drawn(tmp_path, monkeypatch, capsys):
     Path("results/own").mkdir(parents=True)
     assert main(["reproduce", "--only-draw", "--json"]) == 0
     assert [each["study"] for each in json.loads(capsys.readouterr().out)] == ["own"]
+
+
+def test_missing_logs_are_said_before_any_training_with_how_to_make_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    study = studies.get("logs-cheetah-vel")
+    todo = studies.jobs_of(study, tmp_path / "out", "smoke", 1)
+    with pytest.raises(OnebodyError, match=r"there is no file logs/.*expert\.npz, .*onebody train omni cheetah-vel"):
+        studies.check_logs([study], todo)
+    for job in todo:  # begun: their checkpoints hold the logs
+        job.out.mkdir(parents=True)
+        (job.out / "config.json").touch()
+    studies.check_logs([study], todo)

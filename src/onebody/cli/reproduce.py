@@ -75,6 +75,7 @@ class Reproduce(ManyRuns):
                 for job in studies.jobs_of(study, place, self.scale, self.seeds or study.seeds)
             }
             todo = [job for job in every.values() if not jobs.is_done(job)]
+            studies.check_logs(each, todo)
         if todo:
             executor = executors.of(self.on, self.workers, self.quiet, len(todo))
             out.mkdir(parents=True, exist_ok=True)

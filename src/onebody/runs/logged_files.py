@@ -39,6 +39,11 @@ class Block(NamedTuple):
     """whether each row is the last of its episode"""
 
 
+def exists(source: str) -> bool:
+    """Whether a log is there, as far as it can be known without reading it: datasets by ID are not looked for."""
+    return _is_dataset(source) or Path(source).is_file()
+
+
 def blocks(source: str) -> Iterator[Block]:
     """The transitions of a log.
 

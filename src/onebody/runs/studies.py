@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from onebody.core.errors import OnebodyError, did_you_mean
-from onebody.runs import evaluate, folder, log, logged, settings, study_file
+from onebody.runs import evaluate, folder, log, logged, logged_files, settings, study_file
 from onebody.runs.jobs import Job
 from onebody.runs.study_file import SCALES, Study, System
 from onebody.tasks import registry
@@ -92,6 +92,14 @@ def jobs_of(study: Study, out: Path, scale: str, seeds: int) -> list[Job]:
     if "tasks" in study.charts and not registry.make(study.family).space.size:
         raise OnebodyError(f"{study.name}: {study.family} is a single task, so leave out the chart tasks")
     return [job_of(study, system, out, scale, seed) for seed in range(seeds) for system in study.systems]
+
+
+def check_logs(studies: Sequence[Study], todo: Sequence[Job]) -> None:
+    """Raises OnebodyError, saying how to make them, if new training runs learn from logs that are missing."""
+    new = {source for job in todo if not (job.out / folder.CONFIG).exists() for source in job.data}
+    if missing := sorted(source for source in new if not logged_files.exists(source)):
+        hints = [f"; to make them for {study.name}: {study.made_by}" for study in studies if study.made_by]
+        raise OnebodyError(f"there is no file {', '.join(missing)}{''.join(hints)}")
 
 
 def job_of(study: Study, system: System, out: Path, scale: str, seed: int) -> Job:

@@ -19,7 +19,7 @@ paper = { preset = "paper", settings = { "slbo.n_model" = 100 } }
 
 [systems.logs]                          # a system that learns from logs alone, as with `onebody train --data`;
 algorithm = "omni"                      # their names are relative to the folder where the command is typed
-data = ["logs.npz"]
+data = ["logs.npz"]                     # (the study's `made_by` says how to make them where they are missing)
 laptop = {}
 
 [systems.slbo]                          # a system whose runs belong to another study of the package, and are not
@@ -117,6 +117,8 @@ class Study:
     metric: Literal["mean", "iqm", "worst", "cvar10"] = "mean"
     """what is drawn of the tasks' returns, as in `statistics.AGGREGATES`"""
     claim: str = ""
+    made_by: str = ""
+    """how to make the logs that systems learn from; shown where they are missing"""
     seeds: int = 3
     up_to: int | None = None
     """real samples of training; later tests are not shown, so that systems are compared at equal samples"""
