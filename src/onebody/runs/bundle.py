@@ -14,6 +14,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 from jaxtyping import Array, Float
 
+from onebody.algorithms.protocol import InfersOnline
 from onebody.core.errors import OnebodyError, whole
 from onebody.learning.policies import Inferring, Remembering, sees_task
 from onebody.runs import contract as contracts
@@ -49,6 +50,8 @@ def export(
     value = algorithm.family.space.held_out(1)[0] if hidden else run.parse(() if task is None else task, extrapolate)
     later = evaluate.stages_of(algorithm, run.checkpoint.state, value[None], stages, run.record["seed"])
     first = next(later)
+    if hidden and isinstance(algorithm, InfersOnline):
+        first = first[0]._replace(policies=algorithm.online(run.checkpoint.state)), first[1]
     _check_policy(run, first[0].policies, hidden)  # before real samples are taken
     with robot.released() if stages else nullcontext():
         *_, (adapted, used) = first, *later
