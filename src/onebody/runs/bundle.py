@@ -160,6 +160,13 @@ def _readme(contract: Mapping[str, Any], expected: Parity) -> str:
             "It has a memory, by which it adapts to the task from rewards. Tell it the reward of the step before, and "
             "whether that step\n   ended an episode (in the first step, leave both out); `policy.reset()` forgets all."
         )
+    if infers and memory["belief"]:
+        n, size = memory["belief"]["exploration_episodes"], memory["belief"]["size"]
+        notes.append(
+            f"At the start of each episode it draws z, a guess of the task: in the first {n} from N(0, I), then from its "
+            f"belief. So tell it\n   `ended` after {contract['horizon']} steps at the latest. `policy.py` draws by itself; "
+            f"`policy.onnx` needs `noise`, {size} standard normal\n   numbers, or zeros for the mean of the belief."
+        )
     if contract["limits"]:
         notes.append(
             "Its actions are within `low` and `high` of `limits` in `contract.json`, and change by at most `rate`, if "

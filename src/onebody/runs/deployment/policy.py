@@ -5,7 +5,6 @@ action = policy(observation)                         for the default task of con
 action = policy(observation, task=[0.7])             for another one, if contract.json says that task is an input
 action = policy(observation, reward=r, ended=False)  if it infers the task from rewards: with that of the step before
 command = policy.command(action)                     in the units of the actuators
-action = policy(observation, reward=r, ended=False, noise=n)  if z of its belief shall not be drawn by the policy
 policy.reset()                                       at the start of each episode, if it does not infer the task
 
 Actions keep the limits in contract.json.
@@ -128,7 +127,7 @@ class Policy:
         contract: contract.json.
         arrays: policy.npz.
         infers: whether it infers the task from rewards.
-        draws: how many standard normal numbers it draws z of its belief with, at the start of an episode.
+        draws: how many standard normal numbers it takes to draw z from its belief; 0 without a belief.
     """
 
     def __init__(self, folder=None):
@@ -143,7 +142,7 @@ class Policy:
         )
         memory = self.contract["memory"]
         self.infers = memory is not None and memory["reward"] is not None
-        self.draws = memory["belief"]["size"] if memory is not None and memory["belief"] is not None else 0
+        self.draws = len(self.arrays["task_mean"]) if "encoder_weight0" in self.arrays else 0
         self._random = np.random.default_rng()
         self.reset()
 
@@ -161,7 +160,8 @@ class Policy:
             task: [task]; None for the default task. Only where the contract says that the task is an input.
             reward: of the step before; None in the first step. Only for a policy that infers the task from rewards.
             ended: whether the step before ended an episode.
-            noise: [draws]; zeros for the mean of the belief; None: drawn here. Only for a policy with a belief.
+            noise: [draws], standard normal numbers, or zeros for the mean of the belief; None: they are drawn here.
+                They are used at the start of an episode. Only for a policy with a belief.
 
         Raises:
             ValueError: an argument is missing, has another size or is not finite, or the action is not finite. The
