@@ -160,12 +160,12 @@ def _readme(contract: Mapping[str, Any], expected: Parity) -> str:
             "It has a memory, by which it adapts to the task from rewards. Tell it the reward of the step before, and "
             "whether that step\n   ended an episode (in the first step, leave both out); `policy.reset()` forgets all."
         )
-    if infers and memory["belief"]:
-        n, size = memory["belief"]["exploration_episodes"], memory["belief"]["size"]
+    if memory and (belief := memory["belief"]):
         notes.append(
-            f"At the start of each episode it draws z, a guess of the task: in the first {n} from N(0, I), then from its "
-            f"belief. So tell it\n   `ended` after {contract['horizon']} steps at the latest. `policy.py` draws by itself; "
-            f"`policy.onnx` needs `noise`, {size} standard normal\n   numbers, or zeros for the mean of the belief."
+            "At the start of each episode it draws z, a guess of the task: in the first "
+            f"{belief['exploration_episodes']} from N(0, I), then from its belief.\n   So tell it `ended` after "
+            f"{contract['horizon']} steps at the latest. `policy.py` draws by itself; `policy.onnx` needs `noise`,\n   "
+            f"{belief['size']} standard normal numbers, or zeros for the mean of the belief."
         )
     if contract["limits"]:
         notes.append(

@@ -22,9 +22,9 @@ def model(policy: Mapping[str, np.ndarray], about: About | None) -> bytes:
 
     `observation` -> `action`. A policy for any task has a second input, `task`. A policy with memory has the inputs
     `observation`, `reward` and `ended` (1 or 0, of the previous step), and `state`, which its output `next_state`
-    replaces in the next step. One that keeps limits which depend on past commands has `state`, too, which ends with
-    them: at the start of an episode they are the field `commands` of the metadata. One with a belief has all inputs of a
-    policy with memory, and `noise`, standard normal numbers that its z of an episode is drawn with.
+    replaces in the next step; with a belief, also `noise`, standard normal numbers that the z of an episode is drawn
+    with. One that keeps limits which depend on past commands has `state`, too, which ends with them: at the start of an
+    episode they are the field `commands` of the metadata.
 
     The description is in the model's metadata: texts as they are, other fields as JSON.
 
@@ -133,7 +133,7 @@ class _Graph:
 
         context = self._node("Concat", before, last, "reward", *after, axis=1)
         factor, raw = self._split(self._network(context, "encoder_"), latent, latent)
-        self.constants["min_variance"] = np.float32(MIN_VARIANCE)
+        self.constants["min_variance"] = np.full(1, MIN_VARIANCE, np.float32)
         variance = self._node("Max", self._softplus(raw), "min_variance")
         own = self._node("Mul", std, std)
         share = self._node("Div", own, self._node("Add", own, variance))
