@@ -215,6 +215,14 @@ def test_what_it_does_not_take_is_refused(trained, export_of, tmp_path, capsys):
         onebody.load_policy(export_of("point")[1] / "policy.npz")
 
 
+def test_a_belief_that_needs_the_reward_function_is_refused(tmp_path):
+    path = onebody.train("omni-hidden", "point", preset="smoke", samples=0, out=tmp_path / "run", quiet=True)
+    for task, stages in ((None, 0), ((0.5, 0.5), 0), ((0.5, 0.5), 1)):
+        with pytest.raises(OnebodyError, match=r"reward function, which is a program; export a run of omni"):
+            onebody.load(path).export(tmp_path / "robot", task, stages=stages)
+    assert [each.name for each in tmp_path.iterdir()] == ["run"]
+
+
 def test_after_real_samples_of_a_task_the_policy_is_for_it_alone(export_of, tmp_path):
     run, _ = export_of("point")
     contract = run.export(tmp_path / "robot", (0.6, -0.8), stages=1)

@@ -43,16 +43,17 @@ def export(
         raise OnebodyError(f"--stages must be 0 or more, not {stages}")
     check(folder)
     onnx_file.check()
-    algorithm, name = run.algorithm, run.record["algorithm"]
+    algorithm = run.algorithm
     hidden = not algorithm.task_is_known and algorithm.family.space.size > 0 and not stages
-    if hidden and task is not None:
-        raise OnebodyError(f"{name} is not told the task: leave it out, or adapt to it with real samples (--stages 2)")
     value = algorithm.family.space.held_out(1)[0] if hidden else run.parse(() if task is None else task, extrapolate)
     later = evaluate.stages_of(algorithm, run.checkpoint.state, value[None], stages, run.record["seed"])
     first = next(later)
     if hidden and isinstance(algorithm, InfersOnline):
         first = first[0]._replace(policies=algorithm.online(run.checkpoint.state)), first[1]
     _check_policy(run, first[0].policies, hidden)  # before real samples are taken
+    if hidden and task is not None:
+        name = run.record["algorithm"]
+        raise OnebodyError(f"{name} is not told the task: leave it out, or adapt to it with real samples (--stages 2)")
     with robot.released() if stages else nullcontext():
         *_, (adapted, used) = first, *later
     kind = Kind(sees_task(adapted.policies) and value.size > 0 and not stages, hidden)
@@ -100,7 +101,8 @@ def _check_policy(run: Run, policies: Any, hidden: bool) -> None:
     if isinstance(policies, Inferring):
         raise OnebodyError(
             f"a policy of {name} cannot be exported: while it acts it computes the family's reward function, which is "
-            "a program; export one of omni, which takes the task as an input"
+            "a program; export a run of omni, which takes the task as an input, or of rl2 or pearl, which infer it "
+            "from rewards"
         )
     if hidden and not isinstance(policies, Remembering):
         raise OnebodyError(

@@ -35,8 +35,10 @@ def model(policy: Mapping[str, np.ndarray], about: About | None) -> bytes:
     from onnx import TensorProto, helper, numpy_helper
 
     graph = _Graph(policy)
-    with_memory = graph.recurrent if policy.keys() >= RECURRENT else graph.believing if BELIEF in policy else None
-    inputs, outputs = (with_memory or graph.memoryless)()
+    if policy.keys() >= RECURRENT:
+        inputs, outputs = graph.recurrent()
+    else:
+        inputs, outputs = graph.believing() if BELIEF in policy else graph.memoryless()
     first, final = (
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", n]) for name, n in ends.items()]
         for ends in (inputs, outputs)
@@ -65,7 +67,6 @@ class _Graph:
             "one": np.ones(1, np.float32),
             "half": np.float32(0.5),
             "zero": np.float32(0),
-            "two": np.float32(2),
             "low": np.float32(-1),
             "high": np.float32(1),
         }
@@ -134,7 +135,7 @@ class _Graph:
         context = self._node("Concat", before, last, "reward", *after, axis=1)
         factor, raw = self._split(self._network(context, "encoder_"), latent, latent)
         self.constants["min_variance"] = np.full(1, MIN_VARIANCE, np.float32)
-        variance = self._node("Max", self._softplus(raw), "min_variance")
+        variance = self._node("Max", self._node("Softplus", raw), "min_variance")
         own = self._node("Mul", std, std)
         share = self._node("Div", own, self._node("Add", own, variance))
         gain = self._node("Where", self._node("Greater", std, "zero"), share, "one")
@@ -168,13 +169,6 @@ class _Graph:
             x = self._node("Gemm", x, f"{prefix}weight{i}", f"{prefix}bias{i}")
             x = self._applied(str(self.policy["activation"]), x) if i < last else x
         return x
-
-    def _softplus(self, x: str) -> str:
-        """relu(x) + log(1 + exp(-|x|)), whose logarithm, 2 artanh(u / (2 + u)) for u = exp(-|x|), is precise for small
-        u, too; runtimes compute the operator Softplus without such care."""
-        u = self._node("Exp", self._node("Neg", self._node("Abs", x)))
-        half = self._node("Atanh", self._node("Div", u, self._node("Add", u, "two")))
-        return self._node("Add", self._node("Relu", x), self._node("Mul", half, "two"))
 
     def _limited(self, x: str, commands: str, size: int) -> tuple[str, list[str]]:
         """An action within the limits (`tasks.limits.limited_command`), and the parts of the newest commands after it.
