@@ -163,11 +163,12 @@ def _readme(contract: Mapping[str, Any], expected: Parity) -> str:
             "whether that step\n   ended an episode (in the first step, leave both out); `policy.reset()` forgets all."
         )
     if memory and (belief := memory["belief"]):
+        n, horizon = belief["exploration_episodes"], contract["horizon"]
+        first = f"{n} episodes" if n > 1 else "one"
         notes.append(
-            "At the start of each episode it draws z, a guess of the task: in the first "
-            f"{belief['exploration_episodes']} from N(0, I), then from its belief.\n   So tell it `ended` after "
-            f"{contract['horizon']} steps at the latest. `policy.py` draws by itself; `policy.onnx` needs `noise`,\n   "
-            f"{belief['size']} standard normal numbers, or zeros for the mean of the belief."
+            f"At the start of each episode it draws z, a guess of the task: in the first {first} from N(0, I), then from "
+            f"its belief.\n   So tell it `ended` after {horizon} steps at the latest. `policy.py` draws by itself; "
+            f"`policy.onnx` needs `noise`,\n   {belief['size']} standard normal numbers, or zeros for the mean."
         )
     if contract["limits"]:
         notes.append(
