@@ -188,7 +188,8 @@ def test_the_contract_states_the_belief(exported):
     assert memory["state"] == [0.0] * (3 * 5 + body.observation_size + body.action_size + 1) + rest
     assert said["task"]["default"] is None and said["parity"]["tolerance"] < 1e-4
     text = (folder / "README.md").read_text()
-    assert f"`ended` after {run.algorithm.family.horizon} steps" in text and "in the first 2 episodes from N(0, I)" in text
+    assert f"`ended` after {run.algorithm.family.horizon} steps" in text
+    assert "in the first 2 episodes from N(0, I)" in text
     assert "action = policy(observation, reward=reward, ended=ended)" in text
 
 
