@@ -167,8 +167,8 @@ def _readme(contract: Mapping[str, Any], expected: Parity) -> str:
         first = f"{n} episodes" if n > 1 else "one"
         notes.append(
             f"At the start of each episode it draws z, a guess of the task: in the first {first} from N(0, I), then "
-            f"from its belief.\n   So tell it `ended` after {horizon} steps at the latest. `policy.py` draws itself, "
-            f"and `policy.onnx` needs `noise`,\n   {belief['size']} standard normal numbers, or zeros for the mean."
+            f"from its belief.\n   So tell it `ended` after {horizon} steps at the latest. `policy.py` draws it; "
+            f"`policy.onnx` needs `noise`,\n   {belief['size']} standard normal numbers, or zeros for the mean."
         )
     if contract["limits"]:
         notes.append(
