@@ -348,10 +348,11 @@ def test_a_failed_export_leaves_nothing(trained, tmp_path, monkeypatch):
 
 def test_a_policy_that_is_not_told_its_task_needs_a_memory(trained, tmp_path):
     run = Untrained(trained, gaussian(jax.random.key(1)), task_is_known=False)
+    for task in (TASK, None):
+        with pytest.raises(OnebodyError, match=r"has no memory to infer it with.*--task … --stages 2"):
+            run.export(tmp_path / "robot", task)
     with pytest.raises(OnebodyError, match="omni is not told the task: leave it out"):
-        run.export(tmp_path / "robot", TASK)
-    with pytest.raises(OnebodyError, match=r"has no memory to infer it with.*--task … --stages 2"):
-        run.export(tmp_path / "robot")
+        Untrained(trained, recurrent(jax.random.key(1)), task_is_known=False).export(tmp_path / "robot", TASK)
     with pytest.raises(OnebodyError, match="--stages must be 0 or more, not -1"):
         run.export(tmp_path / "robot", TASK, stages=-1)
     assert not list(tmp_path.iterdir())

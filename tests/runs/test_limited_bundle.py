@@ -121,6 +121,6 @@ def test_the_contract_states_the_limits(limited_export):
     if kind == "memory":
         assert memory["state"] == [0.0] * 7 + rest and memory["reward"] == 0.0
     else:
-        assert memory == ({"state": rest, "reward": None, "ended": None} if rest else None)
+        assert memory == ({"state": rest, "reward": None, "ended": None, "belief": None} if rest else None)
     text = (folder / "README.md").read_text()
     assert ("`policy.reset()` at the start of each episode" in text) == (kind != "memory" and bool(rest))

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from onebody.core.gaussian import Gaussian
 from onebody.core.types import Key, Transitions
-from onebody.learning.policies import Policy
+from onebody.learning.policies import Policy, Remembering
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.simulator import Simulator
 
@@ -105,6 +105,15 @@ class LearnsFromLogs(Algorithm[Any], Protocol):
             transitions: consecutive steps; their reward is not used.
             starts: the initial states of imagined episodes, which replace those of the state.
         """
+        ...
+
+
+@runtime_checkable
+class InfersOnline(Algorithm[Any], Protocol):
+    """An algorithm that adapts to a hidden task episode by episode, and can also do so within one policy's memory."""
+
+    def online(self, state: Any) -> Remembering:
+        """A policy that infers its task from rewards as it acts, stacked, as if for one task."""
         ...
 
 

@@ -26,7 +26,8 @@ class Export:
     dataset on this machine: the run's transitions as a log, which train --data reads"""
     task: str | None = None
     """Task ψ of the policy in the units of the family, as numbers separated by commas; only for a folder. A policy of
-    omni or oracle has the task as an input, and this one as its default"""
+    omni or oracle has the task as an input, and this one as its default; one of rl2 or pearl infers the task from
+    rewards, so leave it out, unless --stages makes a policy for this task"""
     stages: int = 0
     """Number of adaptation stages that take real samples of the task, for a policy in a folder that is for this task
     alone; 0: none are taken (zero-shot)"""

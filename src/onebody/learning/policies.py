@@ -44,6 +44,16 @@ class DeployedGRU(NamedTuple):
     ended: Bool[Array, ""]
 
 
+class DeployedBelief(NamedTuple):
+    """What a policy with a belief about its task (`context/belief.py`) has besides its network, as data."""
+
+    encoder_weights: list[Float[Array, "in out"]]
+    encoder_biases: list[Float[Array, " out"]]
+    """of a transition -> mean of its factor, and what softplus makes its variance; ReLU between layers"""
+    exploration_episodes: Float[Array, ""]
+    """number of episodes with z ~ N(0, I)"""
+
+
 @runtime_checkable
 class Policy(Protocol):
     """π: a pytree that acts. Its memory is reset with each episode; memoryless policies have `()`."""

@@ -14,6 +14,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 from jaxtyping import Array, Float
 
+from onebody.algorithms.protocol import InfersOnline
 from onebody.core.errors import OnebodyError, whole
 from onebody.learning.policies import Inferring, Remembering, sees_task
 from onebody.runs import contract as contracts
@@ -42,14 +43,17 @@ def export(
         raise OnebodyError(f"--stages must be 0 or more, not {stages}")
     check(folder)
     onnx_file.check()
-    algorithm, name = run.algorithm, run.record["algorithm"]
+    algorithm = run.algorithm
     hidden = not algorithm.task_is_known and algorithm.family.space.size > 0 and not stages
-    if hidden and task is not None:
-        raise OnebodyError(f"{name} is not told the task: leave it out, or adapt to it with real samples (--stages 2)")
     value = algorithm.family.space.held_out(1)[0] if hidden else run.parse(() if task is None else task, extrapolate)
     later = evaluate.stages_of(algorithm, run.checkpoint.state, value[None], stages, run.record["seed"])
     first = next(later)
+    if hidden and isinstance(algorithm, InfersOnline):
+        first = first[0]._replace(policies=algorithm.online(run.checkpoint.state)), first[1]
     _check_policy(run, first[0].policies, hidden)  # before real samples are taken
+    if hidden and task is not None:
+        name = run.record["algorithm"]
+        raise OnebodyError(f"{name} is not told the task: leave it out, or adapt to it with real samples (--stages 2)")
     with robot.released() if stages else nullcontext():
         *_, (adapted, used) = first, *later
     kind = Kind(sees_task(adapted.policies) and value.size > 0 and not stages, hidden)
@@ -97,7 +101,8 @@ def _check_policy(run: Run, policies: Any, hidden: bool) -> None:
     if isinstance(policies, Inferring):
         raise OnebodyError(
             f"a policy of {name} cannot be exported: while it acts it computes the family's reward function, which is "
-            "a program; export one of omni, which takes the task as an input"
+            "a program; export a run of omni, which takes the task as an input, or of rl2 or pearl, which infer it "
+            "from rewards"
         )
     if hidden and not isinstance(policies, Remembering):
         raise OnebodyError(
@@ -156,6 +161,14 @@ def _readme(contract: Mapping[str, Any], expected: Parity) -> str:
         notes.append(
             "It has a memory, by which it adapts to the task from rewards. Tell it the reward of the step before, and "
             "whether that step\n   ended an episode (in the first step, leave both out); `policy.reset()` forgets all."
+        )
+    if memory and (belief := memory["belief"]):
+        n, horizon = belief["exploration_episodes"], contract["horizon"]
+        first = f"{n} episodes" if n > 1 else "one"
+        notes.append(
+            f"At the start of each episode it draws z, a guess of the task: in the first {first} from N(0, I), then "
+            f"from its belief.\n   So tell it `ended` after {horizon} steps at the latest. `policy.py` draws it; "
+            f"`policy.onnx` needs `noise`,\n   {belief['size']} standard normal numbers, or zeros for the mean."
         )
     if contract["limits"]:
         notes.append(

@@ -12,6 +12,7 @@ import numpy as np
 from onebody.runs import folder
 from onebody.runs.about import About
 from onebody.runs.loaded import Run
+from onebody.runs.policy_arrays import BELIEF, belief_sizes
 from onebody.tasks.limits import LimitedBody
 from onebody.tasks.space import Box, whole
 
@@ -113,10 +114,14 @@ def _task(run: Run) -> list[dict[str, Any]]:
 
 def _memory(arrays: Mapping[str, np.ndarray]) -> dict[str, Any] | None:
     commands = arrays.get("commands", np.zeros(0)).tolist()
+    if BELIEF in arrays:
+        latent, *_ = sizes = belief_sizes(arrays)
+        belief = {"size": latent, "exploration_episodes": int(arrays[BELIEF])}
+        return {"state": [0.0] * sum(sizes) + commands, "reward": 0.0, "ended": False, "belief": belief}
     if "recurrent" in arrays:
         state = [*arrays["hidden"].tolist(), *arrays["action"].tolist(), *commands]
-        return {"state": state, "reward": float(arrays["reward"]), "ended": bool(arrays["ended"])}
-    return {"state": commands, "reward": None, "ended": None} if commands else None
+        return {"state": state, "reward": float(arrays["reward"]), "ended": bool(arrays["ended"]), "belief": None}
+    return {"state": commands, "reward": None, "ended": None, "belief": None} if commands else None
 
 
 def _limits(body: LimitedBody) -> dict[str, Any]:

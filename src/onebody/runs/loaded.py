@@ -69,7 +69,7 @@ class Run:
         Python, C++ and for ROS 2 (docs/robots.md). An earlier export in the folder is replaced.
 
         A policy that sees the task, as those of omni and oracle do, has the task as an input, and one with a memory, as
-        those of rl2, its state as input and output. Other policies are for the one task.
+        those of rl2 and pearl, its state as input and output. Other policies are for the one task.
 
         Args:
             folder: a new folder, or one with an earlier export.

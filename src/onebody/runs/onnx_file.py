@@ -9,7 +9,7 @@ import numpy as np
 
 from onebody.runs import extras
 from onebody.runs.about import About
-from onebody.runs.policy_arrays import NORM_EPSILON, RECURRENT, layers
+from onebody.runs.policy_arrays import BELIEF, MIN_VARIANCE, NORM_EPSILON, RECURRENT, belief_sizes, layers
 
 
 def check() -> None:
@@ -22,8 +22,9 @@ def model(policy: Mapping[str, np.ndarray], about: About | None) -> bytes:
 
     `observation` -> `action`. A policy for any task has a second input, `task`. A policy with memory has the inputs
     `observation`, `reward` and `ended` (1 or 0, of the previous step), and `state`, which its output `next_state`
-    replaces in the next step. One that keeps limits which depend on past commands has `state`, too, which ends with
-    them: at the start of an episode they are the field `commands` of the metadata.
+    replaces in the next step; with a belief, also `noise`, standard normal numbers that the z of an episode is drawn
+    with. One that keeps limits which depend on past commands has `state`, too, which ends with them: at the start of an
+    episode they are the field `commands` of the metadata.
 
     The description is in the model's metadata: texts as they are, other fields as JSON.
 
@@ -34,7 +35,10 @@ def model(policy: Mapping[str, np.ndarray], about: About | None) -> bytes:
     from onnx import TensorProto, helper, numpy_helper
 
     graph = _Graph(policy)
-    inputs, outputs = graph.recurrent() if policy.keys() >= RECURRENT else graph.memoryless()
+    if policy.keys() >= RECURRENT:
+        inputs, outputs = graph.recurrent()
+    else:
+        inputs, outputs = graph.believing() if BELIEF in policy else graph.memoryless()
     first, final = (
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", n]) for name, n in ends.items()]
         for ends in (inputs, outputs)
@@ -62,25 +66,21 @@ class _Graph:
         self.constants |= {
             "one": np.ones(1, np.float32),
             "half": np.float32(0.5),
+            "zero": np.float32(0),
             "low": np.float32(-1),
             "high": np.float32(1),
         }
 
     def memoryless(self) -> tuple[dict[str, int], dict[str, int]]:
         """Adds the nodes of a policy without memory; sizes of its inputs and outputs by name."""
-        policy, last = self.policy, layers(self.policy) - 1
+        policy = self.policy
         names = ["observation", "task"] if "task_mean" in policy else ["observation"]
         sizes = {name: len(policy[f"{name}_mean"]) for name in names}
         given = {name: name for name in names}
         if n := len(self.commands):
             given["observation"] = self._node("Concat", "observation", "state", axis=1)
             sizes |= {"observation": sizes["observation"] - n, "state": n}
-        parts = [self._node("Div", self._node("Sub", given[name], f"{name}_mean"), f"{name}_std") for name in names]
-        x = self._node("Concat", *parts, axis=1) if len(parts) > 1 else parts[0]
-        for i in range(last):
-            x = self._applied(str(policy["activation"]), self._node("Gemm", x, f"weight{i}", f"bias{i}"))
-        x = self._node("Gemm", x, f"weight{last}", f"bias{last}")
-        x, size = self._applied(str(policy["limit"]), x), len(policy[f"bias{last}"])
+        x, size = self._action(given), len(policy[f"bias{layers(policy) - 1}"])
         x, kept = self._limited(x, "state", size)
         if n:
             self._node("Concat", *kept, axis=1)
@@ -117,6 +117,58 @@ class _Graph:
         observation, state = len(policy["inputs"]) - n - actions - 2, units + actions + n
         inputs_by_name = {"observation": observation, "state": state, "reward": 1, "ended": 1}
         return inputs_by_name, {"action": actions, "next_state": state}
+
+    def believing(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Adds the nodes of a policy with a belief: a step of `algorithms.context.belief.BeliefPolicy`."""
+        policy, n, sizes = self.policy, len(self.commands), belief_sizes(self.policy)
+        latent, size, actions = sizes[0], sizes[3], sizes[4]
+        mean, std, z, before, last, episodes, *commands = self._split("state", *sizes, *([n] if n else []))
+        ended, observation = self._node("Greater", "ended", "half"), "observation"
+        if n:
+            commands = [self._node("Where", ended, "commands", commands[0])]
+            observation = self._node("Concat", observation, *commands, axis=1)
+        after = [observation] if len(policy["encoder_weight0"]) > size + actions + 1 else []
+        later = self._node("Greater", episodes, "half")
+        begins = self._node("Or", self._node("Not", later), ended)
+        used = self._node("And", later, self._node("Not", ended)) if after else later
+
+        context = self._node("Concat", before, last, "reward", *after, axis=1)
+        factor, raw = self._split(self._network(context, "encoder_"), latent, latent)
+        self.constants["min_variance"] = np.full(1, MIN_VARIANCE, np.float32)
+        variance = self._node("Max", self._node("Softplus", raw), "min_variance")
+        own = self._node("Mul", std, std)
+        share = self._node("Div", own, self._node("Add", own, variance))
+        gain = self._node("Where", self._node("Greater", std, "zero"), share, "one")
+        shifted = self._node("Add", mean, self._node("Mul", gain, self._node("Sub", factor, mean)))
+        mean = self._node("Where", used, shifted, mean)
+        std = self._node("Where", used, self._node("Sqrt", self._node("Mul", gain, variance)), std)
+
+        known = self._node("Greater", std, "zero")
+        unknown = self._node("Or", self._node("Less", episodes, BELIEF), self._node("Not", known))
+        drawn = self._node("Add", mean, self._node("Mul", std, "noise"))
+        z = self._node("Where", begins, self._node("Where", unknown, "noise", drawn), z)
+        episodes = self._node("Add", episodes, self._node("Where", begins, "one", "zero"))
+        action = self._action({"observation": observation, "task": z})
+        command, kept = self._limited(action, commands[0] if n else "", actions)
+        self._node("Concat", mean, std, z, observation, action, episodes, *kept, axis=1)
+        self._name_last("next_state")
+        self._node("Identity", command)
+        self._name_last("action")
+        inputs = {"observation": size - n, "state": sum(sizes) + n, "reward": 1, "ended": 1, "noise": latent}
+        return inputs, {"action": actions, "next_state": sum(sizes) + n}
+
+    def _action(self, given: Mapping[str, str]) -> str:
+        """The action in [-1, 1] of a network; `given`: what stands for `observation` and `task`."""
+        parts = [self._node("Div", self._node("Sub", x, f"{name}_mean"), f"{name}_std") for name, x in given.items()]
+        x = self._node("Concat", *parts, axis=1) if len(parts) > 1 else parts[0]
+        return self._applied(str(self.policy["limit"]), self._network(x))
+
+    def _network(self, x: str, prefix: str = "") -> str:
+        last = layers(self.policy, prefix) - 1
+        for i in range(last + 1):
+            x = self._node("Gemm", x, f"{prefix}weight{i}", f"{prefix}bias{i}")
+            x = self._applied(str(self.policy["activation"]), x) if i < last else x
+        return x
 
     def _limited(self, x: str, commands: str, size: int) -> tuple[str, list[str]]:
         """An action within the limits (`tasks.limits.limited_command`), and the parts of the newest commands after it.

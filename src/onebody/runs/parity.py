@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from onebody.learning.policies import Policy, Remembering, for_each
+from onebody.runs.policy_arrays import BELIEF, belief_sizes
 from onebody.tasks.body import GymnasiumBody
 from onebody.tasks.family import TaskFamily
 from onebody.tasks.limits import LimitedBody, bare
@@ -65,6 +66,8 @@ class Rows(NamedTuple):
     """of the step before"""
     ended: Float[Any, " row"]
     """1 where the step before ended an episode, otherwise 0"""
+    noise: Float[Any, "row number"]
+    """of the policy"""
 
 
 class Seen(NamedTuple):
@@ -97,7 +100,7 @@ def memoryless(
     of_rows = np.concatenate([np.repeat(tasks, STEPS, axis=0), np.resize(tasks, (EXTREMES, tasks.shape[1]))])
     begins = np.append(np.roll(seen.done, 1, axis=1), np.zeros(EXTREMES)).astype(np.float32)
     begins[: len(tasks) * STEPS : STEPS] = 1.0
-    rows = Rows(observation, of_rows, np.zeros_like(begins), begins)
+    rows = Rows(observation, of_rows, np.zeros_like(begins), begins, _silence(policy, len(begins)))
     state, action, after = _in_order(policy, family.limited, policy.memory(()), rows)
     kept = state.shape[1] > 0
     inputs = {"observation": observation} | ({"task": of_rows} if any_task else {}) | ({"state": state} if kept else {})
@@ -105,8 +108,9 @@ def memoryless(
 
 
 def remembering(family: TaskFamily, policies: Remembering, arrays: Arrays, task: Float[Array, " feature"]) -> Parity:
-    """Of the first of stacked policies with a GRU's memory: consecutive steps of one trial, with ends of episodes, and
-    then extremes. `state` of a row is `next_state` of the row before."""
+    """Of the first of stacked policies that infer the task with their memory: consecutive steps of one trial, with ends
+    of episodes, and then extremes. `state` of a row is `next_state` of the row before. A policy with a belief is given
+    noise and short episodes, so that many of them begin with a z from the belief."""
     policy = jax.tree.map(lambda x: x[0], policies)
     steps = _steps(family, policies, arrays, np.asarray(task)[None], 2 * STEPS)
     observation, begin = np.concatenate([steps.observation[0], _extremes(steps)]), policy.memory(())
@@ -116,9 +120,14 @@ def remembering(family: TaskFamily, policies: Remembering, arrays: Arrays, task:
         for first, after in ((begin.reward, steps.reward), (begin.ended, steps.done))
     )
     ended[STEPS // 2] = 1.0
-    rows = Rows(observation, np.tile(np.asarray(task), (n, 1)), reward, ended)
+    noise, drawn = _silence(policy, n), {}
+    if BELIEF in arrays:
+        ended[STEPS::2] = 1.0
+        noise = np.random.default_rng(0).standard_normal((n, belief_sizes(arrays)[0])).astype(np.float32)
+        drawn = {"noise": noise}
+    rows = Rows(observation, np.tile(np.asarray(task), (n, 1)), reward, ended, noise)
     state, action, after = _in_order(policy, family.limited, begin, rows)
-    inputs = {"observation": observation, "state": state, "reward": reward[:, None], "ended": ended[:, None]}
+    inputs = {"observation": observation, "state": state, "reward": reward[:, None], "ended": ended[:, None]} | drawn
     return Parity(inputs, {"action": action, "next_state": after})
 
 
@@ -144,7 +153,7 @@ def _scanned(policy: Policy, body: LimitedBody | None, begin: Any, rest: Array, 
         else:
             state = commands
         observation = jnp.concatenate([row.observation, commands])
-        action, memory = policy(observation, row.task, memory, jnp.zeros(policy.noise_size))
+        action, memory = policy(observation, row.task, memory, row.noise)
         if body is not None:
             applied, commands = body.command(observation, action)
             action = commands[-body.action_size :] if len(rest) else applied
@@ -155,8 +164,13 @@ def _scanned(policy: Policy, body: LimitedBody | None, begin: Any, rest: Array, 
 
 
 def _state(memory: Any, commands: Array) -> Array:
-    """The numbers that a policy with a GRU's memory gives from one step to the next (`onnx_file`)."""
-    return jnp.concatenate([memory.hidden, memory.action, commands])
+    """The numbers that a policy with a memory of its own gives from one step to the next (`onnx_file`)."""
+    return jnp.concatenate([memory.state, commands])
+
+
+def _silence(policy: Policy, n: int) -> Float[np.ndarray, "row number"]:
+    """The noise of n deterministic actions."""
+    return np.zeros((n, policy.noise_size), np.float32)
 
 
 def _steps(family: TaskFamily, policies: Policy, arrays: Arrays, tasks: np.ndarray, steps: int) -> Seen:

@@ -11,7 +11,7 @@ from onebody.core.errors import OnebodyError
 from onebody.runs import about as abouts
 from onebody.runs.about import About
 from onebody.runs.numpy_policy import Limited, Memoryless, Recurrent, actor
-from onebody.runs.policy_arrays import LIMITED, RECURRENT, layers
+from onebody.runs.policy_arrays import BELIEF, LIMITED, RECURRENT, layers
 from onebody.tasks.limits import LimitedBody
 
 __all__ = ["actor", "arrays", "load", "save"]
@@ -24,12 +24,17 @@ def arrays(policies: Any, task: Any, limited: LimitedBody | None = None) -> dict
     """
     import jax
 
-    from onebody.learning.policies import DeployedGRU
+    from onebody.learning.policies import DeployedBelief, DeployedGRU
 
     deployed = jax.tree.map(lambda x: x[0], policies).deployed(jax.device_put(task))
     limits = {} if limited is None else limited.arrays()
     if isinstance(deployed, DeployedGRU):
         return {name: np.asarray(x) for name, x in deployed._asdict().items()} | limits
+    if isinstance(deployed, DeployedBelief):
+        of_encoder = _layers(deployed.encoder_weights, deployed.encoder_biases, "encoder_")
+        latent = len(deployed.encoder_biases[-1]) // 2
+        count = {BELIEF: np.asarray(deployed.exploration_episodes)}
+        return for_any_task(policies, latent, limited) | of_encoder | count
     return _memoryless(deployed) | limits
 
 
@@ -49,13 +54,17 @@ def for_any_task(policies: Any, task_size: int, limited: LimitedBody | None = No
 
 def _memoryless(deployed: Any) -> dict[str, np.ndarray]:
     weights, biases, normalizer, activation, limit = deployed
-    of_layers = {f"weight{i}": w for i, w in enumerate(weights)} | {f"bias{i}": b for i, b in enumerate(biases)}
-    return {name: np.asarray(x) for name, x in of_layers.items()} | {
+    return _layers(weights, biases) | {
         "observation_mean": np.asarray(normalizer.mean),
         "observation_std": np.asarray(normalizer.scale),
         "activation": np.array(activation),
         "limit": np.array(limit),
     }
+
+
+def _layers(weights: Any, biases: Any, prefix: str = "") -> dict[str, np.ndarray]:
+    parts = {"weight": weights, "bias": biases}
+    return {f"{prefix}{name}{i}": np.asarray(x) for name, part in parts.items() for i, x in enumerate(part)}
 
 
 def save(policies: Any, task: Any, path: Path, about: About | None = None, limited: LimitedBody | None = None) -> Path:
@@ -87,6 +96,8 @@ def load(path: Path | str) -> Memoryless | Recurrent | Limited:
         about = None if text is None else abouts.from_json(str(text), path)
         names = {f"{kind}{i}" for kind in ("weight", "bias") for i in range(layers(policy))}
         names |= {"observation_mean", "observation_std", "activation", "limit"}
+        if BELIEF in policy:
+            raise ValueError("it has a belief about its task: policy.py beside it loads it")
         if "task_mean" in policy:
             raise ValueError("it takes the task as an input: policy.py beside it loads it")
         limits = policy.keys() & LIMITED

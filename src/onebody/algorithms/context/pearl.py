@@ -30,6 +30,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
+from onebody.algorithms.context.belief import BeliefPolicy, factors
 from onebody.algorithms.protocol import Adapted, AlgorithmSpec, Metrics, iterations_held
 from onebody.core import random
 from onebody.core.errors import OnebodyError, at_least, at_most, positive
@@ -158,8 +159,8 @@ def new_learner(keys: tuple[Key, ...], observations: int, actions: int, dynamics
 
 def posterior(encoder: MLP, context: Float[Array, "task row feature"]) -> Gaussian:
     """q_φ(z | c) of each task: the product of a Gaussian for each transition of its context."""
-    mean, raw = jnp.split(encoder(context), 2, axis=-1)
-    precision = 1 / jnp.maximum(jax.nn.softplus(raw), 1e-7)
+    mean, variance = factors(encoder, context)
+    precision = 1 / variance
     total = precision.sum(1)
     return Gaussian((mean * precision).sum(1) / total, -0.5 * jnp.log(total))
 
@@ -305,6 +306,11 @@ class PEARL:
             rows, _ = self._episode(learner, z, tasks, episode_key, deterministic=True)
             of_episode = _posterior(learner.encoder, context(rows, self._dynamics_vary))
             belief = known = product(known, of_episode)
+
+    def online(self, state: State) -> BeliefPolicy:
+        """Line 7 as a policy that updates its belief with each step."""
+        learner, n = state.learner, self.config.exploration_episodes
+        return for_each(BeliefPolicy(learner.encoder, learner.policy.module, n, self._dynamics_vary), 1)
 
     def _check(self, tasks: int, kept: int) -> None:
         if tasks < 2:

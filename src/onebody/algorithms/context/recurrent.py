@@ -25,6 +25,11 @@ class Memory(NamedTuple):
     ended: Bool[Array, "*axes"]
     """whether the last step ended its episode"""
 
+    @property
+    def state(self) -> Float[Array, "*axes number"]:
+        """All that an exported policy gives from one step to the next, as one vector."""
+        return jnp.concatenate([self.hidden, self.action], axis=-1)
+
     @classmethod
     def fresh(cls, axes: tuple[int, ...], units: int, actions: int) -> "Memory":
         """Nothing has happened yet."""

@@ -37,21 +37,60 @@ def _apply(name, x):
 def run(arrays, inputs):
     """Outputs by name for the arrays of policy.npz and inputs by name, each float32 [batch, numbers]."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return _recurrent(arrays, inputs) if "recurrent" in arrays else _memoryless(arrays, inputs)
+        if "recurrent" in arrays:
+            return _recurrent(arrays, inputs)
+        return _believing(arrays, inputs) if "encoder_weight0" in arrays else _memoryless(arrays, inputs)
 
 
 def _memoryless(arrays, inputs):
-    names = [name for name in ("observation", "task") if name + "_mean" in arrays]
     commands = inputs["state"] if len(arrays.get("commands", ())) else None
     if commands is not None:
         inputs = dict(inputs, observation=np.concatenate([inputs["observation"], commands], axis=-1))
-    x = np.concatenate([(inputs[name] - arrays[name + "_mean"]) / arrays[name + "_std"] for name in names], axis=-1)
-    last = sum(name.startswith("weight") for name in arrays) - 1
-    for i in range(last + 1):
-        x = x @ arrays[f"weight{i}"] + arrays[f"bias{i}"]
-        x = _apply(str(arrays["activation" if i < last else "limit"]), x)
-    action, commands = _limited(arrays, x, commands)
+    action, commands = _limited(arrays, _action(arrays, inputs), commands)
     return {"action": action} if commands is None else {"action": action, "next_state": commands}
+
+
+def _action(arrays, inputs):
+    names = [name for name in ("observation", "task") if name + "_mean" in arrays]
+    x = np.concatenate([(inputs[name] - arrays[name + "_mean"]) / arrays[name + "_std"] for name in names], axis=-1)
+    return _apply(str(arrays["limit"]), _network(arrays, x))
+
+
+def _network(arrays, x, prefix=""):
+    last = sum(name.startswith(prefix + "weight") for name in arrays) - 1
+    for i in range(last + 1):
+        x = x @ arrays[f"{prefix}weight{i}"] + arrays[f"{prefix}bias{i}"]
+        x = _apply(str(arrays["activation"]), x) if i < last else x
+    return x
+
+
+def _believing(arrays, inputs):
+    latent, size = len(arrays["task_mean"]), len(arrays["observation_mean"])
+    actions = len(arrays[f"bias{sum(name.startswith('weight') for name in arrays) - 1}"])
+    ends = np.cumsum([latent, latent, latent, size, actions, 1])
+    mean, std, z, before, last, episodes, commands = np.split(inputs["state"], ends, axis=-1)
+    later, ended = episodes > 0.5, inputs["ended"] > 0.5
+    commands = np.where(ended, arrays.get("commands", np.zeros(0, np.float32)), commands)
+    observation = np.concatenate([inputs["observation"], commands], axis=-1)
+
+    # the last transition is one more factor of the belief
+    context, used = [before, last, inputs["reward"]], later
+    if len(arrays["encoder_weight0"]) > size + actions + 1:  # the encoder sees next observations
+        context, used = [*context, observation], later & ~ended
+    factor, raw = np.split(_network(arrays, np.concatenate(context, axis=-1), "encoder_"), 2, axis=-1)
+    variance = np.maximum(np.logaddexp(raw, np.float32(0)), np.float32(1e-7))
+    gain = np.where(std > 0, std**2 / (std**2 + variance), np.float32(1))
+    mean = np.where(used, mean + gain * (factor - mean), mean)
+    std = np.where(used, np.sqrt(gain * variance), std)
+
+    # an episode begins with a new z
+    begins = ended | ~later
+    unknown = (episodes < arrays["exploration_episodes"]) | (std == 0)
+    z = np.where(begins, np.where(unknown, inputs["noise"], mean + std * inputs["noise"]), z)
+    action = _action(arrays, {"observation": observation, "task": z})
+    limited, kept = _limited(arrays, action, commands if commands.shape[-1] else None)
+    state = [mean, std, z, observation, action, episodes + begins] + ([] if kept is None else [kept])
+    return {"action": limited, "next_state": np.concatenate(state, axis=-1).astype(np.float32)}
 
 
 def _recurrent(arrays, inputs):
@@ -88,6 +127,7 @@ class Policy:
         contract: contract.json.
         arrays: policy.npz.
         infers: whether it infers the task from rewards.
+        draws: how many standard normal numbers it takes to draw z from its belief; 0 without a belief.
     """
 
     def __init__(self, folder=None):
@@ -102,6 +142,8 @@ class Policy:
         )
         memory = self.contract["memory"]
         self.infers = memory is not None and memory["reward"] is not None
+        self.draws = len(self.arrays["task_mean"]) if "encoder_weight0" in self.arrays else 0
+        self._random = np.random.default_rng()
         self.reset()
 
     def reset(self):
@@ -111,13 +153,15 @@ class Policy:
         self._started = False
         self._state = None if memory is None else memory["state"]
 
-    def __call__(self, observation, task=None, reward=None, ended=False):
+    def __call__(self, observation, task=None, reward=None, ended=False, noise=None):
         """The action [action] in [-1, 1] for an observation [observation].
 
         Args:
             task: [task]; None for the default task. Only where the contract says that the task is an input.
             reward: of the step before; None in the first step. Only for a policy that infers the task from rewards.
             ended: whether the step before ended an episode.
+            noise: [draws], standard normal numbers, or zeros for the mean of the belief; None: they are drawn here.
+                They are used at the start of an episode. Only for a policy with a belief.
 
         Raises:
             ValueError: an argument is missing, has another size or is not finite, or the action is not finite. The
@@ -133,6 +177,11 @@ class Policy:
             raise ValueError("this policy was made for one task, so it takes none")
         if not self.infers and reward is not None:
             raise ValueError("this policy does not infer the task from rewards, so it takes no reward")
+        if self.draws:
+            drawn = self._random.standard_normal(self.draws) if noise is None else noise
+            inputs["noise"] = self._row("noise", drawn, self.draws)
+        elif noise is not None:
+            raise ValueError("this policy has no belief to draw from, so it takes no noise")
         if memory is not None:
             inputs["state"] = self._row("state", self._state, len(memory["state"]))
             if self.infers:

@@ -6,7 +6,7 @@
 //
 // ONNXRUNTIME: the unpacked archive of a release of ONNX Runtime, 1.12 or later, with headers and library.
 // In a control loop, the input "state", if the policy has one, is at the start "state" of "memory" in contract.json, and
-// then the output "next_state" of the step before.
+// then the output "next_state" of the step before; "noise", if it has that, is standard normal numbers.
 // parity.txt: "rows R", "tolerance T", then for each tensor a line "input NAME COLUMNS" or "output NAME COLUMNS" and
 // R lines of COLUMNS numbers.
 
