@@ -17,39 +17,36 @@ SYSTEMS = {
 }
 
 
-def scores(system: str) -> np.ndarray:
-    return raw.scores(f"{STUDY}/{system}-s*")
+def novelty(study: str, system: str) -> np.ndarray:
+    """The models' disagreement along the policies' trajectories at the end of training, relative to the logs, [seed]."""
+    return np.array([raw.metrics(run)[-1]["imagined/novelty"] for run in raw.runs(f"{study}/{system}-s*")])
 
 
-def inside(system: str) -> str:
-    """Held-out tasks whose mean return is in the predicted interval, of all."""
-    stages = raw.stages(f"{STUDY}/{system}-s*")
-    intervals = np.array([each["predicted_intervals"] for each in stages], float)
-    returns = scores(system)
-    hits = (intervals[..., 0] <= returns) & (returns <= intervals[..., 1])
-    return f"{hits.sum()} of {hits.size}"
+def rows(study: str) -> Iterator[str]:
+    """The table of a study: a row for each system."""
+    for system, names in SYSTEMS.items():
+        scores, predicted = raw.scores(f"{study}/{system}-s*"), raw.predicted(f"{study}/{system}-s*")
+        cells = raw.by_seed(scores), raw.worst(scores), raw.by_seed(predicted)
+        yield raw.row(*names, *cells, raw.numbers(novelty(study, system), 1))
 
 
-def novelty(system: str) -> str:
-    return raw.numbers([raw.metrics(run)[-1]["imagined/novelty"] for run in raw.runs(f"{STUDY}/{system}-s*")], 1)
-
-
-def row(system: str) -> str:
-    predicted = raw.predicted(f"{STUDY}/{system}-s*")
-    cells = raw.by_seed(scores(system)), raw.worst(scores(system)), raw.by_seed(predicted)
-    return raw.row(*SYSTEMS[system], *cells, inside(system), novelty(system))
+def inside(pattern: str) -> tuple[int, int]:
+    """Returns in their predicted interval, of all that have one."""
+    found = [stage for stage in raw.stages(pattern) if stage["predicted_intervals"][0] is not None]
+    low, high = np.moveaxis(np.array([each["predicted_intervals"] for each in found]), -1, 0)
+    real = np.array([np.mean(each["returns"], axis=1) for each in found])
+    return int(((low <= real) & (real <= high)).sum()), real.size
 
 
 def figures() -> Iterator[str]:
-    yield from map(row, SYSTEMS)
-    novel = {
-        system: np.array([raw.metrics(run)[-1]["imagined/novelty"] for run in raw.runs(f"{STUDY}/{system}-s*")])
-        for system in SYSTEMS
-    }
-    bad = {system: scores(system).mean(axis=1) < -50 for system in SYSTEMS}
+    yield from rows(STUDY)
+    novel = {system: novelty(STUDY, system) for system in SYSTEMS}
+    bad = {system: raw.scores(f"{STUDY}/{system}-s*").mean(axis=1) < -50 for system in SYSTEMS}
     lowest = min(novel[system][bad[system]].min(initial=np.inf) for system in SYSTEMS)
     highest = max(novel[system][~bad[system]].max(initial=0) for system in SYSTEMS)
     yield f"above {lowest // 1:.0f} in every run whose mean return is below -50, and at most {raw.number(highest, 1)} in the others"
+    yield "{} of {} returns".format(*inside(f"{STUDY}/*-s*"))
+    yield "{} of {} from the logs of a training run".format(*inside(f"{STUDY}/mixture*-s*"))
     yield f"untrained policy has {raw.mean(raw.scores('omni-cheetah-vel/omni-s0', samples=0))}"
     yield f"with {raw.by_seed(raw.scores('omni-cheetah-vel/omni-s*', samples=40_000))} after 40,000 real samples"
 

@@ -398,7 +398,7 @@ def test_export_to_a_folder_on_the_command_line(trained, tmp_path, capsys):
     assert lines[0] == f"saved: {folder}, policy of omni for point/goal, for any task"
     assert lines[1] == f"next, on the robot: python {folder}/check.py"
     said = json.loads(Path(folder, "contract.json").read_text())
-    assert said["task"]["default"] == [0.5, -0.25] and said["prediction"]["interval"] is not None
+    assert said["task"]["default"] == [0.5, -0.25] and said["prediction"]["interval"] is None  # untrained
     assert checked(Path(folder)).returncode == 0
     assert main(["export", str(trained), "--to", "log.npz", "--task", "1,1"]) == 2
     assert "--task, --stages and --extrapolate are for a policy" in capsys.readouterr().err
