@@ -149,18 +149,23 @@ def _slot(
     An emergency stop ends the episode with the step before it; the slot goes on with another episode. The environment
     is not reset after the last step.
     """
+    assert world.robot is not None
     remember = policy.remember if isinstance(policy, Remembering) else partial(_reset_memory, memory)
     zero, end = np.zeros((1, 1, world.family.body.observation_size), np.float32), np.ones((1, 1), bool)
     _, acted = _act(policy, zero, task, memory, noise[0, None, None], shared)  # compiled before the robot moves
     remember(acted, np.zeros((1, 1), np.float32), end)
     age, observation = world.reset(task, 1, key)
     rows: list[Transitions] = []
-    last = memory  # from the action of the last row
+    initial = last = memory  # last: from the action of the last row
     while len(rows) < len(noise):
         action, acted = _act(policy, observation, task, memory, noise[len(rows), None, None], shared)
         try:
             age, row = world.advance(age, observation, action)
-        except EmergencyStop:
+        except EmergencyStop as stop:
+            if isinstance(stop, robot.Interrupted) and world.robot.whole and not any(row.done.item() for row in rows):
+                rows, memory = [], initial
+                age, observation = world.reset(task, 1, key)
+                continue
             if age.item():
                 rows[-1] = rows[-1]._replace(truncated=end)
                 memory = remember(last, rows[-1].reward, end)
