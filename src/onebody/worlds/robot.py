@@ -74,9 +74,9 @@ class Timing:
     dropped: int = 0
     stops: int = 0
 
-    def metrics(self, real_time: bool) -> dict[str, float]:
+    def metrics(self, real_time: bool) -> dict[str, float | int]:
         """The metrics of an iteration; `real/dt` is NaN where all of its steps come from a journal."""
-        counts: dict[str, float] = {"real/dropped": self.dropped, "real/stops": self.stops}
+        counts: dict[str, float | int] = {"real/dropped": self.dropped, "real/stops": self.stops}
         if not real_time:
             return counts
         mean = self.seconds / self.steps if self.steps else math.nan
