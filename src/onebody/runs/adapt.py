@@ -187,12 +187,10 @@ def adapt_many(
         algorithm, state = algorithm.rewarded(state, family)
     if values is None:
         values = _best_held_out(algorithm, state, record["seed"])
-    simulator, recording, together = tester(family), nullcontext(), [values]
-    if is_single(family.body):
-        together = [value[None] for value in values]  # a robot adapts to one task after the other
-        if (stages or tests) and not refine:  # refined for some seconds, a policy is not the same again
-            facts = {"tasks": values.tolist(), "stages": stages, "real_episodes": tests, "untrained": bool(untrained)}
-            recording = journal.adaptation(loaded.path, last, family, [algorithm.simulator, simulator], facts)
+    simulator, recording = tester(family), nullcontext()
+    if not refine:  # refined for some seconds, a policy is not the same again
+        simulators = [simulator, algorithm.simulator]
+        recording = journal.adaptation(loaded.path, last, simulators, values, stages, tests, bool(untrained))
     with recording:
         if isinstance(algorithm, Refining) and refine:
             key = key_of(record["seed"])
@@ -200,12 +198,10 @@ def adapt_many(
             start, adapted, used = _concatenate([x.before for x in each]), _concatenate([x.after for x in each]), 0
             updates = [x.updates for x in each]
         else:
-            parts = []
-            for some in together:
-                *_, (part, used) = stages_of(algorithm, state, some, stages, record["seed"])
-                parts.append(part)
-            adapted = start = _concatenate(parts)
-            updates = [0] * len(values)
+            groups = [value[None] for value in values] if is_single(family.body) else [values]  # a robot: in turn
+            last_stages = [list(stages_of(algorithm, state, some, stages, record["seed"]))[-1] for some in groups]
+            adapted, used = _concatenate([of_group for of_group, _ in last_stages]), last_stages[0][1]
+            start, updates = adapted, [0] * len(values)
         after, achieved, before = np.full((len(values), 1), math.nan), None, None
         if tests:
             after, achieved = real_test(family, adapted.policies, values, tests, simulator)

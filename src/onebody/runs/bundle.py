@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from onebody.core.errors import OnebodyError, whole
 from onebody.learning.policies import Inferring, Remembering, sees_task
 from onebody.runs import contract as contracts
-from onebody.runs import documents, evaluate, onnx_file, outputs, parity, policy_file
+from onebody.runs import documents, evaluate, journal, onnx_file, outputs, parity, policy_file
 from onebody.runs.contract import Kind
 from onebody.runs.loaded import Run
 from onebody.runs.parity import Parity
@@ -50,7 +50,8 @@ def export(
     later = evaluate.stages_of(algorithm, run.checkpoint.state, value[None], stages, run.record["seed"])
     first = next(later)
     _check_policy(run, first[0].policies, hidden)  # before real samples are taken
-    with robot.released() if stages else nullcontext():
+    recording = journal.adaptation(run.path, run.checkpoint, [algorithm.simulator], value[None], stages)
+    with robot.released() if stages else nullcontext(), recording:
         *_, (adapted, used) = first, *later
     kind = Kind(sees_task(adapted.policies) and value.size > 0 and not stages, hidden)
     about = run.about(value, adapted, 0, used)

@@ -29,6 +29,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Array
 
 from onebody.core.errors import BodyFailed, OnebodyError
 from onebody.runs import documents, lock
@@ -165,22 +166,36 @@ def kept(run: Path, simulator: Simulator, iteration: int) -> Iterator[Callable[[
 
 @contextmanager
 def adaptation(
-    run: Path, last: Checkpoint, family: TaskFamily, simulators: Sequence[Simulator], facts: dict[str, Any]
+    run: Path,
+    last: Checkpoint,
+    simulators: Sequence[Simulator],
+    tasks: Array,
+    stages: int,
+    real_episodes: int = 0,
+    untrained: bool = False,
 ) -> Iterator[None]:
     """Within the block, simulators of a robot keep the journal of an adaptation, and repeat what is in it already.
 
-    It is removed at the end of the block, but not after an exception. The run folder is locked.
+    It is removed at the end of the block, but not after an exception. The run folder is locked. Nothing is written for
+    any other body, or where the robot does not move.
 
     Args:
         last: the checkpoint that it begins with.
-        family: with the reward of the adaptation.
-        simulators: all that the robot moves in.
-        facts: what else the adaptation depends on, as JSON; all of it names the file.
+        simulators: all that the robot moves in, of families with the reward of the adaptation.
+        tasks, stages, real_episodes, untrained: as of `adapt_many`; with the checkpoint and the reward, they name the
+            file.
     """
+    if simulators[0].robot is None or not (stages or real_episodes):
+        yield
+        return
+    family = simulators[0].family
     text = jax.jit(family.outcome).lower(*_transition(family)).as_text()
     head = {
         "adaptation": {
-            **facts,
+            "tasks": tasks.tolist(),
+            "stages": stages,
+            "real_episodes": real_episodes,
+            "untrained": untrained,
             "iteration": last.iteration,
             "state_sha256": hashlib.sha256((last.path / STATE).read_bytes()).hexdigest(),
             "outcome_sha256": hashlib.sha256(text.encode()).hexdigest(),
