@@ -32,8 +32,7 @@ import numpy as np
 from jaxtyping import Array
 
 from onebody.core.errors import BodyFailed, OnebodyError
-from onebody.runs import documents, lock
-from onebody.runs.checkpoint import STATE, Checkpoint
+from onebody.runs import checkpoint, documents, lock
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.robot import Entry
 from onebody.worlds.simulator import Simulator
@@ -167,7 +166,7 @@ def kept(run: Path, simulator: Simulator, iteration: int) -> Iterator[Callable[[
 @contextmanager
 def adaptation(
     run: Path,
-    last: Checkpoint,
+    last: checkpoint.Checkpoint,
     simulators: Sequence[Simulator],
     tasks: Array,
     stages: int,
@@ -197,7 +196,7 @@ def adaptation(
             "real_episodes": real_episodes,
             "untrained": untrained,
             "iteration": last.iteration,
-            "state_sha256": hashlib.sha256((last.path / STATE).read_bytes()).hexdigest(),
+            "state_sha256": checkpoint.digest(last.state),
             "outcome_sha256": hashlib.sha256(text.encode()).hexdigest(),
         }
     }
