@@ -129,3 +129,11 @@ def test_simulators_keep_no_journal(trained):
     with pytest.raises(BodyFailed, match=r"motor 3 is hot$"):
         adapted()
     assert not ADAPTATIONS.exists()
+
+
+def test_an_export_with_stages_goes_on_where_it_stopped(trained):
+    told = trained({3: fails})
+    with pytest.raises(BodyFailed, match="start the same adaptation again"):
+        onebody.load("run").export("bundle", 0.3, stages=1)
+    assert onebody.load("run").export("bundle", 0.3, stages=1)
+    assert told.count("step") == STAGE and not ADAPTATIONS.exists()
