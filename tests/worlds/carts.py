@@ -90,4 +90,4 @@ def stops():
 
 
 def book(iteration=1, observation_size=2):
-    return journal.Journal(Path(), iteration, (observation_size, 1))
+    return journal.Journal(Path(journal.NAME), {"iteration": iteration}, (observation_size, 1), "again")

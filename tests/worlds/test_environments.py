@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import weakref
 from importlib import metadata
 from pathlib import Path
 
@@ -15,13 +16,16 @@ from customs import refusal
 
 import onebody
 from onebody.core.errors import OnebodyError
-from onebody.learning.policies import UniformPolicy, for_each
+from onebody.core.nets import Normalizer
+from onebody.learning.policies import Exploring, GaussianPolicy, UniformPolicy, for_each
+from onebody.runs import evaluate
 from onebody.tasks.family import never
 from onebody.tasks.space import Box
 from onebody.worlds.check import check
 from onebody.worlds.custom import from_gymnasium, register
 from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
+from tests.worlds.carts import Cart, carts
 
 pytestmark = pytest.mark.usefixtures("nothing_leaks")
 
@@ -105,6 +109,30 @@ def test_an_environment_gives_the_observations_that_it_gives_alone():
         env.close()
 
 
+def test_a_limited_number_of_environments_exists_at_once(monkeypatch):
+    alive, counts = weakref.WeakSet(), []
+    monkeypatch.setattr(Cart, "__init__", lambda cart: alive.add(cart) or counts.append(len(alive)))
+    family, _ = carts()
+    tasks = family.space.held_out(9)
+    explorers = Exploring(for_each(GaussianPolicy(jax.random.key(0), (4,), Normalizer(2), 1), 9), jnp.linspace(0, 1, 9))
+
+    def tested():
+        counts.clear()
+        world = Simulator(family)
+        results = [rollout(world, explorers, tasks, jax.random.key(1), episodes=episodes) for episodes in (10, 6)]
+        del world
+        results.append(evaluate.real_return(family, explorers, tasks))
+        return jax.tree.map(np.asarray, results)
+
+    in_blocks = tested()
+    assert (max(counts), len(counts)) == (30, 30 + 18 + 30)  # one block of three tasks after the other
+    monkeypatch.setattr("onebody.worlds.simulator.MAX_ENVIRONMENTS", 1000)
+    together = tested()
+    assert (max(counts), len(counts)) == (90, 90 + 54 + 90) and together[0].terminated.any()
+    for here, there in zip(jax.tree.leaves(in_blocks), jax.tree.leaves(together), strict=True):
+        np.testing.assert_allclose(here, there, atol=1e-6)
+
+
 def test_environments_in_processes_of_their_own():
     """From a file, whose functions no other process can import."""
     Path("mine.py").write_text(
@@ -136,7 +164,7 @@ def test_an_environment_that_ends_where_the_family_goes_on_is_refused():
 
 
 def acted(family, steps=26):
-    """Transitions in 80 environments, with their simulator."""
+    """Transitions of 80 episodes at a time, with their simulator."""
     simulator, uniform = Simulator(family), UniformPolicy(1)
     transitions = rollout(
         simulator, for_each(uniform, 2), jnp.ones((2, 1)), jax.random.key(0), episodes=40, steps=steps
@@ -161,7 +189,7 @@ def test_an_episode_that_the_environment_alone_ends_is_truncated_and_another_beg
 
 def test_an_environment_that_often_ends_where_the_family_goes_on_is_refused():
     check(family := ending(0.1))  # too few steps to see it
-    with pytest.raises(OnebodyError, match=r"the environment ended 10 of 80 episodes before the family did; give a"):
+    with pytest.raises(OnebodyError, match=r"the environment ended 6 of 80 episodes before the family did; give a"):
         acted(family)
 
 

@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, SupportsIndex
@@ -16,9 +17,19 @@ from onebody.algorithms import presets
 from onebody.algorithms.protocol import Adapted, Algorithm, Refining
 from onebody.core.errors import OnebodyError, real, whole
 from onebody.learning.policies import Policy
-from onebody.runs import folder, policy_file, refinement
+from onebody.runs import folder, journal, policy_file, refinement
 from onebody.runs.about import About
-from onebody.runs.evaluate import EPISODES, HELD_OUT, interval, key_of, predicted, real_return, real_test, stages_of
+from onebody.runs.evaluate import (
+    EPISODES,
+    HELD_OUT,
+    interval,
+    key_of,
+    predicted,
+    real_return,
+    real_test,
+    stages_of,
+    tester,
+)
 from onebody.runs.loaded import Run
 from onebody.runs.numpy_policy import Limited, Memoryless, Recurrent
 from onebody.tasks.family import Reward
@@ -113,6 +124,9 @@ def adapt_many(
 ) -> list[AdaptedPolicy]:
     """Policies for new tasks, or for another reward, from a run's last checkpoint.
 
+    Of a robot (`from_gymnasium` with copies=1), what it does is written to RUN/adaptations as it comes, except with
+    `refine`. After a crash, the same call goes on from there, without moving the robot again; docs/one_robot.md.
+
     Args:
         run: a run folder, or a run that is loaded.
         tasks: each a task ψ [feature]. None for a family of a single task. May be None with a reward: the optimisation
@@ -173,23 +187,30 @@ def adapt_many(
         algorithm, state = algorithm.rewarded(state, family)
     if values is None:
         values = _best_held_out(algorithm, state, record["seed"])
-    if isinstance(algorithm, Refining) and refine:
-        key = key_of(record["seed"])
-        each = [refinement.refine(algorithm, state, value, key, refine) for value in values]
-        start, adapted, used = _concatenate([x.before for x in each]), _concatenate([x.after for x in each]), 0
-        updates = [x.updates for x in each]
-    else:
-        *_, (adapted, used) = stages_of(algorithm, state, values, stages, record["seed"])
-        start, updates = adapted, [0] * len(values)
+    simulator, recording = tester(family), nullcontext()
+    if not refine:  # refined for some seconds, a policy is not the same again
+        simulators = [simulator, algorithm.simulator]
+        recording = journal.adaptation(loaded.path, last, simulators, values, stages, tests, bool(untrained))
+    with recording:
+        if isinstance(algorithm, Refining) and refine:
+            key = key_of(record["seed"])
+            each = [refinement.refine(algorithm, state, value, key, refine) for value in values]
+            start, adapted, used = _concatenate([x.before for x in each]), _concatenate([x.after for x in each]), 0
+            updates = [x.updates for x in each]
+        else:
+            groups = [value[None] for value in values] if is_single(family.body) else [values]  # a robot: in turn
+            last_stages = [list(stages_of(algorithm, state, some, stages, record["seed"]))[-1] for some in groups]
+            adapted, used = _concatenate([of_group for of_group, _ in last_stages]), last_stages[0][1]
+            start, updates = adapted, [0] * len(values)
+        after, achieved, before = np.full((len(values), 1), math.nan), None, None
+        if tests:
+            after, achieved = real_test(family, adapted.policies, values, tests, simulator)
+        if untrained:
+            ((first_policies, _),) = stages_of(algorithm, folder.untrained(record), values, 0, record["seed"])
+            before = real_return(family, first_policies.policies, values, tests, simulator).mean(1)
     uninformed = not algorithm.task_is_known and used == 0 and training_space.size > 0
     unrefined = reward is not None and not refine and not stages
     own_reward = "" if reward is None or unrefined else getattr(reward, "__name__", type(reward).__name__)
-    after, achieved, before = np.full((len(values), 1), math.nan), None, None
-    if tests:
-        after, achieved = real_test(family, adapted.policies, values, tests)
-    if untrained:
-        ((first_policies, _),) = stages_of(algorithm, folder.untrained(record), values, 0, record["seed"])
-        before = real_return(family, first_policies.policies, values, tests).mean(1)
     return [
         AdaptedPolicy(
             task=np.asarray(values[i]),

@@ -18,7 +18,7 @@ from onebody.algorithms.protocol import InfersOnline
 from onebody.core.errors import OnebodyError, whole
 from onebody.learning.policies import Inferring, Remembering, sees_task
 from onebody.runs import contract as contracts
-from onebody.runs import documents, evaluate, onnx_file, outputs, parity, policy_file
+from onebody.runs import documents, evaluate, journal, onnx_file, outputs, parity, policy_file
 from onebody.runs.contract import Kind
 from onebody.runs.loaded import Run
 from onebody.runs.parity import Parity
@@ -54,7 +54,8 @@ def export(
     if hidden and task is not None:
         name = run.record["algorithm"]
         raise OnebodyError(f"{name} is not told the task: leave it out, or adapt to it with real samples (--stages 2)")
-    with robot.released() if stages else nullcontext():
+    recording = journal.adaptation(run.path, run.checkpoint, [algorithm.simulator], value[None], stages)
+    with robot.released() if stages else nullcontext(), recording:
         *_, (adapted, used) = first, *later
     kind = Kind(sees_task(adapted.policies) and value.size > 0 and not stages, hidden)
     about = run.about(value, adapted, 0, used)

@@ -92,6 +92,11 @@ def save(run: Path, iteration: int, state: PyTree, facts: Mapping[str, Any], kee
     return path
 
 
+def digest(state: PyTree) -> str:
+    """Checksum of a state, the same as that of its checkpoint."""
+    return hashlib.sha256(safetensors.numpy.save(leaves.to_arrays(state))).hexdigest()
+
+
 def latest(run: Path, like: PyTree, on_damage: Callable[[str], None]) -> Checkpoint | None:
     """The newest undamaged checkpoint of `run`, or None if there are no checkpoints.
 

@@ -116,18 +116,35 @@ def check_test(test: Any) -> None:
         raise OnebodyError(f"test must be an onebody.MetaTest, as in onebody.MetaTest(tasks=10), not {test!r}")
 
 
+def tester(family: TaskFamily) -> Simulator:
+    """A simulator for tests of policies; see `robot.Robot.whole`."""
+    simulator = Simulator(family)
+    if simulator.robot is not None:
+        simulator.robot.whole = True
+    return simulator
+
+
 def real_return(
-    family: TaskFamily, policies: Policy, tasks: Float[Array, "task feature"], episodes: int = EPISODES
+    family: TaskFamily,
+    policies: Policy,
+    tasks: Float[Array, "task feature"],
+    episodes: int = EPISODES,
+    simulator: Simulator | None = None,
 ) -> Float[np.ndarray, "task episode"]:
-    """Returns of deterministic policies in the simulator; the initial states are always the same."""
-    return _returns(_test_rollout(family, policies, tasks, episodes))
+    """Returns of deterministic policies in the simulator, by default a new one; the initial states are always the
+    same."""
+    return _returns(_test_rollout(family, policies, tasks, episodes, simulator))
 
 
 def real_test(
-    family: TaskFamily, policies: Policy, tasks: Float[Array, "task feature"], episodes: int = EPISODES
+    family: TaskFamily,
+    policies: Policy,
+    tasks: Float[Array, "task feature"],
+    episodes: int = EPISODES,
+    simulator: Simulator | None = None,
 ) -> tuple[Float[np.ndarray, "task episode"], Float[np.ndarray, "task feature"] | None]:
     """Returns as `real_return`, and what the same episodes achieve of each task (see `achieved`)."""
-    transitions = _test_rollout(family, policies, tasks, episodes)
+    transitions = _test_rollout(family, policies, tasks, episodes, simulator)
     return _returns(transitions), achieved(family, transitions)
 
 
@@ -147,10 +164,14 @@ def achieved(family: TaskFamily, transitions: Transitions) -> Float[np.ndarray, 
 
 
 def _test_rollout(
-    family: TaskFamily, policies: Policy, tasks: Float[Array, "task feature"], episodes: int = EPISODES
+    family: TaskFamily,
+    policies: Policy,
+    tasks: Float[Array, "task feature"],
+    episodes: int = EPISODES,
+    simulator: Simulator | None = None,
 ) -> Transitions:
-    key = jax.random.key(2019)
-    return rollout(Simulator(family), policies, tasks, key, episodes=episodes, deterministic=True)
+    simulator, key = simulator or tester(family), jax.random.key(2019)
+    return rollout(simulator, policies, tasks, key, episodes=episodes, deterministic=True)
 
 
 def _returns(transitions: Transitions) -> Float[np.ndarray, "task episode"]:

@@ -1,62 +1,76 @@
-"""The journal of a robot (`RUN/robot.jsonl`): what it did in the iteration under way, one line per reset and step.
+"""The journals of a robot: what it did in the iteration under way (`RUN/robot.jsonl`), or in an adaptation
+(`RUN/adaptations/*.jsonl`), one line per reset and step.
 
     {"iteration": 7}
     {"reset": [observation]}
     {"step": [action], "observation": [after it], "ended": false}
     {"stop": true}
+    {"stop": true, "interrupted": true}
 
 Each line is given to the operating system before the next step, so that the end of the process loses at most the step
 under way; a power cut, at most the episode. A resumed run computes the iteration anew, with these observations in place
-of a robot that moves. An episode that was under way ends with its last step. With the checkpoint of the iteration, the
-journal begins again. Before damaged lines, or lines of other sizes, are cut off, it is copied to
-`RUN/robot-damaged.jsonl`.
+of a robot that moves; so does an adaptation that is started again. An episode that was under way ends with its last
+step, and a line says that it was interrupted. With the checkpoint of the iteration, the journal begins again; that of
+an adaptation is removed at its end. Before damaged lines, or lines of other sizes, are cut off, the journal is copied
+to a file beside it whose name ends in `-damaged.jsonl`.
 """
 
 import errno
+import hashlib
 import json
 import os
 import shutil
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
+from jaxtyping import Array
 
-from onebody.core.errors import OnebodyError
-from onebody.runs import documents
+from onebody.core.errors import BodyFailed, OnebodyError
+from onebody.runs import checkpoint, documents, lock
+from onebody.tasks.family import TaskFamily
 from onebody.worlds.robot import Entry
 from onebody.worlds.simulator import Simulator
 
 NAME = "robot.jsonl"
-SET_ASIDE = "robot-damaged.jsonl"
-"""copy of a journal that cannot be read to its end"""
+ADAPTATIONS = "adaptations"
+"""folder of the journals of adaptations"""
 DAMAGE = "is damaged"
 
 
 class Journal:
-    """The journal in a run folder; `recorded` is what it holds of the iteration when it is opened."""
+    """A journal on the disk; `recorded` is what it holds of the iteration or adaptation when it is opened."""
 
-    def __init__(self, run: Path, iteration: int, sizes: tuple[int, int]):
-        """`iteration`: that under way. `sizes`: of an observation and an action."""
-        self.path, self.recorded = run / NAME, deque[Entry]()
+    def __init__(self, path: Path, head: dict[str, Any], sizes: tuple[int, int], remedy: str):
+        """
+        Args:
+            head: its first line, which says of what it is; what a file holds of something else is forgotten.
+            sizes: of an observation and an action.
+            remedy: what to do after the disk was full, for the message.
+        """
+        self.path, self.remedy, self.recorded = path, remedy, deque[Entry]()
         with self._writing():
-            whole = self._read(iteration, *sizes) if self.path.exists() else 0
-            self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            path.parent.mkdir(exist_ok=True)
+            whole = self._read(head, *sizes) if path.exists() else 0
+            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
             os.ftruncate(self._file, whole)
         if not whole:
-            self._write({"iteration": iteration})
+            self._write(head)
+        self.steps = sum(entry.kind == "step" for entry in self.recorded)
         if self.recorded and self.recorded[-1].kind == "step":  # the robot cannot go on in the middle of an episode
-            self.append(stop := Entry("stop"))
+            self.append(stop := Entry("stop", interrupted=True))
             self.recorded.append(stop)
 
-    def _read(self, iteration: int, observation_size: int, action_size: int) -> int:
+    def _read(self, head: dict[str, Any], observation_size: int, action_size: int) -> int:
         """Read the entries; returns the number of bytes to keep."""
         first, *lines = self.path.read_bytes().splitlines(keepends=True) or [b""]
-        if (began := _parsed(first)) != {"iteration": iteration}:
-            if lines and not (isinstance(began, dict) and began.keys() == {"iteration"}):
+        if (began := _parsed(first)) != head:
+            if lines and not (isinstance(began, dict) and began.keys() == head.keys()):
                 self._set_aside(1, DAMAGE)
             return 0
         kept = whole = len(first)
@@ -78,7 +92,7 @@ class Journal:
 
     def _set_aside(self, number: int, reason: str) -> None:
         """Keep a copy of the journal, which is then cut before the line of this number, and say why."""
-        copy = self.path.with_name(SET_ASIDE)
+        copy = self.path.with_stem(f"{self.path.stem}-damaged")
         shutil.copyfile(self.path, copy)
         print(
             f"onebody: line {number} of {self.path} {reason}: what the robot did from there on is not used; the whole "
@@ -86,17 +100,17 @@ class Journal:
             file=sys.stderr,
         )
 
-    def begin(self, iteration: int) -> None:
-        """Forget everything, and begin with this iteration."""
+    def begin(self, head: dict[str, Any]) -> None:
+        """Forget everything, and begin with this first line."""
         self.recorded.clear()
         with self._writing():
             os.ftruncate(self._file, 0)
-        self._write({"iteration": iteration})
+        self._write(head)
 
     def append(self, entry: Entry) -> None:
         """Raises OnebodyError if the disk is full or not writable."""
         if entry.kind == "stop":
-            return self._write({"stop": True})
+            return self._write({"stop": True, "interrupted": True} if entry.interrupted else {"stop": True})
         assert entry.observation is not None
         observation = entry.observation.tolist()
         if entry.action is None:
@@ -123,14 +137,13 @@ class Journal:
             yield
         except OSError as error:
             raise OnebodyError(
-                f"cannot write {self.path} ({error.strerror}); free some disk space, then: "
-                f"onebody resume {self.path.parent}"
+                f"cannot write {self.path} ({error.strerror}); free some disk space, then: {self.remedy}"
             ) from error
 
 
 @contextmanager
 def kept(run: Path, simulator: Simulator, iteration: int) -> Iterator[Callable[[int], None]]:
-    """Within the block, a simulator of a robot keeps its journal in the run folder, and repeats what is in it already.
+    """Within the block, a simulator of a robot keeps the journal of a training run, and repeats what is in it already.
 
     Nothing is written for any other body.
 
@@ -143,15 +156,88 @@ def kept(run: Path, simulator: Simulator, iteration: int) -> Iterator[Callable[[
     if simulator.robot is None:
         yield lambda iteration: None
         return
-    body = simulator.family.body
-    journal = Journal(run, iteration, (body.observation_size, body.action_size))
-    if steps := sum(entry.kind == "step" for entry in journal.recorded):
-        print(f"onebody: {run}: {steps:,} steps of iteration {iteration} are taken from {NAME}", file=sys.stderr)
-    simulator.robot.journal = journal
+    with _open(run / NAME, {"iteration": iteration}, [simulator], f"onebody resume {run}") as journal:
+        if journal.steps:
+            said = f"{journal.steps:,} steps of iteration {iteration} are taken from {NAME}"
+            print(f"onebody: {run}: {said}", file=sys.stderr)
+        yield lambda iteration: journal.begin({"iteration": iteration})
+
+
+@contextmanager
+def adaptation(
+    run: Path,
+    last: checkpoint.Checkpoint,
+    simulators: Sequence[Simulator],
+    tasks: Array,
+    stages: int,
+    real_episodes: int = 0,
+    untrained: bool = False,
+) -> Iterator[None]:
+    """Within the block, simulators of a robot keep the journal of an adaptation, and repeat what is in it already.
+
+    It is removed at the end of the block, but not after an exception. The run folder is locked. Nothing is written for
+    any other body, or where the robot does not move.
+
+    Args:
+        last: the checkpoint that it begins with.
+        simulators: all that the robot moves in, of families with the reward of the adaptation.
+        tasks, stages, real_episodes, untrained: as of `adapt_many`; with the checkpoint and the reward, they name the
+            file.
+    """
+    if simulators[0].robot is None or not (stages or real_episodes):
+        yield
+        return
+    family = simulators[0].family
+    text = jax.jit(family.outcome).lower(*_transition(family)).as_text()
+    head = {
+        "adaptation": {
+            "tasks": tasks.tolist(),
+            "stages": stages,
+            "real_episodes": real_episodes,
+            "untrained": untrained,
+            "iteration": last.iteration,
+            "state_sha256": checkpoint.digest(last.state),
+            "outcome_sha256": hashlib.sha256(text.encode()).hexdigest(),
+        }
+    }
+    name = hashlib.sha256(json.dumps(head).encode()).hexdigest()[:12]
+    path, again = run / ADAPTATIONS / f"{name}.jsonl", "start the same adaptation again, which goes on where it stopped"
+    with lock.held(run), _open(path, head, simulators, again) as journal:
+        if journal.steps:
+            print(
+                f"onebody: {journal.steps:,} steps of this adaptation are taken from {path}; to move the robot for all "
+                "of its steps again, delete that file first",
+                file=sys.stderr,
+            )
+        try:
+            yield
+        except BodyFailed as error:
+            raise BodyFailed(f"{error}; {again}") from error
+        path.unlink()
+        with suppress(OSError):  # it has the journal of another adaptation
+            path.parent.rmdir()
+
+
+def _transition(family: TaskFamily) -> list[jax.ShapeDtypeStruct]:
+    """The arguments of `family.outcome` for one transition, without their numbers."""
+    body = family.body
+    sizes = (body.observation_size, body.action_size, body.observation_size, family.space.size)
+    return [jax.ShapeDtypeStruct((size,), np.float32) for size in sizes]
+
+
+@contextmanager
+def _open(path: Path, head: dict[str, Any], simulators: Sequence[Simulator], remedy: str) -> Iterator[Journal]:
+    """The journal of simulators of one robot, which they keep within the block; arguments as of `Journal`."""
+    body = simulators[0].family.body
+    journal = Journal(path, head, (body.observation_size, body.action_size), remedy)
+    robots = [simulator.robot for simulator in simulators if simulator.robot is not None]
     try:
-        yield journal.begin
+        for robot in robots:
+            robot.journal = journal
+        yield journal
     finally:
-        simulator.robot.journal = None
+        for robot in robots:
+            robot.journal = None
         journal.close()
 
 
@@ -176,8 +262,8 @@ def _difference(entry: Entry, observation_size: int, action_size: int) -> str:
 
 def _entry(record: Any) -> Entry | None:
     """The entry that a line says; None if it is damaged."""
-    if record == {"stop": True}:
-        return Entry("stop")
+    if record in ({"stop": True}, {"stop": True, "interrupted": True}):
+        return Entry("stop", interrupted=len(record) > 1)
     if not isinstance(record, dict):
         return None
     if record.keys() == {"reset"}:

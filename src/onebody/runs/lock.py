@@ -57,7 +57,8 @@ def held(folder: Path, wait: float = 0.0) -> Iterator[Callable[[], None]]:
         there = _read(path)
         if time.monotonic() >= deadline:
             raise OnebodyError(
-                f"another process is training in {folder} ({_holder(there)}); wait for it or choose another --out"
+                f"another process is training in {folder}, or adapting its robot ({_holder(there)}); wait for it, or "
+                "choose another folder"
             )
         if not said:
             print(f"onebody: {folder}: waiting for {_holder(there)}", file=sys.stderr, flush=True)

@@ -278,7 +278,7 @@ def _run(
         )
 
 
-def _timing(algorithm: Algorithm[Any]) -> Metrics:
+def _timing(algorithm: Algorithm[Any]) -> dict[str, float | int]:
     """The metrics of a robot's steps since the last call; empty for any other body."""
     if (engine := algorithm.simulator.robot) is None:
         return {}

@@ -7,7 +7,7 @@ from onebody.core.errors import OnebodyError
 CONFIG = "config.json"
 """file that makes a folder a run folder"""
 FILES = {CONFIG, "metrics.jsonl", "robot.jsonl", "robot-damaged.jsonl", "evaluation.json", "diverged.txt"}
-FOLDERS = {"checkpoints", "evaluations", "loggers"}
+FOLDERS = {"adaptations", "checkpoints", "evaluations", "loggers"}
 """the parts of a run"""
 
 

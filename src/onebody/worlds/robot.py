@@ -31,7 +31,7 @@ IN_USE = threading.RLock()
 
 
 class Entry(NamedTuple):
-    """What the robot did: a reset, a step, or an emergency stop in place of a step."""
+    """What the robot did: a reset, a step, or the end of an episode before its next step."""
 
     kind: Literal["reset", "step", "stop"]
     observation: np.ndarray | None = None
@@ -40,6 +40,12 @@ class Entry(NamedTuple):
     """of a step, [action], as the policy gave it"""
     ended: bool = False
     """whether the environment ended its episode in this step"""
+    interrupted: bool = False
+    """of a stop: whether it was the end of the process, and no emergency stop"""
+
+
+class Interrupted(EmergencyStop):
+    """The episode was under way when the process that recorded it ended."""
 
 
 class Journal(Protocol):
@@ -68,9 +74,9 @@ class Timing:
     dropped: int = 0
     stops: int = 0
 
-    def metrics(self, real_time: bool) -> dict[str, float]:
+    def metrics(self, real_time: bool) -> dict[str, float | int]:
         """The metrics of an iteration; `real/dt` is NaN where all of its steps come from a journal."""
-        counts: dict[str, float] = {"real/dropped": self.dropped, "real/stops": self.stops}
+        counts: dict[str, float | int] = {"real/dropped": self.dropped, "real/stops": self.stops}
         if not real_time:
             return counts
         mean = self.seconds / self.steps if self.steps else math.nan
@@ -86,6 +92,8 @@ class Robot:
         assert isinstance(own, GymnasiumBody)
         self.body, self.ended = own, np.zeros(1, bool)
         self.journal: Journal | None = None
+        self.whole = False
+        """whether an interrupted episode is repeated from its reset, because a part of it measures no return"""
         self.timing = Timing()
         self._environment: _Environment | None = None
         self._observed, self._differs = 0.0, False
@@ -214,13 +222,12 @@ class Robot:
     def _repeated(self, kind: Literal["reset", "step"]) -> Entry | None:
         """The journal's next entry if there is one, which is then repeated in place of a call of the environment.
 
-        Raises EmergencyStop where the journal has the end of the episode in place of a step.
+        Raises EmergencyStop, or Interrupted, where the journal has the end of the episode in place of a step.
         """
         recorded = self.journal.recorded if self.journal is not None else deque[Entry]()
         if kind == "step" and recorded and recorded[0].kind != "step":
-            if recorded[0].kind == "stop":
-                recorded.popleft()
-            raise EmergencyStop
+            interrupted = recorded[0].kind == "stop" and recorded.popleft().interrupted
+            raise Interrupted if interrupted else EmergencyStop
         skipped = 0
         while recorded and recorded[0].kind != kind:
             skipped += recorded.popleft().kind == "step"

@@ -98,11 +98,30 @@ def continued(
     """
     steps = world.family.horizon if steps is None else steps
     start_key, noise = _draws(key, len(tasks), (steps, episodes, policies.noise_size), deterministic)
+    if not isinstance(world, Simulator):
+        return _at_once(world, policies, memory, tasks, start_key, noise, shared)
+    with world.in_use:
+        if world.robot is not None:
+            return _one_by_one(world, policies, memory, tasks, start_key, noise, shared)
+        n = world.tasks_at_once(len(tasks), episodes)
+        if n == len(tasks):
+            return _at_once(world, policies, memory, tasks, start_key, noise, shared)
+        parts = []
+        for i in range(0, len(tasks), n):
+            rows = lambda x, i=i: x[i : i + n]  # noqa: E731
+            own = policies if shared else jax.tree.map(rows, policies)
+            of_block = (jax.tree.map(rows, memory), rows(tasks), rows(start_key), noise[:, i : i + n])
+            parts.append(_at_once(world, own, *of_block, shared))
+    return jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
+
+
+def _at_once(
+    world: World, policies: Policy, memory: Any, tasks: Array, keys: Keys, noise: Any, shared: bool
+) -> tuple[Transitions, Any]:
+    """All slots [task, episode] in parallel."""
+    steps, _, episodes = noise.shape[:3]
     remembers = isinstance(policies, Remembering)
     remember = policies.remember if remembers else partial(_reset_memory, memory)
-    if isinstance(world, Simulator) and world.robot is not None:
-        with world.in_use:
-            return _one_by_one(world, policies, memory, tasks, start_key, noise, shared)
 
     def step(carry: Carry, noise: Any) -> tuple[Carry, Transitions]:
         state, observation, memory, remaining = carry
@@ -112,7 +131,7 @@ def continued(
         return Carry(state, observation, remember(memory, transitions.reward, ended), remaining - 1), transitions
 
     with world.in_use:
-        carry = Carry(*world.reset(tasks, episodes, start_key), memory, np.int32(steps))
+        carry = Carry(*world.reset(tasks, episodes, keys), memory, np.int32(steps))
         (_, _, memory, _), transitions = world.scan(step, carry, noise, remembers)
     return _by_task(transitions), jax.tree.map(lambda x: jax.device_put(x) if isinstance(x, np.ndarray) else x, memory)
 
@@ -149,30 +168,39 @@ def _slot(
     An emergency stop ends the episode with the step before it; the slot goes on with another episode. The environment
     is not reset after the last step.
     """
+    assert world.robot is not None
     remember = policy.remember if isinstance(policy, Remembering) else partial(_reset_memory, memory)
     zero, end = np.zeros((1, 1, world.family.body.observation_size), np.float32), np.ones((1, 1), bool)
     _, acted = _act(policy, zero, task, memory, noise[0, None, None], shared)  # compiled before the robot moves
     remember(acted, np.zeros((1, 1), np.float32), end)
     age, observation = world.reset(task, 1, key)
     rows: list[Transitions] = []
-    last = memory  # from the action of the last row
+    initial = last = memory  # last: from the action of the last row
     while len(rows) < len(noise):
         action, acted = _act(policy, observation, task, memory, noise[len(rows), None, None], shared)
         try:
             age, row = world.advance(age, observation, action)
-        except EmergencyStop:
+        except EmergencyStop as stop:
+            if isinstance(stop, robot.Interrupted) and world.robot.whole and not any(map(_done, rows)):
+                rows, memory = [], initial
+                age, observation = world.reset(task, 1, key)
+                continue
             if age.item():
                 rows[-1] = rows[-1]._replace(truncated=end)
                 memory = remember(last, rows[-1].reward, end)
             age, observation = np.zeros_like(age), world.restart(end)
             continue
         rows.append(row)
-        last, done = acted, np.asarray(row.terminated | row.truncated)
+        last, done = acted, _done(row)
         memory = remember(acted, row.reward, done | (len(rows) == len(noise)))
         observation = np.asarray(row.next_observation)
         if done.item() and len(rows) < len(noise):
             age, observation = np.zeros_like(age), world.restart(done)
     return jax.tree.map(lambda *x: np.stack(x)[:, 0, 0], *rows), memory
+
+
+def _done(row: Transitions) -> np.ndarray:
+    return np.asarray(row.terminated | row.truncated)
 
 
 @partial(jax.jit, static_argnames=("n", "shape", "deterministic"))

@@ -10,8 +10,10 @@ from jaxtyping import Array, Float
 
 from onebody.core.errors import NotFinite, OnebodyError
 from onebody.core.types import Key, Keys, Transitions
+from onebody.tasks.body import GymnasiumBody
 from onebody.tasks.family import TaskFamily, never
 from onebody.tasks.limited import is_single
+from onebody.tasks.limits import bare
 from onebody.worlds import robot
 from onebody.worlds.engines import Engine, MujocoEngine, engine, innermost, running
 
@@ -21,6 +23,8 @@ START_BATCH = 20
 """number of them that are drawn at once"""
 SINGLE_STARTS = 5
 """number of different ones where there is only one environment, such as a robot"""
+MAX_ENVIRONMENTS = 40
+"""number of Gymnasium environments that a rollout uses at once; more only if the episodes of one task are more"""
 MAX_CUT, MAX_CUT_SHARE = 5, 0.02
 """number and share of episodes that an environment may end early; an error is raised if both are exceeded"""
 
@@ -69,6 +73,7 @@ class Simulator:
             action = np.zeros((1, 1, self.family.body.action_size), np.float32)
             self._outcome(row, action, row, np.asarray(tasks)[:, None])  # compiled before the robot moves
         elif self._engine is None or shape != self._shape:
+            self._engine = None  # the environments of another shape are closed first
             self._engine, self._shape = engine(self.family.body, len(tasks) * episodes, self.threads), shape
         self._tasks = np.asarray(tasks)
         if self.family.physics is not None:
@@ -93,6 +98,15 @@ class Simulator:
             return jax.device_put(np.resize(rows, (-(-n // START_BATCH) * START_BATCH, rows.shape[1])))
         keys = jax.random.split(key, -(-n // START_BATCH))
         return jax.device_put(np.concatenate([self.reset(task, START_BATCH, k[None])[1][0] for k in keys]))
+
+    def tasks_at_once(self, tasks: int, episodes: int) -> int:
+        """Number of tasks whose episodes a rollout runs in parallel: all, but in Gymnasium environments only as many as
+        `MAX_ENVIRONMENTS` allows, at least one. It divides `tasks`, so that all blocks use the same environments.
+        """
+        if not isinstance(bare(self.family.body), GymnasiumBody):
+            return tasks
+        most = max(1, MAX_ENVIRONMENTS // episodes)
+        return max(n for n in range(1, min(tasks, most) + 1) if tasks % n == 0)
 
     def step(
         self,
