@@ -414,7 +414,11 @@ def test_missing_logs_are_said_before_any_training_with_how_to_make_them(tmp_pat
     todo = studies.jobs_of(study, tmp_path / "out", "smoke", 1)
     with pytest.raises(OnebodyError, match=r"there is no file logs/.*expert\.npz, .*onebody train omni cheetah-vel"):
         studies.check_logs([study], todo)
-    for job in todo:  # begun: their checkpoints hold the logs
-        job.out.mkdir(parents=True)
-        (job.out / "config.json").touch()
+    ant = studies.get("logs-ant-vel")
+    with pytest.raises(OnebodyError, match=r"there is no file logs/ant-vel/expert\.npz.* for logs-ant-vel: ") as error:
+        studies.check_logs([study, ant], studies.jobs_of(ant, tmp_path / "out", "smoke", 1))
+    assert "logs-cheetah-vel" not in str(error.value)
+    for source in {source for job in todo for source in job.data}:
+        (tmp_path / source).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / source).touch()
     studies.check_logs([study], todo)

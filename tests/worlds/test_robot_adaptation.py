@@ -1,6 +1,7 @@
 """The journal of an adaptation: what a robot did in it is not lost, and is repeated without a move of the robot."""
 
 import dataclasses
+import errno
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 import onebody
 from onebody.core.errors import BodyFailed, OnebodyError
-from onebody.runs import lock
+from onebody.runs import bundle, lock
 from onebody.runs.adapt import adapt_many
 from tests.worlds.carts import HORIZON, carts, fails, stops
 
@@ -41,6 +42,13 @@ def trained(tmp_path_factory):
         return told
 
     return prepare
+
+
+def raises(error):
+    def call(*_):
+        raise error
+
+    return call
 
 
 def adapted(task=0.3, stages=2, **options):
@@ -131,9 +139,12 @@ def test_simulators_keep_no_journal(trained):
     assert not ADAPTATIONS.exists()
 
 
-def test_an_export_with_stages_goes_on_where_it_stopped(trained):
+def test_an_export_with_stages_goes_on_where_it_stopped(trained, monkeypatch):
     told = trained({3: fails})
     with pytest.raises(BodyFailed, match="start the same adaptation again"):
+        onebody.load("run").export("bundle", 0.3, stages=1)
+    with monkeypatch.context() as full, pytest.raises(OnebodyError, match="No space left on device"):
+        full.setattr(bundle, "_write", raises(OSError(errno.ENOSPC, "No space left on device")))
         onebody.load("run").export("bundle", 0.3, stages=1)
     assert onebody.load("run").export("bundle", 0.3, stages=1)
     assert told.count("step") == STAGE and not ADAPTATIONS.exists()

@@ -54,7 +54,7 @@ class AdaptedPolicy:
     predicted_return: float
     """mean return of the deterministic policy in the model; for an ensemble, the median over its models"""
     predicted_interval: tuple[float, float] | None
-    """interval in which the real return is expected; None for an algorithm with a single model"""
+    """interval in which the real return is expected; None with a single model, and before real episodes calibrate it"""
     real_return: float
     """mean return of the deterministic policy over the real episodes that test it; NaN without such episodes"""
     achieved: np.ndarray | None
@@ -204,10 +204,10 @@ def adapt_many(
             start, updates = adapted, [0] * len(values)
         after, achieved, before = np.full((len(values), 1), math.nan), None, None
         if tests:
-            after, achieved = real_test(family, adapted.policies, values, tests, simulator)
+            after, achieved = real_test(simulator, adapted.policies, values, tests)
         if untrained:
             ((first_policies, _),) = stages_of(algorithm, folder.untrained(record), values, 0, record["seed"])
-            before = real_return(family, first_policies.policies, values, tests, simulator).mean(1)
+            before = real_return(simulator, first_policies.policies, values, tests).mean(1)
     uninformed = not algorithm.task_is_known and used == 0 and training_space.size > 0
     unrefined = reward is not None and not refine and not stages
     own_reward = "" if reward is None or unrefined else getattr(reward, "__name__", type(reward).__name__)

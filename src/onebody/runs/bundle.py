@@ -55,19 +55,20 @@ def export(
         name = run.record["algorithm"]
         raise OnebodyError(f"{name} is not told the task: leave it out, or adapt to it with real samples (--stages 2)")
     recording = journal.adaptation(run.path, run.checkpoint, [algorithm.simulator], value[None], stages)
-    with robot.released() if stages else nullcontext(), recording:
-        *_, (adapted, used) = first, *later
-    kind = Kind(sees_task(adapted.policies) and value.size > 0 and not stages, hidden)
-    about = run.about(value, adapted, 0, used)
-    if hidden:
-        about = dataclasses.replace(about, task=(), task_labels=())
-    arrays, expected = _policy(run, adapted.policies, value, kind)
-    contract = contracts.contract(run, about, arrays, kind, _tolerance(arrays, expected))
-    contents = {"policy.onnx": onnx_file.model(arrays, about), "README.md": _readme(contract, expected).encode()}
-    try:
-        return _write(folder, contract, contents, arrays, expected)
-    except OSError as error:
-        raise OnebodyError(f"cannot write {folder}: {error.strerror}") from error
+    with recording:  # until the folder is written, so that what the robot did is not lost if that fails
+        with robot.released() if stages else nullcontext():
+            *_, (adapted, used) = first, *later
+        kind = Kind(sees_task(adapted.policies) and value.size > 0 and not stages, hidden)
+        about = run.about(value, adapted, 0, used)
+        if hidden:
+            about = dataclasses.replace(about, task=(), task_labels=())
+        arrays, expected = _policy(run, adapted.policies, value, kind)
+        contract = contracts.contract(run, about, arrays, kind, _tolerance(arrays, expected))
+        contents = {"policy.onnx": onnx_file.model(arrays, about), "README.md": _readme(contract, expected).encode()}
+        try:
+            return _write(folder, contract, contents, arrays, expected)
+        except OSError as error:
+            raise OnebodyError(f"cannot write {folder}: {error.strerror}") from error
 
 
 def check(folder: Path) -> None:

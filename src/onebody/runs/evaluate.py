@@ -125,27 +125,20 @@ def tester(family: TaskFamily) -> Simulator:
 
 
 def real_return(
-    family: TaskFamily,
-    policies: Policy,
-    tasks: Float[Array, "task feature"],
-    episodes: int = EPISODES,
-    simulator: Simulator | None = None,
+    world: TaskFamily | Simulator, policies: Policy, tasks: Float[Array, "task feature"], episodes: int = EPISODES
 ) -> Float[np.ndarray, "task episode"]:
-    """Returns of deterministic policies in the simulator, by default a new one; the initial states are always the
+    """Returns of deterministic policies in a simulator, or in a new one of a family; the initial states are always the
     same."""
-    return _returns(_test_rollout(family, policies, tasks, episodes, simulator))
+    return _returns(_test_rollout(world, policies, tasks, episodes))
 
 
 def real_test(
-    family: TaskFamily,
-    policies: Policy,
-    tasks: Float[Array, "task feature"],
-    episodes: int = EPISODES,
-    simulator: Simulator | None = None,
+    world: TaskFamily | Simulator, policies: Policy, tasks: Float[Array, "task feature"], episodes: int = EPISODES
 ) -> tuple[Float[np.ndarray, "task episode"], Float[np.ndarray, "task feature"] | None]:
     """Returns as `real_return`, and what the same episodes achieve of each task (see `achieved`)."""
-    transitions = _test_rollout(family, policies, tasks, episodes, simulator)
-    return _returns(transitions), achieved(family, transitions)
+    simulator = _simulator(world)
+    transitions = _test_rollout(simulator, policies, tasks, episodes)
+    return _returns(transitions), achieved(simulator.family, transitions)
 
 
 def achieved(family: TaskFamily, transitions: Transitions) -> Float[np.ndarray, "task feature"] | None:
@@ -164,14 +157,13 @@ def achieved(family: TaskFamily, transitions: Transitions) -> Float[np.ndarray, 
 
 
 def _test_rollout(
-    family: TaskFamily,
-    policies: Policy,
-    tasks: Float[Array, "task feature"],
-    episodes: int = EPISODES,
-    simulator: Simulator | None = None,
+    world: TaskFamily | Simulator, policies: Policy, tasks: Float[Array, "task feature"], episodes: int = EPISODES
 ) -> Transitions:
-    simulator, key = simulator or tester(family), jax.random.key(2019)
-    return rollout(simulator, policies, tasks, key, episodes=episodes, deterministic=True)
+    return rollout(_simulator(world), policies, tasks, jax.random.key(2019), episodes=episodes, deterministic=True)
+
+
+def _simulator(world: TaskFamily | Simulator) -> Simulator:
+    return world if isinstance(world, Simulator) else tester(world)
 
 
 def _returns(transitions: Transitions) -> Float[np.ndarray, "task episode"]:

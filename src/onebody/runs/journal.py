@@ -32,8 +32,10 @@ import numpy as np
 from jaxtyping import Array
 
 from onebody.core.errors import BodyFailed, OnebodyError
-from onebody.runs import checkpoint, documents, lock
+from onebody.runs import checkpoint, documents, lock, outputs
+from onebody.tasks.body import GymnasiumBody
 from onebody.tasks.family import TaskFamily
+from onebody.tasks.limits import bare
 from onebody.worlds.robot import Entry
 from onebody.worlds.simulator import Simulator
 
@@ -188,7 +190,8 @@ def adaptation(
         yield
         return
     family = simulators[0].family
-    text = jax.jit(family.outcome).lower(*_transition(family)).as_text()
+    body, text = bare(family.body), jax.jit(family.outcome).lower(*_transition(family)).as_text()
+    assert isinstance(body, GymnasiumBody)
     head = {
         "adaptation": {
             "tasks": tasks.tolist(),
@@ -198,11 +201,15 @@ def adaptation(
             "iteration": last.iteration,
             "state_sha256": checkpoint.digest(last.state),
             "outcome_sha256": hashlib.sha256(text.encode()).hexdigest(),
+            "horizon": family.horizon,
+            "dt": body.dt,
+            "action_bounds": [list(body.action_low), list(body.action_high)],
         }
     }
     name = hashlib.sha256(json.dumps(head).encode()).hexdigest()[:12]
     path, again = run / ADAPTATIONS / f"{name}.jsonl", "start the same adaptation again, which goes on where it stopped"
-    with lock.held(run), _open(path, head, simulators, again) as journal:
+    outputs.check_parts(run)
+    with lock.held(run) as confirm, _open(path, head, simulators, again) as journal:
         if journal.steps:
             print(
                 f"onebody: {journal.steps:,} steps of this adaptation are taken from {path}; to move the robot for all "
@@ -213,6 +220,7 @@ def adaptation(
             yield
         except BodyFailed as error:
             raise BodyFailed(f"{error}; {again}") from error
+        confirm()
         path.unlink()
         with suppress(OSError):  # it has the journal of another adaptation
             path.parent.rmdir()

@@ -57,8 +57,8 @@ def held(folder: Path, wait: float = 0.0) -> Iterator[Callable[[], None]]:
         there = _read(path)
         if time.monotonic() >= deadline:
             raise OnebodyError(
-                f"another process is training in {folder}, or adapting its robot ({_holder(there)}); wait for it, or "
-                "choose another folder"
+                f"another process is training in {folder}, or adapting its robot ({_holder(there)}); wait for it, or, "
+                "to train, choose another --out"
             )
         if not said:
             print(f"onebody: {folder}: waiting for {_holder(there)}", file=sys.stderr, flush=True)

@@ -95,11 +95,13 @@ def jobs_of(study: Study, out: Path, scale: str, seeds: int) -> list[Job]:
 
 
 def check_logs(studies: Sequence[Study], todo: Sequence[Job]) -> None:
-    """Raises OnebodyError, saying how to make them, if new training runs learn from logs that are missing."""
-    new = {source for job in todo if not (job.out / folder.CONFIG).exists() for source in job.data}
-    if missing := sorted(source for source in new if not logged_files.exists(source)):
-        hints = [f"; to make them for {study.name}: {study.made_by}" for study in studies if study.made_by]
-        raise OnebodyError(f"there is no file {', '.join(missing)}{''.join(hints)}")
+    """Raises OnebodyError, saying how to make them, if training runs learn from logs that are missing."""
+    missing = {source for job in todo for source in job.data if not logged_files.exists(source)}
+    if not missing:
+        return
+    lacking = [study for study in studies if any(missing.intersection(system.data) for system in study.systems)]
+    hints = [f"; to make them for {study.name}: {study.made_by}" for study in lacking if study.made_by]
+    raise OnebodyError(f"there is no file {', '.join(sorted(missing))}{''.join(hints)}")
 
 
 def job_of(study: Study, system: System, out: Path, scale: str, seed: int) -> Job:

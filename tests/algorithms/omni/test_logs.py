@@ -52,7 +52,9 @@ def test_a_policy_is_learned_from_logs_and_a_penalty_keeps_it_near_them():
 def test_without_real_episodes_nothing_calibrates_an_interval():
     algorithm = omni.OMNI(FAMILY, LEARNER, Simulator(FAMILY))
     state = algorithm.init(jax.random.key(0))
-    assert len(state.errors) == 2 * LEARNER.refine_episodes and not np.asarray(state.errors).any()
+    assert not np.asarray(state.errors).any()
+    adapted = next(algorithm.adapt(state, FAMILY.space.held_out(2), jax.random.key(0)))
+    assert np.isfinite(adapted.predicted_return).all() and np.isnan(adapted.predicted_interval).all()
     assert state.data.capacity == 2000 + 4 * LEARNER.refine_episodes * FAMILY.horizon
 
 

@@ -84,7 +84,7 @@ def test_half_of_the_episodes_are_of_the_deterministic_policy_that_is_promised()
     np.testing.assert_allclose(away[[0, 2]], 0, atol=1e-5)
     assert (away[[1, 3]] > 0.3).all()
     errors = np.asarray(after.errors)
-    assert (errors[:-2] == 0).all() and (errors[-2:] != 0).all() and len(errors) == 8
+    assert (errors[:-2] == 0).all() and (errors[-2:] != 0).all() and len(errors) == 10
     own = errors[-2:].mean()
     error = metrics["real/deterministic_return"] - metrics["imagined/deterministic_return"]
     np.testing.assert_allclose(own, error, atol=1e-4)
@@ -216,6 +216,36 @@ def test_an_interval_takes_in_the_members_and_past_errors():
     interval = jax.jit(prediction.interval)
     np.testing.assert_allclose(interval(returns, errors), [[10 - np.hypot(11.5, 4), 14], [-1.5, 10]], atol=1e-4)
     np.testing.assert_allclose(interval(returns, np.full(5, 1e-6, np.float32)), [[6, 14], [10, 10]], atol=1e-4)
+
+
+def test_an_interrupted_episode_calibrates_no_interval(monkeypatch):
+    """As one that an emergency stop of a robot cut short, whose return is not that of a whole episode."""
+    algorithm = make()
+    rollout = omni.rollout
+
+    def cut(*arguments, **options):
+        transitions = rollout(*arguments, **options)
+        return transitions._replace(truncated=transitions.truncated.at[0, 1].set(True))
+
+    monkeypatch.setattr(omni, "rollout", cut)
+    after, _ = algorithm._collect(algorithm.init(jax.random.key(0)), FAMILY.space.held_out(4), jax.random.key(1))
+    assert (np.asarray(after.errors) != 0).sum() == 1
+
+
+def test_an_exact_prediction_is_an_error_of_its_own():
+    """As where every reward is 0: its interval is [0, 0], once there are five of them."""
+    algorithm = make(family=dataclasses.replace(FAMILY, reward=lambda observation, action, after, task: 0.0 * task[0]))
+    after, _ = algorithm._collect(algorithm.init(jax.random.key(0)), FAMILY.space.held_out(4), jax.random.key(1))
+    errors = np.asarray(after.errors)
+    assert (errors[-2:] != 0).all()
+    interval = prediction.interval(np.zeros((2, 1), np.float32), np.repeat(errors[-1:], 5))
+    np.testing.assert_allclose(interval, [[0, 0]], atol=1e-20)
+
+
+@pytest.mark.parametrize("episodes", [1, 2])
+def test_few_real_episodes_per_iteration_calibrate_an_interval_in_time(episodes):
+    state = make(dataclasses.replace(SMOKE, real_episodes=episodes)).init(jax.random.key(0))
+    assert len(state.errors) >= prediction.FEWEST_ERRORS
 
 
 def test_an_interval_needs_errors_of_real_episodes():

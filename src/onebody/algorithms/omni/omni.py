@@ -210,8 +210,10 @@ class OMNI:
         transitions = rollout(self.simulator, explorers, tasks, rollout_key, episodes=1)
         real = first_episode_return(transitions.reward, transitions.done)[:, 0]
         predicted = jnp.median(predicted, axis=0)
+        whole = ~np.asarray(transitions.truncated[:, :-1].any(axis=(1, 2)))  # no emergency stop of a robot, for example
+        errors = (real - predicted)[deterministic & whole]
         inputs = self.family.model_action(transitions.action, tasks[:, None, None])
-        state, error = add_data(state, transitions._replace(action=inputs), (real - predicted)[deterministic])
+        state, error = add_data(state, transitions._replace(action=inputs), errors)
         metrics = {
             "real/return": real.mean(),
             "real/deterministic_return": real[deterministic].mean(),
@@ -280,7 +282,8 @@ def new_state(
     task = Normalizer(family.space.size).update(family.space.sample(jax.random.key(0), 1024))
     agent = first_order.new_agent(agent_key, model.observation, task, family.body.action_size, config.policy)
     trained = TrainState.create(model, ensemble.optimizer(config.model))
-    return State(trained, data, starts, agent, jnp.zeros(2 * (config.real_episodes or config.refine_episodes)))
+    errors = jnp.zeros(2 * max(config.real_episodes or config.refine_episodes, prediction.FEWEST_ERRORS))
+    return State(trained, data, starts, agent, errors)
 
 
 @jax.jit
@@ -292,6 +295,7 @@ def add_data(state: State, transitions: Transitions, new_errors: Array) -> tuple
     model = state.model.module
     predicted = model.predict(transitions.observation, transitions.action).mean(0)
     error = jnp.sqrt(jnp.mean(((predicted - transitions.next_observation) / model.difference.scale) ** 2))
+    new_errors = jnp.where(new_errors == 0, jnp.finfo(new_errors.dtype).tiny, new_errors)  # zeros: before the first
     errors = jnp.concatenate([state.errors, new_errors])[-len(state.errors) :]
     return eqx.tree_at(lambda s: s.errors, extended(state, transitions), errors), error
 

@@ -86,7 +86,8 @@ export class History {
 export class Prediction {
   constructor(parent, name, curve, training) {
     this.curve = curve;
-    const [low, high] = [Math.min(...(curve.low ?? curve.mean)), Math.max(...(curve.high ?? curve.mean))];
+    const low = Math.min(...(curve.low ?? curve.mean));
+    const high = Math.max(...(curve.high ?? curve.mean), low + 1e-3);
     const [first, last] = [curve.task[0], curve.task.at(-1)];
     const x = { low: first, high: last, label: name };
     this.chart = new Chart(parent, "predicted return", x, { low, high: high + 0.05 * (high - low) });
