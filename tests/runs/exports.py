@@ -4,7 +4,6 @@ import importlib.util
 import json
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from onebody.algorithms.protocol import Adapted
 from onebody.core.nets import Normalizer
 from onebody.runs import loaded
+from onebody.runs.checkpoint import Checkpoint
 from onebody.tasks import registry
 from onebody.worlds.simulator import Simulator
 
@@ -55,7 +55,7 @@ class Untrained(loaded.Run):
     def __init__(self, path, policy, task_is_known=True):
         self.path, self.algorithm = path, Giving(policy, task_is_known)
         self.record = json.loads((path / "config.json").read_text())
-        self.__dict__["checkpoint"] = SimpleNamespace(state=None, iteration=3, facts={"samples": 80})
+        self.__dict__["checkpoint"] = Checkpoint(3, None, {"samples": 80}, path)
 
 
 def module_of(path):

@@ -2,7 +2,6 @@
 
 import functools
 import json
-from types import SimpleNamespace
 
 import equinox as eqx
 import jax
@@ -18,6 +17,7 @@ from onebody.cli import main
 from onebody.core import random
 from onebody.core.errors import OnebodyError
 from onebody.learning.task_replay import Rows
+from onebody.runs.checkpoint import Checkpoint
 from onebody.tasks import registry
 from onebody.tasks.limits import Limits
 from onebody.worlds.simulator import Simulator
@@ -63,7 +63,7 @@ def export_of(trained, tmp_path_factory):
         run = Untrained(trained, jnp.zeros(0))
         run.algorithm = pearl.PEARL(family, SMOKE, Simulator(family))
         state = informed(run.algorithm.init(jax.random.key(3)))
-        run.__dict__["checkpoint"] = SimpleNamespace(state=state, iteration=3, facts={"samples": 80})
+        run.__dict__["checkpoint"] = Checkpoint(3, state, {"samples": 80}, run.path)
         run.export(folder)
         return run, folder
 
