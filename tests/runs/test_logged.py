@@ -6,6 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 
+import onebody
 from onebody.core.errors import OnebodyError
 from onebody.runs import logged, logged_files
 from onebody.runs.logged_files import Block
@@ -253,9 +254,12 @@ def broken(name, row, column, value):
         (episodes() | {"action": np.zeros((30, 6))}, "action has 6 numbers, and that of point/goal has 2: it is of an"),
         (episodes() | {"action": np.zeros(30)}, r"action must hold numbers \[row, feature\], and it is float64 of 1 d"),
         (episodes() | {"ends": np.array(["no"] * 30)}, r"ends must hold numbers \[row\]"),
-        ({"observation": np.zeros((3, 2)), "actions": np.zeros((3, 2))}, "no action; did you mean 'actions'"),
+        (
+            {"observation": np.zeros((3, 2)), "actions": np.zeros((3, 2))},
+            "no action; it has observation, actions, and needs",
+        ),
         ({"observation": np.zeros((3, 2)), "action": np.zeros((3, 2))}, "has no next_observation; add it or, if its r"),
-        ({name: array[:0] for name, array in episodes().items()}, "has no transitions; leave it out"),
+        ({name: array[:0] for name, array in episodes().items()}, "has no transitions .*; leave it out"),
     ],
 )
 def test_a_log_that_does_not_fit_is_refused(tmp_path, suffix, block, arrays, said):
@@ -263,6 +267,24 @@ def test_a_log_that_does_not_fit_is_refused(tmp_path, suffix, block, arrays, sai
     with pytest.raises(OnebodyError, match=said) as error:
         read(source)
     assert str(error.value).startswith(source) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("row", "column", "value"), [(17, 1, np.nan), (19, 0, np.inf), (29, 1, np.nan)])
+def test_a_row_is_counted_as_in_the_file_where_next_observations_are_missing(
+    tmp_path, suffix, block, row, column, value
+):
+    """Row 17 is within an episode, rows 19 and 29 are the last ones of theirs."""
+    arrays = broken("observation", row, column, value)
+    source = save(tmp_path / f"log{suffix}", {name: x for name, x in arrays.items() if name != "next_observation"})
+    with pytest.raises(OnebodyError, match=rf": observation column {column} \(. \(m\)\) is (nan|inf) in row {row}, "):
+        read(source)
+
+
+def test_a_log_of_a_robot_with_limits_needs_its_commands(tmp_path):
+    family = onebody.limited(registry.make("point/goal"), onebody.Limits(latency=2), id="test/late-logs")
+    source = save(tmp_path / "log.npz", episodes())
+    with pytest.raises(OnebodyError, match=r"observation has 2 numbers, .* has 6: it lacks the newest commands"):
+        logged.read([source], family, 100, 0)
 
 
 def test_a_damaged_log_is_named(tmp_path, suffix):

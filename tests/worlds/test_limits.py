@@ -28,6 +28,7 @@ from onebody.worlds.check import check
 from onebody.worlds.imagination import Imagination
 from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
+from tests.worlds.carts import carts
 from tests.worlds.customs import forgotten
 
 POINT = registry.make("point/goal")
@@ -295,6 +296,31 @@ def test_a_family_with_limits_is_checked_without_and_with_them():
     assert onebody.limited is limited and onebody.Limits is Limits
     shifted = limited(dataclasses.replace(POINT, test=registry.make("maml/point")), NOISY, id="mine/point")
     assert shifted.test is not None and shifted.test.limited is not None and shifted.test.id == "mine/point-test"
+
+
+def test_registering_a_family_with_limits_keeps_them():
+    """A Gymnasium environment may be a robot."""
+    family, _ = carts()
+    received = []
+
+    class Recording(family.body.make):
+        def reset(self, **options):
+            self.commands = [np.zeros(1)]
+            received.append(self.commands)
+            return super().reset(**options)
+
+        def step(self, action):
+            self.commands.append(np.array(action) / 2)  # which has the range [-2, 2]
+            return super().step(action)
+
+    own = dataclasses.replace(family, body=dataclasses.replace(family.body, make=Recording))
+    limits = Limits(action_low=-0.5, action_high=0.5, action_rate=0.25, latency=1)
+    with forgotten():
+        onebody.register(onebody.limited(own, limits, id="test/limited-cart"))
+    assert sum(map(len, received)) > 50
+    for episode in received:
+        actions = np.stack(episode)
+        assert actions.min() >= -0.5 and actions.max() <= 0.5 and np.abs(np.diff(actions, axis=0)).max(initial=0) < 0.26
 
 
 def test_the_example_of_the_page_registers_a_family():

@@ -12,6 +12,7 @@ import onebody
 from onebody.core.errors import BodyFailed, OnebodyError
 from onebody.runs import bundle, lock
 from onebody.runs.adapt import adapt_many
+from onebody.worlds.rollout import MAX_STOPS
 from tests.worlds.carts import HORIZON, carts, fails, stops
 
 pytestmark = pytest.mark.usefixtures("nothing_leaks", "closed")
@@ -89,6 +90,17 @@ def test_a_test_episode_that_was_interrupted_is_repeated(trained):
             adapted(stages=1, untrained=True)
     assert_same(adapted(stages=1, untrained=True), uninterrupted)
     assert told.count("step") == 3 * STAGE + 4 + 1  # the steps of the interrupted episodes
+
+
+def test_a_test_episode_with_an_emergency_stop_is_repeated(trained, capsys):
+    told = trained()
+    undisturbed = adapted(stages=1)
+    told = trained({STAGE: stops, STAGE + 3: stops})
+    assert_same(adapted(stages=1), undisturbed)
+    assert told.count("step") == 2 * STAGE + 3
+    trained({STAGE + i: stops for i in range(MAX_STOPS)})
+    with pytest.raises(OnebodyError, match=rf"was stopped {MAX_STOPS} times; test fewer episodes, or none"):
+        adapted(stages=1)
 
 
 def test_a_kill_loses_at_most_the_step_under_way(trained):

@@ -236,6 +236,7 @@ class Adapt:
 
         from onebody.reports import asked, video
         from onebody.runs import adapt, folder, log
+        from onebody.tasks.limited import is_single
 
         if self.trust:
             folder.trust(self.run)
@@ -243,6 +244,8 @@ class Adapt:
         reward = None if self.reward is None else _reward(self.reward, family)
         if self.video:
             video.check(family.body)
+        if self.stages and not self.save and is_single(family.body):
+            print("onebody: the adapted policy will not be kept; to keep it, add --save FILE.npz", file=sys.stderr)
 
         with log.announce_if_slow("compiling, adapting and testing the policy", quiet=not sys.stderr.isatty()):
             policies = adapt.adapt_many(

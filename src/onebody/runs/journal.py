@@ -5,12 +5,11 @@
     {"reset": [observation]}
     {"step": [action], "observation": [after it], "ended": false}
     {"stop": true}
-    {"stop": true, "interrupted": true}
 
 Each line is given to the operating system before the next step, so that the end of the process loses at most the step
 under way; a power cut, at most the episode. A resumed run computes the iteration anew, with these observations in place
 of a robot that moves; so does an adaptation that is started again. An episode that was under way ends with its last
-step, and a line says that it was interrupted. With the checkpoint of the iteration, the journal begins again; that of
+step. With the checkpoint of the iteration, the journal begins again; that of
 an adaptation is removed at its end. Before damaged lines, or lines of other sizes, are cut off, the journal is copied
 to a file beside it whose name ends in `-damaged.jsonl`.
 """
@@ -65,7 +64,7 @@ class Journal:
             self._write(head)
         self.steps = sum(entry.kind == "step" for entry in self.recorded)
         if self.recorded and self.recorded[-1].kind == "step":  # the robot cannot go on in the middle of an episode
-            self.append(stop := Entry("stop", interrupted=True))
+            self.append(stop := Entry("stop"))
             self.recorded.append(stop)
 
     def _read(self, head: dict[str, Any], observation_size: int, action_size: int) -> int:
@@ -112,7 +111,7 @@ class Journal:
     def append(self, entry: Entry) -> None:
         """Raises OnebodyError if the disk is full or not writable."""
         if entry.kind == "stop":
-            return self._write({"stop": True, "interrupted": True} if entry.interrupted else {"stop": True})
+            return self._write({"stop": True})
         assert entry.observation is not None
         observation = entry.observation.tolist()
         if entry.action is None:
@@ -270,8 +269,8 @@ def _difference(entry: Entry, observation_size: int, action_size: int) -> str:
 
 def _entry(record: Any) -> Entry | None:
     """The entry that a line says; None if it is damaged."""
-    if record in ({"stop": True}, {"stop": True, "interrupted": True}):
-        return Entry("stop", interrupted=len(record) > 1)
+    if record == {"stop": True}:
+        return Entry("stop")
     if not isinstance(record, dict):
         return None
     if record.keys() == {"reset"}:

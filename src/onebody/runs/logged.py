@@ -120,7 +120,10 @@ def read(sources: Sequence[str], family: TaskFamily, limit: int, seed: int) -> L
             if first:
                 starts.offer(part.observation[0], 1)
         if not rows:
-            raise OnebodyError(f"{source} has no transitions; leave it out")
+            raise OnebodyError(
+                f"{source} has no transitions (without next_observation, the last row of each episode is none); leave "
+                "it out"
+            )
         records.append({"source": source, "sha256": logged_files.sha256(source), "transitions": rows})
     kept = Block(*(np.concatenate(each) for each in zip(*parts.items(), strict=True)))
     return Logs(kept, np.resize(starts.items(), (N_STARTS, kept.observation.shape[1])), parts.offered, records)
@@ -176,29 +179,31 @@ def unusual(family: TaskFamily, observations: Float[np.ndarray, "row observation
 
 def _checked(source: str, family: TaskFamily) -> Iterator[Block]:
     """The blocks of a log; raises OnebodyError for rows that are not of the family's body."""
-    row, body = 0, family.body
+    body = family.body
     sizes = dict(zip(FEATURES, (body.observation_size, body.action_size, body.observation_size), strict=True))
-    for block in logged_files.blocks(source):
+    for block, row, next_row in logged_files.blocks(source):
         for name, size in sizes.items():
             values = getattr(block, name)
             if values.shape[1] != size:
+                lacks = name != "action" and values.shape[1] == bare(body).observation_size
+                why = "it lacks the newest commands (docs/logs.md)" if lacks else "it is of another body"
                 raise OnebodyError(
-                    f"{source}: {name} has {values.shape[1]} numbers, and that of {family.id} has {size}: it is of "
-                    "another body"
+                    f"{source}: {name} has {values.shape[1]} numbers, and that of {family.id} has {size}: {why}"
                 )
             wrong = ~np.isfinite(values) if name != "action" else ~(np.abs(values) <= 1 + TOLERANCE)
             if not wrong.any():
                 continue
             i, column = np.argwhere(wrong)[0].tolist()
             value, label = values[i, column], "" if name == "action" else f" ({body.labels[column]})"
-            place = f"{source}: {name} column {column}{label} is {value:g} in row {row + i}"
+            at = next_row[i] if name == "next_observation" else row[i]
+            held = name if at == row[i] else "observation"
+            place = f"{source}: {held} column {column}{label} is {value:g} in row {at}"
             if not math.isfinite(value):
                 raise OnebodyError(f"{place}, which is not finite: leave out the episodes with such rows")
             raise OnebodyError(
                 f"{place}, and logs must hold actions in [-1, 1]: scale each one from its range by "
                 "2 * (action - low) / (high - low) - 1"
             )
-        row += len(block.ends)
         yield block
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
-from onebody.core.errors import OnebodyError, did_you_mean
+from onebody.core.errors import OnebodyError
 from onebody.runs import extras
 
 BLOCK = 8192
@@ -39,12 +39,22 @@ class Block(NamedTuple):
     """whether each row is the last of its episode"""
 
 
+class Located(NamedTuple):
+    """A block, and where it is in its log."""
+
+    block: Block
+    row: Int[np.ndarray, " row"]
+    """of the log, of each observation and action; counted from 0"""
+    next_row: Int[np.ndarray, " row"]
+    """of the log, of each next observation; another one where that is the observation of the next row"""
+
+
 def exists(source: str) -> bool:
     """Whether a log is there, as far as it can be known without reading it: datasets by ID are not looked for."""
     return _is_dataset(source) or Path(source).is_file()
 
 
-def blocks(source: str) -> Iterator[Block]:
+def blocks(source: str) -> Iterator[Located]:
     """The transitions of a log.
 
     Raises:
@@ -84,8 +94,8 @@ def _check_names(source: str, names: Collection[str]) -> list[str]:
     """The names among these that are read; raises OnebodyError if others are missing."""
     for name in FEATURES[:2]:
         if name not in names:
-            near = did_you_mean(name, names) if names else "; it is empty"
-            raise OnebodyError(f"{source} has no {name}{near}; it needs {', '.join(FEATURES)} and ends")
+            has = f"; it has {', '.join(names)}" if names else "; it is empty"
+            raise OnebodyError(f"{source} has no {name}{has}, and needs {', '.join(FEATURES)} and ends")
     if FEATURES[2] not in names and not set(ENDS) & set(names):
         raise OnebodyError(
             f"{source} has no next_observation; add it or, if its rows are consecutive steps, ends [row]: true in the "
@@ -94,9 +104,9 @@ def _check_names(source: str, names: Collection[str]) -> list[str]:
     return [name for name in (*FEATURES, *ENDS) if name in names]
 
 
-def _joined(source: str, rows: Iterator[Mapping[str, np.ndarray]]) -> Iterator[Block]:
-    """Blocks of arrays by name. Where next observations are missing, they are those of the next rows, so that the last
-    row of each episode is left out."""
+def _joined(source: str, rows: Iterator[Mapping[str, np.ndarray]], first: int = 0) -> Iterator[Located]:
+    """Blocks of arrays by name, of which the first one begins at row `first`. Where next observations are missing, they
+    are those of the next rows, so that the last row of each episode is left out."""
     held: dict[str, np.ndarray] = {}
     for arrays in rows:
         for name, array in arrays.items():
@@ -110,19 +120,21 @@ def _joined(source: str, rows: Iterator[Mapping[str, np.ndarray]]) -> Iterator[B
         ends = np.zeros(len(features[0]), bool)
         for name in ENDS:
             ends |= arrays.get(name, ends).astype(bool)
+        row, first = np.arange(first, first + len(ends)), first + len(ends)
         if len(features) == 3:
             observation, action, next_observation = features
-            yield Block(observation, action, next_observation, ends)
+            yield Located(Block(observation, action, next_observation, ends), row, row)
             continue
-        new = {"observation": features[0], "action": features[1], "ends": ends}
+        new = {"observation": features[0], "action": features[1], "ends": ends, "row": row}
         both = {name: np.concatenate([held[name], array]) for name, array in new.items()} if held else new
         held = {name: array[-1:] for name, array in both.items()}
-        observation, action, ends = both.values()
+        observation, action, ends, row = both.values()
         inside = ~ends[:-1]
-        yield Block(observation[:-1][inside], action[:-1][inside], observation[1:][inside], ends[1:][inside])
+        block = Block(observation[:-1][inside], action[:-1][inside], observation[1:][inside], ends[1:][inside])
+        yield Located(block, row[:-1][inside], row[1:][inside])
 
 
-def _npz(source: str) -> Iterator[Block]:
+def _npz(source: str) -> Iterator[Located]:
     with zipfile.ZipFile(source) as archive, contextlib.ExitStack() as stack:
         names = _check_names(source, [name.removesuffix(".npy") for name in archive.namelist()])
         columns = {name: _Column(stack.enter_context(archive.open(f"{name}.npy"))) for name in names}
@@ -157,7 +169,7 @@ class _Column:
         return np.frombuffer(data, self._dtype).reshape(rows, *self._row)
 
 
-def _parquet(source: str) -> Iterator[Block]:
+def _parquet(source: str) -> Iterator[Located]:
     extras.check("pyarrow", "data", f"reading {source}")
     parquet = extras.load("pyarrow.parquet", "data", "")
     with parquet.ParquetFile(source) as file:
@@ -187,11 +199,13 @@ def _dataset(source: str) -> Any:
         raise OnebodyError(f"there is no Minari dataset {name} on this machine: minari download {name}") from error
 
 
-def _minari(source: str) -> Iterator[Block]:
+def _minari(source: str) -> Iterator[Located]:
+    first = 0
     for episode in _dataset(source).iterate_episodes():
         observation, action = episode.observations, episode.actions
         if not isinstance(observation, np.ndarray) or not isinstance(action, np.ndarray):
             raise OnebodyError(f"{source}: its observations and actions must be arrays of numbers, not dictionaries")
         ends = np.arange(len(action)) == len(action) - 1
         arrays = dict(zip(FEATURES, (observation[:-1], action, observation[1:]), strict=True)) | {"ends": ends}
-        yield from _joined(source, iter([arrays]))
+        yield from _joined(source, iter([arrays]), first)
+        first += len(ends)

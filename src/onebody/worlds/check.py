@@ -33,10 +33,11 @@ STARTS = 8
 """number of initial observations per task in `check_hidden`"""
 
 
-def check(family: TaskFamily) -> list[str]:
+def check(family: TaskFamily, *, simulated: bool = True) -> list[str]:
     """Check a family: its body, task space and functions, with some random steps of a few tasks.
 
-    A single environment, such as a robot, is not moved: its functions are evaluated on random numbers instead.
+    A single environment, such as a robot, is not moved: its functions are evaluated on random numbers instead. So are
+    they where `simulated` is false.
 
     Returns:
         Notes on what may be unintended, one line each (see `notes`).
@@ -50,9 +51,10 @@ def check(family: TaskFamily) -> list[str]:
             "begins with '-' or '.'"
         )
     if isinstance(family.body, LimitedBody):
-        messages = check(unlimited(family))
+        own = unlimited(family)
+        messages = check(own, simulated=not isinstance(own.body, GymnasiumBody))  # its steps would be without limits
         tasks = np.asarray(family.space.sample(jax.random.key(0), TASKS))
-        _check_values(family, _functions(family), tasks)
+        _check_values(family, _functions(family), tasks, not is_single(family.body))
         return messages + _check_test(family)
     _check_body(family)
     tasks = _check_space(family)
@@ -61,7 +63,8 @@ def check(family: TaskFamily) -> list[str]:
     functions = _functions(family)
     for function in functions:
         _check_function(family, function)
-    messages = [*notes(family, _check_values(family, functions, tasks))]
+    rows = _check_values(family, functions, tasks, simulated and not is_single(family.body))
+    messages = [*notes(family, rows)]
     if len(family.task_labels) not in (0, family.space.size):
         raise refusal(
             family,
@@ -304,9 +307,9 @@ class _StrictArray(np.ndarray):
         return super().__getitem__(index)
 
 
-def _check_values(family: TaskFamily, functions: list[_Function], tasks: np.ndarray) -> np.ndarray:
+def _check_values(family: TaskFamily, functions: list[_Function], tasks: np.ndarray, simulated: bool) -> np.ndarray:
     """Evaluate the functions on some transitions twice; returns the observations of these transitions."""
-    flat, reset = _random_rows(family, tasks) if is_single(family.body) else _random_steps(family, tasks)
+    flat, reset = _random_steps(family, tasks) if simulated else _random_rows(family, tasks)
     first = [_evaluated(family, function, flat) for function in functions]
     reset()
     for function, before in zip(functions, first, strict=True):

@@ -40,12 +40,6 @@ class Entry(NamedTuple):
     """of a step, [action], as the policy gave it"""
     ended: bool = False
     """whether the environment ended its episode in this step"""
-    interrupted: bool = False
-    """of a stop: whether it was the end of the process, and no emergency stop"""
-
-
-class Interrupted(EmergencyStop):
-    """The episode was under way when the process that recorded it ended."""
 
 
 class Journal(Protocol):
@@ -93,7 +87,7 @@ class Robot:
         self.body, self.ended = own, np.zeros(1, bool)
         self.journal: Journal | None = None
         self.whole = False
-        """whether an interrupted episode is repeated from its reset, because a part of it measures no return"""
+        """whether an episode that is stopped is repeated from its reset, because a part of it measures no return"""
         self.timing = Timing()
         self._environment: _Environment | None = None
         self._observed, self._differs = 0.0, False
@@ -222,12 +216,13 @@ class Robot:
     def _repeated(self, kind: Literal["reset", "step"]) -> Entry | None:
         """The journal's next entry if there is one, which is then repeated in place of a call of the environment.
 
-        Raises EmergencyStop, or Interrupted, where the journal has the end of the episode in place of a step.
+        Raises EmergencyStop where the journal has the end of the episode in place of a step.
         """
         recorded = self.journal.recorded if self.journal is not None else deque[Entry]()
         if kind == "step" and recorded and recorded[0].kind != "step":
-            interrupted = recorded[0].kind == "stop" and recorded.popleft().interrupted
-            raise Interrupted if interrupted else EmergencyStop
+            if recorded[0].kind == "stop":
+                recorded.popleft()
+            raise EmergencyStop
         skipped = 0
         while recorded and recorded[0].kind != kind:
             skipped += recorded.popleft().kind == "step"

@@ -10,12 +10,15 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from onebody.core import random
-from onebody.core.errors import EmergencyStop
+from onebody.core.errors import EmergencyStop, OnebodyError
 from onebody.core.types import Key, Keys, Transitions
 from onebody.learning.policies import Policy, Remembering
 from onebody.tasks.family import TaskFamily
 from onebody.worlds import robot
 from onebody.worlds.simulator import Simulator
+
+MAX_STOPS = 10
+"""number of emergency stops in an episode that tests a policy, after which it is not repeated"""
 
 
 @runtime_checkable
@@ -176,12 +179,18 @@ def _slot(
     age, observation = world.reset(task, 1, key)
     rows: list[Transitions] = []
     initial = last = memory  # last: from the action of the last row
+    stops = 0
     while len(rows) < len(noise):
         action, acted = _act(policy, observation, task, memory, noise[len(rows), None, None], shared)
         try:
             age, row = world.advance(age, observation, action)
-        except EmergencyStop as stop:
-            if isinstance(stop, robot.Interrupted) and world.robot.whole and not any(map(_done, rows)):
+        except EmergencyStop:
+            if world.robot.whole and not any(map(_done, rows)):
+                if (stops := stops + 1) == MAX_STOPS:
+                    raise OnebodyError(
+                        f"family {world.family.id}: an episode that tests the policy was stopped {stops} times; test "
+                        "fewer episodes, or none (--real-episodes 0)"
+                    ) from None
                 rows, memory = [], initial
                 age, observation = world.reset(task, 1, key)
                 continue
