@@ -251,7 +251,9 @@ def test_a_file_that_is_no_policy_is_refused(tmp_path):
     np.savez(tmp_path / "b.npz", x=np.zeros(1))
     (tmp_path / "d.npz").write_bytes(b"")
     np.save(tmp_path / "e.npy", np.zeros(1))
-    for name in ("a.npz", "b.npz", "c.npz", "d.npz", "e.npy"):
+    with pytest.raises(OnebodyError, match=r"there is no file .*c\.npz; to write one: onebody adapt RUN"):
+        policy_file.load(tmp_path / "c.npz")
+    for name in ("a.npz", "b.npz", "d.npz", "e.npy"):
         with pytest.raises(OnebodyError, match="is not a saved policy"):
             policy_file.load(tmp_path / name)
     with pytest.raises(

@@ -85,8 +85,10 @@ def load(path: Path | str) -> Memoryless | Recurrent | Limited:
     Raises:
         OnebodyError: there is no such file, it is not a saved policy, or a later version of onebody wrote it.
     """
+    if not Path(path).is_file():
+        raise OnebodyError(f"there is no file {path}; to write one: onebody adapt RUN --task … --save {path}")
     try:
-        if Path(path).is_file() and not zipfile.is_zipfile(path):
+        if not zipfile.is_zipfile(path):
             raise ValueError("it is not an .npz file")
         with np.load(path, allow_pickle=False) as file:
             policy = dict(file)

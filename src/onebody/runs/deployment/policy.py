@@ -174,7 +174,8 @@ class Policy:
             given = accepted["default"] if task is None else task
             inputs["task"] = self._row("task", given, len(accepted["numbers"]))
         elif task is not None:
-            raise ValueError("this policy was made for one task, so it takes none")
+            kind = "infers the task from rewards" if self.infers else "was made for one task"
+            raise ValueError(f"this policy {kind}, so it takes none")
         if not self.infers and reward is not None:
             raise ValueError("this policy does not infer the task from rewards, so it takes no reward")
         if self.draws:
