@@ -9,9 +9,9 @@
 Each line is given to the operating system before the next step, so that the end of the process loses at most the step
 under way; a power cut, at most the episode. A resumed run computes the iteration anew, with these observations in place
 of a robot that moves; so does an adaptation that is started again. An episode that was under way ends with its last
-step. With the checkpoint of the iteration, the journal begins again; that of
-an adaptation is removed at its end. Before damaged lines, or lines of other sizes, are cut off, the journal is copied
-to a file beside it whose name ends in `-damaged.jsonl`.
+step. With the checkpoint of the iteration, the journal begins again; that of an adaptation is removed at its end.
+Before damaged lines, or lines of other sizes, are cut off, the journal is copied to a file beside it whose name ends in
+`-damaged.jsonl`.
 """
 
 import errno

@@ -209,6 +209,11 @@ class Robot:
             )
         return observation
 
+    @property
+    def repeats(self) -> bool:
+        """Whether its journal holds more that is repeated without a move."""
+        return self.journal is not None and bool(self.journal.recorded)
+
     def _record(self, entry: Entry) -> None:
         if self.journal is not None:
             self.journal.append(entry)

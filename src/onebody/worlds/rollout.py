@@ -186,10 +186,11 @@ def _slot(
             age, row = world.advance(age, observation, action)
         except EmergencyStop:
             if world.robot.whole and not any(map(_done, rows)):
-                if (stops := stops + 1) == MAX_STOPS:
+                stops += not world.robot.repeats
+                if stops == MAX_STOPS:
                     raise OnebodyError(
-                        f"family {world.family.id}: an episode that tests the policy was stopped {stops} times; test "
-                        "fewer episodes, or none (--real-episodes 0)"
+                        f"family {world.family.id}: an episode that tests the policy was stopped {stops} times; start "
+                        "the same command again once it can be tested, or test no episodes"
                     ) from None
                 rows, memory = [], initial
                 age, observation = world.reset(task, 1, key)
