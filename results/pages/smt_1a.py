@@ -48,6 +48,8 @@ def figures() -> Iterator[str]:
         yield f"the oracle first has after {when}"
     yield f"{raw.number(LAST / 100_000)} times as many samples"
     yield f"The oracle's end is {raw.number(oracle.mean() - omni[100_000].mean(), 1)} better"
+    gains = (raw.scores(OMNI, stage=3) - raw.scores(OMNI)).mean(1)
+    yield f"Three stages change OMNI's mean return by {raw.numbers(gains, 1)}"
     late = oracle.mean(1) - raw.scores(ORACLE, samples=LAST - 800_000).mean(1)
     yield f"changed by {raw.numbers(late, 1)} within its last 800,000 samples"
     for name, pattern in (("MAML", MAML), ("an oracle", ORACLE), ("SMT", SMT)):
