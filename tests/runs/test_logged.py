@@ -254,6 +254,7 @@ def broken(name, row, column, value):
         (episodes() | {"action": np.zeros((30, 6))}, "action has 6 numbers, and that of point/goal has 2: it is of an"),
         (episodes() | {"action": np.zeros(30)}, r"action must hold numbers \[row, feature\], and it is float64 of 1 d"),
         (episodes() | {"ends": np.array(["no"] * 30)}, r"ends must hold numbers \[row\]"),
+        (episodes() | {"ends": np.arange(30) // 10}, "ends must be true or false, or 1 or 0, in each row"),
         (
             {"observation": np.zeros((3, 2)), "actions": np.zeros((3, 2))},
             "no action; it has observation, actions, and needs",

@@ -118,8 +118,10 @@ def _joined(source: str, rows: Iterator[Mapping[str, np.ndarray]], first: int = 
         with np.errstate(over="ignore"):  # infinite in float32, which is then refused
             features = [arrays[name].astype(np.float32) for name in FEATURES if name in arrays]
         ends = np.zeros(len(features[0]), bool)
-        for name in ENDS:
-            ends |= arrays.get(name, ends).astype(bool)
+        for name in filter(arrays.__contains__, ENDS):
+            if not np.isin(arrays[name], (0, 1)).all():
+                raise OnebodyError(f"{source}: {name} must be true or false, or 1 or 0, in each row")
+            ends |= arrays[name].astype(bool)
         row, first = np.arange(first, first + len(ends)), first + len(ends)
         if len(features) == 3:
             observation, action, next_observation = features
