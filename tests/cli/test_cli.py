@@ -55,7 +55,9 @@ def test_help_of_an_algorithm_shows_its_options_wherever_help_stands(capsys):
     shown = help_of(capsys, "train", "smt", "point/goal", "--preset", "paper", "--help")
     assert shown == help_of(capsys, "train", "--help", "smt", "point/goal", "--preset=paper")
     assert "ALGORITHM FAMILY" in shown and "--config.n-tasks" in shown
-    assert "(default: 100)" in shown and "(default: 100)" not in help_of(capsys, "train", "smt", "point/goal", "--preset", "smoke", "--help")
+    assert "(default: 100)" in shown and "(default: 100)" not in help_of(
+        capsys, "train", "smt", "point/goal", "--preset", "smoke", "--help"
+    )
 
 
 def test_a_setting_that_is_true_or_false_has_both_options_at_its_help(capsys):

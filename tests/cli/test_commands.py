@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from commandline import SMOKE, files, refusal
@@ -161,8 +162,8 @@ def test_an_expression_is_a_reward_and_time_to_refine_is_passed_on(trained, caps
     assert main(["adapt", str(trained), *typed, "--json"]) == 0
     ((run, (task,), options),) = given
     assert (run, [*task], options["refine"], options["stages"]) == (trained, [0.5, 0.0], 0.25, 0)
-    zero, action, after = np.zeros(2, np.float32), np.float32([0.5, -1.0]), np.float32([3.0, 4.0])
-    assert float(options["reward"](zero, action, after, zero)) == pytest.approx(3.0 - 0.1 * (0.25 + 1.0))
+    row = map(jax.device_put, np.float32([[0.0, 0.0], [0.5, -1.0], [3.0, 4.0], [0.0, 0.0]]))
+    assert float(options["reward"](*row)) == pytest.approx(3.0 - 0.1 * (0.25 + 1.0))
 
 
 def test_adapt_says_what_refinement_changed(trained, capsys, monkeypatch):
