@@ -85,11 +85,9 @@ def test_panels_of_smt_have_the_papers_letters():
 
 
 def test_a_study_of_ones_own_from_nothing_to_a_figure(own, tmp_path, capsys):
-    text = OWN.replace("[systems.trpo]", '[systems.search]\nalgorithm = "random-search"').replace("TRPO", "Search")
-    text = text.replace('algorithm = "trpo"', 'algorithm = "random-search"').replace(
-        "hidden = [4, 4]", "directions = 2"
-    )
-    own.write_text(text)
+    text = OWN.replace("[systems.trpo]", '[systems.search]\nalgorithm = "trpo"').replace("TRPO", "Search")
+    text = text.replace('algorithm = "trpo"', 'algorithm = "random-search"')
+    own.write_text(text.replace("hidden = [4, 4]", "directions = 2"))
     out = tmp_path / "out"
     typed = ["reproduce", str(own), "--scale", "smoke", "--seeds", "1", "--workers", "1", "--out", str(out), "--quiet"]
     assert main([*typed, "--json"]) == 0
@@ -321,9 +319,8 @@ def _drawn(name, suffix):
 def test_runs_of_a_system_that_does_not_exist_are_refused(tmp_path, monkeypatch):
     (tmp_path / "own.toml").write_text(GROUP.replace("own-1/search", "own-1/serch"))
     monkeypatch.setattr(studies, "BUILT_IN", tmp_path)
-    with pytest.raises(
-        OnebodyError, match="runs_of = 'own-1/serch' of again: own-1 has no system 'serch'; did you mean"
-    ):
+    said = "runs_of = 'own-1/serch' of again: own-1 has no system 'serch'; did you mean"
+    with pytest.raises(OnebodyError, match=said):
         studies.jobs_of(studies.get("own-2"), tmp_path, "smoke", 1)
 
 
@@ -420,7 +417,7 @@ def test_a_table_says_what_systems_are_told_where_that_differs(tmp_path, monkeyp
     assert "told" not in study_table.table(study_runs.read(study, out))
     _tested(out / "again-s0", [100], [2.0], "reward function")
     table = study_table.table(study_runs.read(study, out))
-    assert "| search  | the task            |" in table and "| again  | the reward function |" in table
+    assert "| search | the task            |" in table and "| again  | the reward function |" in table
 
 
 def test_all_figures_that_have_runs_are_drawn(tmp_path, monkeypatch, capsys):
