@@ -121,7 +121,8 @@ def explore(
     noise_key, key = jax.random.split(key)
     noise = random.normal(noise_key, (len(tasks), config.episodes, config.latent))
     transitions, _ = continued(simulator, policies, noise, tasks, key, config.episodes)
-    batch = with_advantages(policies, transitions, with_task(transitions.observation, noise[:, None]), config)
+    inputs = with_task(transitions.observation, noise[:, None])
+    batch = with_advantages(policies, transitions, inputs, config.discount, config.trace)
     returns = first_episode_return(transitions.reward, transitions.done).mean()
     return latent_batch(policies.latent, noise, batch), batch, float(returns)
 
@@ -172,6 +173,19 @@ def outer_step(
     return State(eqx.combine(free, fixed), latents, rates, state.tasks), metrics
 
 
+@partial(jax.jit, static_argnames=("family", "config"))
+def _new_state(key: Key, family: TaskFamily, config: Config) -> State:
+    policy_key, task_key, latent_key = jax.random.split(key, 3)
+    sizes = Normalizer(family.body.observation_size + config.latent), family.body.action_size
+    shape = policy_key, config.hidden, *sizes, config.activation, config.action_scale
+    policy = ConditionedGaussian(*shape)  # pyright: ignore[reportCallIssue] (the constructor is inherited)
+    tasks = training_tasks(family.space, task_key, config.n_tasks)
+    spread = standard(len(tasks), config.latent)
+    latents = spread._replace(mean=random.normal(latent_key, spread.mean.shape))
+    rate = jnp.full(config.latent, config.inner_rate, jnp.float32)
+    return State(policy, latents, Rates(rate, rate), tasks)
+
+
 @dataclass(frozen=True)
 class MAESN:
     """Model-agnostic exploration with structured noise."""
@@ -183,16 +197,7 @@ class MAESN:
 
     def init(self, key: Key) -> State:
         check_hidden(self.family)
-        config, body = self.config, self.family.body
-        policy_key, task_key, latent_key = jax.random.split(key, 3)
-        sizes = Normalizer(body.observation_size + config.latent), body.action_size
-        shape = policy_key, config.hidden, *sizes, config.activation, config.action_scale
-        policy = ConditionedGaussian(*shape)  # pyright: ignore[reportCallIssue] (the constructor is inherited)
-        tasks = training_tasks(self.family.space, task_key, config.n_tasks)
-        spread = standard(len(tasks), config.latent)
-        latents = spread._replace(mean=random.normal(latent_key, spread.mean.shape))
-        rate = jnp.full(config.latent, config.inner_rate)
-        return State(policy, latents, Rates(rate, rate), tasks)
+        return _new_state(key, self.family, self.config)
 
     def step(self, state: State, key: Key) -> tuple[State, Metrics]:
         task_key, *keys = jax.random.split(key, self.config.inner_steps + 2)
