@@ -53,8 +53,8 @@ def fit(model, data, steps):
     return ensemble.fit(state, data, jax.random.key(1), steps, CONFIG)[0].module
 
 
-def fitted(rows, size=2):
-    return fitted_from(begun(rows, size), rows, 600)
+def fitted(rows, steps=600, size=2):
+    return fitted_from(begun(rows, size), rows, steps)
 
 
 def root_mean_square(x):
@@ -160,7 +160,7 @@ def test_slow_states_are_learned_as_well_as_fast_ones():
     """A body that moves a hundred times as fast, and unpredictably, in one of ten episodes."""
     fast = transitions(jax.random.key(1), 400, noise=20.0, scale=20.0)
     slow = transitions(jax.random.key(0), 3600, scale=0.2)
-    model = fitted(jax.tree.map(lambda *x: np.concatenate(x, axis=1), slow, fast))
+    model = fitted(jax.tree.map(lambda *x: np.concatenate(x, axis=1), slow, fast), 1200)
     test = transitions(jax.random.key(5), 500, scale=0.2)
     error = np.mean(predict(model, test.observation, test.action), axis=0) - test.next_observation
     moved = np.subtract(test.next_observation, test.observation)
@@ -193,7 +193,7 @@ def turning(key, n):
 
 
 def test_imagined_states_stay_where_the_data_lie():
-    model = fitted(turning(jax.random.key(0), 4000))
+    model = fitted(turning(jax.random.key(0), 4000), 1200)
     member, state = jax.jit(Ensemble.member, static_argnums=1)(model, 0), turning(jax.random.key(5), 50).observation
     step = jax.jit(Dynamics.predict)
     for key in jax.random.split(jax.random.key(2), 300):

@@ -178,12 +178,6 @@ class GaussianPolicy(eqx.Module):
         return Deployed(weights, biases, observation, self.activation, "clip")
 
 
-@functools.partial(jax.jit, static_argnames=("hidden", "observation_size", "action_size"))
-def new_policy(key: Key, hidden: tuple[int, ...], observation_size: int, action_size: int) -> GaussianPolicy:
-    """An untrained policy."""
-    return GaussianPolicy(key, hidden, Normalizer(observation_size), action_size)
-
-
 class DeterministicPolicy(eqx.Module):
     """tanh of a network with `normed_tanh`, of the normalised observation; it does not see the task."""
 

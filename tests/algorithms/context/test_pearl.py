@@ -217,9 +217,9 @@ def test_published_settings_begin_on_every_family_of_theirs(preset):
 def test_it_learns_to_tell_goals_apart():
     """Dense rewards, goals in a square: what it infers makes it much better than the prior."""
     config = presets.preset("pearl", "laptop", "pearl/point")
-    quick = {"n_iterations": 8, "n_gradient": 250, "hidden": (32, 32), "encoder": (32, 32), "batch": 32, "meta_batch": 8}
-    rates = {"learning_rate": 3e-3, "target_rate": 0.02}
-    config = dataclasses.replace(config, **quick, **rates, discount=0.8, reward_scale=20.0)
+    small = {"n_iterations": 8, "n_gradient": 250, "hidden": (32, 32), "encoder": (32, 32), "batch": 32}
+    quick = {"meta_batch": 8, "learning_rate": 3e-3, "target_rate": 0.02, "discount": 0.8, "reward_scale": 20.0}
+    config = dataclasses.replace(config, **small, **quick)
     algorithm, state = new(config=config)
     for i in range(config.n_iterations):
         state, _ = algorithm.step(state, jax.random.key(i))

@@ -140,12 +140,6 @@ def update(
     return minimize(net, partial(loss, clip=config.clip), batch, rows, optax.adam(config.learning_rate))
 
 
-@partial(jax.jit, static_argnames=("family", "config"))
-def _new_net(key: Key, family: TaskFamily, config: Config) -> TrainState[RecurrentNet]:
-    net = RecurrentNet(key, family.body.observation_size, family.body.action_size, config.units)
-    return TrainState.create(net, optax.adam(config.learning_rate))
-
-
 @dataclass(frozen=True)
 class RL2:
     """Fast reinforcement learning via slow reinforcement learning."""
@@ -157,7 +151,9 @@ class RL2:
 
     def init(self, key: Key) -> TrainState[RecurrentNet]:
         check_hidden(self.family)
-        return _new_net(key, self.family, self.config)
+        body = self.family.body
+        net = RecurrentNet(key, body.observation_size, body.action_size, self.config.units)
+        return TrainState.create(net, optax.adam(self.config.learning_rate))
 
     def step(self, state: TrainState[RecurrentNet], key: Key) -> tuple[TrainState[RecurrentNet], Metrics]:
         task_key, order_key, *keys = jax.random.split(key, self.config.trial_episodes + 2)

@@ -173,19 +173,6 @@ def outer_step(
     return State(eqx.combine(free, fixed), latents, rates, state.tasks), metrics
 
 
-@partial(jax.jit, static_argnames=("family", "config"))
-def _new_state(key: Key, family: TaskFamily, config: Config) -> State:
-    policy_key, task_key, latent_key = jax.random.split(key, 3)
-    sizes = Normalizer(family.body.observation_size + config.latent), family.body.action_size
-    shape = policy_key, config.hidden, *sizes, config.activation, config.action_scale
-    policy = ConditionedGaussian(*shape)  # pyright: ignore[reportCallIssue] (the constructor is inherited)
-    tasks = training_tasks(family.space, task_key, config.n_tasks)
-    spread = standard(len(tasks), config.latent)
-    latents = spread._replace(mean=random.normal(latent_key, spread.mean.shape))
-    rate = jnp.full(config.latent, config.inner_rate, jnp.float32)
-    return State(policy, latents, Rates(rate, rate), tasks)
-
-
 @dataclass(frozen=True)
 class MAESN:
     """Model-agnostic exploration with structured noise."""
@@ -197,7 +184,16 @@ class MAESN:
 
     def init(self, key: Key) -> State:
         check_hidden(self.family)
-        return _new_state(key, self.family, self.config)
+        config, body = self.config, self.family.body
+        policy_key, task_key, latent_key = jax.random.split(key, 3)
+        sizes = Normalizer(body.observation_size + config.latent), body.action_size
+        shape = policy_key, config.hidden, *sizes, config.activation, config.action_scale
+        policy = ConditionedGaussian(*shape)  # pyright: ignore[reportCallIssue] (the constructor is inherited)
+        tasks = training_tasks(self.family.space, task_key, config.n_tasks)
+        spread = standard(len(tasks), config.latent)
+        latents = spread._replace(mean=random.normal(latent_key, spread.mean.shape))
+        rate = jnp.full(config.latent, config.inner_rate, jnp.float32)  # as after a step, which is compiled once
+        return State(policy, latents, Rates(rate, rate), tasks)
 
     def step(self, state: State, key: Key) -> tuple[State, Metrics]:
         task_key, *keys = jax.random.split(key, self.config.inner_steps + 2)

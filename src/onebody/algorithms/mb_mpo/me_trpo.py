@@ -47,9 +47,10 @@ from onebody.algorithms.mb_mpo.models import (
 )
 from onebody.algorithms.protocol import Adapted, AlgorithmSpec, Metrics
 from onebody.core.errors import OnebodyError, at_least, at_most
+from onebody.core.nets import Normalizer
 from onebody.core.types import Key, Transitions
 from onebody.learning import linear_baseline, trpo
-from onebody.learning.policies import GaussianPolicy, for_each, new_policy, stacked
+from onebody.learning.policies import GaussianPolicy, for_each, stacked
 from onebody.learning.trpo import TRPOConfig
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.rollout import rollout
@@ -181,7 +182,8 @@ class METRPO:
         config = self.config
         models = new_models(self.simulator, model_key, config.model, config.task, config.logged_transitions)
         body = self.family.body
-        return State(new_policy(policy_key, config.hidden, body.observation_size, body.action_size), models)
+        policy = GaussianPolicy(policy_key, self.config.hidden, Normalizer(body.observation_size), body.action_size)
+        return State(policy, models)
 
     def step(self, state: State, key: Key) -> tuple[State, Metrics]:
         return self._iteration(state, self.config.real_episodes, key)

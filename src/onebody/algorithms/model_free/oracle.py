@@ -27,13 +27,6 @@ from onebody.tasks.family import TaskFamily
 from onebody.worlds.simulator import Simulator
 
 
-@partial(jax.jit, static_argnames=("family", "config"))
-def _new_agent(key: Key, family: TaskFamily, config: Config) -> ActorCritic:
-    size = family.body.observation_size + family.space.size
-    policy = partial(ConditionedGaussian, activation=config.activation)
-    return new_actor_critic(key, policy, Normalizer(size), family.body.action_size, config)
-
-
 @dataclass(frozen=True)
 class Oracle:
     """A task-conditioned policy by TRPO."""
@@ -44,7 +37,10 @@ class Oracle:
     task_is_known = True
 
     def init(self, key: Key) -> ActorCritic:
-        return _new_agent(key, self.family, self.config)
+        body = self.family.body
+        size = body.observation_size + self.family.space.size
+        policy = partial(ConditionedGaussian, activation=self.config.activation)
+        return new_actor_critic(key, policy, Normalizer(size), body.action_size, self.config)
 
     def step(self, state: ActorCritic, key: Key) -> tuple[ActorCritic, Metrics]:
         task_key, collect_key, update_key = jax.random.split(key, 3)

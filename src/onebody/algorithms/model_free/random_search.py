@@ -20,9 +20,10 @@ from jaxtyping import Array
 from onebody.algorithms.protocol import Adapted, AlgorithmSpec, Metrics
 from onebody.core import random
 from onebody.core.errors import positive
+from onebody.core.nets import Normalizer
 from onebody.core.returns import first_episode_return
 from onebody.core.types import Key
-from onebody.learning.policies import GaussianPolicy, for_each, new_policy
+from onebody.learning.policies import GaussianPolicy, for_each
 from onebody.tasks.family import TaskFamily
 from onebody.worlds.rollout import rollout
 from onebody.worlds.simulator import Simulator
@@ -55,7 +56,7 @@ class RandomSearch:
     task_is_known = False
 
     def init(self, key: Key) -> GaussianPolicy:
-        return new_policy(key, (), self.family.body.observation_size, self.family.body.action_size)
+        return GaussianPolicy(key, (), Normalizer(self.family.body.observation_size), self.family.body.action_size)
 
     def step(self, state: GaussianPolicy, key: Key) -> tuple[GaussianPolicy, Metrics]:
         task_key, direction_key, episode_key = jax.random.split(key, 3)
