@@ -225,8 +225,8 @@ def best_return(tasks, starts):
 def tuned():
     """Training of the oracle with few samples."""
     value = ValueConfig(epochs=3, batch=256, learning_rate=5e-3)
-    step = TRPOConfig(max_kl=0.04, cg_iterations=6)
-    return train(oracle.Oracle, trpo_algorithm.Config(50, episodes=60, hidden=(32, 32), value=value, trpo=step))
+    step = TRPOConfig(max_kl=0.02, cg_iterations=6, entropy=0.0)
+    return train(oracle.Oracle, trpo_algorithm.Config(100, episodes=50, hidden=(32, 32), value=value, trpo=step))
 
 
 def test_the_oracle_reaches_the_optimum_of_the_point(tuned):
