@@ -99,7 +99,7 @@ def test_without_an_inner_rate_nothing_adapts_and_the_policy_still_moves(trained
 
 def test_predictions_that_leave_the_range_are_cut_and_counted(trained):
     algorithm, state = trained
-    wild = eqx.tree_at(lambda s: s.models.ensemble.difference.std, state, jnp.full(2, 1e30))
+    wild = eqx.tree_at(lambda s: s.models.ensemble.difference.std, state, jnp.full(2, 1e30, jnp.float32))
     model = jax.tree.map(lambda x: np.asarray(x)[0], wild.models.members)
     statistics = wild.models.ensemble.observation
     predicted = jax.jit(Dynamics.predict)(model, np.zeros((5, 2), np.float32), np.ones((5, 2), np.float32))
