@@ -16,16 +16,19 @@ from onebody.runs import checkpoint, evaluate, policy_file
 from onebody.tasks import registry
 from onebody.worlds.simulator import Simulator, Unsimulated
 
-META = {
-    "maml": "maml/point",
-    "promp": "pearl/point",
-    "pearl": "pearl/point",
-    "maesn": "pearl/point",
-    "rl2": "pearl/point",
-}
-"""Families of algorithms that need many tasks; the others have point/goal"""
+META = ("maml", "promp", "pearl", "maesn", "rl2")
+"""Algorithms that need hidden tasks, those of pearl/point; the others have point/goal"""
 ALGORITHMS = [name for name in presets.names() if name not in ("mb-unif", "mb-gauss")]  # AdMRL with other tasks
 TASKS = jnp.array([[0.6, -0.3], [-0.5, 0.7]])
+CHANGES = {
+    **{name: {"meta_batch": len(TASKS)} for name in ("maml", "promp", "maesn", "rl2")},
+    **{name: {"episodes": 1, "refine_episodes": 1} for name in ("trpo", "ppo", "acktr")},
+    "mb-mpo": {"meta_batch": len(TASKS), "real_episodes": len(TASKS), "refine_episodes": 1},
+    "ddpg": {"learning_rate": 1e-2},
+    "sac": {"learning_rate": 1e-2},
+}
+"""Of `smoke`: adaptation has batches, and so programs, of training; and rates with which a stage of DDPG and SAC
+changes actions"""
 
 
 class Trained(NamedTuple):
@@ -38,10 +41,8 @@ class Trained(NamedTuple):
 
 
 def made(name):
-    family = registry.make(META.get(name, "point/goal"))
-    config = presets.preset(name, "smoke", family)
-    if name in ("ddpg", "sac"):  # with their own rates a stage changes hardly an action
-        config = dataclasses.replace(config, learning_rate=1e-2)
+    family = registry.make("pearl/point" if name in META else "point/goal")
+    config = dataclasses.replace(presets.preset(name, "smoke", family), **CHANGES.get(name, {}))
     return presets.algorithm(name)(family, config, Simulator(family))
 
 
@@ -73,6 +74,26 @@ def stages(trained, tasks, last=1):
     return adapted, used
 
 
+class Adaptation(NamedTuple):
+    """Two stages beyond the first, for all TASKS."""
+
+    stages: Any
+    used: Any
+    """real samples per task, as the protocol of tests counts them"""
+    taken: int
+    """real samples of all tasks, as the simulator counts them"""
+    before: list[bytes]
+    """the state that it began with"""
+
+
+@pytest.fixture(scope="module")
+def adapted(trained):
+    before, samples = arrays(trained.twice), trained.algorithm.simulator.samples
+    result, used = stages(trained, TASKS, 2)
+    return Adaptation(result, used, trained.algorithm.simulator.samples - samples, before)
+
+
+@jax.jit
 def actions(adapted, task, observation):
     """Actions of the policy of the first task, without noise."""
     policy = jax.tree.map(lambda x: x[0], adapted.policies)
@@ -80,7 +101,7 @@ def actions(adapted, task, observation):
     return policy(observation, task, memory, jnp.zeros((len(observation), policy.noise_size)))[0]
 
 
-OBSERVATION = jnp.array([[0.1, 0.2], [-0.7, 0.4], [0.0, -1.0]])
+OBSERVATION = np.float32([[0.1, 0.2], [-0.7, 0.4], [0.0, -1.0]])
 
 
 def test_the_same_seed_gives_the_same_bytes(trained):
@@ -111,19 +132,17 @@ def test_a_state_is_read_without_computing_a_new_one(trained, tmp_path):
     assert algorithm.simulator.samples == 0
 
 
-def test_adaptation_counts_real_samples_and_leaves_the_state_as_it_was(trained):
-    before, samples = arrays(trained.twice), trained.algorithm.simulator.samples
-    _, used = stages(trained, TASKS, 2)
-    taken = trained.algorithm.simulator.samples - samples
-    assert arrays(trained.twice) == before
-    assert used[0] == 0 and used[2] == 2 * used[1] and taken == len(TASKS) * used[2]
+def test_adaptation_counts_real_samples_and_leaves_the_state_as_it_was(trained, adapted):
+    used = adapted.used
+    assert arrays(trained.twice) == adapted.before
+    assert used[0] == 0 and used[2] == 2 * used[1] and adapted.taken == len(TASKS) * used[2]
     assert used[1] % trained.algorithm.family.horizon == 0
 
 
-def test_a_task_adapts_as_it_would_alone(trained):
-    together, alone = (stages(trained, tasks)[0] for tasks in (TASKS, TASKS[:1]))
+def test_a_task_adapts_as_it_would_alone(trained, adapted):
+    alone, _ = stages(trained, TASKS[:1])
     for stage in range(2):
-        one, other = (actions(each[stage], TASKS[0], OBSERVATION) for each in (together, alone))
+        one, other = (actions(each[stage], TASKS[0], OBSERVATION) for each in (adapted.stages, alone))
         np.testing.assert_allclose(one, other, atol=2e-3)
 
 
@@ -132,30 +151,31 @@ def test_only_known_tasks_are_seen_before_a_real_sample(trained):
     predicted of them are different."""
     one, other = (stages(trained, task[None], 0)[0][0] for task in TASKS)
     acted = [actions(each, task, OBSERVATION) for each, task in zip((one, other), TASKS, strict=True)]
-    differ = [np.abs(acted[0] - acted[1]).max() > 1e-6]
+    differ = [np.abs(np.subtract(*acted)).max() > 1e-6]
     if one.predicted_return is not None:
-        differ.append(bool(np.abs(one.predicted_return - other.predicted_return).max() > 1e-3))
+        differ.append(bool(np.abs(np.subtract(one.predicted_return, other.predicted_return)).max() > 1e-3))
     assert any(differ) == trained.algorithm.task_is_known
 
 
-def test_a_saved_policy_acts_the_same_in_numpy(trained, tmp_path):
-    adapted = stages(trained, TASKS)[0][1]
-    policy, path = jax.tree.map(lambda x: x[:1], adapted.policies), tmp_path / "policy.npz"
+def test_a_saved_policy_acts_the_same_in_numpy(trained, adapted, tmp_path):
+    stage, path = adapted.stages[1], tmp_path / "policy.npz"
+    policy = stage.policies
     if trained.name in ("mb-mpc", "omni-hidden"):
         with pytest.raises(OnebodyError, match="has no file"):
             policy_file.save(policy, np.asarray(TASKS[0]), path)
         return
     act = policy_file.load(policy_file.save(policy, np.asarray(TASKS[0]), path))
-    expected = np.clip(actions(adapted, TASKS[0], OBSERVATION[:1]), -1, 1)
-    np.testing.assert_allclose(act(np.asarray(OBSERVATION[0])), expected[0], atol=1e-4)
+    expected = np.clip(actions(stage, TASKS[0], OBSERVATION), -1, 1)
+    np.testing.assert_allclose(act(OBSERVATION[0]), expected[0], atol=1e-4)
 
 
 def test_a_longer_training_has_arrays_of_the_same_shapes(trained):
-    """So that it uses the same compiled programs."""
+    """And of the same types, before and after an iteration, so that it uses the same compiled programs."""
     algorithm = made(trained.name)
     longer = dataclasses.replace(algorithm, config=_longer(algorithm.config))
     assert longer.config.n_iterations == algorithm.config.n_iterations + 1
-    shapes = [[x.shape for x in jax.tree.leaves(each)] for each in (longer.init(key(0)), trained.once)]
+    leaves = [jax.tree.leaves(each) for each in (longer.init(key(0)), trained.once)]
+    shapes = [[(x.shape, x.dtype, x.weak_type) for x in each] for each in leaves]
     assert shapes[0] == shapes[1]
 
 

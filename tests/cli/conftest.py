@@ -6,6 +6,7 @@ from unittest.mock import patch
 import pytest
 from commandline import SMOKE
 
+from onebody.algorithms.omni import omni
 from onebody.cli import main
 
 
@@ -27,3 +28,11 @@ def trained(tmp_path_factory):
     run = tmp_path_factory.mktemp("trained") / "run"
     assert main([*SMOKE, "--quiet", "--out", str(run)]) == 0
     return run
+
+
+@pytest.fixture(scope="module")
+def unoptimised():
+    """OMNI leaves its policy as it is: most of its compilation is policy optimisation, which has tests of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(omni.OMNI, "_optimize", lambda self, state, tasks, rates, key: (state, {}))
+        yield

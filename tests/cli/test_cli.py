@@ -55,7 +55,9 @@ def test_help_of_an_algorithm_shows_its_options_wherever_help_stands(capsys):
     shown = help_of(capsys, "train", "smt", "point/goal", "--preset", "paper", "--help")
     assert shown == help_of(capsys, "train", "--help", "smt", "point/goal", "--preset=paper")
     assert "ALGORITHM FAMILY" in shown and "--config.n-tasks" in shown
-    assert "(default: 100)" in shown and "(default: 100)" not in help_of(capsys, *SMOKE, "--help")
+    assert "(default: 100)" in shown and "(default: 100)" not in help_of(
+        capsys, "train", "smt", "point/goal", "--preset", "smoke", "--help"
+    )
 
 
 def test_a_setting_that_is_true_or_false_has_both_options_at_its_help(capsys):
@@ -164,8 +166,11 @@ def test_bad_input_is_one_line_and_writes_nothing(typed, said, capsys):
         ("evaluate RUN --stages -1", ["--stages"]),
         ("evaluate RUN --grid 1000", ["1,000,000 tasks"]),
         ("evaluate RUN --grid 3 --beyond 1e308", ["--beyond must be above 0 and at most 1000, not 1e+308"]),
-        ("train smt point/goal --preset smoke --seed 1 --out RUN", ["seed", "RUN", "--out"]),
-        ("train smt point/goal --preset smoke --config.n-tasks 9 --out RUN", ["n_tasks", "3", "9", "--out"]),
+        ("train random-search point/goal --preset smoke --seed 1 --out RUN", ["seed", "RUN", "--out"]),
+        (
+            "train random-search point/goal --preset smoke --config.directions 9 --out RUN",
+            ["directions", "4", "9", "--out"],
+        ),
     ],
 )
 def test_bad_input_leaves_a_run_as_it_was(typed, said, trained, capsys):
@@ -242,7 +247,7 @@ def test_an_error_of_ours_is_not_hidden(monkeypatch):
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signal_saves_and_resume_goes_on(signum, code, tmp_path, capsys):
     run = tmp_path / "run"
-    typed = [*SMOKE, "--config.n-tasks", "1000", "--out", str(run)]
+    typed = [*SMOKE, "--config.n-iterations", "100000", "--out", str(run)]
     with subprocess.Popen([sys.executable, "-c", MAIN, *typed], stderr=subprocess.PIPE, text=True) as process:
         try:
             end = time.monotonic() + 120

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from commandline import help_of, refusal
 
-from onebody.cli import commands, main
+from onebody.cli import commands, main, options
 from onebody.runs import log, logged
 
 TRAIN = ("train", "omni", "point/goal", "--preset", "smoke", "--quiet", "--json")
@@ -28,7 +28,7 @@ def result_of(capsys, *arguments):
     return json.loads(capsys.readouterr().out)
 
 
-def test_train_from_logs_export_and_train_from_that(logs, capsys):
+def test_train_from_logs_export_and_train_from_that(logs, unoptimised, capsys):
     run = result_of(capsys, *TRAIN, "--data", logs, "--out", "run")
     assert run["real/samples"] == 0 and run["iteration"] == 3
     assert result_of(capsys, *TRAIN, "--data", logs, "--out", "run") == run
@@ -42,15 +42,16 @@ def test_train_from_logs_export_and_train_from_that(logs, capsys):
     assert again["model/loss"] == pytest.approx(run["model/loss"], rel=1e-3)
 
 
-def test_real_episodes_after_logs_are_asked_for(logs, capsys):
+def test_real_episodes_after_logs_are_asked_for(logs, unoptimised, capsys):
     """By the number that presets have, too; in any order."""
     for episodes in (2, 4):
-        out = f"with {episodes}"
         asked = ("--config.real-episodes", str(episodes), "--config.n-iterations", "1")
-        run = result_of(capsys, *TRAIN, *asked, "--data", logs, "--out", out)
-        assert run["real/samples"] == episodes * 20
-        assert int(json.loads(Path(out, "config.json").read_text())["config"]["logged_transitions"]) == 180
-    assert len(log.read(Path("with 2"))) == 1
+        for typed in ((*TRAIN[1:], *asked, "--data", logs), (*TRAIN[1:], "--data", logs, *asked)):
+            assert options.parse(commands.with_config(typed), "train", typed).config.real_episodes == episodes
+    run = result_of(capsys, *TRAIN, *asked, "--data", logs, "--out", "with 4")
+    assert run["real/samples"] == 4 * 20
+    assert int(json.loads(Path("with 4/config.json").read_text())["config"]["logged_transitions"]) == 180
+    assert len(log.read(Path("with 4"))) == 1
 
 
 def test_the_defaults_with_logs():

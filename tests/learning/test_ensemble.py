@@ -18,7 +18,7 @@ from onebody.learning.ensemble import Ensemble, EnsembleConfig, ProbabilisticNet
 from onebody.learning.replay import Replay
 from onebody.learning.train_state import TrainState
 
-CONFIG = EnsembleConfig(members=3, hidden=(64, 64), batch=128)
+CONFIG = EnsembleConfig(members=3, hidden=(48, 48), batch=96)
 MATRIX = np.float32([[0.2, -0.1], [0.05, -0.3], [0.4, 0.1]])
 
 
@@ -43,10 +43,13 @@ def begun(rows, size=2):
     return merge_statistics(Ensemble(jax.random.key(0), size, 1, CONFIG), rows)
 
 
-@functools.partial(jax.jit, static_argnames="steps")
 def fitted_from(model, rows, steps):
+    return fit(model, Replay.empty(4096, rows.observation.shape[-1], 1).add(rows), steps)
+
+
+@functools.partial(jax.jit, static_argnames="steps")
+def fit(model, data, steps):
     state = TrainState.create(model, ensemble.optimizer(CONFIG))
-    data = Replay.empty(4096, rows.observation.shape[-1], 1).add(rows)
     return ensemble.fit(state, data, jax.random.key(1), steps, CONFIG)[0].module
 
 

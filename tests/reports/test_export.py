@@ -1,10 +1,12 @@
 """The exported playground in a real browser, from a file and without network; without a browser, what it contains."""
 
 import dataclasses
+import functools
 import json
 import re
 import shutil
 
+import equinox as eqx
 import jax
 import mujoco
 import numpy as np
@@ -13,7 +15,7 @@ import pytest
 from onebody.algorithms.protocol import Adapted
 from onebody.core.errors import OnebodyError
 from onebody.core.nets import Normalizer
-from onebody.learning.policies import ConditionedPolicy, GaussianPolicy, for_each
+from onebody.learning.policies import ConditionedPolicy, GaussianPolicy
 from onebody.reports import export
 from onebody.runs import npm, playable, policy_file
 from onebody.tasks import registry
@@ -51,9 +53,8 @@ class Untrained:
 
     def __init__(self, family, policy=None):
         self.family, self.training_space = family, family.space
-        observation, task = Normalizer(family.body.observation_size), Normalizer(family.space.size)
-        policy = policy or ConditionedPolicy(jax.random.key(0), (8, 8), observation, task, family.body.action_size)
-        self.first = Adapted(for_each(policy, 1))
+        policy = policy or random_policy(family)
+        self.first = Adapted(jax.tree.map(lambda x: jax.device_put(np.asarray(x)[None]), policy))
 
     def adapted(self, task):
         return self.first
@@ -63,6 +64,20 @@ class Untrained:
 
     def about(self, task, adapted, reward):
         return None
+
+
+def random_policy(family):
+    """As a new policy, but with the random numbers of NumPy: JAX would compile programs for the sizes of each robot."""
+    body, rng = family.body, np.random.default_rng(0)
+    normalizers = Normalizer(body.observation_size), Normalizer(family.space.size)
+    policy = eqx.filter_eval_shape(
+        lambda key: ConditionedPolicy(key, (8, 8), *normalizers, body.action_size), jax.random.key(0)
+    )
+    weights = [rng.standard_normal(x.shape, np.float32) / np.float32(np.sqrt(len(x))) for x in policy.net.weights]
+    weights[-1] *= 0.01
+    biases = [np.zeros(x.shape, np.float32) for x in policy.net.biases]
+    parts = lambda p: (p.net.weights, p.net.biases, p.observation, p.task)  # noqa: E731
+    return eqx.tree_at(parts, policy, (weights, biases, *normalizers))
 
 
 def family_of(body, **changes):
@@ -233,8 +248,17 @@ def chromium():
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def packed():
+    """What is the same in all pages is read and compressed once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(npm, "read", functools.cache(npm.read))
+        patch.setattr(export, "_packed", functools.cache(export._packed))
+        yield
+
+
 @pytest.fixture
-def opened(chromium, tmp_path):
+def opened(chromium, packed, tmp_path):
     """A function that opens the page of a robot from a file, without network; checked at the end for what it asked for
     and for errors."""
     try:

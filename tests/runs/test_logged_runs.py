@@ -139,8 +139,10 @@ def test_a_resumed_run_needs_no_logs(run, logs, tmp_path):
         assert (newest(stopped) / checkpoint.STATE).read_bytes() == whole
 
 
-def test_a_study_trains_on_logs(logs, tmp_path):
+def test_a_study_trains_on_logs(logs, tmp_path, monkeypatch):
+    monkeypatch.setattr(logged, "unusual", lambda *_: [])
     text = """
+    test = { tasks = 2, stages = 0 }
     [systems.omni]
     data = ["LOGS"]
     smoke = { preset = "smoke" }
@@ -227,11 +229,18 @@ def test_what_cannot_learn_from_logs_says_so(logs, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_how_much_is_kept_is_said(logs, tmp_path, capsys):
-    config = dataclasses.replace(SMOKE, real_episodes=0, logged_transitions=105, n_iterations=1)
-    run = train(tmp_path / "run", logs, config=config, quiet=False)
+def test_how_much_is_kept_is_said(logs, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(logged, "unusual", lambda *_: [])
+    monkeypatch.setattr(omni.OMNI, "step", stop)
+    config = dataclasses.replace(SMOKE, real_episodes=0, logged_transitions=105)
+    with pytest.raises(OnebodyError, match="stopped before the first iteration"):
+        train(run := tmp_path / "run", logs, config=config, quiet=False)
     assert "600 transitions are read from logs, of which a sample of 100 is kept" in capsys.readouterr().err
-    assert int(state(run).data.size) == 100
+    assert int(state(run, 0).data.size) == 100
+
+
+def stop(self, state, key):
+    raise OnebodyError("stopped before the first iteration")
 
 
 # ---------------------------------------------------------------- export

@@ -7,6 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
+from matplotlib.text import Text
 
 from onebody.algorithms import presets
 from onebody.cli import main
@@ -82,26 +85,38 @@ def test_panels_of_smt_have_the_papers_letters():
 
 
 def test_a_study_of_ones_own_from_nothing_to_a_figure(own, tmp_path, capsys):
+    text = OWN.replace("[systems.trpo]", '[systems.search]\nalgorithm = "trpo"').replace("TRPO", "Search")
+    text = text.replace('algorithm = "trpo"', 'algorithm = "random-search"')
+    own.write_text(text.replace("hidden = [4, 4]", "directions = 2"))
     out = tmp_path / "out"
     typed = ["reproduce", str(own), "--scale", "smoke", "--seeds", "1", "--workers", "1", "--out", str(out), "--quiet"]
     assert main([*typed, "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["study"] == "two-widths" and result["trained"] == 2
     written = {"two-widths.svg", "two-widths.png", "README.md"}
-    assert {path.name for path in out.iterdir()} >= {"trpo-s0", "narrow-s0"} | written
+    assert {path.name for path in out.iterdir()} >= {"search-s0", "narrow-s0"} | written
     config = json.loads((out / "narrow-s0" / "config.json").read_text())["config"]
-    assert config["hidden"] == [4, 4]
-    during = json.loads((out / "trpo-s0" / "evaluations" / "000001.json").read_text())
+    assert config["directions"] == 2
+    during = json.loads((out / "search-s0" / "evaluations" / "000001.json").read_text())
     assert len(during["stages"][0]["tasks"]) == 2
     page = (out / "README.md").read_text()
-    assert "| TRPO, narrow |" in page and "* from a paper: nowhere" in page and "Claim under test: Both learn." in page
-    assert "from a paper: -3" in page and "onebody train trpo point/goal --preset smoke" in page
+    assert (
+        "| Search, narrow |" in page and "* from a paper: nowhere" in page and "Claim under test: Both learn." in page
+    )
+    assert "from a paper: -3" in page and "onebody train random-search point/goal --preset smoke" in page
     assert main([*typed, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["trained"] == 0
     (out / "README.md").write_text(page.replace("# two-widths", "A sentence of mine.\n\n# two-widths"))
     figure = (out / "two-widths.svg").read_bytes()
     assert main(["reproduce", str(own), "--only-draw", "--out", str(out)]) == 0
     assert "A sentence of mine." in (out / "README.md").read_text() and (out / "two-widths.svg").read_bytes() == figure
+
+
+def test_a_file_of_the_package_is_read_once(own, monkeypatch):
+    files, read = [], study_file.read
+    monkeypatch.setattr(studies, "BUILT_IN", own.parent)
+    monkeypatch.setattr(study_file, "read", lambda path: files.append(path) or read(path))
+    assert studies.get("two-widths") is studies.get("two-widths") and files == [own]
 
 
 def test_a_wrong_place_to_train_writes_nothing(own, tmp_path):
@@ -193,9 +208,10 @@ def test_a_result_of_an_older_onebody_is_kept(own, tmp_path):
     record = json.loads((job.out / "config.json").read_text())
     del record["config"]["trpo"]
     (job.out / "config.json").write_text(json.dumps(record))
-    assert jobs.is_done(job) and not study_table.table(study, out)
+    trained = study_runs.read(study, out)
+    assert jobs.is_done(job) and not study_table.table(trained)
     command = "onebody train trpo point/goal --preset smoke --seed 0 --config.hidden 4 4"
-    assert list(report.settings(study, out)) == [f"* TRPO, narrow: `{command}`"]
+    assert list(report.settings(trained)) == [f"* TRPO, narrow: `{command}`"]
 
 
 def test_runs_of_systems_with_similar_names_are_told_apart(tmp_path):
@@ -226,20 +242,32 @@ def test_the_list_says_what_is_there(capsys, tmp_path, monkeypatch):
 
 
 KEPT = [path.name for path in sorted(RESULTS.glob("*/")) if path.name in {*studies.names(), *studies.figures()}]
+SAVED = {
+    "omni": "the largest",
+    "cheetah-dir": "published points and values, adaptation, tasks on a line with dotted predictions",
+    "smt-3": "maps of tasks",
+    "pearl-sparse-point": "an axis that is linear near zero and logarithmic beyond",
+    "mbmpo-3": "learning, a logarithmic axis",
+}
+"""figures that are written to a file, and what they have; the others are drawn alone, and their texts are checked"""
+GLYPHS = get_font(findfont("DejaVu Sans")).get_charmap()
 
 
 @pytest.mark.parametrize("name", KEPT or [pytest.param("", marks=pytest.mark.skip("the repository alone has them"))])
 def test_a_figure_is_drawn_from_the_results_that_were_kept(name, tmp_path):
     began = time.process_time()
-    each = [study for study in studies.named(name) if study_runs.has_runs(study, RESULTS / study.name)]
-    folders = [RESULTS / study.name for study in each]
-    figure = study_charts.draw(each, folders)
-    page = report.page(each, folders, f"{name}.svg")
-    figure.savefig(tmp_path / "figure.svg")
+    read = [study_runs.read(study, RESULTS / study.name) for study in studies.named(name)]
+    each = [trained for trained in read if trained.any_runs]
+    figure = study_charts.draw(each)
+    page = report.page(each, f"{name}.svg")
+    if name in SAVED:
+        figure.savefig(tmp_path / "figure.svg")
     assert time.process_time() - began < 10
+    texts = "".join(each.get_text() for each in figure.findobj(Text))
+    assert "$" not in texts and {ord(letter) for letter in texts} - {ord("\n")} <= GLYPHS.keys()
     readme = RESULTS / name / "README.md"
     committed = readme.read_text() if readme.exists() else ""
-    assert figure.axes and ("|" in page or each[0].charts == ("learning",))
+    assert figure.axes and ("|" in page or each[0].study.charts == ("learning",))
     assert report.BEGIN not in committed or page in committed
 
 
@@ -248,17 +276,18 @@ figures = ["own"]
 paper = "ours"
 charts = ["training", "tasks"]
 test = { tasks = 3, stages = 1, training_stages = 1 }
-[systems.maml]
+[systems.search]
+algorithm = "random-search"
 smoke = { preset = "smoke", evaluate_every = 1 }
 [systems.again]
-runs_of = "own-1/maml"
+runs_of = "own-1/search"
 [studies.own-1]
 title = "point robot"
 family = "point/goal"
 [studies.own-2]
 title = "point robot, again"
 family = "point/goal"
-systems.maml.smoke = { settings = { n_iterations = 1 } }
+systems.search.smoke = { settings = { n_iterations = 1 } }
 """
 
 
@@ -270,43 +299,43 @@ def test_panels_share_a_figure_and_systems_share_runs(tmp_path, monkeypatch, cap
     assert [system.trainings["smoke"].settings for system in two.systems[:1]] == [{"n_iterations": 1}]
     assert two.systems[0].trainings["smoke"].evaluate_every == 1 and not one.systems[0].trainings["smoke"].settings
     outs = [str(job.out) for job in studies.jobs_of(two, Path("runs/own-2-smoke"), "smoke", 1)]
-    assert outs == ["runs/own-2-smoke/maml-s0", "runs/own-1-smoke/maml-s0"]
+    assert outs == ["runs/own-2-smoke/search-s0", "runs/own-1-smoke/search-s0"]
     typed = ["reproduce", "own", "--scale", "smoke", "--seeds", "1", "--workers", "1", "--quiet", "--json"]
     assert main(typed) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["trained"] == 2 and result["page"] == "runs/own-smoke/README.md"
     page = Path(result["page"]).read_text()
-    assert page.count("| maml ") == 2 and page.count("| again ") == 2 and "### own-2: point robot, again" in page
-    during = json.loads(Path("runs/own-1-smoke/maml-s0/evaluations/000001.json").read_text())
+    assert page.count("| search ") == 2 and page.count("| again ") == 2 and "### own-2: point robot, again" in page
+    during = json.loads(Path("runs/own-1-smoke/search-s0/evaluations/000001.json").read_text())
     assert len(during["stages"]) == 2
     (title, *_), maps = [[axes.get_title() for axes in part.axes] for part in _drawn("own", "-smoke").subfigs[:2]]
-    assert "own-1" in title and maps[:2] == ["maml", "again"]
+    assert "own-1" in title and maps[:2] == ["search", "again"]
 
 
 def _drawn(name, suffix):
-    each = studies.named(name)
-    return study_charts.draw(each, [Path("runs") / f"{study.name}{suffix}" for study in each])
+    return study_charts.draw([study_runs.read(s, Path("runs") / f"{s.name}{suffix}") for s in studies.named(name)])
 
 
 def test_runs_of_a_system_that_does_not_exist_are_refused(tmp_path, monkeypatch):
-    (tmp_path / "own.toml").write_text(GROUP.replace("own-1/maml", "own-1/mmal"))
+    (tmp_path / "own.toml").write_text(GROUP.replace("own-1/search", "own-1/serch"))
     monkeypatch.setattr(studies, "BUILT_IN", tmp_path)
-    with pytest.raises(OnebodyError, match="runs_of = 'own-1/mmal' of again: own-1 has no system 'mmal'; did you mean"):
+    said = "runs_of = 'own-1/serch' of again: own-1 has no system 'serch'; did you mean"
+    with pytest.raises(OnebodyError, match=said):
         studies.jobs_of(studies.get("own-2"), tmp_path, "smoke", 1)
 
 
 @pytest.mark.parametrize(
     ("changed", "by", "said"),
     [
-        ('runs_of = "own-1/maml"', "runs_of = 3", r"runs_of must be a string, not 3"),
-        ('runs_of = "own-1/maml"', 'runs_of = "nothing"', "must name a study of the package: no study 'nothing'"),
-        ('runs_of = "own-1/maml"', 'runs_of = "own-1/again"', "name own-1/again, where these runs are taken from"),
+        ('runs_of = "own-1/search"', "runs_of = 3", r"runs_of must be a string, not 3"),
+        ('runs_of = "own-1/search"', 'runs_of = "nothing"', "must name a study of the package: no study 'nothing'"),
+        ('runs_of = "own-1/search"', 'runs_of = "own-1/again"', "name own-1/again, where these runs are taken from"),
         (
             'again"\nfamily = "point/goal"',
             'again"\nfamily = "maml/point"',
             "own-1 is a study of point/goal, this one of",
         ),
-        ("systems.maml.smoke =", "systems = 3\nother =", "systems must be tables"),
+        ("systems.search.smoke =", "systems = 3\nother =", "systems must be tables"),
         (
             'again"\nfamily = "point/goal"',
             'again"\nfamily = "mbmpo/point"',
@@ -325,11 +354,11 @@ def test_what_is_wrong_with_shared_systems_is_said(tmp_path, monkeypatch, change
 def test_a_study_can_leave_out_a_shared_system(tmp_path):
     path = tmp_path / "own.toml"
     path.write_text(
-        GROUP.replace("systems.maml.smoke = { settings", "systems.again = false\nsystems.maml.smoke = { settings")
+        GROUP.replace("systems.search.smoke = { settings", "systems.again = false\nsystems.search.smoke = { settings")
     )
     assert [[system.name for system in each.systems] for each in studies.named(str(path))] == [
-        ["maml", "again"],
-        ["maml"],
+        ["search", "again"],
+        ["search"],
     ]
 
 
@@ -368,25 +397,27 @@ def test_seeds_and_systems_are_compared_after_equal_samples(tmp_path, monkeypatc
     (tmp_path / "own.toml").write_text(GROUP)
     monkeypatch.setattr(studies, "BUILT_IN", tmp_path)
     study, out = studies.get("own-1"), tmp_path / "own-1"
-    _tested(out / "maml-s0", [100, 200], [1.0, 9.0])
-    _tested(out / "maml-s1", [100, 300], [3.0, 9.0])
+    _tested(out / "search-s0", [100, 200], [1.0, 9.0])
+    _tested(out / "search-s1", [100, 300], [3.0, 9.0])
     runs = study_runs.runs_of(study, study.systems[0], out)
     assert [(n, stages[0]["returns"][0]) for n, stages in runs.last] == [(100, [1.0]), (100, [3.0])]
-    _tested(out / "maml-s2", [300], [5.0])
+    _tested(out / "search-s2", [300], [5.0])
     assert [n for n, _ in study_runs.runs_of(study, study.systems[0], out).last] == [200, 300, 300]
     short = dataclasses.replace(study, up_to=200)
     assert [n for n, _ in study_runs.runs_of(short, study.systems[0], out).last] == [100, 100]
 
 
 def test_a_table_says_what_systems_are_told_where_that_differs(tmp_path, monkeypatch):
-    (tmp_path / "own.toml").write_text(GROUP.replace('runs_of = "own-1/maml"', 'algorithm = "maml"\nsmoke = {}'))
+    (tmp_path / "own.toml").write_text(
+        GROUP.replace('runs_of = "own-1/search"', 'algorithm = "random-search"\nsmoke = {}')
+    )
     monkeypatch.setattr(studies, "BUILT_IN", tmp_path)
     study, out = studies.get("own-1"), tmp_path / "own-1"
-    _tested(out / "maml-s0", [100], [1.0])
-    assert "told" not in study_table.table(study, out)
+    _tested(out / "search-s0", [100], [1.0])
+    assert "told" not in study_table.table(study_runs.read(study, out))
     _tested(out / "again-s0", [100], [2.0], "reward function")
-    table = study_table.table(study, out)
-    assert "| maml  | the task            |" in table and "| again | the reward function |" in table
+    table = study_table.table(study_runs.read(study, out))
+    assert "| search | the task            |" in table and "| again  | the reward function |" in table
 
 
 def test_all_figures_that_have_runs_are_drawn(tmp_path, monkeypatch, capsys):
@@ -398,9 +429,10 @@ def test_all_figures_that_have_runs_are_drawn(tmp_path, monkeypatch, capsys):
     Path("own.toml").write_text(GROUP.replace('figures = ["own"]', 'figures = ["own", "empty"]'))
     monkeypatch.setattr(studies, "BUILT_IN", tmp_path)
     for name in ("own-1", "own-2"):
-        _tested(Path(f"runs/{name}/maml-s0"), [100], [1.0])
+        _tested(Path(f"runs/{name}/search-s0"), [100], [1.0])
     Path("runs/empty").mkdir()
-    monkeypatch.setattr(report, "settings", lambda study, out: [])
+    monkeypatch.setattr(report, "settings", lambda trained: [])
+    monkeypatch.setattr(Figure, "savefig", lambda *_, **__: None)
     assert main(["reproduce", "--only-draw", "--json"]) == 0
     assert [each["study"] for each in json.loads(capsys.readouterr().out)] == ["own-1", "own-2"]
     Path("results/own").mkdir(parents=True)

@@ -45,15 +45,16 @@ def episode(env, seed=0):
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.id)
-def test_gymnasiums_checker_finds_nothing(family):
-    """Its warnings are errors here."""
+def test_gymnasiums_checker_finds_nothing(family, request):
+    """Nor in the pictures of one family a body, where the machine has OpenGL. Its warnings are errors here."""
+    drawn = any(family is each for each in DRAWN)
+    if drawn:
+        try:
+            request.getfixturevalue("renders")
+        except pytest.skip.Exception:
+            drawn = False
     env = gymnasium.make(view_id(family), task=np.asarray(family.space.held_out(1)[0]))
-    check_env(env.unwrapped, skip_render_check=True)
-
-
-@pytest.mark.parametrize("family", DRAWN, ids=lambda family: family.body.name)
-def test_gymnasiums_checker_finds_nothing_in_the_pictures(family, renders):
-    check_env(gymnasium.make(view_id(family)).unwrapped)
+    check_env(env.unwrapped, skip_render_check=not drawn)
 
 
 def test_what_the_checker_only_warns_of_fails_a_test():
@@ -157,7 +158,7 @@ def test_without_a_task_each_reset_draws_one():
 @pytest.mark.parametrize("name", ["maml/point", "mbmpo/hopper", "pearl/hopper-params"])
 def test_the_vector_view_is_gymnasiums_own_vector_of_single_views(name):
     """From one initial state: ends, restarts, last observations and infos too."""
-    family = registry.make(name) if name == "maml/point" else still(name)
+    family = registry.make(name) if name == "maml/point" else dataclasses.replace(still(name), horizon=100)
     tasks = np.asarray(family.space.held_out(3) if family.space.size else np.zeros((3, 0)))
     single = [lambda task=task: Env(family, task) for task in tasks]
     theirs, ours = SyncVectorEnv(single, autoreset_mode=AutoresetMode.SAME_STEP), VectorEnv(family, 3, tasks)

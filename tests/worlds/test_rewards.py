@@ -4,6 +4,7 @@ Nothing here knows of observations: `b` and `d` are MjData before and after a st
 """
 
 from dataclasses import replace
+from itertools import cycle
 from types import SimpleNamespace
 
 import jax
@@ -92,35 +93,45 @@ def test_reward_and_end_are_the_sources(name):
     if name == "admrl/cheetah-linear":
         tasks = tasks * jnp.zeros(18).at[jnp.array([0, 9])].set(1.0)
     simulator = Simulator(replace(family, terminal=never))
-    age, observation = simulator.reset(tasks, 3, jax.random.split(jax.random.key(0), 2))
-    engine, rng, ends, outcome = simulator._engine, np.random.default_rng(0), [], jax.jit(family.outcome)
+    age, observation = simulator.reset(tasks, 1, jax.random.split(jax.random.key(0), 2))
+    tasks, engine, ends = np.asarray(tasks), simulator._engine, []
+    scenes = [Scene(engine, i, np.asarray(task, float)) for i, task in enumerate(tasks)]
+    rng, outcome = np.random.default_rng(1), jax.jit(family.outcome)
     for step in range(family.horizon - 1):
-        before = [single(engine, i) for i in range(6)] if step % 7 == 0 else []
-        action = rng.uniform(-1.5, 1.5, (2, 3, family.body.action_size)).astype(np.float32)
+        checked = step % 7 == 0
+        before = [scene.data() for scene in scenes if checked]
+        action = rng.uniform(-1.5, 1.5, (2, 1, family.body.action_size)).astype(np.float32)
         age, observation, row = simulator.step(age, observation, action)
+        if not checked:
+            continue
         ended = np.asarray(outcome(row.observation, action, row.next_observation, tasks[:, None])[1]).ravel()
-        for i, b in enumerate(before):
-            d = single(engine, i)
-            a = np.clip(action.reshape(6, -1)[i], -1, 1).astype(float)
-            scene = SimpleNamespace(b=b, d=d, v=velocity(engine, i, d), a=a, psi=np.asarray(tasks[i // 3], float))
-            scene.d.ctrl = engine.ctrl[i]
-            assert row.reward.ravel()[i] == pytest.approx(REWARDS[name](scene), abs=1e-4)
+        for i, (scene, b) in enumerate(zip(scenes, before, strict=True)):
+            a, d = np.clip(action[i, 0], -1, 1).astype(float), scene.data()
+            d.ctrl = engine.ctrl[i]
+            seen = SimpleNamespace(b=b, d=d, v=velocity(scene.model, d), a=a, psi=scene.psi)
+            assert row.reward.ravel()[i] == pytest.approx(REWARDS[name](seen), abs=1e-4)
             assert ended[i] == (ENDS.get(name) or BY_FUNCTION.get(family.terminal, lambda d: False))(d)
             ends.append(bool(ended[i]))
     assert name not in ENDS or len(set(ends)) == 2 or name == "admrl/ant-3d"  # which stays up for its two seconds
 
 
-def single(engine, i):
-    model = engine.batch.get_model(i)
-    data = mujoco.MjData(model)
-    data.qpos, data.qvel = engine.qpos[i], engine.qvel[i]
-    mujoco.mj_forward(model, data)
-    return data
+class Scene:
+    """Robot `i` of an engine in two MjData, used in turn: its state before a step, and after it."""
+
+    def __init__(self, engine, i, psi):
+        self.engine, self.i, self.psi, self.model = engine, i, psi, engine.batch.get_model(i)
+        self.datas = cycle([mujoco.MjData(self.model), mujoco.MjData(self.model)])
+
+    def data(self):
+        data = next(self.datas)
+        data.qpos, data.qvel = self.engine.qpos[self.i], self.engine.qvel[self.i]
+        mujoco.mj_forward(self.model, data)
+        return data
 
 
-def velocity(engine, i, data):
+def velocity(model, data):
     """Of the centre of mass, from the momentum of all parts."""
-    model, momentum, jacobian = engine.body.model, np.zeros(3), np.zeros((3, engine.body.model.nv))
+    momentum, jacobian = np.zeros(3), np.zeros((3, model.nv))
     for part in range(1, model.nbody):
         mujoco.mj_jacBodyCom(model, data, jacobian, None, part)
         momentum += model.body_mass[part] * (jacobian @ data.qvel)

@@ -11,7 +11,7 @@ from onebody.core.nets import Normalizer
 from onebody.learning.policies import Exploring, GaussianPolicy, for_each
 from onebody.tasks import registry
 from onebody.tasks.family import never
-from onebody.worlds.imagination import Imagination
+from onebody.worlds.imagination import Imagination, State
 from onebody.worlds.rollout import continued, rollout
 from onebody.worlds.simulator import Simulator
 
@@ -36,20 +36,46 @@ def untrained(observations, actions, n):
     return jax.vmap(make)(jax.random.split(jax.random.key(0), n))
 
 
+class Replayed(eqx.Module):
+    """Transitions that have been seen in the place of a model."""
+
+    next_observation: jax.Array
+
+    def __call__(self, key, observation, action):
+        return self.next_observation
+
+
 @pytest.mark.parametrize("name", registry.families())
 def test_one_definition_of_reward(name):
-    """The simulator's reward on its own transitions is what the imagination says of them."""
+    """The simulator's reward on its own transitions is what the imagination says of them; both without compilation,
+    which one family of each kind has below."""
+    family, rng = registry.make(name), np.random.default_rng(0)
+    simulator = Simulator(family)
+    simulator._outcome = lambda *rows: family.outcome(*map(jax.device_put, rows))
+    tasks = family.space.sample(jax.random.key(1), 2)
+    zero = np.zeros((2, 12), np.int32)
+    with jax.disable_jit():
+        age, observation = simulator.reset(tasks, 12, jax.random.split(jax.random.key(0), 2))
+        for _ in range(5):
+            action = rng.uniform(-1.5, 1.5, (2, 12, family.body.action_size)).astype(np.float32)
+            age, after, row = simulator.step(age, observation, action)
+            row = jax.tree.map(jax.device_put, row)
+            world = Imagination(family, Replayed(row.next_observation), row.observation[0])
+            state = State(tasks, jax.device_put(zero), jax.device_put(zero), jax.random.key(0))
+            _, _, imagined = world.step(state, row.observation, row.action)
+            np.testing.assert_allclose(imagined.reward, row.reward, atol=1e-4)
+            np.testing.assert_array_equal(imagined.terminated, row.terminated)
+            observation = after
+
+
+@pytest.mark.parametrize("name", ["point/goal", "mbmpo/hopper", "pearl/hopper-params", "smt/ant-vel"])
+def test_one_definition_of_reward_over_whole_episodes(name):
+    """Where no episode can end early, and the rewards of a rollout are computed at once; where one does; where the
+    dynamics vary."""
     family = registry.make(name)
     tasks = family.space.sample(jax.random.key(1), 2)
     transitions = rollout(Simulator(family), policies(family, 2), tasks, jax.random.key(0), episodes=3)
     assert transitions.reward.shape == (2, family.horizon, 3)
-
-    class Replayed(eqx.Module):
-        next_observation: jax.Array
-
-        def __call__(self, key, observation, action):
-            return self.next_observation
-
     transitions = jax.tree.map(np.asarray, transitions)
     rows = jax.tree.map(lambda x: x.reshape(2, -1, *x.shape[3:]), transitions)  # each step as an episode of its own
     starts = jax.device_put(transitions.observation[0, 0])

@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import gymnasium
@@ -48,6 +49,25 @@ def test_samples_are_counted_and_episodes_end_at_the_horizon(name):
     # after an end a fresh episode begins; elsewhere the next step begins where the last one ended
     np.testing.assert_array_equal(transitions.observation[1:horizon], transitions.next_observation[: horizon - 1])
     assert (transitions.observation[horizon] != transitions.next_observation[horizon - 1]).any()
+
+
+def test_the_simulators_of_a_family_share_their_programs():
+    """Its reward and its formula are traced once."""
+    point, traced = registry.make("point/goal"), []
+
+    def reward(*inputs):
+        traced.append("reward")
+        return point.reward(*inputs)
+
+    def dynamics(*inputs):
+        traced.append("dynamics")
+        return point.body.dynamics(*inputs)
+
+    body = dataclasses.replace(point.body, dynamics=dynamics)
+    family = dataclasses.replace(point, id="test/traced", body=body, reward=reward)
+    rows = [random_steps(Simulator(family), jnp.zeros((2, 2)), 3, 2) for _ in range(2)]
+    assert sorted(traced) == ["dynamics", "reward"]
+    np.testing.assert_array_equal(rows[0].reward, rows[1].reward)
 
 
 def test_same_key_same_initial_states_and_other_key_others():

@@ -93,15 +93,16 @@ class Reproduce(ManyRuns):
         from onebody.reports import study as report
         from onebody.reports import study_runs, study_table
 
-        shown = [pair for pair in zip(each, folders, strict=True) if study_runs.has_runs(*pair)]
+        read = map(study_runs.read, each, folders)
+        shown = [trained for trained in read if trained.any_runs]
         if not shown:
             return {}
-        written = report.write(name, [study for study, _ in shown], [place for _, place in shown], out)
+        written = report.write(name, shown, out)
         if not self.json:
-            for study, place in shown:
-                print(f"{study.name}: {study.title}\n\n{study_table.table(study, place)}\n")
+            for trained in shown:
+                print(f"{trained.study.name}: {trained.study.title}\n\n{study_table.table(trained)}\n")
             print(f"{report.brackets()}\n")
-            if missing := [study.name for study in each if study.name not in [one.name for one, _ in shown]]:
+            if missing := [study.name for study in each if study.name not in [trained.study.name for trained in shown]]:
                 print(f"without runs, so not drawn: {', '.join(missing)}")
         return {kind: str(path) for kind, path in written.items()}
 

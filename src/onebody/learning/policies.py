@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import equinox as eqx
@@ -91,6 +91,7 @@ class Inferring(Remembering, Protocol):
 
 
 P = TypeVar("P", bound=eqx.Module)
+T = TypeVar("T")
 
 
 @functools.partial(jax.jit, static_argnames="n")
@@ -106,7 +107,22 @@ def sees_task(policies: Policy) -> bool:
 
 def stacked(policies: Iterable[P]) -> P:
     """Policies of one task each, as a rollout takes them."""
+    return _stacked(tuple(policies))
+
+
+@jax.jit
+def _stacked(policies: tuple[P, ...]) -> P:
     return jax.tree.map(lambda *x: jnp.stack(x), *policies)
+
+
+def joined(parts: Sequence[T]) -> T:
+    """Stacked policies, and what else there is of each task, of several groups of tasks."""
+    return parts[0] if len(parts) == 1 else _joined(tuple(parts))
+
+
+@jax.jit
+def _joined(parts: tuple[T, ...]) -> T:
+    return jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
 
 
 Activation = Literal["tanh", "relu"]

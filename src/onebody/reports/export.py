@@ -104,7 +104,7 @@ def about(robot: Playable) -> dict[str, Any]:
     Raises:
         OnebodyError: the page could not simulate the robot, act with the policy, or show the tasks; says which.
     """
-    family, policy = robot.family, jax.tree.map(lambda x: x[0], robot.first.policies)
+    family, policy = robot.family, jax.tree.map(lambda x: np.asarray(x)[0], robot.first.policies)
     refused = f"{family.id} cannot be exported:"
     if isinstance(family.body, LimitedBody):
         raise OnebodyError(f"{refused} its body {family.body.name} has limits")

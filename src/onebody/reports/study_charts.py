@@ -3,7 +3,6 @@
 import math
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-from onebody.reports.study_runs import Runs, runs_of, scores
+from onebody.reports.study_runs import Runs, Trained, scores
 from onebody.runs import log
 from onebody.runs.statistics import AGGREGATES, FEWEST, estimate
 from onebody.runs.study_file import Study, System
@@ -40,28 +39,28 @@ Point = tuple[float | int, list[float]]
 """x, and one y per seed"""
 
 
-def draw(each: Sequence[Study], folders: Sequence[Path]) -> Figure:
+def draw(each: Sequence[Trained]) -> Figure:
     """The charts of one or more studies: a row for each study, or several in a row where each has one chart."""
-    rows = [[(study, out, chart) for chart in study.charts] for study, out in zip(each, folders, strict=True)]
+    rows = [[(trained, chart) for chart in trained.study.charts] for trained in each]
     if all(len(row) == 1 for row in rows):
         panels = [row[0] for row in rows]
         rows = [panels[i : i + COLUMNS] for i in range(0, len(panels), COLUMNS)]
     columns = max(map(len, rows))
     figure = Figure(figsize=(WIDTH * columns, HEIGHT * len(rows)), layout="constrained")
     for places, row in zip(figure.subfigures(len(rows), columns, squeeze=False), rows, strict=True):
-        for place, (study, out, chart) in zip(places, row, strict=False):
-            _panel(place, study, chart, out)
+        for place, (trained, chart) in zip(places, row, strict=False):
+            _panel(place, trained.study, chart, trained.runs)
     return figure
 
 
-def _panel(place: SubFigure, study: Study, chart: str, out: Path) -> None:
+def _panel(place: SubFigure, study: Study, chart: str, found: dict[str, Runs]) -> None:
     """One chart, or for tasks of two numbers a map for each system."""
     if chart == "tasks":
-        every = {each.label: runs_of(study, each, out) for each in study.systems}
+        every = {each.label: found[each.name] for each in study.systems}
         tested = {label: runs for label, runs in every.items() if len(_by_task(study, runs))}
         if any(np.shape(runs.last[0][1][0]["tasks"])[1] == 2 for runs in tested.values()):
             return _maps(place, study, tested)
-    _chart(place.subplots(), study, chart, out)
+    _chart(place.subplots(), study, chart, found)
 
 
 def _maps(place: SubFigure, study: Study, tested: dict[str, Runs]) -> None:
@@ -94,9 +93,8 @@ def _by_task(study: Study, runs: Runs) -> np.ndarray:
     return scores(runs.last, stage) if all(stage < len(stages) for _, stages in runs.last) else np.empty((0, 0))
 
 
-def _chart(axes: Axes, study: Study, chart: str, out: Path) -> None:
+def _chart(axes: Axes, study: Study, chart: str, found: dict[str, Runs]) -> None:
     colors = dict(zip((system.name for system in study.systems), COLORS * len(study.systems), strict=False))
-    found = {each.name: runs_of(study, each, out) for each in study.systems}
     lines = {name: list(CHARTS[chart](runs, study)) for name, runs in found.items()}
     labels = {each.name: _label(each, found[each.name]) for each in study.systems}
     published = [each for each in study.published if each.chart == chart]

@@ -49,9 +49,25 @@ def runs_of(study: Study, system: System, out: Path) -> Runs:
     return Runs(tuple(path for path, _ in begun), tuple(tests for _, tests in begun))
 
 
-def has_runs(study: Study, out: Path) -> bool:
-    """Whether there is a run to draw."""
-    return any(runs_of(study, system, out).paths for system in study.systems)
+@dataclass(frozen=True)
+class Trained:
+    """A study with the runs of its systems."""
+
+    study: Study
+    out: Path
+    """the folder of the study's runs"""
+    runs: dict[str, Runs]
+    """by the names of the systems"""
+
+    @property
+    def any_runs(self) -> bool:
+        """Whether there is a run to draw."""
+        return any(runs.paths for runs in self.runs.values())
+
+
+def read(study: Study, out: Path) -> Trained:
+    """A study with the runs in its folder."""
+    return Trained(study, out, {system.name: runs_of(study, system, out) for system in study.systems})
 
 
 def test_of(runs: Runs) -> dict[str, Any]:

@@ -2,23 +2,23 @@
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 from onebody.reports import markdown
 from onebody.reports.markdown import plain
-from onebody.reports.study_runs import Runs, runs_of, scores, test_of
+from onebody.reports.study_runs import Runs, Trained, scores, test_of
 from onebody.runs import studies
 from onebody.runs.statistics import Estimate, estimate, mean, worst
 from onebody.runs.study_file import Published, Study, System
 
 
-def table(study: Study, out: Path) -> str:
+def table(trained: Trained) -> str:
     """One row per system that was tested: mean return at each stage, and the worst task's at the last stage shown.
 
     What the systems are told of a task stands in a column where they differ; empty where none was tested.
     """
+    study = trained.study
     shown = _shown_stages(study.test.stages)
-    found = [(system, runs) for system in study.systems if (runs := runs_of(study, system, out)).last]
+    found = [(system, runs) for system in study.systems if (runs := trained.runs[system.name]).last]
     if not found:
         return ""
     rows = [_row(system, runs, shown, TOLD[test_of(runs)["told"]], _planned(study, system)) for system, runs in found]

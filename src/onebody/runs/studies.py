@@ -1,5 +1,6 @@
 """The studies of the package and of files, their training runs, and the folders of these."""
 
+import functools
 import glob
 import math
 import re
@@ -175,7 +176,13 @@ def named(name: str) -> list[Study]:
 
 def figures() -> dict[str, list[str]]:
     """The figures of the package that have several panels, and the names of their studies."""
-    contents = [tomllib.loads(path.read_text(encoding="utf-8")) for path in sorted(BUILT_IN.glob("*.toml"))]
+    return _panels(BUILT_IN)
+
+
+@functools.cache
+def _panels(folder: Path) -> dict[str, list[str]]:
+    """As `figures`, of the files in a folder, each of which is read once."""
+    contents = [tomllib.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.toml"))]
     every = [study for content in contents for study in content["studies"]]
     return {
         figure: [study for study in every if re.match(rf"{re.escape(figure)}[a-z-]", study)]
@@ -186,7 +193,13 @@ def figures() -> dict[str, list[str]]:
 
 def all_built_in() -> dict[str, Study]:
     """The studies that come with the package, by name."""
-    return {name: study for path in sorted(BUILT_IN.glob("*.toml")) for name, study in study_file.read(path).items()}
+    return _studies_in(BUILT_IN)
+
+
+@functools.cache
+def _studies_in(folder: Path) -> dict[str, Study]:
+    """The studies of the files in a folder, by name; each file is read once."""
+    return {name: study for path in sorted(folder.glob("*.toml")) for name, study in study_file.read(path).items()}
 
 
 def seeds_of(name: str, out: Path) -> dict[int, Path]:

@@ -107,6 +107,11 @@ class TaskFamily:
         vectorized = jnp.vectorize(one, signature="(o),(a),(o),(t)->(),()")
         return vectorized(observation, action, next_observation, tasks)
 
+    @cached_property
+    def compiled_outcome(self) -> Callable[[Any, Any, Any, Any], tuple[Array, Array]]:
+        """`outcome`, compiled; all simulators of the family share its programs."""
+        return jax.jit(self.outcome)
+
     @property
     def model_action_size(self) -> int:
         """Number of inputs of a dynamics model beside the observation."""

@@ -1,6 +1,7 @@
 """Physics engines: each simulates n copies of one body at once, for one kind of body."""
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
@@ -8,6 +9,7 @@ import gymnasium
 import jax
 import mujoco
 import numpy as np
+from jaxtyping import Array
 from mujoco.batch import Batch
 
 from onebody.core.errors import BodyFailed, OnebodyError
@@ -120,7 +122,7 @@ class ClosedFormEngine:
     """Uses a compiled formula."""
 
     def __init__(self, body: ClosedFormBody, n: int):
-        self.body, self.dynamics = body, jax.jit(jax.vmap(body.dynamics))
+        self.body, self.dynamics = body, _compiled(body.dynamics)
         self.state, self.ended = np.zeros((n, body.observation_size), np.float32), np.zeros(n, bool)
 
     def set_physics(self, fields: Mapping[str, np.ndarray]) -> None:
@@ -136,6 +138,12 @@ class ClosedFormEngine:
     def step(self, action: np.ndarray) -> np.ndarray:
         self.state = np.array(self.dynamics(self.state, action))
         return self.state.copy()
+
+
+@functools.lru_cache
+def _compiled(dynamics: Callable[[Array, Array], Array]) -> Callable[[Any, Any], Array]:
+    """A formula for several states at once; all engines of a body share its programs."""
+    return jax.jit(jax.vmap(dynamics))
 
 
 class GymnasiumEngine:

@@ -52,7 +52,7 @@ class Simulator:
         self.samples = self.episodes = self.cut = 0
         self.robot = robot.Robot(family.body) if is_single(family.body) else None
         self.in_use = robot.IN_USE if self.robot else threading.RLock()
-        self._outcome = jax.jit(family.outcome)
+        self._outcome = family.compiled_outcome
         self._defer_reward = False
         self._engine: Engine | None = None
         self._shape = (0, 0)

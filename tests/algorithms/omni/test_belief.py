@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,19 +32,25 @@ LINEAR = dataclasses.replace(
 SPARSE = registry.make("pearl/sparse-point").tested
 
 
+places_of = jax.jit(lambda space, unit: space.at(unit), static_argnums=0)
+evaluated = eqx.filter_jit(Evidence.__call__)
+act = eqx.filter_jit(PosteriorSamplingPolicy.__call__)
+
+
 def rewarded(family, next_observation, task, noise=0.0):
     """Transitions to these places, with the rewards of a task."""
-    next_observation = jax.device_put(np.float32(next_observation))
-    zeros = jnp.zeros_like(next_observation)
-    reward, _ = family.outcome(zeros, zeros, next_observation, jax.device_put(np.float32(task)))
-    return Observed(zeros, zeros, next_observation, reward + noise, jnp.ones(len(zeros), bool))
+    next_observation = np.float32(next_observation)
+    zeros = np.zeros_like(next_observation)
+    reward = np.asarray(family.compiled_outcome(zeros, zeros, next_observation, np.float32(task))[0])
+    rows = Observed(zeros, zeros, next_observation, np.float32(reward + noise), np.ones(len(zeros), bool))
+    return jax.tree.map(jax.device_put, rows)
 
 
 def inferred(family, seen, sigma, n=2048, key=0, moves=5):
     space = continuous(family.space)
     prior = belief.prior(space, n)
     unit = belief.infer(Evidence(family, jnp.array(sigma)), space, prior, seen, jax.random.key(key), moves)
-    return np.asarray(space.at(unit))
+    return np.asarray(places_of(space, unit))
 
 
 def test_a_linear_gaussian_reward_has_the_posterior_of_the_closed_form():
@@ -96,13 +103,14 @@ def test_the_order_of_transitions_and_unknown_rows_say_nothing():
     places = np.random.default_rng(2).normal(size=(9, 2))
     seen = rewarded(LINEAR, places, [1.0, 2.0])
     tasks, evidence = LINEAR.space.sample(jax.random.key(0), 50), Evidence(LINEAR, jnp.array(0.3))
-    each = evidence(seen, tasks)
     order = np.random.default_rng(3).permutation(9)
-    shuffled = evidence(jax.tree.map(lambda x: x[order], seen), tasks)
-    assert np.asarray(each[order]) == pytest.approx(np.asarray(shuffled))
-    longer = jax.tree.map(lambda x: jnp.concatenate([x, jnp.zeros_like(x)]), seen)
-    assert np.asarray(evidence(longer, tasks).sum(0)).tobytes() == (np.asarray(each.sum(0)).tobytes())
-    one, other = (inferred(LINEAR, each, 0.3) for each in (seen, jax.tree.map(lambda x: x[order], seen)))
+    other_order = jax.tree.map(lambda x: np.asarray(x)[order], seen)
+    each, shuffled = (np.asarray(evaluated(evidence, rows, tasks)) for rows in (seen, other_order))
+    assert each[order] == pytest.approx(shuffled)
+    longer = jax.tree.map(lambda x: np.concatenate([x, np.zeros_like(x)]), seen)
+    total = eqx.filter_jit(lambda rows: evidence(rows, tasks).sum(0))
+    assert np.asarray(total(longer)).tobytes() == np.asarray(total(seen)).tobytes()
+    one, other = (inferred(LINEAR, rows, 0.3) for rows in (seen, other_order))
     assert np.abs(one.mean(0) - other.mean(0)).max() < 0.02 and one.std(0) == pytest.approx(other.std(0), rel=0.1)
 
 
@@ -142,15 +150,15 @@ def test_a_policy_changes_its_mind_where_a_reward_contradicts_it():
     policy = PosteriorSamplingPolicy(known, tasks, Evidence(SPARSE, jnp.array(0.01)), jax.random.key(0), 8)
     memory, observation = policy.memory((64,)), jnp.zeros((64, 2))
     noise = jnp.zeros((64, 2))
-    _, memory = policy(observation, tasks[0], memory, noise)
+    _, memory = act(policy, observation, tasks[0], memory, noise)
     first = np.asarray(memory.chosen)
     assert 0.2 < first.mean() < 0.8
-    arrived = tasks[first]
-    rewards = jnp.where(jnp.array(first) == 0, 1.0, 0.0)  # the goal is the first task
+    arrived = np.asarray(tasks)[first]
+    rewards = np.where(first == 0, np.float32(1.0), np.float32(0.0))  # the goal is the first task
     memory = policy.remember(memory, rewards, jnp.zeros(64, bool))
-    action, memory = policy(arrived, tasks[0], memory, noise)
+    action, memory = act(policy, arrived, tasks[0], memory, noise)
     assert np.asarray(memory.chosen).tolist() == [0] * 64
-    assert np.asarray(action) == pytest.approx(np.asarray(known(arrived, tasks[0], (), noise)[0]))
+    assert np.asarray(action) == pytest.approx(np.asarray(eqx.filter_jit(known)(arrived, tasks[0], (), noise)[0]))
     forgotten = policy.remember(memory, rewards, jnp.ones(64, bool))
     assert not np.asarray(forgotten.last.known).any()
 
@@ -160,7 +168,7 @@ def test_a_policy_changes_its_mind_where_a_reward_contradicts_it():
 )
 def test_the_map_from_the_unit_cube_has_the_distribution_of_tasks(space):
     unit = belief.prior(space, 4000)
-    tasks, drawn = np.asarray(space.at(unit)), np.asarray(space.sample(jax.random.key(0), 4000))
+    tasks, drawn = np.asarray(places_of(space, unit)), np.asarray(space.sample(jax.random.key(0), 4000))
     assert all(space.contains(task) for task in tasks[:50])
     for quantile in (0.1, 0.5, 0.9):
         both = (np.quantile(x, quantile, axis=0) for x in (tasks, drawn))
@@ -211,14 +219,15 @@ LINEAR_MODEL = Linear(jax.random.key(0), 2, 3, EnsembleConfig(members=1, hidden=
 def test_a_body_is_inferred_from_transitions_where_rewards_say_nothing():
     family = SLIPPERY
     rng = np.random.default_rng(0)
-    observation, action = (jax.device_put(np.float32(rng.normal(size=(20, 2)))) for _ in range(2))
-    action = jnp.clip(action, -1.0, 1.0)
-    next_observation = observation + 1.2 * action + 0.05 * jax.device_put(np.float32(rng.normal(size=(20, 2))))
-    reward, _ = family.outcome(observation, action, next_observation, jnp.zeros(1))
-    seen = Observed(observation, action, next_observation, reward, jnp.ones(20, bool))
+    observation, action = (np.float32(rng.normal(size=(20, 2))) for _ in range(2))
+    action = np.clip(action, -1.0, 1.0)
+    next_observation = np.float32(observation + 1.2 * action + 0.05 * rng.normal(size=(20, 2)))
+    reward, _ = family.compiled_outcome(observation, action, next_observation, np.zeros(1, np.float32))
+    seen = Observed(observation, action, next_observation, reward, np.ones(20, bool))
     evidence = Evidence(family, jnp.array(0.1), LINEAR_MODEL)
     prior = belief.prior(family.space, 512)
-    found = np.asarray(family.space.at(belief.infer(evidence, family.space, prior, seen, jax.random.key(0), 3)))
+    unit = belief.infer(evidence, family.space, prior, seen, jax.random.key(0), 3)
+    found = np.asarray(places_of(family.space, unit))
     moves, steps = np.asarray(action).ravel(), np.asarray(next_observation - observation).ravel()
     deviation = float(0.05 / np.sqrt(moves @ moves))
     assert found.mean() == pytest.approx(moves @ steps / (moves @ moves), abs=0.3 * deviation)

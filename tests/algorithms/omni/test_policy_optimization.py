@@ -64,7 +64,7 @@ def test_states_after_the_end_of_an_episode_are_never_drawn():
 def test_optimization_for_one_task_does_not_begin_at_the_data(state):
     """Where other tasks led says little about where this one will."""
     spoiled = eqx.tree_at(lambda s: s.data.observation, state, jnp.full_like(state.data.observation, jnp.nan))
-    rates = jnp.ones(UPDATES)
+    rates = jnp.ones(CONFIG.n_updates)
     finite = [
         all(np.isfinite(x).all() for x in jax.tree.leaves(eqx.filter(optimize(spoiled, rates, tasks)[0], eqx.is_array)))
         for tasks in (jnp.array([[0.5, 0.5]]), None)

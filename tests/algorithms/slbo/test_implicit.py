@@ -334,7 +334,7 @@ def test_on_the_point_robot_the_gradient_of_the_gap_is_that_of_finite_difference
         return Transitions(s, a, jnp.zeros((8, n)), after, never.at[-1].set(True), never)
 
     @functools.partial(jax.jit, static_argnames=("world", "n"))
-    def eta(theta, psi, world, n=2000):
+    def eta(theta, psi, world, n=400):
         return implicit.discounted(psi, family, act(theta, world, n), 1.0)
 
     @functools.partial(jax.jit, static_argnames="world")

@@ -96,7 +96,8 @@ def test_slbo_learns_its_own_task():
 
 
 KNOWN = [name for name, family in registry.families().items() if family.physics is None]
-QUICK = {"smt/humanoid-vel", "mbmpo/hopper", "admrl/cheetah-linear"}
+QUICK = {"mbmpo/hopper"}
+"""One robot, whose episodes may end early: the programs are the same for all"""
 
 
 @pytest.mark.parametrize(

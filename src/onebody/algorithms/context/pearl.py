@@ -363,7 +363,7 @@ class PEARL:
         observation, action, reward, next_observation, terminated, _ = (x[:, :, 0] for x in transitions)
         signal = reward
         if self.family.tested is not self.family:
-            signal, _ = _outcome(self.family.tested, observation, action, next_observation, tasks[:, None])
+            signal, _ = self.family.tested.compiled_outcome(observation, action, next_observation, tasks[:, None])
         rows = Rows(observation, action, reward, signal, next_observation, terminated.astype(jnp.float32))
         mean_return = first_episode_return(transitions.reward, transitions.done).mean()
         return jax.tree.map(np.asarray, rows), float(mean_return)
@@ -383,7 +383,6 @@ def _concatenated(episodes: Sequence[Rows]) -> Rows:
     return jax.tree.map(lambda *x: np.concatenate(x, axis=1), *episodes)
 
 
-_outcome = jax.jit(TaskFamily.outcome, static_argnums=0)
 _filled = jax.jit(TaskReplay.begin)
 _visited = jax.jit(TaskReplay.visit)
 

@@ -121,7 +121,8 @@ def explore(
     noise_key, key = jax.random.split(key)
     noise = random.normal(noise_key, (len(tasks), config.episodes, config.latent))
     transitions, _ = continued(simulator, policies, noise, tasks, key, config.episodes)
-    batch = with_advantages(policies, transitions, with_task(transitions.observation, noise[:, None]), config)
+    inputs = with_task(transitions.observation, noise[:, None])
+    batch = with_advantages(policies, transitions, inputs, config.discount, config.trace)
     returns = first_episode_return(transitions.reward, transitions.done).mean()
     return latent_batch(policies.latent, noise, batch), batch, float(returns)
 
@@ -191,7 +192,7 @@ class MAESN:
         tasks = training_tasks(self.family.space, task_key, config.n_tasks)
         spread = standard(len(tasks), config.latent)
         latents = spread._replace(mean=random.normal(latent_key, spread.mean.shape))
-        rate = jnp.full(config.latent, config.inner_rate)
+        rate = jnp.full(config.latent, config.inner_rate, jnp.float32)  # as after a step, which is compiled once
         return State(policy, latents, Rates(rate, rate), tasks)
 
     def step(self, state: State, key: Key) -> tuple[State, Metrics]:

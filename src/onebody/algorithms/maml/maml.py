@@ -146,25 +146,28 @@ def explore(
 ) -> tuple[Batch, Array]:
     """Line 4: the batch of each task's policy, and its mean return [task]."""
     transitions = rollout(simulator, policies, tasks, key, episodes=episodes)
-    batch = with_advantages(policies, transitions, transitions.observation, config)
+    batch = with_advantages(policies, transitions, transitions.observation, config.discount, config.trace)
     return batch, first_episode_return(transitions.reward, transitions.done).mean(axis=1)
 
 
-@partial(jax.jit, static_argnames=("config",))
+@partial(jax.jit, static_argnames=("discount", "trace"))
 def with_advantages(
     policies: GaussianPolicy | LatentGaussian,
     transitions: Transitions,
     inputs: Float[Array, "task time episode _"],
-    config: Meta,
+    discount: float,
+    trace: float,
 ) -> Batch:
     """A batch of episodes `[task, time, episode]` of each task's policy, with their advantages.
 
     Args:
         inputs: what the policy saw in them.
+        discount: discount factor γ of the advantages.
+        trace: trace decay λ of the advantages.
     """
 
     def one(policy: GaussianPolicy | LatentGaussian, transitions: Transitions, inputs: Array) -> Batch:
-        advantage = linear_baseline.advantages(transitions, config.discount, config.trace)
+        advantage = linear_baseline.advantages(transitions, discount, trace)
         inputs, action = (x.reshape(-1, x.shape[-1]) for x in (inputs, transitions.action))
         return Batch(inputs, action, advantage.reshape(-1), policy.distribution(inputs))
 

@@ -133,7 +133,7 @@ def imagine(
     cut = jnp.any(away > 0.999 * FURTHEST * statistics.std, axis=-1).mean()
     returns = first_episode_return(imagined.reward, imagined.done).mean()
     imagined = penalised(imagined, models, members, config.disagreement_penalty)
-    batch = maml.with_advantages(policies, imagined, imagined.observation, config)
+    batch = maml.with_advantages(policies, imagined, imagined.observation, config.discount, config.trace)
     return batch, {"return": returns, "cut": cut}
 
 

@@ -40,7 +40,7 @@ from onebody.core.types import Key, Transitions
 from onebody.learning import ensemble
 from onebody.learning.dynamics import merge_statistics
 from onebody.learning.ensemble import Ensemble, EnsembleConfig
-from onebody.learning.policies import Exploring, Policy, for_each
+from onebody.learning.policies import Exploring, Policy, for_each, joined
 from onebody.learning.replay import Replay
 from onebody.learning.train_state import TrainState
 from onebody.tasks.family import TaskFamily
@@ -253,14 +253,13 @@ class OMNI:
 
     def _adapted(self, states: Sequence[State], tasks: Array, key: Key) -> Adapted:
         """The policies of several tasks, and what their models predict of them."""
-        policies, predictions = [], []
+        parts = []
         for state, own in _grouped(states, tasks):
-            policies.append(for_each(state.agent.policy.module, len(own)))
-            returns, novelty = self._predict(state, policies[-1], own, self.config.predicted_episodes, key)
-            predictions.append((jnp.median(returns, axis=0), prediction.interval(returns, state.errors), novelty))
-        joined = (jax.tree.map(lambda *x: jnp.concatenate(x), *each) for each in (policies, predictions))
-        stacked, predicted = joined
-        return Adapted(stacked, *predicted)
+            policies = for_each(state.agent.policy.module, len(own))
+            returns, novelty = self._predict(state, policies, own, self.config.predicted_episodes, key)
+            interval = prediction.interval(returns, state.errors)
+            parts.append(Adapted(policies, jnp.median(returns, axis=0), interval, novelty))
+        return joined(parts)
 
 
 def _grouped(states: Sequence[State], tasks: Array) -> list[tuple[State, Array]]:
@@ -332,8 +331,9 @@ SPEC = AlgorithmSpec(
             real_episodes=4,
             n_model=40,
             n_updates=20,
+            refine_episodes=4,
             n_refine=10,
-            n_refine_model=10,
+            n_refine_model=40,
             model=EnsembleConfig(members=2, hidden=(32, 32), batch=32),
             policy=FirstOrderConfig(hidden=(16, 16), batch=32, window=5),
         ),

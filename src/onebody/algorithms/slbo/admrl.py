@@ -181,7 +181,9 @@ class AdMRL:
         untrained: bool,
     ) -> tuple[Float[Array, "1 feature"], Metrics]:
         """Lines 5-8, from real episodes of θ̂ and of π*."""
-        direct, indirect, residual = _gradient(world, task, warm, warm_episodes, best_episodes, key, self.config)
+        direct, indirect, residual = _gradient(
+            world, task, warm, warm_episodes, best_episodes, key, self.config.imagined_episodes, self.config.implicit
+        )
         solved = float(residual) <= SOLVED and not untrained  # an untrained policy does not move with ψ
         middle, half = _box(self.family)
         slope = half * (direct + indirect if solved else direct)
@@ -199,7 +201,7 @@ class AdMRL:
         return (middle + half * place)[None], metrics
 
 
-@functools.partial(jax.jit, static_argnames="config")
+@functools.partial(jax.jit, static_argnames=("imagined_episodes", "config"))
 def _gradient(
     world: Imagination,
     task: Float[Array, "1 feature"],
@@ -207,14 +209,15 @@ def _gradient(
     warm_episodes: Transitions,
     best_episodes: Transitions,
     key: Key,
-    config: Config,
+    imagined_episodes: int,
+    config: ImplicitConfig,
 ) -> tuple[Float[Array, " feature"], Float[Array, " feature"], Float[Array, ""]]:
     """Lines 6-7: the direct and the implicit terms, and the residual of the linear system."""
-    imagined = rollout(world, warm.policy, task, key, episodes=config.imagined_episodes)
+    imagined = rollout(world, warm.policy, task, key, episodes=imagined_episodes)
     rows = task, warm.policy, warm.value.module, imagined, warm_episodes, best_episodes
     psi, policy, value, imagined, warmed, best = jax.tree.map(lambda x: x[0], rows)
-    moved = implicit.response(policy, value, psi, world.family, imagined, config.implicit)
-    terms = implicit.gap_gradient(psi, policy, value, moved.jacobian, world.family, warmed, best, config.implicit)
+    moved = implicit.response(policy, value, psi, world.family, imagined, config)
+    terms = implicit.gap_gradient(psi, policy, value, moved.jacobian, world.family, warmed, best, config)
     return *terms, moved.residual
 
 
@@ -237,7 +240,7 @@ def _needs_gradient(family: TaskFamily, starts: Float[Array, "start observation"
     def total(tasks: Float[Array, "start feature"]) -> Float[Array, ""]:
         return family.outcome(starts, action, jnp.roll(starts, 1, axis=0), tasks)[0].sum()
 
-    gradient = jax.grad(total)(family.space.sample(key, len(starts)))
+    gradient = jax.jit(jax.grad(total))(family.space.sample(key, len(starts)))
     if not jnp.any(gradient):
         raise OnebodyError(
             f"the reward of {family.id} has no gradient in its task at any of {len(starts)} initial states: "

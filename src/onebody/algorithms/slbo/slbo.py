@@ -34,7 +34,7 @@ from onebody.core.types import Key, Transitions
 from onebody.learning import actor_critic, dynamics
 from onebody.learning.actor_critic import ActorCritic, ValueConfig, new_actor_critic
 from onebody.learning.dynamics import Dynamics, DynamicsConfig, new_dynamics
-from onebody.learning.policies import Exploring, GaussianPolicy
+from onebody.learning.policies import Exploring, GaussianPolicy, joined
 from onebody.learning.replay import Replay
 from onebody.learning.train_state import TrainState
 from onebody.learning.trpo import TRPOConfig
@@ -282,8 +282,13 @@ class SLBO:
         return State(task, shared, agents), metrics
 
     def adapt(self, state: State, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
-        agents = jax.tree.map(lambda x: jnp.repeat(x, len(tasks), axis=0), state.agents)
-        return adaptation(state.shared, agents, tasks, key, self.simulator, self.config.stage)
+        return adaptation(state.shared, [state.agents] * len(tasks), tasks, key, self.simulator, self.config.stage)
+
+
+@jax.jit
+def agent_of(agents: ActorCritic, task: int | Array) -> ActorCritic:
+    """That of the task with this index, with its axis of tasks."""
+    return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, task, 1), agents)
 
 
 class _Learner(NamedTuple):
@@ -295,14 +300,14 @@ class _Learner(NamedTuple):
 
 
 def adaptation(
-    shared: Shared, agents: ActorCritic, tasks: Array, key: Key, simulator: Simulator, config: StageConfig
+    shared: Shared, agents: Sequence[ActorCritic], tasks: Array, key: Key, simulator: Simulator, config: StageConfig
 ) -> Iterator[Adapted]:
-    """Stage 0 with the given agents, then stages of SLBO, each task on its own copy of φ and with its own samples."""
+    """Stage 0 with the given agents, one per task, then stages of SLBO, each task on its own copy of φ and with its own
+    samples."""
     predict_key, key = jax.random.split(key)
-    learners = [_Learner(shared, jax.tree.map(lambda x, i=i: x[i : i + 1], agents)) for i in range(len(tasks))]
+    learners = [_Learner(shared, agent) for agent in agents]
 
     def adapted(learners: Sequence[_Learner]) -> Adapted:
-        policies = jax.tree.map(lambda *x: jnp.concatenate(x), *(own.agents.policy for own in learners))
         predicted = [
             imagined_return(
                 imagination(own.shared, simulator.family),
@@ -313,7 +318,7 @@ def adaptation(
             )
             for own, task in zip(learners, tasks, strict=True)
         ]
-        return Adapted(policies, jnp.concatenate(predicted))
+        return joined([Adapted(own.agents.policy, returned) for own, returned in zip(learners, predicted, strict=True)])
 
     def one_stage(own: _Learner, task: Float[Array, "1 feature"], key: Key) -> _Learner:
         with_own = eqx.tree_at(lambda s: s.data, own.shared, functools.reduce(Replay.add, own.samples, shared.data))

@@ -36,6 +36,7 @@ from onebody.algorithms.slbo.slbo import (
     Shared,
     StageConfig,
     adaptation,
+    agent_of,
     extended,
     new_agents,
     new_shared,
@@ -112,6 +113,7 @@ class SMT:
     def adapt(self, state: Shared, tasks: Float[Array, "task feature"], key: Key) -> Iterator[Adapted]:
         warmup_key, slbo_key = jax.random.split(key)
         shared, agents, _ = self.warm_up(state, tasks, warmup_key)
+        agents = [agent_of(agents, i) for i in range(len(tasks))]
         return adaptation(shared, agents, tasks, slbo_key, self.simulator, self.config.slbo)
 
     def slbo(
