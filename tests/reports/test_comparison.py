@@ -298,7 +298,8 @@ def test_the_page_in_a_browser_scrolls_its_tables_alone_and_shows_values(written
 def test_a_report_of_ten_runs_takes_seconds_and_names_what_it_wrote(tmp_path, capsys):
     from onebody.cli import main
 
-    runs = sorted(path.parent for path in RESULTS.glob("*/evaluation.json"))
+    every = sorted(path.parent for path in RESULTS.glob("*/evaluation.json"))
+    runs = [run for run in every if run.name != "omni-s1"]  # a later version, with other settings than omni-s0
     assert len(runs) == 10
     out, began = tmp_path / "report.html", time.process_time()
     assert main(["report", *map(str, runs), "--out", str(out)]) == 0

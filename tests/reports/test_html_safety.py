@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from onebody.reports import comparison, demo, study, tuning
+from onebody.reports import comparison, demo, study, study_runs, tuning
 from onebody.runs import folder, log, studies
 from onebody.runs.adapt import AdaptedPolicy
 from onebody.runs.study_file import Published
@@ -76,7 +76,7 @@ def test_a_study_and_a_search(tmp_path):
         folder.write_json(run / folder.CONFIG, dict.fromkeys(folder.FIELDS) | record)
         with log.Log(run) as lines:
             lines.write(1, {"real/samples": 500, "real/return": 1.0})
-    text = study.page([evil, evil], [results, results], "figure.svg")
+    text = study.page([study_runs.read(evil, results)] * 2, "figure.svg")
     assert "<script" not in text and text.count("&lt;script&gt;") >= 6
     row = {"trial": 0, "score": 1.0, "settings": {"a|b<c": 1.0}, "importance": {"a|b<c": 1.0}}
     text = tuning.write(f"omni on {EVIL}", [row], tmp_path)["page"].read_text()

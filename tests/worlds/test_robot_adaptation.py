@@ -26,17 +26,25 @@ STAGE = 2 * HORIZON
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Registers carts with accidents, puts a run of them into the folder, and gives what the carts are told."""
-    origin = tmp_path_factory.mktemp("trained") / "run"
+    """Registers carts with accidents, puts a run of them into the folder, and gives what the carts are told.
+
+    All tests have the same families, and so the same programs.
+    """
+    origin, families = (
+        tmp_path_factory.mktemp("trained") / "run",
+        {copies: carts(copies=copies) for copies in (1, None)},
+    )
 
     def prepare(accidents=None, copies=1):
         if not origin.exists():
-            family = onebody.register(carts(copies=1)[0])
+            family = onebody.register(families[1][0])
             smoke = onebody.preset("omni", "smoke", family.id)
             config = dataclasses.replace(smoke, n_iterations=1, real_episodes=2, refine_episodes=2)
             onebody.train("omni", family, config=config, out=origin, quiet=True)
-        family, told = carts(copies=copies)
-        onebody.register(family).body.make.accidents.update(accidents or {})
+        family, told = families[copies]
+        own = onebody.register(family).body.make.accidents
+        own.clear()
+        own.update(accidents or {})
         shutil.rmtree("run", ignore_errors=True)
         shutil.copytree(origin, "run")
         told.clear()
