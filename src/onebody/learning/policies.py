@@ -116,7 +116,7 @@ def _stacked(policies: tuple[P, ...]) -> P:
 
 
 def joined(parts: Sequence[T]) -> T:
-    """Stacked policies, and what else there is of each task, of several groups of tasks."""
+    """Stacked policies, or results of adaptation, of several groups of tasks, concatenated along the task axis."""
     return parts[0] if len(parts) == 1 else _joined(tuple(parts))
 
 

@@ -192,7 +192,8 @@ class MAESN:
         tasks = training_tasks(self.family.space, task_key, config.n_tasks)
         spread = standard(len(tasks), config.latent)
         latents = spread._replace(mean=random.normal(latent_key, spread.mean.shape))
-        rate = jnp.full(config.latent, config.inner_rate, jnp.float32)  # as after a step, which is compiled once
+        # A weakly typed rate would give the first step a program of its own.
+        rate = jnp.full(config.latent, config.inner_rate, jnp.float32)
         return State(policy, latents, Rates(rate, rate), tasks)
 
     def step(self, state: State, key: Key) -> tuple[State, Metrics]:

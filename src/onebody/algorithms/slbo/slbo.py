@@ -287,7 +287,7 @@ class SLBO:
 
 @jax.jit
 def agent_of(agents: ActorCritic, task: int | Array) -> ActorCritic:
-    """That of the task with this index, with its axis of tasks."""
+    """The agent of one task, by its index, with a task axis of length one."""
     return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, task, 1), agents)
 
 
