@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import equinox as eqx
@@ -204,6 +205,27 @@ def test_what_the_policy_does_not_take_is_refused(exported):
     else:
         with pytest.raises(ValueError, match="takes no reward"):
             act(np.zeros(2), reward=0.0)
+
+
+def test_a_task_outside_the_task_space_is_pointed_out(any_task):
+    act = module_of(any_task / "policy.py").Policy(any_task)
+    number = act.contract["task"]["numbers"][1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        act(np.zeros(2), task=[number["high"], number["low"]])
+    with pytest.warns(UserWarning, match=f"{number['name']} of the task is 7.5, outside the range from"):
+        act(np.zeros(2), task=[0.0, 7.5])
+
+
+def test_an_episode_that_never_ends_is_pointed_out(export_of):
+    _, folder = export_of("memory")
+    act = module_of(folder / "policy.py").Policy(folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for t in range(2 * act.contract["horizon"]):
+            act(np.zeros(2), reward=0.0 if t else None, ended=t == act.contract["horizon"])
+    with pytest.warns(UserWarning, match="longer than those of training, 20 steps: after the last step of an episode"):
+        act(np.zeros(2), reward=0.0)
 
 
 def test_rounding_moves_no_command_out_of_the_actuators_ranges(any_task):

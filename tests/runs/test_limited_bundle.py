@@ -68,6 +68,7 @@ def in_onnx(folder):
     return lambda inputs: dict(zip(names, session.run(names, inputs), strict=True))
 
 
+@pytest.mark.filterwarnings("ignore:this episode is longer")
 @pytest.mark.parametrize("runtime", ["numpy", "onnx"])
 def test_no_action_is_outside_the_limits(limited_export, runtime, monkeypatch):
     kind, body, folder = limited_export

@@ -11,6 +11,7 @@ Actions keep the limits in contract.json.
 """
 
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -150,7 +151,7 @@ class Policy:
         """Forget all steps so far. A policy that infers the task from rewards then begins a new trial, with an unknown
         task; for others it is the start of an episode."""
         memory = self.contract["memory"]
-        self._started = False
+        self._started, self._steps = False, 0
         self._state = None if memory is None else memory["state"]
 
     def __call__(self, observation, task=None, reward=None, ended=False, noise=None):
@@ -166,6 +167,10 @@ class Policy:
         Raises:
             ValueError: an argument is missing, has another size or is not finite, or the action is not finite. The
                 memory does not change then.
+
+        Warns:
+            UserWarning: the task is outside the task space, or an episode is longer than those of training, perhaps
+                because `ended` was never true.
         """
         accepted, memory = self.contract["task"], self.contract["memory"]
         row = self._row("observation", observation, len(self.contract["observation"]))
@@ -173,6 +178,7 @@ class Policy:
         if accepted["input"]:
             given = accepted["default"] if task is None else task
             inputs["task"] = self._row("task", given, len(accepted["numbers"]))
+            self._check_task(inputs["task"][0])
         elif task is not None:
             kind = "infers the task from rewards" if self.infers else "was made for one task"
             raise ValueError(f"this policy {kind}, so it takes none")
@@ -194,6 +200,13 @@ class Policy:
         if not all(np.isfinite(x).all() for x in outputs.values()):
             raise ValueError("the action is not finite: the observation is too large for this policy")
         self._started, self._state = True, outputs.get("next_state")
+        self._steps = 1 if ended else self._steps + 1
+        if self.infers and self._steps > self.contract["horizon"]:
+            warnings.warn(
+                f"this episode is longer than those of training, {self.contract['horizon']} steps: after the last step "
+                "of an episode, give ended=True",
+                stacklevel=2,
+            )
         return outputs["action"][0]
 
     def command(self, action):
@@ -204,6 +217,16 @@ class Policy:
     def run(self, inputs):
         """Outputs by name for inputs by name, each float32 [batch, numbers], as in policy.onnx."""
         return run(self.arrays, inputs)
+
+    def _check_task(self, task):
+        for number, value in zip(self.contract["task"]["numbers"], task):
+            low, high = number["low"], number["high"]
+            if low is not None and not np.float32(low) <= value <= np.float32(high):
+                warnings.warn(
+                    f"{number['name']} of the task is {value:g}, outside the range from {low:g} to {high:g} of the "
+                    "task space",
+                    stacklevel=3,
+                )
 
     @staticmethod
     def _row(name, value, size):
