@@ -292,6 +292,13 @@ def test_a_task_of_the_family_that_is_trained_on_may_lie_outside_the_one_that_is
     assert result["tested_on"] == "smt/cheetah-pos-to-neg-test"
 
 
+def test_a_run_with_a_checkpoint_is_resumed_without_its_initial_state(tmp_path, monkeypatch, capsys):
+    run = loop.train("random-search", "point/goal", preset="smoke", samples=1, out=tmp_path / "run", quiet=True)
+    monkeypatch.setattr(folder, "initial_state", lambda *_: pytest.fail("the initial state was made"))
+    loop.resume(run)
+    assert capsys.readouterr().err == f"{run} is complete: iteration 1\n"
+
+
 def test_a_run_that_was_begun_with_fewer_settings_is_not_resumed(tmp_path, monkeypatch):
     """Their defaults would make it another algorithm in silence."""
     whole = configs.to_json

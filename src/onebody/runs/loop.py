@@ -150,9 +150,8 @@ def train(
     if randomize:
         record["randomize"] = {name: [float(low), float(high)] for name, (low, high) in randomize.items()}
     loggers.check(log_to, "--log")
-    with log.announce_if_slow(f"compiling {algorithm} for {registered.id}", quiet):
-        built = folder.build(record)
-        state = folder.initial_state(record, built)
+    built = folder.build(record)
+    state = _initial_state(record, built, quiet)
     run = Path(out)
     with folder.locked(run, wait) as confirm, robot.released():
         record, last_checkpoint = folder.claim(run, record, state)
@@ -175,16 +174,20 @@ def resume(run: Path | str, *, quiet: bool = False, trust: bool = False) -> Path
     if trust:
         folder.trust(run)
     record = folder.read_config(run)
-    with log.announce_if_slow(f"compiling {record['algorithm']} for {record['family']}", quiet):
-        algorithm = folder.build(record)
-        state = folder.initial_state(record, algorithm)
+    algorithm = folder.build(record)
     with folder.locked(run) as confirm, robot.released():
-        last_checkpoint = folder.latest(run, record, state)
+        last_checkpoint = folder.latest(run, record, folder.structure(record))
         if last_checkpoint is None and record.get("data"):
             raise OnebodyError(f"{run} has no checkpoint with its logs yet; start it with: {folder.command(record)}")
+        state = None if last_checkpoint else _initial_state(record, algorithm, quiet)
         with _signals(run) as uninterrupted:
             _run(run, record, algorithm, state, last_checkpoint, confirm, uninterrupted, evaluate.HELD_OUT, (), quiet)
     return run
+
+
+def _initial_state(record: dict[str, Any], algorithm: Algorithm[Any], quiet: bool) -> Any:
+    with log.announce_if_slow(f"compiling {record['algorithm']} for {record['family']}", quiet):
+        return folder.initial_state(record, algorithm)
 
 
 def _facts(record: dict[str, Any], algorithm: Algorithm[Any]) -> dict[str, Any]:
@@ -205,7 +208,8 @@ def _run(
     log_to: Sequence[str],
     quiet: bool,
 ) -> None:
-    """`confirm` raises OnebodyError if another process has taken the folder over; `uninterrupted`: see `_signals`."""
+    """`state`: the one before training, for a run without a checkpoint. `confirm` raises OnebodyError if another process
+    has taken the folder over; `uninterrupted`: see `_signals`."""
     confirm()
     folder.note_other_versions(record)
     done, every = 0, record["evaluate_every"]
