@@ -13,8 +13,8 @@ from onebody.core.errors import OnebodyError
 from onebody.core.nets import Normalizer
 from onebody.core.types import Transitions
 from onebody.learning import ensemble
-from onebody.learning.dynamics import Dynamics, merge_statistics, network_inputs
-from onebody.learning.ensemble import Ensemble, EnsembleConfig, ProbabilisticNet
+from onebody.learning.dynamics import merge_statistics, network_inputs
+from onebody.learning.ensemble import Ensemble, EnsembleConfig, Member, ProbabilisticNet
 from onebody.learning.replay import Replay
 from onebody.learning.train_state import TrainState
 
@@ -112,12 +112,29 @@ def test_a_member_is_its_row_of_the_prediction():
     test = transitions(jax.random.key(5), 7)
     together = np.asarray(predict(model, test.observation, test.action))
     assert together.shape == (3, 1, 7, 1, 2) and model.size == 3
-    alone = jax.jit(lambda model, i, *given: model.member(i).predict(*given))
+    alone = jax.jit(lambda model, i, *given: model.member(i).mean.predict(*given))
     for i in range(3):
         np.testing.assert_allclose(alone(model, i, test.observation, test.action), together[i], atol=1e-6)
     assert np.abs(together[0] - together[1]).max() > 1e-4
     by_hand = np.sqrt(np.mean((together.std(0) / model.difference.std) ** 2, axis=-1))
     np.testing.assert_allclose(disagreement(model, test.observation, test.action), by_hand, rtol=1e-5)
+
+
+def test_a_member_draws_next_observations_from_its_distribution():
+    model = begun(transitions(jax.random.key(0), 50))
+    given = [jnp.broadcast_to(x[0], (4000, *x[0].shape)) for x in transitions(jax.random.key(5), 7)[:2]]
+
+    @jax.jit
+    def drawn(model, *given):
+        member = model.member(1)
+        log_std = member.net(network_inputs(model.observation, *given)).log_std[0]
+        return member(jax.random.key(3), *given), member.mean.predict(*given)[0], jnp.exp(log_std) * model.difference.std
+
+    samples, mean, std = map(np.asarray, drawn(model, *given))
+    np.testing.assert_allclose(samples.mean(0), mean, atol=4 * std.max() / np.sqrt(4000))
+    np.testing.assert_allclose(samples.std(0), std, rtol=0.06)
+    apart = np.corrcoef(samples.reshape(4000, -1), rowvar=False) - np.eye(14)
+    assert np.abs(apart).max() < 0.08  # rows and features have noise of their own
 
 
 def test_members_do_not_learn_from_each_other():
@@ -167,18 +184,42 @@ def test_slow_states_are_learned_as_well_as_fast_ones():
     assert root_mean_square(error) / np.std(moved) < 0.3
 
 
-def test_a_feature_that_moves_little_does_not_drown_the_others():
-    """A third one that differs between episodes and hardly within them: noise on it is no larger than its steps."""
+@pytest.fixture(scope="module")
+def rows_of_a_slow_feature():
+    """Of a third feature that differs between episodes and hardly within them."""
     rows, key = transitions(jax.random.key(0), 4000), jax.random.key(9)
     place = np.asarray(random.normal(key, (1, 4000, 1, 1)))
-    rows = rows._replace(
+    return rows._replace(
         observation=np.concatenate([rows.observation, place], -1),
         next_observation=np.concatenate([rows.next_observation, place + 1e-4 * np.asarray(rows.action)], -1),
     )
-    model = fitted(rows, size=3)
+
+
+@pytest.fixture(scope="module")
+def fitted_to_a_slow_feature(rows_of_a_slow_feature):
+    return fitted(rows_of_a_slow_feature, size=3)
+
+
+def test_a_feature_that_moves_little_does_not_drown_the_others(rows_of_a_slow_feature, fitted_to_a_slow_feature):
+    """Noise on it is no larger than its steps."""
+    rows, model = rows_of_a_slow_feature, fitted_to_a_slow_feature
     error = np.mean(predict(model, rows.observation, rows.action), axis=0) - rows.next_observation
     scale = jax.jit(lambda model: model.difference.scale)(model)
     assert root_mean_square((error / scale)[..., :2]) < 0.05
+
+
+def test_noise_on_the_inputs_is_not_drawn(rows_of_a_slow_feature, fitted_to_a_slow_feature):
+    """A network learns to expect it, and where it is all that there is, half of it is drawn at most."""
+
+    @jax.jit
+    def drawn(model, *given):
+        member = model.member(0)
+        noise = (member(jax.random.key(3), *given) - member.mean.predict(*given)) / model.difference.scale
+        return jnp.exp(member.net(network_inputs(model.observation, *given)).log_std), noise
+
+    expected, noise = (np.asarray(x)[..., 2] for x in drawn(fitted_to_a_slow_feature, *rows_of_a_slow_feature[:2]))
+    assert expected.mean() > 0.9
+    assert np.std(noise) == pytest.approx(0.5 * expected.mean(), rel=0.1)
 
 
 @functools.partial(jax.jit, static_argnames="n")
@@ -195,9 +236,9 @@ def turning(key, n):
 def test_imagined_states_stay_where_the_data_lie():
     model = fitted(turning(jax.random.key(0), 4000), 1200)
     member, state = jax.jit(Ensemble.member, static_argnums=1)(model, 0), turning(jax.random.key(5), 50).observation
-    step = jax.jit(Dynamics.predict)
+    step = jax.jit(Member.__call__)
     for key in jax.random.split(jax.random.key(2), 300):
-        state = step(member, state, random.uniform(key, (1, 50, 1, 1), low=-1.0))
+        state = step(member, jax.random.fold_in(key, 0), state, random.uniform(key, (1, 50, 1, 1), low=-1.0))
     radius = np.linalg.norm(state, axis=-1)
     assert np.abs(radius - 1).max() < 1
 

@@ -166,7 +166,7 @@ def test_models_compute_the_commands_and_are_given_the_action_that_the_body_rece
     predicted = predict(real.observation, real.action)
     np.testing.assert_array_equal(predicted[..., 2:], real.next_observation[..., 2:])
     assert np.abs(predicted[..., :2] - real.next_observation[..., :2]).max() > 1e-3
-    assert model.net.weights[0].shape[0] == 4
+    assert getattr(model, "mean", model).net.weights[0].shape[0] == 4
     later = predict(real.observation, real.action + 1.0)  # the latency is 2
     np.testing.assert_array_equal(predicted[..., :2], later[..., :2])
     sooner = predict(real.observation.at[..., 2].add(0.5), real.action)

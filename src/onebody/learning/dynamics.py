@@ -87,8 +87,17 @@ class Dynamics(eqx.Module):
     def predict(
         self, observation: Float[Array, "*axes observation"], action: Float[Array, "*axes action"]
     ) -> Float[Array, "*axes observation"]:
-        """The next observation, clipped to 100 standard deviations; the action is clipped to [-1, 1]."""
-        difference = self.net(network_inputs(self.observation, observation, action, self.limited))
+        """The next observation; the action is clipped to [-1, 1]."""
+        inputs = network_inputs(self.observation, observation, action, self.limited)
+        return self.after(observation, action, self.net(inputs))
+
+    def after(
+        self,
+        observation: Float[Array, "*axes observation"],
+        action: Float[Array, "*axes action"],
+        difference: Float[Array, "*axes sensed"],
+    ) -> Float[Array, "*axes observation"]:
+        """The observation after a step with this normalised difference, clipped to 100 standard deviations."""
         difference = padded(difference, observation.shape[-1])
         predicted = within(observation + self.difference.inverse(difference), self.observation)
         return self.with_commands(observation, action, predicted)

@@ -88,6 +88,28 @@ class ProbabilisticNet(eqx.Module):
         return Prediction(mean, low + jax.nn.softplus(raw - low))
 
 
+class Member(eqx.Module):
+    """A member of an ensemble as a random model: next observations are drawn from its normal distribution.
+
+    Its mean alone drifts to gaits that no robot can keep: nothing disturbs them there.
+    """
+
+    net: ProbabilisticNet
+    mean: Dynamics
+    """the same member without randomness"""
+    input_noise: Float[Array, " observation"]
+    """standard deviation of the noise on the inputs that it was fitted on, in standard deviations of differences; it is
+    part of the errors that the network has learned to expect, and not of those that are drawn"""
+
+    def __call__(
+        self, key: Key, observation: Float[Array, "*axes observation"], action: Float[Array, "*axes action"]
+    ) -> Float[Array, "*axes observation"]:
+        mean, log_std = self.net(network_inputs(self.mean.observation, observation, action, self.mean.limited))
+        variance = jnp.exp(2 * log_std)
+        std = jnp.sqrt(jnp.maximum(variance - self.input_noise**2, variance / 4))
+        return self.mean.after(observation, action, mean + std * random.normal(key, mean.shape))
+
+
 class Ensemble(eqx.Module):
     """M̂_φ. All functions take any leading axes."""
 
@@ -95,6 +117,8 @@ class Ensemble(eqx.Module):
     """stacked along a leading axis of members"""
     observation: Normalizer
     difference: Normalizer
+    input_noise: float = eqx.field(static=True)
+    """as of `EnsembleConfig`"""
     limited: LimitedBody | None = eqx.field(static=True)
     """as of `Dynamics`"""
 
@@ -110,19 +134,26 @@ class Ensemble(eqx.Module):
         sizes = (sensed + action_size, *config.hidden, sensed)
         self.nets = jax.vmap(lambda key: ProbabilisticNet(key, sizes))(jax.random.split(key, config.members))
         self.observation, self.difference = Normalizer(observation_size), Normalizer(observation_size)
-        self.limited = limited
+        self.input_noise, self.limited = config.input_noise, limited
+
+    @property
+    def input_deviation(self) -> Float[Array, " observation"]:
+        """Standard deviation of the noise on the observations that the networks are fitted on."""
+        return jnp.minimum(self.input_noise * self.observation.spread, self.difference.spread)
 
     @property
     def size(self) -> int:
         """Number of members."""
         return len(self.nets.deviation_bias)
 
-    def member(self, index: int | Int[Array, ""]) -> Dynamics:
-        """One member's mean prediction, as a deterministic model."""
-        return self._model(jax.tree.map(lambda x: x[index], self.nets.mean))
+    def member(self, index: int | Int[Array, ""]) -> Member:
+        """One member, as a random model."""
+        net = jax.tree.map(lambda x: x[index], self.nets)
+        noise = self.input_deviation / self.difference.scale
+        return Member(net, self._model(net.mean), noise if self.limited is None else self.limited.sensed(noise))
 
-    def random_member(self, key: Key) -> Dynamics:
-        """The mean prediction of a member drawn at random, as a deterministic model."""
+    def random_member(self, key: Key) -> Member:
+        """A member drawn at random."""
         return self.member(random.randint(key, (), 0, self.size))
 
     def predict(
@@ -183,13 +214,12 @@ def fit(
 
     def step(model: TrainState[Ensemble], inputs: tuple[Key, Array]) -> tuple[TrainState[Ensemble], Array]:
         (row_key, noise_key), rate = jax.random.split(inputs[0]), inputs[1]
-        size, observation_scale, difference = model.module.size, model.module.observation, model.module.difference
-        limited = model.module.limited
+        size, difference, limited = model.module.size, model.module.difference, model.module.limited
         rows = random.randint(row_key, (size, config.batch), 0, data.size)
         observation = data.observation[rows]
         noise = random.normal(noise_key, (observation.size,)).reshape(observation.shape)
         noise = noise if limited is None else padded(limited.sensed(noise), noise.shape[-1])  # commands are exact
-        observation += jnp.minimum(config.input_noise * observation_scale.spread, difference.spread) * noise
+        observation += model.module.input_deviation * noise
         target = difference(data.next_observation[rows] - observation)
         target = target if limited is None else limited.sensed(target)
 

@@ -5,8 +5,9 @@
     3:     predict the returns of some tasks, collect a horizon of real steps in each, half of them with exploration
            noise and half with the deterministic policy, on which predicted returns are calibrated; D ← D ∪ them
     4:     n_model gradient steps of each member on D
-    5:     n_updates pathwise updates of the policy, each in the mean prediction of a random member: from states that
-           it visits there, in its task there; from states of D and p0, in new tasks   `policy_optimization.optimize`
+    5:     n_updates pathwise updates of the policy, each in a random member, whose predictions are sampled: from states
+           that it visits there, in its task there; from states of D and p0, in new tasks
+                                                                                       `policy_optimization.optimize`
     6: a new ψ: the policy as it is, a forward pass                                          `adapt`, stage 0
     7: stages 1, 2, …: real episodes of ψ; line 4; n_refine updates for ψ alone, from visited states and p0
 
