@@ -38,7 +38,7 @@ FAMILY = TaskFamily(
 """A mass that is pushed to x = 1 m; the task is the mass, and no reward depends on it."""
 CONFIG = omni.Config(
     n_iterations=3,
-    real_episodes=40,
+    real_episodes=60,
     n_model=1600,
     n_updates=50,
     model=EnsembleConfig(members=3, hidden=(64, 64), batch=128),
