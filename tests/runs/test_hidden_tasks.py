@@ -62,7 +62,7 @@ def test_another_task_and_a_second_try_begin_with_the_prior(omni_hidden):
     after(omni_hidden, TASK, 5)
     tries = omni_hidden.tries
     for task in (TASK, -TASK):
-        beliefs = after(omni_hidden, task, 10)
+        beliefs = after(omni_hidden, task, omni_hidden.family.horizon)
         assert np.exp(beliefs[0].log_std).min() > 0.3
         np.testing.assert_allclose(beliefs[-1].mean, task, atol=0.2)
     assert omni_hidden.tries == tries + 2
