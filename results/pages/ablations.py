@@ -69,6 +69,7 @@ def figures() -> Iterator[str]:
     yield f"the best prediction kept, {raw.numbers(refined, 1)}"
     yield f"in the same models, {raw.numbers(new, 1)}"
     yield from multi_step()
+    yield from imagined_steps()
 
 
 def multi_step() -> Iterator[str]:
@@ -78,6 +79,38 @@ def multi_step() -> Iterator[str]:
         real = raw.by_seed(raw.scores(one), digits), raw.by_seed(raw.scores(four), digits)
         high = [raw.by_seed(raw.predicted(each) - raw.scores(each), digits) for each in (one, four)]
         yield f"{real[1]} beside {real[0]} with single steps, predictions {high[1]} too high beside {high[0]}"
+
+
+def imagined_steps() -> Iterator[str]:
+    """Imagined steps along the members' means, and drawn from their distributions."""
+    pairs = {
+        "ant-dir": ("omni/ablations/ant-dir-means-s*", "omni/ablations/ant-dir-samples-s*", 0),
+        "cheetah-vel": ("omni/ablations/cheetah-one-step-s*", "omni/ablations/cheetah-samples-s*", 1),
+    }
+    for family, (means, samples, digits) in pairs.items():
+        for words, pattern in (("means", means), ("samples", samples)):
+            real, predicted = raw.scores(pattern), raw.predicted(pattern)
+            seeds = " ".join(path.name.rsplit("-s", 1)[1] for path in raw.runs(pattern))
+            yield raw.row(f"`{family}`", words, seeds, raw.by_seed(real, digits), raw.by_seed(predicted, digits))
+    means, samples = (raw.scores(x).mean(1) for x in pairs["ant-dir"][:2])
+    above, below = raw.predicted(pairs["ant-dir"][0]).mean(1) / means - 1, 1 - raw.predicted(pairs["ant-dir"][1]).mean(1) / samples
+    yield f"predictions are {' and '.join(raw.number(100 * x) for x in below)}% below what is reached, where those along means are {raw.numbers(100 * above)}% above"
+    drift = raw.read("omni/ablations/drift.json")[0]
+    for words, key in (("real", "real"), ("along means", "means"), ("along samples", "samples")):
+        after = drift.get(f"{key}_after_own_data")
+        yield raw.row(words, raw.numbers(drift[key]), raw.numbers(after) if after else "")
+    yield raw.row("steps ahead", *drift["steps_ahead"])
+    yield raw.row("imagined", *(raw.number(x, 2) for x in drift["imagined_reward"]))
+    yield raw.row("real", *(raw.number(x, 2) for x in drift["real_reward"]))
+    alone = {
+        name: (raw.by_seed(raw.scores(run)), raw.by_seed(raw.predicted(run)))
+        for name in ("layer-norm", "starts-in-agreement", "input-noise-too", "fifty-episodes")
+        for run in [f"omni/ablations/ant-dir-{name}-s*"]
+    }
+    yield "layer normalisation in the models {} after 60,000 samples, predicted {}".format(*alone["layer-norm"])
+    yield f"of the data's) {alone['starts-in-agreement'][0]} after 56,000"
+    yield "input noise drawn, too {}, predicted {}".format(*alone["input-noise-too"])
+    yield "in place of twenty have {} after 100,000 samples, predicted {}".format(*alone["fifty-episodes"])
 
 
 GIVEN = [
@@ -93,4 +126,13 @@ GIVEN = [
     "(seed 100 alone)",
     "40,000 samples of the half-cheetah",
     "80,000 of the ant",
+    "a policy after 72,000 samples",
+    "(seed 100, ten episodes",
+    "and 1,000 gradient steps more",
+    "`--config.n-iterations 100`",
+    "a grid of 20 velocities",
+    "have 60,000 real samples, and the run with means has 72,000",
+    "seed 0) has -12.5 -27.2 -53.9 at 0.4, 1.0 and 1.6 m/s, predicted -13.1 -27.8 -55.9",
+    "one seed (100) each",
+    "99th percentile",
 ]
