@@ -127,8 +127,8 @@ def test_a_member_draws_next_observations_from_its_distribution():
     @jax.jit
     def drawn(model, *given):
         member = model.member(1)
-        log_std = member.net(network_inputs(model.observation, *given)).log_std[0]
-        return member(jax.random.key(3), *given), member.mean.predict(*given)[0], jnp.exp(log_std) * model.difference.std
+        std = jnp.exp(member.net(network_inputs(model.observation, *given)).log_std[0]) * model.difference.std
+        return member(jax.random.key(3), *given), member.mean.predict(*given)[0], std
 
     samples, mean, std = map(np.asarray, drawn(model, *given))
     np.testing.assert_allclose(samples.mean(0), mean, atol=4 * std.max() / np.sqrt(4000))

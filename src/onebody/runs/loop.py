@@ -208,8 +208,8 @@ def _run(
     log_to: Sequence[str],
     quiet: bool,
 ) -> None:
-    """`state`: the one before training, for a run without a checkpoint. `confirm` raises OnebodyError if another process
-    has taken the folder over; `uninterrupted`: see `_signals`."""
+    """`state`: the one before training, for a run without a checkpoint; `confirm` raises OnebodyError if another
+    process has taken the folder over; `uninterrupted`: see `_signals`."""
     confirm()
     folder.note_other_versions(record)
     done, every = 0, record["evaluate_every"]
