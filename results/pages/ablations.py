@@ -138,7 +138,7 @@ GIVEN = [
     "and 1,000 gradient steps more",
     "`--config.n-iterations 100`",
     "a grid of 20 velocities",
-    "the runs have 60,000 real samples, but that of seed 100 with means has 72,000",
+    "the runs have 60,000 real samples, but that of seed 100 along means has 72,000",
     "seed 100) the deterministic",
     "[seeds 1 to 3]",
     "seed 0) has -12.5 -27.2 -53.9 at 0.4, 1.0 and 1.6 m/s, predicted -13.1 -27.8 -55.9",
