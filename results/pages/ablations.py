@@ -136,7 +136,6 @@ GIVEN = [
     "a policy after 72,000 samples",
     "(seed 100, ten episodes",
     "and 1,000 gradient steps more",
-    "`--config.n-iterations 100`",
     "a grid of 20 velocities",
     "the runs have 60,000 real samples, but that of seed 100 along means has 72,000",
     "seed 100) the deterministic",
