@@ -107,6 +107,9 @@ def imagined_steps() -> Iterator[str]:
         for run in ("omni/ablations/double-pendulum-samples-s100", *raw.runs("double-pendulum/double-pendulum-s*"))
     ]
     of = [raw.numbers([each[i] for each in pendulum[1:]]) for i in (4, 6, 7)]
+    walker = raw.metrics("omni/ablations/walker2d-samples-s100")
+    real, promised = (raw.numbers([m[f"{k}/deterministic_return"] for m in walker]) for k in ("real", "imagined"))
+    yield f"it has {real} in the six iterations, predicted {promised}, where"
     yield f"has {pendulum[0][4]} in the fifth iteration"
     yield f"have {of[0]}, and {pendulum[0][6]} and {pendulum[0][7]} in the seventh and eighth ({of[1]} and {of[2]})"
     alone = {
@@ -140,6 +143,8 @@ GIVEN = [
     "the runs have 60,000 real samples, but that of seed 100 along means has 72,000",
     "seed 100) the deterministic",
     "[seeds 1 to 3]",
+    "(seed 100, to 24,000 samples)",
+    "had 31 10 105 183 163 101",
     "seed 0) has -12.5 -27.2 -53.9 at 0.4, 1.0 and 1.6 m/s, predicted -13.1 -27.8 -55.9",
     "one seed (100) each",
     "99th percentile",
